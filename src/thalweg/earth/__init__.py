@@ -1,0 +1,1 @@
+"""Embedding spaces learned from satellites."""

@@ -1,0 +1,201 @@
+"""Sensors are declared, not coded: bands in order, units, scaling, validity and cadence.
+
+A new sensor is one `Sensor` value passed to `register`; nothing else in the package names a sensor.
+"""
+
+from enum import IntEnum
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from thalweg.errors import UsageError
+
+Units = Literal["reflectance", "dB"]
+
+
+class Quality(IntEnum):
+    """Why a pixel of a date can, or can not, be used."""
+
+    CLEAR = 0
+    WATER = 1
+    CLOUD = 2
+    MISSING = 3
+    NEVER_OBSERVED = 4
+    OUTSIDE = 5
+
+    @property
+    def usable(self) -> bool:
+        """Whether the pixel carries a measurement of the surface."""
+        return self in (Quality.CLEAR, Quality.WATER)
+
+
+class Declaration(BaseModel):
+    """Base of the declarations: immutable, and a misspelt field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Band(Declaration):
+    """One band of a sensor."""
+
+    name: str = Field(description="name of the variable in a cube")
+    aliases: tuple[str, ...] = Field(default=(), description="other names that cubes use for the band")
+    wavelength: float | None = Field(default=None, description="centre wavelength in nanometres, if optical")
+
+
+class ClassMask(Declaration):
+    """Validity known from a layer of classes, such as Sentinel-2's scene classification."""
+
+    variable: str = Field(description="name of the layer in a cube")
+    clear: tuple[int, ...] = Field(description="values that mean a clear view of land")
+    water: tuple[int, ...] = Field(default=(), description="values that mean a clear view of water")
+    missing: tuple[int, ...] = Field(default=(0,), description="values that mean no data")
+
+    def quality(self, layer: np.ndarray) -> np.ndarray:
+        """Turn the layer into `Quality` codes of the same shape (uint8)."""
+        quality = np.full(layer.shape, Quality.CLOUD, np.uint8)
+        quality[np.isin(layer, self.clear)] = Quality.CLEAR
+        quality[np.isin(layer, self.water)] = Quality.WATER
+        quality[np.isin(layer, self.missing)] = Quality.MISSING
+        return quality
+
+
+class Sensor(Declaration):
+    """What the package needs to know of a sensor."""
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$", description="identifier, for example `sentinel-2`")
+    title: str = Field(description="name for people, for example `Sentinel-2 L2A`")
+    bands: tuple[Band, ...] = Field(min_length=1, description="bands in the order of the network's input")
+    units: Units = Field(description="units of the values a cube gives: reflectance (fraction) or dB")
+    value_range: tuple[float, float] = Field(description="values clipped to it and scaled to 0..1")
+    resolution: float = Field(gt=0, description="ground sampling distance in metres")
+    validity: ClassMask | None = Field(default=None, description="layer that tells clear from cloud, if any")
+    sets_dates: bool = Field(default=False, description="whether its clear dates are the embedding's dates")
+    averaged_acquisitions: int = Field(
+        default=1, ge=1, description="acquisitions averaged in linear power against speckle (dB only)"
+    )
+    digital_number_scale: float | None = Field(
+        default=None, description="factor from stored integers to units where a file does not say it"
+    )
+    offset_since_baseline: tuple[float, float] | None = Field(
+        default=None, description="(processing baseline, offset in digital numbers) that products add since it"
+    )
+    offsets: tuple[float, ...] = Field(
+        default=(-60, -40, -20, 0, 20, 40, 60), description="days from the centre date that the encoder samples"
+    )
+    encoding_size: int = Field(default=32, ge=1, description="values in the sensor's own encoding")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Sensor":
+        low, high = self.value_range
+        if low >= high:
+            raise ValueError(f"value_range must rise, came {low} to {high}")
+        if len(set(self.band_names)) < len(self.bands):
+            raise ValueError(f"two bands share a name: {', '.join(self.band_names)}")
+        if self.averaged_acquisitions > 1 and self.units != "dB":
+            raise ValueError("averaged_acquisitions averages power: only a sensor in dB can have it")
+        return self
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """Names of the bands, in order."""
+        return tuple(band.name for band in self.bands)
+
+    def scale(self, values: np.ndarray) -> np.ndarray:
+        """Clip values in the sensor's units to its range and map the range to 0..1 (any shape)."""
+        low, high = self.value_range
+        return (np.clip(values, low, high) - low) / (high - low)
+
+    def unscale(self, values: np.ndarray) -> np.ndarray:
+        """Map 0..1 back to the sensor's units (any shape)."""
+        low, high = self.value_range
+        return values * (high - low) + low
+
+
+SENTINEL_1 = Sensor(
+    name="sentinel-1",
+    title="Sentinel-1",
+    bands=(Band(name="VV", aliases=("vv",)), Band(name="VH", aliases=("vh",))),
+    units="dB",
+    value_range=(-30, 5),
+    resolution=10,
+    averaged_acquisitions=3,
+    encoding_size=16,
+)
+
+SENTINEL_2 = Sensor(
+    name="sentinel-2",
+    title="Sentinel-2 L2A",
+    bands=(
+        Band(name="B02", aliases=("blue",), wavelength=490),
+        Band(name="B03", aliases=("green",), wavelength=560),
+        Band(name="B04", aliases=("red",), wavelength=665),
+        Band(name="B05", aliases=("rededge1",), wavelength=705),
+        Band(name="B06", aliases=("rededge2",), wavelength=740),
+        Band(name="B07", aliases=("rededge3",), wavelength=783),
+        Band(name="B08", aliases=("nir",), wavelength=842),
+        Band(name="B8A", aliases=("nir08", "B08A"), wavelength=865),
+        Band(name="B11", aliases=("swir16",), wavelength=1610),
+        Band(name="B12", aliases=("swir22",), wavelength=2190),
+    ),
+    units="reflectance",
+    value_range=(0, 1),
+    resolution=10,
+    validity=ClassMask(variable="SCL", clear=(4, 5, 7), water=(6,)),
+    sets_dates=True,
+    digital_number_scale=1e-4,
+    offset_since_baseline=(4.0, -1000),
+    encoding_size=48,
+)
+
+LANDSAT_8 = Sensor(
+    name="landsat-8",
+    title="Landsat 8/9",
+    bands=(
+        Band(name="B02", aliases=("blue",), wavelength=482),
+        Band(name="B03", aliases=("green",), wavelength=561),
+        Band(name="B04", aliases=("red",), wavelength=655),
+        Band(name="B05", aliases=("nir08",), wavelength=865),
+        Band(name="B06", aliases=("swir16",), wavelength=1609),
+        Band(name="B07", aliases=("swir22",), wavelength=2201),
+    ),
+    units="reflectance",
+    value_range=(0, 1),
+    resolution=30,
+    validity=ClassMask(
+        variable="pixel_qa",
+        clear=(322, 386, 834, 898, 1346),
+        water=(324, 388, 836, 900, 1348),
+        missing=(0, 1),
+    ),
+    digital_number_scale=1e-4,
+    encoding_size=24,
+)
+
+_REGISTRY: dict[str, Sensor] = {}
+
+
+def register(sensor: Sensor) -> Sensor:
+    """Make a declared sensor known by name to cubes, training and the command line."""
+    known = _REGISTRY.get(sensor.name)
+    if known is not None and known != sensor:
+        raise UsageError(f"sensor {sensor.name!r} is declared already, differently: choose another name")
+    _REGISTRY[sensor.name] = sensor
+    return sensor
+
+
+def sensor_by_name(name: str) -> Sensor:
+    """Return a declared sensor; `UsageError` names the known ones."""
+    if name not in _REGISTRY:
+        raise UsageError(f"unknown sensor {name!r}: known are {', '.join(sorted(_REGISTRY))}")
+    return _REGISTRY[name]
+
+
+def known_sensors() -> tuple[Sensor, ...]:
+    """All declared sensors, in the order they were declared."""
+    return tuple(_REGISTRY.values())
+
+
+for _sensor in (SENTINEL_2, SENTINEL_1, LANDSAT_8):
+    register(_sensor)

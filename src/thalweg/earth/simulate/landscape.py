@@ -1,0 +1,166 @@
+"""From a seed to the files of a site: everything the other modules draw, put together."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from thalweg.earth.simulate import records
+from thalweg.earth.simulate.acquisitions import landsat_passes, sentinel1_passes, sentinel2_passes
+from thalweg.earth.simulate.climates import CLIMATES, Climate
+from thalweg.earth.simulate.clouds import Sky
+from thalweg.earth.simulate.layout import draw_layout
+from thalweg.earth.simulate.management import plan_management
+from thalweg.earth.simulate.optics import draw_heterogeneity
+from thalweg.earth.simulate.scene import (
+    Site,
+    observe_landsat8,
+    observe_sentinel1,
+    observe_sentinel2,
+    parcel_series,
+)
+from thalweg.earth.simulate.vegetation import grow
+from thalweg.earth.simulate.weather import draw_weather
+from thalweg.errors import UsageError
+
+_SPIN_UP = pd.Timedelta(days=400)
+_FILES = {
+    "s2": "sentinel2",
+    "s1": "sentinel1",
+    "landsat8": "landsat8",
+    "truth": "truth",
+    "weather": "weather",
+}
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """A simulated site.
+
+    The datasets hold what the files of a real site hold: stored integers, with scale and fill value as
+    attributes.
+
+    Attributes:
+        sentinel2: Ten bands and SCL (time, y, x), angles by date.
+        sentinel1: VV and VH (time, y, x), orbit and incidence angle by date.
+        landsat8: Six bands and ``pixel_qa`` (time, y, x).
+        truth: What the sensors could not see: cover, plants, soil, clouds and production.
+        weather: Daily weather in the names and units of AgERA5.
+    """
+
+    sentinel2: xr.Dataset
+    sentinel1: xr.Dataset
+    landsat8: xr.Dataset
+    truth: xr.Dataset
+    weather: xr.Dataset
+
+    def write(self, folder: str | os.PathLike[str]) -> Path:
+        """Write ``s2.nc``, ``s1.nc``, ``landsat8.nc``, ``truth.nc`` and ``weather.nc``, all or none.
+
+        Args:
+            folder: Must not exist yet; its parents are made.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UsageError: If the folder exists.
+        """
+        target = Path(folder)
+        if target.exists():
+            raise UsageError(f"the folder {target} exists already: choose another name or remove it first")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+            part = Path(scratch) / target.name
+            part.mkdir()
+            for name, attribute in _FILES.items():
+                records.write(getattr(self, attribute), part / f"{name}.nc")
+            part.rename(target)
+        return target
+
+
+def simulate(
+    seed: int = 7,
+    size: int = 128,
+    years: int = 2,
+    climate: Climate = "temperate",
+    start: str = "2018-01-01",
+    progress: Callable[[float, str], None] | None = None,
+) -> Landscape:
+    """Simulate a landscape and what three satellites see of it.
+
+    Args:
+        seed: The same seed gives the same landscape, bit for bit.
+        size: Pixels of 10 m along each side; even and at least 16.
+        years: Length of the record.
+        climate: "temperate", "continental", "mediterranean" or "semiarid"; decides on the place, the
+            weather and the crops.
+        start: First day, as an ISO date.
+        progress: Called with the share done (0 to 1) and what is being done.
+
+    Returns:
+        The landscape.
+
+    Raises:
+        UsageError: If an argument is not as described.
+    """
+    first = _check(seed, size, years, climate, start)
+    tell = progress or (lambda share, what: None)
+    spec = CLIMATES[climate]
+    seeds = np.random.SeedSequence(seed).spawn(12)
+    generators = [np.random.Generator(np.random.PCG64(item)) for item in seeds]
+
+    tell(0.0, "weather and layout")
+    last = first + pd.DateOffset(years=years) - pd.Timedelta(days=1)
+    history = draw_weather(generators[0], spec, pd.date_range(first - _SPIN_UP, last))
+    layout = draw_layout(generators[1], size, spec)
+    tell(0.05, "growth")
+    management = plan_management(generators[2], layout.kinds, history, spec)
+    growth = grow(generators[3], layout.kinds, history, spec, management)
+    weather = history.since(first)
+    site = Site(
+        climate=spec,
+        layout=layout,
+        weather=weather,
+        growth=growth.on(np.arange(_SPIN_UP.days, len(history.days))),
+        fields=draw_heterogeneity(generators[4], size),
+        sky=Sky(seeds[5], size),
+        grid=records.Grid.around(generators[6], spec, size),
+        brightness=np.exp(generators[6].normal(0, 0.14, len(layout.kinds))),
+        turbidity=generators[6].beta(1.5, 2.5, len(layout.kinds)),
+    )
+    tell(0.15, "Sentinel-2")
+    sentinel2, truth = observe_sentinel2(
+        generators[7], site, sentinel2_passes(generators[8], spec, weather.days)
+    )
+    tell(0.70, "Landsat 8")
+    landsat8 = observe_landsat8(generators[9], site, landsat_passes(generators[8], spec, weather.days))
+    tell(0.80, "Sentinel-1")
+    sentinel1 = observe_sentinel1(generators[10], site, sentinel1_passes(generators[8], spec, weather.days))
+    tell(0.95, "truth")
+    described = {"seed": seed, "climate": climate, "title": f"Simulated {climate} landscape, seed {seed}"}
+    parts = (sentinel2, sentinel1, landsat8, truth.merge(parcel_series(site)), weather.to_dataset())
+    tell(1.0, "done")
+    return Landscape(*(part.assign_attrs(described) for part in parts))
+
+
+def _check(seed: int, size: int, years: int, climate: str, start: str) -> pd.Timestamp:
+    """Refuse arguments that make no landscape; return the first day."""
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise UsageError(f"seed must be a whole number of at least 0, got {seed!r}")
+    if not isinstance(size, int | np.integer) or size < 16 or size % 2:
+        raise UsageError(f"size must be an even number of pixels of at least 16, got {size!r}")
+    if not isinstance(years, int | np.integer) or years < 1:
+        raise UsageError(f"years must be a whole number of at least 1, got {years!r}")
+    if climate not in get_args(Climate):
+        raise UsageError(f"climate must be one of {', '.join(get_args(Climate))}, got {climate!r}")
+    try:
+        return pd.Timestamp(start).normalize()
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"start must be a date such as 2018-01-01, got {start!r}") from error

@@ -1,0 +1,9 @@
+"""The package's own errors: each says in one line what was expected, what came and what to do."""
+
+
+class ThalwegError(Exception):
+    """A job failed for a reason the user can act on; the command line shows it as one line, exit code 1."""
+
+
+class UsageError(ThalwegError):
+    """An argument or an input file is not what was asked for; the command line exits with code 2."""
