@@ -108,20 +108,14 @@ def test_files_have_the_layout_of_a_real_site(landscape: Landscape, tmp_path) ->
     assert s2.x.values[0] == left + 5 and s2.y.values[0] == top - 5 and (np.diff(s2.y) == -10).all()
 
     s1 = xr.open_dataset(folder / "s1.nc", mask_and_scale=False)
-    assert (
-        s1.VV.dtype == np.int16
-        and s1.VV.attrs["scale_factor"] == 0.01
-        and s1.VV.attrs["_FillValue"] == -32768
-    )
+    assert s1.VV.dtype == np.int16 and s1.VV.attrs["scale_factor"] == 0.01 and s1.VV.attrs["_FillValue"] == -32768
     assert set(s1.orbit.values) == {"ascending", "descending"} and s1.incidence_angle.dims == ("time",)
     landsat = xr.open_dataset(folder / "landsat8.nc", mask_and_scale=False)
     assert list(landsat.data_vars) == ["B02", "B03", "B04", "B05", "B06", "B07", "pixel_qa"]
     assert landsat.attrs["scale"] == 0.0001 and landsat.pixel_qa.dtype == np.uint16
     assert set(np.unique(landsat.pixel_qa)) <= {322, 324, 328, 352, 480}
     truth = xr.open_dataset(folder / "truth.nc", mask_and_scale=False)
-    assert (
-        truth.lai.dtype == np.float32 and truth.shadow.dtype == bool and truth.land_cover.dims == ("y", "x")
-    )
+    assert truth.lai.dtype == np.float32 and truth.shadow.dtype == bool and truth.land_cover.dims == ("y", "x")
     assert len(truth.land_cover.attrs["flag_meanings"].split()) == len(truth.land_cover.attrs["flag_values"])
     np.testing.assert_array_equal(truth.time, s2.time)
     np.testing.assert_array_equal(s2.B08, landscape.sentinel2.B08)
@@ -178,9 +172,9 @@ def test_canopies_agree_with_the_prosail_package(bands, view: View) -> None:
     lai, angles = rng.uniform(0.02, 6.5, count), rng.choice([38.0, 57.0, 64.0], count)
     grid = np.arange(400, 2501)
     soil = 0.7 * np.interp(bands.wavelengths, grid, prosail.spectral_lib.soil.rsoil1)
-    ours = canopy_reflectance(
-        *leaf_optics(leaves, bands.wavelengths), lai, angles, view, np.tile(soil, (1, count, 1))
-    )[0]
+    ours = canopy_reflectance(*leaf_optics(leaves, bands.wavelengths), lai, angles, view, np.tile(soil, (1, count, 1)))[
+        0
+    ]
     for index in range(count):
         traits = [values[index] for values in vars(leaves).values()]
         spectrum = prosail.run_prosail(
@@ -205,9 +199,7 @@ def test_canopies_agree_with_the_prosail_package(bands, view: View) -> None:
 @pytest.mark.parametrize("lai", [0.0, 0.4, 1.5, 4.0])
 def test_variation_within_parcels_agrees_with_running_prosail_there(lai: float) -> None:
     kinds = np.arange(1)  # winter cereal
-    passes = sentinel2_passes(
-        np.random.default_rng(1), CLIMATES["temperate"], pd.date_range("2018-05-01", periods=9)
-    )
+    passes = sentinel2_passes(np.random.default_rng(1), CLIMATES["temperate"], pd.date_range("2018-05-01", periods=9))
 
     def respond(vigour: float, soil: float, tint: float) -> np.ndarray:
         variation = COVERS[0].variation
@@ -224,9 +216,7 @@ def test_variation_within_parcels_agrees_with_running_prosail_there(lai: float) 
         }
         growth = Growth(**{name: np.full((len(passes.times), 1), value) for name, value in states.items()})
         brightness = np.exp(np.full(1, SOIL_STEP * soil))
-        return unit_responses(
-            CLIMATES["temperate"], SENTINEL2, kinds, brightness, np.zeros(1), growth, passes
-        )[0, 0]
+        return unit_responses(CLIMATES["temperate"], SENTINEL2, kinds, brightness, np.zeros(1), growth, passes)[0, 0]
 
     middle = respond(0, 0, 0)
     for v, s, c in ((0.8, -0.7, 0.5), (-1.2, 1.0, -1.0), (1.9, 1.5, 1.0), (-2.0, -1.5, 0.0)):

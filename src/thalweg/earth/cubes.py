@@ -35,9 +35,7 @@ class Window:
 
     def grown(self, margin: int) -> "Window":
         """The window with `margin` pixels more on every side."""
-        return Window(
-            self.top - margin, self.left - margin, self.height + 2 * margin, self.width + 2 * margin
-        )
+        return Window(self.top - margin, self.left - margin, self.height + 2 * margin, self.width + 2 * margin)
 
 
 @dataclass(frozen=True)
@@ -153,9 +151,7 @@ class Series:
         quality = np.full((count, window.height, window.width), Quality.OUTSIDE, np.uint8)
         rows_in, columns_in = rows >= 0, columns >= 0
         if rows_in.any() and columns_in.any():
-            box = tuple(
-                slice(int(index.min()), int(index.max()) + 1) for index in (rows[rows_in], columns[columns_in])
-            )
+            box = tuple(slice(int(index.min()), int(index.max()) + 1) for index in (rows[rows_in], columns[columns_in]))
             block = self.dataset.isel(y=box[0], x=box[1])
             seen, state = measurements(block, self.sensor, self.where)
             inner = np.ix_(rows[rows_in] - box[0].start, columns[columns_in] - box[1].start)

@@ -24,9 +24,7 @@ class Decoder(nn.Module):
         self.bands = len(sensor.bands)
         nodes = (len(sensor.offsets) + 1) * self.bands
         self.linear = nn.Linear(sensor.encoding_size, nodes)
-        self.residual = nn.Sequential(
-            nn.Linear(sensor.encoding_size, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, nodes)
-        )
+        self.residual = nn.Sequential(nn.Linear(sensor.encoding_size, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, nodes))
         last = cast(nn.Linear, self.residual[-1])
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)

@@ -160,9 +160,9 @@ class Encoder(nn.Module):
 
     def encode(self, samples: "Samples") -> Encoding:
         """Samples of the trajectory -> the encoding."""
-        per_pixel = torch.cat(
-            [samples.trajectory, samples.features, samples.support, samples.seen_centre], 1
-        ).movedim(1, -1)
+        per_pixel = torch.cat([samples.trajectory, samples.features, samples.support, samples.seen_centre], 1).movedim(
+            1, -1
+        )
         values = self.linear(samples.trajectory.movedim(1, -1)) + self.residual(per_pixel)
         return Encoding(values.movedim(-1, 1) * samples.seen, samples.support, samples.seen)
 

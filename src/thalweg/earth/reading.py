@@ -100,7 +100,9 @@ def _checked(dataset: "xr.Dataset", sensor: Sensor, where: str) -> "xr.Dataset":
             raise UsageError(f"{where}: band {name} has dimensions {came}, expected time, y, x")
     time = dataset.time.values
     if not np.issubdtype(time.dtype, np.datetime64):
-        raise UsageError(f"{where}: time is {time.dtype}, expected dates: write CF units such as 'days since 2018-01-01'")
+        raise UsageError(
+            f"{where}: time is {time.dtype}, expected dates: write CF units such as 'days since 2018-01-01'"
+        )
     steps = np.diff(time)
     if len(steps) and steps.min() < np.timedelta64(0):
         raise UsageError(f"{where}: dates are not in order: sort them with ds.sortby('time')")

@@ -121,8 +121,6 @@ def _optical(
     zenith: NDArray,
     azimuth: NDArray,
 ) -> Passes:
-    times = pd.DatetimeIndex(
-        [days[day] + pd.Timedelta(seconds=round(60 * minutes)) for day, minutes, _ in events]
-    )
+    times = pd.DatetimeIndex([days[day] + pd.Timedelta(seconds=round(60 * minutes)) for day, minutes, _ in events])
     sun_zenith, sun_azimuth = sun_position(times, climate.latitude, climate.longitude)
     return Passes(times, sun_zenith, sun_azimuth, zenith, azimuth)

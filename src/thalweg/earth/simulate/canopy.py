@@ -30,9 +30,7 @@ class Bands:
 
     def average(self, spectra: NDArray) -> NDArray:
         """Integrate (..., band * 4) at `wavelengths` over each band: (..., band)."""
-        return spectra.reshape(*spectra.shape[:-1], len(self.names), _GAUSS_POINTS.size) @ (
-            _GAUSS_WEIGHTS / 2
-        )
+        return spectra.reshape(*spectra.shape[:-1], len(self.names), _GAUSS_POINTS.size) @ (_GAUSS_WEIGHTS / 2)
 
 
 # Central wavelengths and bandwidths of Sentinel-2A MSI: ESA, Sentinel-2 Spectral Response Functions (2017).

@@ -30,9 +30,7 @@ class ClimateSpec:
     productivity: float  # leaf area against north-west European farms
     irrigation: float  # share of summer crops under irrigation
     cover_crops: float  # share of cereal parcels with a cover crop in autumn
-    shares: dict[
-        str, float
-    ]  # of the area: built_up, forest, needleleaf (of the forest), grass, mown (of the grass)
+    shares: dict[str, float]  # of the area: built_up, forest, needleleaf (of the forest), grass, mown (of the grass)
     crops: dict[str, float]  # weights of the crops
     sowing: dict[str, tuple[int, ...]]  # days of year a crop is sown, one per season
 

@@ -93,9 +93,7 @@ def cover_scene(image: NDArray, scene: CloudScene, bands: Bands) -> NDArray:
     return (clouded * (1 - scene.cirrus) + ice * scene.cirrus).astype(np.float32)
 
 
-def classify(
-    rng: np.random.Generator, image: NDArray, scene: CloudScene, bands: Bands, roofs: NDArray
-) -> NDArray:
+def classify(rng: np.random.Generator, image: NDArray, scene: CloudScene, bands: Bands, roofs: NDArray) -> NDArray:
     """Classify a scene as Sen2Cor would, mistakes included.
 
     Thin edges and haze pass for clear ground, some rims are left unclassified, deep shadows are taken for

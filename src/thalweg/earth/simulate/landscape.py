@@ -136,9 +136,7 @@ def simulate(
         turbidity=generators[6].beta(1.5, 2.5, len(layout.kinds)),
     )
     tell(0.15, "Sentinel-2")
-    sentinel2, truth = observe_sentinel2(
-        generators[7], site, sentinel2_passes(generators[8], spec, weather.days)
-    )
+    sentinel2, truth = observe_sentinel2(generators[7], site, sentinel2_passes(generators[8], spec, weather.days))
     tell(0.70, "Landsat 8")
     landsat8 = observe_landsat8(generators[9], site, landsat_passes(generators[8], spec, weather.days))
     tell(0.80, "Sentinel-1")

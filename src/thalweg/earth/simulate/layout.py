@@ -190,9 +190,7 @@ def _build(rng: np.random.Generator, canvas: _Canvas, village: list[NDArray]) ->
     u, v = canvas.x.ravel(), canvas.y.ravel()
     for piece in village:
         angle = rng.uniform(0, np.pi)
-        lots = _cut(
-            rng, piece, np.cos(angle) * u + np.sin(angle) * v, np.cos(angle) * v - np.sin(angle) * u, 180.0
-        )
+        lots = _cut(rng, piece, np.cos(angle) * u + np.sin(angle) * v, np.cos(angle) * v - np.sin(angle) * u, 180.0)
         for lot in lots:
             draw = rng.random()
             choices = roofs if draw < share_roofs else yards if draw < share_roofs + 0.18 else gardens
@@ -254,9 +252,7 @@ def _rasterise(canvas: _Canvas, size: int) -> Layout:
     rows, columns, weights = [], [], []
     for dy, wy in zip(steps, spread, strict=True):
         for dx, wx in zip(steps, spread, strict=True):
-            at = np.ix_(
-                np.clip(centres + dy, 0, unit.shape[0] - 1), np.clip(centres + dx, 0, unit.shape[1] - 1)
-            )
+            at = np.ix_(np.clip(centres + dy, 0, unit.shape[0] - 1), np.clip(centres + dx, 0, unit.shape[1] - 1))
             rows.append(pixels.ravel())
             columns.append(unit[at].ravel())
             weights.append(np.full(size * size, wx * wy))

@@ -26,9 +26,7 @@ class Management:
     irrigated: NDArray[np.bool_]  # (unit,)
 
 
-def plan_management(
-    rng: np.random.Generator, kinds: NDArray, weather: Weather, climate: ClimateSpec
-) -> Management:
+def plan_management(rng: np.random.Generator, kinds: NDArray, weather: Weather, climate: ClimateSpec) -> Management:
     """Draw dates and habits for every unit; each parcel has its own."""
     days, units = len(weather.days), len(kinds)
     sown, latest, ploughed = (np.zeros((days, units), bool) for _ in range(3))

@@ -129,13 +129,9 @@ def unit_responses(
             passes.view_zenith[date],
             passes.sun_azimuth[date] - passes.view_azimuth[date],
         )
-        canopy = canopy_reflectance(
-            *leaf_optics(flat, wavelengths), area.ravel(), np.tile(angle, 5), view, soils
-        )
+        canopy = canopy_reflectance(*leaf_optics(flat, wavelengths), area.ravel(), np.tile(angle, 5), view, soils)
         flowers = state.petals[0, alive, None]
-        canopy = (1 - gaps) * canopy.reshape(2, 5, len(alive), -1) + gaps * soils.reshape(
-            2, 5, len(alive), -1
-        )
+        canopy = (1 - gaps) * canopy.reshape(2, 5, len(alive), -1) + gaps * soils.reshape(2, 5, len(alive), -1)
         canopy = (1 - flowers) * canopy + flowers * petals
         # Low sun lengthens the shadows between crowns.
         lit = 1 - (1 - shade) * np.clip(0.75 + 0.5 * np.tan(np.radians(view.sun_zenith)) / 2, 0, 1.3)
@@ -207,9 +203,7 @@ def mix(layout: Layout, values: NDArray) -> NDArray:
     return sums.reshape(*values.shape[:-1], layout.size, layout.size).astype(np.float32)
 
 
-def observe(
-    rng: np.random.Generator, image: NDArray, bands: Bands, coarse: tuple[int, ...], block: int
-) -> NDArray:
+def observe(rng: np.random.Generator, image: NDArray, bands: Bands, coarse: tuple[int, ...], block: int) -> NDArray:
     """Add what calibration and atmospheric correction leave behind to a (band, y, x) image.
 
     A gain error per band, smooth residual haze that falls with wavelength, and noise per pixel.

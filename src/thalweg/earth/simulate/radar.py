@@ -53,9 +53,7 @@ def unit_backscatter(
     units = len(kinds)
     angle = np.cos(np.radians(incidence))[:, None, None]
     soil = _linear(soil_backscatter(growth.soil_moisture, growth.roughness, incidence[:, None]))
-    closed = _linear(
-        trait("canopy", kinds) + rng.normal(0, 0.5, (units, 1)) + rng.normal(0, 0.25, (units, 2))
-    )
+    closed = _linear(trait("canopy", kinds) + rng.normal(0, 0.5, (units, 1)) + rng.normal(0, 0.25, (units, 2)))
     # Ripe plants are dry and let the radar through.
     water = growth.leaf_water / np.maximum(trait("leaf_water", kinds), 1e-3)
     amount = (growth.lai * (0.5 + 0.5 * water) + 0.35 * growth.dead)[..., None]

@@ -83,9 +83,7 @@ def observe_sentinel2(rng: np.random.Generator, site: Site, passes: Passes) -> t
     shadow = np.zeros((count, size, size), bool)
     for date in range(count):
         scene = site.clouds_at(passes, date)
-        image = optics.render(
-            site.layout, responses[date], site.fields, site.growth.stress[days[date]], _COARSE, 2
-        )
+        image = optics.render(site.layout, responses[date], site.fields, site.growth.stress[days[date]], _COARSE, 2)
         image = optics.observe(rng, clouds.cover_scene(image, scene, bands), bands, _COARSE, 2)
         image[list(_COARSE)] = block_mean(image[list(_COARSE)], 2)
         classes[date] = clouds.classify(rng, image, scene, bands, roofs)
@@ -121,9 +119,7 @@ def observe_landsat8(rng: np.random.Generator, site: Site, passes: Passes) -> xr
     quality = np.zeros((count, size, size), np.uint16)
     for date in range(count):
         scene = site.clouds_at(passes, date)
-        image = optics.render(
-            site.layout, responses[date], site.fields, site.growth.stress[days[date]], every, 3
-        )
+        image = optics.render(site.layout, responses[date], site.fields, site.growth.stress[days[date]], every, 3)
         image = optics.observe(rng, clouds.cover_scene(image, scene, bands), bands, every, 3)
         numbers[date] = digital_numbers(block_mean(image, 3))
         quality[date] = clouds.landsat_quality(rng, scene, water, roofs)

@@ -4,9 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def random_field(
-    rng: np.random.Generator, side: int, length: float, slope: float = 3.0
-) -> NDArray[np.float32]:
+def random_field(rng: np.random.Generator, side: int, length: float, slope: float = 3.0) -> NDArray[np.float32]:
     """Draw a periodic Gaussian random field with a power-law spectrum.
 
     Args:

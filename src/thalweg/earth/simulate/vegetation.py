@@ -99,16 +99,12 @@ def grow(
         thermal[sown], catch_crop[sown], weeds[sown], dead[sown] = 0.0, 0.0, 0.0, 0.0
         residue[sown] = 0.4 * residue[sown]
         roughness[sown] = seedbed[sown]
-        thermal += np.where(
-            standing, pace[day] * np.clip(temperature - base, 0, 22) * (1 + 0.35 * stress), 0.0
-        )
+        thermal += np.where(standing, pace[day] * np.clip(temperature - base, 0, 22) * (1 + 0.35 * stress), 0.0)
         stage = (thermal - emergence) / maturity
         risen = np.where(standing & (stage > 0), _logistic((stage - rise) / rise_width), 0.0)
         left = 1 - _logistic((stage - fall) / fall_width)
         chill = 1 - 0.45 * _logistic((-2.0 - temperature) / 2.0)
-        crop_green = (
-            peak * risen * left * (1 - 0.5 * memory) + 0.12 * np.clip(stage * 12, 0, 1) * standing * left
-        )
+        crop_green = peak * risen * left * (1 - 0.5 * memory) + 0.12 * np.clip(stage * 12, 0, 1) * standing * left
 
         ripe = standing & ((stage > 1.0 + management.delay) | management.latest[day])
         if ripe.any():
@@ -134,9 +130,7 @@ def grow(
         cover = np.where(growing & (catch_crop > 0), 2.9 * _logistic((catch_crop - 420) / 80) * chill, 0.0)
 
         # Grass grows towards its peak, less in drought and cold; mowing and grazing take it down.
-        season = (
-            np.clip(temperature / 14.0, 0.05, 1.0) * np.clip(photoperiod[day], 0.1, 1.2) * (1 - 0.9 * stress)
-        )
+        season = np.clip(temperature / 14.0, 0.05, 1.0) * np.clip(photoperiod[day], 0.1, 1.2) * (1 - 0.9 * stress)
         dying = 0.008 + 0.05 * np.maximum(memory - 0.35, 0) + 0.012 * (temperature < 0)
         grown = 0.15 * season * green * (1 - green / peak.clip(0.3)) + 0.02 * season
         green = np.where(grass, np.clip(green + grown - dying * green, 0.15 * peak, None), 0.0)
@@ -165,20 +159,14 @@ def grow(
         taken = evaporation[day] * (0.2 * (1 - closed) * wetness + closed * (1 - 0.8 * stress))
         water = np.clip(water + reaching - taken, 0.02 * capacity, capacity)
 
-        aged = np.where(
-            is_crop & standing, 1 - 0.55 * _logistic((stage - fall + 0.02) / (1.3 * fall_width)), 1.0
-        )
+        aged = np.where(is_crop & standing, 1 - 0.55 * _logistic((stage - fall + 0.02) / (1.3 * fall_width)), 1.0)
         young = np.where(is_crop & standing, 0.78 + 0.22 * np.clip(stage / 0.3, 0, 1), 0.95)
         fresh = np.where(grass, 0.82 + 0.18 * np.clip(green / peak.clip(0.3) * 1.4, 0, 1), 1.0)
         growth.lai[day] = np.where(sealed, 0.0, lai)
         growth.dead[day] = np.where(sealed, 0.0, dead + forest.dead[day] * peak)
-        growth.chlorophyll[day] = (
-            greenness * aged * young * fresh * forest.chlorophyll[day] * (1 - 0.25 * memory)
-        )
+        growth.chlorophyll[day] = greenness * aged * young * fresh * forest.chlorophyll[day] * (1 - 0.25 * memory)
         growth.leaf_water[day] = succulence * (1 - 0.35 * stress) * (0.6 + 0.4 * aged)
-        growth.petals[day] = (
-            petals_peak * standing * np.exp(-0.5 * ((stage - bloom) / 0.045) ** 2) * (1 - 0.4 * memory)
-        )
+        growth.petals[day] = petals_peak * standing * np.exp(-0.5 * ((stage - bloom) / 0.045) ** 2) * (1 - 0.4 * memory)
         growth.residue[day] = np.where(forest.lai[day] > 0, 0.75, residue)
         growth.roughness[day] = roughness
         growth.soil_moisture[day] = np.where(sealed, 0.0, topsoil)

@@ -62,8 +62,7 @@ class Weather:
             "wind_speed": (self.wind, "m s-1"),
         }
         variables = {
-            name: ("time", values.astype(np.float32), {"units": units})
-            for name, (values, units) in columns.items()
+            name: ("time", values.astype(np.float32), {"units": units}) for name, (values, units) in columns.items()
         }
         return xr.Dataset(variables, coords={"time": self.days.values.astype("datetime64[ns]")})
 
@@ -100,9 +99,7 @@ def draw_weather(rng: np.random.Generator, climate: ClimateSpec, days: pd.Dateti
     anomaly = climate.anomaly * _autoregressive(rng, count, 0.78)
     # Clouds cool summer days and keep winter nights warm.
     temperature = _seasonal(climate.temperature, days) + anomaly - 1.2 * (cloud - 0.5) * summer
-    spread_of_day = np.maximum(
-        climate.diurnal * (1.25 - 0.5 * cloud) * np.exp(0.10 * rng.standard_normal(count)), 1.5
-    )
+    spread_of_day = np.maximum(climate.diurnal * (1.25 - 0.5 * cloud) * np.exp(0.10 * rng.standard_normal(count)), 1.5)
     minimum = temperature - 0.48 * spread_of_day
     dewpoint = minimum - climate.dewpoint_gap * (1 + 0.5 * summer) * (1.4 - 0.8 * cloud) * np.exp(
         0.3 * rng.standard_normal(count)
@@ -133,9 +130,9 @@ def extraterrestrial_radiation(day_of_year: NDArray, latitude: float) -> NDArray
     declination = 0.409 * np.sin(angle - 1.39)
     sunset = np.arccos(np.clip(-np.tan(latitude) * np.tan(declination), -1, 1))
     distance = 1 + 0.033 * np.cos(angle)
-    horizontal = sunset * np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(
-        declination
-    ) * np.sin(sunset)
+    horizontal = sunset * np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(declination) * np.sin(
+        sunset
+    )
     return 118.1 / np.pi * distance * horizontal
 
 
