@@ -35,14 +35,22 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def fit_linear(self, trajectories: Tensor) -> None:
-        """Start the linear paths as the principal components of trajectories (N, samples)."""
+        """Start the linear paths as the principal components of trajectories (N, O * C)."""
+        encoder, decoder = self.encoder, self.decoder
         mean = trajectories.mean(0)
-        axes = torch.linalg.eigh(torch.cov((trajectories - mean).T.double()))[1]
-        axes = axes.flip(1)[:, : self.sensor.encoding_size].T.float()
-        self.encoder.linear.weight.copy_(axes)
-        self.encoder.linear.bias.copy_(-axes @ mean)
-        self.decoder.linear.weight.copy_(axes.T)
-        self.decoder.linear.bias.copy_(mean)
+        variances, axes = torch.linalg.eigh(torch.cov((trajectories - mean).T.double()))
+        axes = axes.flip(1)[:, : encoder.smooth_size].T.float()
+        encoder.linear.weight.copy_(axes)
+        encoder.linear.bias.copy_(-axes @ mean)
+        bands, nodes = len(self.sensor.bands), encoder.samples
+        decoder.linear.weight.zero_()
+        decoder.linear.weight[:nodes, : encoder.smooth_size].copy_(axes.T)
+        decoder.linear.weight[nodes:, encoder.smooth_size :].copy_(torch.eye(bands))
+        decoder.linear.bias.zero_()
+        decoder.linear.bias[:nodes].copy_(mean)
+        centre = list(self.sensor.offsets).index(0) * bands
+        encoder.expected.weight.copy_(axes.T[centre : centre + bands])
+        encoder.expected.bias.copy_(mean[centre : centre + bands])
 
     def rebuild(self, encoding: Tensor, days: Tensor) -> Tensor:
         """(Q, E, h, w), days from each centre date (Q, K) -> (Q, K, C, h, w) in the range 0..1."""

@@ -5,6 +5,7 @@ whose weights depend on the distance in days alone and on each frame's own quali
 once, and the same numbers come out for one 15 x 15 patch and for a whole cube.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,15 +19,21 @@ from thalweg.earth.sensors import Sensor
 BOX = 3
 """Pixels averaged (validity-weighted) for the trajectory, each way."""
 
-WIDTH_DAYS, CENTRE_WIDTH_DAYS = 12.0, 6.0
+WIDTH_DAYS, CENTRE_WIDTH_DAYS = 12.0, 2.0
 """Standard deviations of the trajectory's kernels in days, and of the one at the centre date."""
 
-REACH, REACH_DAYS = 1e-6, 60.0
+REACH, REACH_DAYS = 1e-6, 20.0
 """A very weak exponential weight: where nothing is near, the nearest dates still speak."""
+
+SLOPE_RIDGE = 0.5
+"""Holds back the slope of the local regression, in kernel widths squared."""
+
+ALIKE = 0.2
+"""Where neighbours begin to count as different: standard deviations per sampled value."""
 
 _FEATURES = 8
 _HIDDEN = 64
-_EMPTY = 1e-9
+_EMPTY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,8 @@ class Encoding:
     """One sensor's encoding of centre pixels.
 
     Attributes:
-        values: (Q, E, h, w), the encoding at Q centre dates.
+        values: (Q, E, h, w), the encoding at Q centre dates: the smooth context, and as the last C values how
+            the pixel differs from it on the centre date itself.
         support: (Q, O, h, w), log(1 + weight) of the valid context at each offset.
         seen: (Q, 1, h, w), one where the sensor has any valid context, else zero.
     """
@@ -44,11 +52,45 @@ class Encoding:
     seen: Tensor
 
 
-def kernel(centre_days: Tensor, days: Tensor, offset: float) -> Tensor:
-    """Weights (Q, T) of dates for a sample `offset` days from each centre date."""
-    away = days[None] - centre_days[:, None] - offset
+def kernel(away: Tensor, offset: float) -> Tensor:
+    """Weights of dates `away` (any shape) days from where the trajectory is sampled."""
     width = WIDTH_DAYS if offset else CENTRE_WIDTH_DAYS
     return torch.exp(-0.5 * (away / width) ** 2) + REACH * torch.exp(-away.abs() / REACH_DAYS)
+
+
+def local_regression(
+    pooled: Tensor, days: Tensor, centre_days: Tensor, offsets: tuple[float, ...]
+) -> tuple[Tensor, Tensor]:
+    """Sample frames at fixed offsets from centre dates by kernel-weighted linear regression in time.
+
+    A plain average leans to the side where more dates are; the regression does not. Its slope is held back, so
+    that little or one-sided evidence gives the average.
+
+    Args:
+        pooled: (T, C + 1, H, W), values times their weight, and last the weight itself.
+        days: (T,).
+        centre_days: (Q,).
+        offsets: O day offsets.
+
+    Returns:
+        averages (Q, O, C, H, W) and the support (Q, O, 1, H, W), the kernel-weighted sum of the weights.
+    """
+    count, channels, height, width = pooled.shape
+    flat, flat_weight = pooled.reshape(count, -1), pooled[:, -1].reshape(count, -1)
+    averages, supports = [], []
+    for offset in offsets:
+        away = days[None] - centre_days[:, None] - offset
+        weights, ahead = kernel(away, offset), away / WIDTH_DAYS
+        sums = (weights @ flat).reshape(-1, channels, height, width)
+        first = ((weights * ahead) @ flat).reshape(-1, channels, height, width)
+        second = ((weights * ahead**2) @ flat_weight).reshape(-1, 1, height, width)
+        total, support = sums[:, :-1], sums[:, -1:] + _EMPTY
+        mean, lean = total / support, first[:, -1:] / support
+        variance = second / support - lean**2
+        slope = (first[:, :-1] / support - mean * lean) / (variance + SLOPE_RIDGE)
+        averages.append(mean - slope * lean)
+        supports.append(support)
+    return torch.stack(averages, 1), torch.stack(supports, 1)
 
 
 def _crop(values: Tensor, margin: int) -> Tensor:
@@ -56,36 +98,61 @@ def _crop(values: Tensor, margin: int) -> Tensor:
 
 
 class FrameNetwork(nn.Module):
-    """Looks at one frame, 13 x 13 px: learned features and how far the frame can be trusted."""
+    """Looks at one frame, 3 x 3 px: learned features and how far each pixel can be trusted."""
 
-    MARGIN = HALO - BOX // 2
+    MARGIN = 1
 
     def __init__(self, bands: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(bands + 1, 16, 3),
-            nn.GELU(),
-            nn.Conv2d(16, 16, 3, dilation=2),
-            nn.GELU(),
-            nn.Conv2d(16, 16, 3, dilation=3),
-            nn.GELU(),
-        )
+        self.layers = nn.Sequential(nn.Conv2d(bands + 1, 24, 3), nn.GELU(), nn.Conv2d(24, 16, 1), nn.GELU())
         self.features = nn.Conv2d(16, _FEATURES, 1)
         self.distrust = nn.Conv2d(16, 1, 1)
         nn.init.zeros_(self.distrust.weight)
         nn.init.constant_(cast(Tensor, self.distrust.bias), -4.0)
 
     def forward(self, values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """(T, C, H, W), (T, 1, H, W) -> features (T, F, H-12, W-12), trust in 0..1 (T, 1, H-12, W-12)."""
+        """(T, C, H, W), (T, 1, H, W) -> features (T, F, H-2, W-2), trust in 0..1 (T, 1, H-2, W-2)."""
         hidden = self.layers(torch.cat([values, valid], 1))
         return self.features(hidden), torch.exp(-F.softplus(self.distrust(hidden)))
+
+
+class NeighbourAttention(nn.Module):
+    """Averages an encoding over the neighbours that resemble it: smooth inside a field, sharp at its edge.
+
+    The query and the keys are the encodings themselves; a learned sharpness per component and a learned reach
+    say what counts as alike and as near. 37 of the 11 x 11 neighbours are looked at.
+    """
+
+    MARGIN = 5
+    TAPS = ((0, 0), *((dy, dx) for dy in range(-5, 6, 2) for dx in range(-5, 6, 2)))
+
+    def __init__(self, size: int, samples: int) -> None:
+        super().__init__()
+        self.log_sharpness = nn.Parameter(torch.full((size,), -math.log(ALIKE * math.sqrt(2 * samples))))
+        self.log_reach = nn.Parameter(torch.tensor(4.0).log())
+
+    def forward(self, encoding: Tensor, seen: Tensor) -> Tensor:
+        """(Q, E, H, W), seen (Q, 1, H, W) -> (Q, E, H-10, W-10)."""
+        keys = encoding * self.log_sharpness.exp()[:, None, None]
+        query = _crop(keys, self.MARGIN)
+        height, width = query.shape[-2:]
+        total, weights = torch.zeros_like(query), torch.full_like(query[:, :1], _EMPTY)
+        for dy, dx in self.TAPS:
+            rows = slice(self.MARGIN + dy, self.MARGIN + dy + height)
+            columns = slice(self.MARGIN + dx, self.MARGIN + dx + width)
+            unlike = ((keys[..., rows, columns] - query) ** 2).sum(1, keepdim=True)
+            far = (dy**2 + dx**2) / (2 * torch.exp(2 * self.log_reach))
+            weight = torch.exp(-unlike - far) * seen[..., rows, columns]
+            total = total + weight * encoding[..., rows, columns]
+            weights = weights + weight
+        return total / weights
 
 
 class Encoder(nn.Module):
     """A sensor's context -> its encoding at the centre dates (stage 1 of the paper).
 
-    The linear path samples a local trajectory (validity-weighted kernel averages at fixed day offsets) and the
-    centre date itself; it starts as their principal components. The residual path starts at zero.
+    The linear path samples a local trajectory (validity-weighted local regressions at fixed day offsets) and
+    the centre date itself; it starts as their principal components. The residual path starts at zero.
     """
 
     mean: Tensor
@@ -96,17 +163,20 @@ class Encoder(nn.Module):
         super().__init__()
         self.sensor = sensor
         bands, offsets = len(sensor.bands), len(sensor.offsets)
-        self.samples = (offsets + 1) * bands
+        self.samples = offsets * bands
         self.frames = FrameNetwork(bands)
-        self.linear = nn.Linear(self.samples, sensor.encoding_size)
+        self.smooth_size = sensor.encoding_size - bands
+        self.linear = nn.Linear(self.samples, self.smooth_size)
         self.residual = nn.Sequential(
-            nn.Linear(self.samples + offsets * (_FEATURES + 1) + 1, _HIDDEN),
+            nn.Linear(self.samples + offsets * (_FEATURES + 1), _HIDDEN),
             nn.GELU(),
-            nn.Linear(_HIDDEN, sensor.encoding_size),
+            nn.Linear(_HIDDEN, self.smooth_size),
         )
         last = cast(nn.Linear, self.residual[-1])
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
+        self.neighbours = NeighbourAttention(self.smooth_size, self.samples)
+        self.expected = nn.Linear(self.smooth_size, bands)
         self.register_buffer("mean", torch.zeros(bands))
         self.register_buffer("scale", torch.ones(bands))
         self.register_buffer("covariance", torch.eye(bands))
@@ -128,43 +198,41 @@ class Encoder(nn.Module):
         return torch.einsum("tchw,dc->tdhw", values, matrix)
 
     def sample(self, context: SensorContext, centre_days: Tensor) -> "Samples":
-        """Sample the local trajectory around Q centre dates; (T, C, H, W) -> (Q, ..., H-14, W-14)."""
+        """Sample the local trajectory around Q centre dates; (T, C, H, W) -> (Q, ..., H-4, W-4)."""
         values = self.complete(context)
         features, trust = self.frames(values, context.valid)
-        inner = _crop(values, FrameNetwork.MARGIN)
         weight = _crop(context.valid, FrameNetwork.MARGIN) * trust
-        weighted = F.avg_pool2d(torch.cat([inner, features, torch.ones_like(weight)], 1) * weight, BOX, 1)
-        count, channels, height, width = weighted.shape
-        flat = weighted.reshape(count, -1)
-        sums = torch.stack(
-            [kernel(centre_days, context.days, offset) @ flat for offset in self.sensor.offsets], 1
-        ).reshape(len(centre_days), len(self.sensor.offsets), channels, height, width)
-        total, support = sums[:, :, :-1], sums[:, :, -1:]
-        averages = total / (support + _EMPTY)
+        inner = torch.cat([_crop(values, FrameNetwork.MARGIN), features, torch.ones_like(weight)], 1)
+        pooled = F.avg_pool2d(inner * weight, BOX, 1)
+        averages, support = local_regression(pooled, context.days, centre_days, self.sensor.offsets)
         bands = len(self.sensor.bands)
-
+        margin = FrameNetwork.MARGIN + BOX // 2
         same_day = ((context.days[None] - centre_days[:, None]).abs() < 0.5).to(values.dtype)
-        centre_weight = torch.einsum("qt,tchw->qchw", same_day, _crop(context.valid, HALO))
-        centre = torch.einsum("qt,tchw->qchw", same_day, _crop(values, HALO))
-        centre = centre / centre_weight.clamp(min=1)
-        seen_centre = centre_weight.clamp(max=1)
-        nearest = averages[:, list(self.sensor.offsets).index(0), :bands]
-        detail = seen_centre * (centre - nearest)
+        seen_centre = torch.einsum("qt,tchw->qchw", same_day, _crop(context.valid, margin))
+        centre = torch.einsum("qt,tchw->qchw", same_day, _crop(values, margin)) / seen_centre.clamp(min=1)
+        trajectory = averages[:, :, :bands].clone()
+        nearest = self.sensor.offsets.index(0)
+        sharp = seen_centre.clamp(max=1)  # the centre date is not blurred: neighbours are averaged by likeness below
+        trajectory[:, nearest] = torch.lerp(trajectory[:, nearest], centre, sharp)
         return Samples(
-            trajectory=torch.cat([averages[:, :, :bands].flatten(1, 2), detail], 1),
+            trajectory=trajectory.flatten(1, 2),
             features=averages[:, :, bands:].flatten(1, 2),
             support=torch.log1p(support[:, :, 0] * 10),
-            seen_centre=seen_centre,
+            centre=centre,
+            seen_centre=sharp,
             seen=(support[:, :, 0].amax(1, keepdim=True) > _EMPTY).to(values.dtype),
         )
 
     def encode(self, samples: "Samples") -> Encoding:
-        """Samples of the trajectory -> the encoding."""
-        per_pixel = torch.cat([samples.trajectory, samples.features, samples.support, samples.seen_centre], 1).movedim(
-            1, -1
-        )
+        """Samples of the trajectory (Q, ..., h+10, w+10) -> the encoding (Q, ..., h, w)."""
+        per_pixel = torch.cat([samples.trajectory, samples.features, samples.support], 1).movedim(1, -1)
         values = self.linear(samples.trajectory.movedim(1, -1)) + self.residual(per_pixel)
-        return Encoding(values.movedim(-1, 1) * samples.seen, samples.support, samples.seen)
+        smooth = self.neighbours(values.movedim(-1, 1), samples.seen)
+        margin = NeighbourAttention.MARGIN
+        seen, seen_centre = _crop(samples.seen, margin), _crop(samples.seen_centre, margin)
+        expected = self.expected(smooth.movedim(1, -1)).movedim(-1, 1)
+        detail = seen_centre * (_crop(samples.centre, margin) - expected)
+        return Encoding(torch.cat([smooth, detail], 1) * seen, _crop(samples.support, margin), seen)
 
     def forward(self, context: SensorContext, centre_days: Tensor) -> Encoding:
         """Encode (T, C, H, W) at Q centre days -> (Q, E, H-14, W-14)."""
@@ -180,10 +248,10 @@ class Samples:
     """What the encoder's per-pixel part sees, standardised.
 
     Attributes:
-        trajectory: (Q, (O + 1) * C, h, w), the bands at O offsets, then the centre pixel's difference from the
-            smooth value at offset 0.
+        trajectory: (Q, O * C, h, w), the bands at O offsets.
         features: (Q, O * F, h, w), learned frame features at the same offsets.
         support: (Q, O, h, w), log(1 + weight) of the valid context at each offset.
+        centre: (Q, C, h, w), the single pixel on the centre date.
         seen_centre: (Q, 1, h, w), one where the centre date itself is valid.
         seen: (Q, 1, h, w), one where there is any valid context.
     """
@@ -191,5 +259,6 @@ class Samples:
     trajectory: Tensor
     features: Tensor
     support: Tensor
+    centre: Tensor
     seen_centre: Tensor
     seen: Tensor

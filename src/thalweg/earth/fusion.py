@@ -11,11 +11,13 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from thalweg.earth.context import conditional_fill
 from thalweg.earth.encoder import Encoding
-from thalweg.earth.sensors import Sensor
+from thalweg.earth.sensors import Declaration, Sensor
+from thalweg.errors import UsageError
 
 SMALL, FULL = 7, 32
 """Values of the embedding that stand alone (the paper's size), and all of them."""
@@ -32,6 +34,34 @@ class Fused:
 
     values: Tensor
     spread: Tensor
+
+
+class LinearStart(Declaration):
+    """How the fusion's linear path begins; chosen on the probes (docs/model-card.md)."""
+
+    states: int = Field(default=5, ge=1, le=SMALL, description="of the first 7 values, those led by the context")
+    ridge: float = Field(default=0.003, gt=0, description="holds back the correction toward the centre date")
+    companion_weight: float = Field(default=0.5, ge=0, description="weight of sensors that do not set the dates")
+    detail_weight: float = Field(default=2.0, ge=0, description="weight of the centre date in the last 25 values")
+
+    def views(self, sensors: Sequence[Sensor], rebuild: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows of `rebuild` weighted as smooth trajectories, as whole contexts, and summed up as the centre date."""
+        trajectory, everything, centre = [], [], []
+        row = 0
+        for sensor in sensors:
+            bands, offsets = len(sensor.bands), len(sensor.offsets)
+            weight = 1.0 if sensor.sets_dates else self.companion_weight
+            nodes = rebuild[row : row + offsets * bands]
+            detail = rebuild[row + offsets * bands : row + (offsets + 1) * bands]
+            trajectory.append(weight * nodes)
+            everything.extend([weight * nodes, self.detail_weight * weight * detail])
+            if sensor.sets_dates:
+                nearest = sensor.offsets.index(0) * bands
+                centre.append(nodes[nearest : nearest + bands] + detail)
+            row += (offsets + 1) * bands
+        if not centre:
+            raise UsageError("none of the sensors sets the dates: fusion needs one that does")
+        return torch.cat(trajectory), torch.cat(everything), torch.cat(centre)
 
 
 class Fusion(nn.Module):
@@ -116,40 +146,61 @@ class Fusion(nn.Module):
         return completed
 
     @torch.no_grad()
-    def fit_linear(self, joined: Tensor, rebuild: Tensor, small_weight: Tensor, full_weight: Tensor) -> None:
+    def fit_linear(self, joined: Tensor, dates: Tensor, rebuild: Tensor, start: LinearStart) -> None:
         """Start the linear paths from encodings seen in training.
+
+        The first values are principal components of how places differ on one date, corrected toward the centre
+        date like a Kalman filter's state toward an observation; the next ones hold what the centre date shows
+        beyond that; the others describe what is left of the whole context.
 
         Args:
             joined: (N, D), encodings of all sensors side by side.
+            dates: (N,), which scene (tile and date) each is from.
             rebuild: (P, D), the decoders' linear paths, block-diagonal: what each encoding stands for.
-            small_weight: (P,), how much each rebuilt value counts in the first 7 components.
-            full_weight: (P,), the same for the others, which describe what the first leave over.
+            start: sizes and weights of the parts.
         """
         joined, rebuild = joined.double(), rebuild.double()
         mean = joined.mean(0)
         covariance = torch.cov((joined - mean).T)
+        scenes = torch.zeros(int(dates.max()) + 1, joined.shape[1], dtype=joined.dtype).index_reduce(
+            0, dates, joined, "mean", include_self=False
+        )
+        contrast = torch.cov((joined - scenes[dates]).T)
+        trajectory, everything, centre = start.views(self.sensors, rebuild)
 
-        def components(left: Tensor, weight: Tensor, count: int) -> Tensor:
-            view = weight.double()[:, None] * rebuild
-            axes = torch.linalg.eigh(view @ left @ view.T)[1].flip(1)[:, :count]
+        def components(of: Tensor, view: Tensor, count: int) -> Tensor:
+            axes = torch.linalg.eigh(view @ of @ view.T)[1].flip(1)[:, :count]
             return axes.T @ view
 
-        small = components(covariance, small_weight, SMALL)
-        known = covariance @ small.T
-        left = covariance - known @ torch.linalg.solve(small @ known, known.T)
-        axes = torch.cat([small, components(left, full_weight, FULL - SMALL)])
+        def regression(target: Tensor, on: Tensor) -> Tensor:
+            return torch.linalg.solve(on @ covariance @ on.T, on @ covariance @ target.T).T
+
+        state = components(contrast, trajectory, start.states)
+        observed = regression(centre, state)
+        normal = observed.T @ observed
+        gain = torch.linalg.solve(
+            normal + start.ridge * normal.trace() / len(normal) * torch.eye(len(normal)), observed.T
+        )
+        state = state + gain @ (centre - observed @ state)
+        beyond = centre - regression(centre, state) @ state
+        state = torch.cat([state, components(covariance, beyond, SMALL - start.states)])
+        context = everything - regression(everything, state) @ state
+        axes = torch.cat([state, components(covariance, context, FULL - SMALL)])
+
         spread = (axes @ covariance @ axes.T).diagonal().sqrt()
         axes = axes / spread[0]  # one common factor: distances keep their meaning, values stay of order one
         self.mean.copy_(mean)
         self.covariance.copy_(covariance)
         self.linear.weight.copy_(axes)
         self.embedding_scale.copy_(spread / spread[0])
-        for sensor, block in zip(self.sensors, torch.split(covariance, list(self.sizes.values())), strict=True):
+        back = regression(torch.eye(len(mean), dtype=joined.dtype), axes)
+        parts = zip(
+            self.sensors, back.split(list(self.sizes.values())), mean.split(list(self.sizes.values())), strict=True
+        )
+        for sensor, weight, bias in parts:
             head = cast(_Head, self.heads[sensor.name])
-            regression = torch.linalg.solve(axes @ covariance @ axes.T, axes @ block.T).T
-            head.linear.weight.copy_(regression)
-            start = sum(size for name, size in list(self.sizes.items())[: self.sensors.index(sensor)])
-            head.linear.bias.copy_(mean[start : start + sensor.encoding_size])
+            head.linear.weight.copy_(weight)
+            head.linear.bias.copy_(bias)
 
     def intervals(self, spread: Tensor, level: float) -> Tensor:
         """Half-width of the interval that holds the value with probability `level` (one of QUANTILE_LEVELS)."""

@@ -47,7 +47,7 @@ def open_datasets(
 def _open_groups(path: Path) -> "Mapping[str, xr.Dataset]":
     import xarray as xr
 
-    engine = "zarr" if path.suffix == ".zarr" else "netcdf4"
+    engine = "zarr" if path.suffix == ".zarr" else "h5netcdf"
     try:
         return xr.open_groups(path, engine=engine, mask_and_scale=False, decode_coords="all")
     except Exception as error:  # whatever a reader raises, the file is not one it can read

@@ -82,7 +82,8 @@ class Sensor(Declaration):
         default=None, description="(processing baseline, offset in digital numbers) that products add since it"
     )
     offsets: tuple[float, ...] = Field(
-        default=(-60, -40, -20, 0, 20, 40, 60), description="days from the centre date that the encoder samples"
+        default=(-120, -90, -60, -40, -20, 0, 20, 40, 60, 90, 120),
+        description="days from the centre date that the encoder samples",
     )
     encoding_size: int = Field(default=32, ge=1, description="values in the sensor's own encoding")
 
@@ -93,6 +94,10 @@ class Sensor(Declaration):
             raise ValueError(f"value_range must rise, came {low} to {high}")
         if len(set(self.band_names)) < len(self.bands):
             raise ValueError(f"two bands share a name: {', '.join(self.band_names)}")
+        if 0 not in self.offsets or list(self.offsets) != sorted(set(self.offsets)):
+            raise ValueError(f"offsets must rise and hold 0, the centre date, came {self.offsets}")
+        if self.encoding_size <= len(self.bands):
+            raise ValueError(f"encoding_size must exceed the number of bands ({len(self.bands)})")
         if self.averaged_acquisitions > 1 and self.units != "dB":
             raise ValueError("averaged_acquisitions averages power: only a sensor in dB can have it")
         return self
@@ -146,7 +151,7 @@ SENTINEL_2 = Sensor(
     sets_dates=True,
     digital_number_scale=1e-4,
     offset_since_baseline=(4.0, -1000),
-    encoding_size=48,
+    encoding_size=58,
 )
 
 LANDSAT_8 = Sensor(
@@ -170,7 +175,7 @@ LANDSAT_8 = Sensor(
         missing=(0, 1),
     ),
     digital_number_scale=1e-4,
-    encoding_size=24,
+    encoding_size=36,
 )
 
 _REGISTRY: dict[str, Sensor] = {}

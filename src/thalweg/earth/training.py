@@ -16,8 +16,7 @@ from torch.utils.data import DataLoader
 from thalweg.earth import checkpoints
 from thalweg.earth.autoencoder import Autoencoder
 from thalweg.earth.context import SensorContext
-from thalweg.earth.encoder import Encoding
-from thalweg.earth.fusion import FULL, QUANTILE_LEVELS, SMALL, Fusion
+from thalweg.earth.fusion import FULL, QUANTILE_LEVELS, SMALL, Fusion, LinearStart
 from thalweg.earth.losses import LossWeights, absolute_error, masked_mean, spectral_angle, structural_dissimilarity
 from thalweg.earth.model import EarthModel, load_autoencoder
 from thalweg.earth.sensors import Declaration, Sensor
@@ -44,6 +43,7 @@ class Settings(Declaration):
     )
     loss: LossWeights = Field(default=LossWeights(), description="weights of the losses")
     hiding: Hiding = Field(default=Hiding(), description="what is hidden in training")
+    linear_start: LinearStart = Field(default=LinearStart(), description="how the fusion's linear path begins")
     linear_tiles: int = Field(default=400, ge=1, description="tiles from which the linear start is fitted")
 
 
@@ -308,21 +308,19 @@ def _training_record(settings: Settings, sites: Sequence[Site]) -> dict[str, Any
 @torch.no_grad()
 def fit_linear_fusion(model: EarthModel, tiles: RandomTiles, settings: Settings) -> None:
     """Begin the fusion's linear path as principal components of the contexts the decoders rebuild."""
-    gathered = []
+    gathered, dates = [], []
+    scene = 0
     for tile, _ in zip(tiles, range(settings.linear_tiles), strict=False):
-        encodings: dict[str, Encoding] = model.encode(tile.contexts, tile.centre_days)
+        encodings = model.encode(tile.contexts, tile.centre_days)
         joined = torch.cat([encodings[name].values for name in model.sensors], 1).movedim(1, -1)
         seen = torch.cat([encodings[name].seen for name in model.sensors], 1).amin(1) > 0
-        pixels = joined[seen]
-        gathered.append(pixels[torch.randperm(len(pixels))[:200]])
+        for values, chosen in zip(joined, seen, strict=True):
+            pixels = values[chosen]
+            gathered.append(pixels[torch.randperm(len(pixels))[:200]])
+            dates.append(torch.full((len(gathered[-1]),), scene))
+            scene += 1
     rebuild = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
-    trajectory, detail = [], []
-    for sensor in model.fusion.sensors:
-        bands = len(sensor.bands)
-        nodes = len(sensor.offsets) * bands
-        trajectory.append(torch.cat([torch.ones(nodes), torch.zeros(bands)]))
-        detail.append(torch.ones(nodes + bands))
-    model.fusion.fit_linear(torch.cat(gathered), rebuild, torch.cat(trajectory), torch.cat(detail))
+    model.fusion.fit_linear(torch.cat(gathered), torch.cat(dates), rebuild, settings.linear_start)
 
 
 @torch.no_grad()
