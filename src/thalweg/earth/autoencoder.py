@@ -38,7 +38,7 @@ class Autoencoder(nn.Module):
         """Start the linear paths as the principal components of trajectories (N, O * C)."""
         encoder, decoder = self.encoder, self.decoder
         mean = trajectories.mean(0)
-        variances, axes = torch.linalg.eigh(torch.cov((trajectories - mean).T.double()))
+        axes = torch.linalg.eigh(torch.cov((trajectories - mean).T.double()))[1]
         axes = axes.flip(1)[:, : encoder.smooth_size].T.float()
         encoder.linear.weight.copy_(axes)
         encoder.linear.bias.copy_(-axes @ mean)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thalweg.earth.context import HALO, SensorContext, conditional_fill
+from thalweg.earth.context import SensorContext, conditional_fill
 from thalweg.earth.sensors import Sensor
 
 BOX = 3
@@ -28,7 +28,7 @@ REACH, REACH_DAYS = 1e-6, 20.0
 SLOPE_RIDGE = 0.5
 """Holds back the slope of the local regression, in kernel widths squared."""
 
-ALIKE = 0.2
+ALIKE = 0.26
 """Where neighbours begin to count as different: standard deviations per sampled value."""
 
 _FEATURES = 8

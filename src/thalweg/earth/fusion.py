@@ -22,7 +22,7 @@ from thalweg.errors import UsageError
 SMALL, FULL = 7, 32
 """Values of the embedding that stand alone (the paper's size), and all of them."""
 
-QUANTILE_LEVELS = (0.5, 0.8, 0.9, 0.95)
+QUANTILE_LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95)
 """Coverage levels at which the predicted spread is calibrated."""
 
 _HIDDEN = 96
@@ -85,7 +85,7 @@ class Fusion(nn.Module):
         self.register_buffer("mean", torch.zeros(total))
         self.register_buffer("covariance", torch.eye(total))
         self.register_buffer("embedding_scale", torch.ones(FULL))
-        self.register_buffer("quantiles", torch.tensor([0.674, 1.282, 1.645, 1.960]))
+        self.register_buffer("quantiles", torch.tensor([0.674, 0.994, 1.282, 1.645, 1.960]))
 
     def forward(self, encodings: Mapping[str, Encoding]) -> Fused:
         """Fuse encodings by sensor name; a sensor that is absent, or unseen at a pixel, is filled."""

@@ -26,7 +26,7 @@ def open_datasets(
         yield "dataset", None, source
     elif isinstance(source, Mapping):
         for name, dataset in source.items():
-            yield f"dataset {name!r}", sensor_by_name(name).name, dataset
+            yield f"dataset {name!r}", sensor_by_name(str(name)).name, dataset
     else:
         path = Path(source)
         if not path.exists():

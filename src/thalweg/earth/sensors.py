@@ -85,6 +85,9 @@ class Sensor(Declaration):
         default=(-120, -90, -60, -40, -20, 0, 20, 40, 60, 90, 120),
         description="days from the centre date that the encoder samples",
     )
+    pictures: tuple[tuple[str, str, str], ...] = Field(
+        default=(), description="bands shown as red, green and blue; the first triple a cube has is taken"
+    )
     encoding_size: int = Field(default=32, ge=1, description="values in the sensor's own encoding")
 
     @model_validator(mode="after")
@@ -151,6 +154,7 @@ SENTINEL_2 = Sensor(
     sets_dates=True,
     digital_number_scale=1e-4,
     offset_since_baseline=(4.0, -1000),
+    pictures=(("B04", "B03", "B02"), ("B12", "B8A", "B05")),
     encoding_size=58,
 )
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning
 import torch
@@ -74,11 +74,13 @@ class _Stage(lightning.LightningModule):
         raise TypeError("a stage says its losses")
 
     def training_step(self, tile: Tile, index: int) -> Tensor:
+        """Losses of one tile, logged and summed."""
         losses = self.losses(tile)
         self.log_dict({f"train/{name}": value for name, value in losses.items()}, batch_size=1, prog_bar=True)
         return torch.stack(list(losses.values())).sum()
 
     def validation_step(self, tile: Tile, index: int) -> None:
+        """The same losses on held-out tiles."""
         # The same parts hidden at every validation, so that its curve shows the model alone.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(index)
@@ -86,6 +88,7 @@ class _Stage(lightning.LightningModule):
         self.log_dict({f"validation/{name}": value for name, value in losses.items()}, batch_size=1)
 
     def configure_optimizers(self) -> Any:
+        """AdamW with warm-up and decay."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, self.settings.learning_rate, weight_decay=self.settings.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -98,6 +101,7 @@ class _Stage(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def transfer_batch_to_device(self, batch: Tile, device: torch.device, dataloader_idx: int) -> Tile:
+        """Tiles hold tensors in dictionaries: move each."""
         return Tile(
             {name: context.to(device) for name, context in batch.contexts.items()}, batch.centre_days.to(device)
         )
@@ -114,6 +118,7 @@ class AutoencoderStage(_Stage):
         autoencoder.encoder.linear.requires_grad_(False)
 
     def losses(self, tile: Tile) -> dict[str, Tensor]:
+        """The loss of rebuilding the whole context from its visible parts."""
         settings, name = self.settings, self.autoencoder.sensor.name
         context = random_gain(tile.contexts[name], settings.hiding.gain)
         visible = hide_parts(context, settings.hiding)
@@ -141,6 +146,7 @@ class FusionStage(_Stage):
         return kept
 
     def losses(self, tile: Tile) -> dict[str, Tensor]:
+        """Losses of rebuilding every sensor, of staying put when parts are hidden, and of the spread."""
         settings, model = self.settings, self.model
         contexts = {name: random_gain(context, settings.hiding.gain) for name, context in tile.contexts.items()}
         with torch.no_grad():
@@ -334,4 +340,4 @@ def calibrate(model: EarthModel, tiles: RandomTiles, settings: Settings) -> None
         partial = model(hidden, tile.centre_days)
         ratios.append(((full.values - partial.values).abs() / partial.spread).movedim(1, -1).flatten()[::7])
     quantiles = torch.quantile(torch.cat(ratios)[:2_000_000], torch.tensor(QUANTILE_LEVELS))
-    cast(Tensor, model.fusion.quantiles).copy_(quantiles)
+    model.fusion.quantiles.copy_(quantiles)

@@ -1,0 +1,227 @@
+"""The command line: thin, one function a command; heavy libraries load where they are used."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thalweg._version import __version__
+from thalweg.errors import ThalwegError, UsageError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+earth = typer.Typer(no_args_is_help=True, help="Embedding spaces learned from satellites.")
+app.add_typer(earth, name="earth")
+
+Source = Annotated[Path, typer.Argument(help="a NetCDF file, a Zarr store, or a folder of them")]
+Store = Annotated[Path, typer.Argument(help="an embedding store written by `thalweg earth embed`")]
+Picture = Annotated[Path | None, typer.Option("--png", help="where to write the picture")]
+Pixel = Annotated[
+    tuple[float, float] | None, typer.Option("--pixel", help="column and row, or map coordinates x and y")
+]
+
+
+def main() -> None:
+    """Run the command line; a `ThalwegError` is one line on stderr, exit code 2 (usage) or 1 (failure)."""
+    try:
+        app()
+    except ThalwegError as error:
+        print(f"thalweg: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"thalweg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Learn embedding spaces of the Earth, and steer embedding spaces by gradient and by eye."""
+
+
+@contextmanager
+def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A callback for (done, total) that shows a bar with a rate and an estimate; silent where there is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", rate="", total=None)
+
+        def show(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+            speed = progress.tasks[task].speed
+            progress.update(task, rate=f"{speed:,.0f} {unit}/s" if speed else "")
+
+        yield show
+
+
+@earth.command("sensors")
+def list_sensors() -> None:
+    """List the declared sensors."""
+    from thalweg.earth.sensors import known_sensors
+
+    for sensor in known_sensors():
+        print(f"{sensor.name}: {sensor.title}, {sensor.units}, {sensor.resolution:g} m: {' '.join(sensor.band_names)}")
+
+
+@earth.command()
+def inspect(path: Source, png: Picture = None) -> None:
+    """Say what a cube holds: sensors, dates, clear fraction per date, gaps; draw the availability."""
+    import numpy as np
+
+    from thalweg.earth.cubes import Cube
+    from thalweg.earth.figures import availability
+
+    cube = Cube.open(path)
+    rows, columns = cube.grid.shape
+    print(f"{cube.name}: {rows} x {columns} px of {cube.grid.resolution:g} m, {cube.grid.describe()}")
+    for name, series in cube.series.items():
+        bands = [band for band, here in zip(series.sensor.band_names, series.present_bands, strict=True) if here]
+        fraction = cube.usable_fraction(name)
+        days = np.diff(series.dates) / np.timedelta64(1, "D")
+        first, last = (np.datetime_as_string(date, "D") for date in series.dates[[0, -1]])
+        longest = f", longest gap {days.max():.0f} days after {_day(series.dates[days.argmax()])}" if len(days) else ""
+        print(f"\n{series.sensor.title}: {len(series.dates)} dates, {first} to {last}{longest}")
+        print(f"  bands {' '.join(bands)}; {fraction.mean():.0%} of pixel-dates clear")
+        for date, clear in zip(series.dates, fraction, strict=True):
+            print(f"  {_day(date)}  {clear:5.0%}  {'#' * round(30 * clear)}")
+    print(f"\n{len(cube.eligible)} dates get embeddings (at least 3.5 % of {cube.reference.sensor.title} clear)")
+    print(f"figure: {availability(cube, png or Path(f'{cube.name}-availability.png'))}")
+
+
+def _day(date: object) -> str:
+    return str(date)[:10]
+
+
+@earth.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="folder to write; must not exist")],
+    seed: Annotated[int, typer.Option(help="seed of everything in the landscape")] = 7,
+    size: Annotated[int, typer.Option(help="pixels each way")] = 128,
+    years: Annotated[int, typer.Option(help="length of the record")] = 2,
+    climate: Annotated[str, typer.Option(help="temperate, continental, mediterranean or semiarid")] = "temperate",
+) -> None:
+    """Simulate a landscape as three satellites see it, with its truth."""
+    from typing import cast
+
+    from thalweg.earth.simulate import Climate
+    from thalweg.earth.simulate import simulate as make
+
+    if out.exists():
+        raise UsageError(f"{out}: exists already: choose another folder or remove it")
+    make(seed=seed, size=size, years=years, climate=cast(Climate, climate)).write(out)
+    print(f"landscape: {out}")
+
+
+Steps = Annotated[int | None, typer.Option(help="optimiser steps; the linear start alone with 0")]
+Seed = Annotated[int, typer.Option(help="seed of initialisation, tiles and hiding")]
+Run = Annotated[Path | None, typer.Option("--run", help="folder of logs and resume state; OUT.run by default")]
+
+
+@earth.command()
+def train(
+    sensor: Annotated[str, typer.Argument(help="a declared sensor (`thalweg earth sensors`)")],
+    data: Annotated[list[Path], typer.Argument(help="cubes to train on")],
+    out: Annotated[Path, typer.Option("--out", help="checkpoint folder to write")],
+    steps: Steps = None,
+    seed: Seed = 0,
+    run: Run = None,
+) -> None:
+    """Stage 1: train a sensor's context-aware autoencoder. A killed run resumes."""
+    from thalweg.earth.sensors import sensor_by_name
+    from thalweg.earth.training import Settings, train_autoencoder
+
+    settings = Settings(seed=seed) if steps is None else Settings(seed=seed, steps=steps)
+    train_autoencoder(sensor_by_name(sensor), data, out, run or out.with_name(f"{out.name}.run"), settings)
+    print(f"checkpoint: {out}")
+
+
+@earth.command()
+def fuse(
+    checkpoints: Annotated[list[Path], typer.Argument(help="stage 1 checkpoints, one a sensor")],
+    data: Annotated[list[Path], typer.Option("--data", help="a cube to train on; repeat for more")],
+    out: Annotated[Path, typer.Option("--out", help="model folder to write")],
+    steps: Steps = None,
+    seed: Seed = 0,
+    run: Run = None,
+) -> None:
+    """Stage 2: fuse frozen encoders into one embedding. A killed run resumes."""
+    from thalweg.earth.training import Settings, train_fusion
+
+    settings = Settings(seed=seed) if steps is None else Settings(seed=seed, steps=steps)
+    model = train_fusion(checkpoints, data, out, run or out.with_name(f"{out.name}.run"), settings)
+    print(f"model: {out} ({model.identifier})")
+
+
+@earth.command()
+def embed(
+    cube: Source,
+    out: Annotated[Path, typer.Argument(help="Zarr store to write; must not exist")],
+    size: Annotated[int, typer.Option(help="7 values (the paper's size) or all 32")] = 7,
+    model: Annotated[Path | None, typer.Option(help="model folder; the shipped weights by default")] = None,
+) -> None:
+    """Embed a cube: one small vector per pixel and clear date. A killed run resumes."""
+    from thalweg.earth.cubes import Cube
+    from thalweg.earth.embedder import Job
+    from thalweg.earth.model import EarthModel
+    from thalweg.earth.store import embed_to_zarr
+
+    with _progress("pixel-dates") as show:
+        embed_to_zarr(Job(Cube.open(cube), EarthModel.load(model), size), out, show)
+    print(f"embeddings: {out}")
+
+
+@earth.command("map")
+def draw_map(
+    store: Store,
+    date: Annotated[str | None, typer.Option(help="a date such as 2018-06-30; the clearest by default")] = None,
+    pixel: Pixel = None,
+    png: Picture = None,
+) -> None:
+    """Draw a date's picture beside the embedding, or with --pixel a pixel's series with its uncertainty."""
+    from thalweg.earth.figures import embedding_map, pixel_series
+    from thalweg.earth.store import open_embeddings
+
+    dataset = open_embeddings(store)
+    if pixel is not None:
+        print(f"figure: {pixel_series(dataset, png or Path(f'{store.stem}-pixel.png'), pixel)}")
+    else:
+        print(f"figure: {embedding_map(dataset, png or Path(f'{store.stem}-map.png'), date)}")
+
+
+@earth.command()
+def similar(
+    store: Store,
+    pixel: Annotated[tuple[float, float], typer.Option("--pixel", help="column and row, or map coordinates x and y")],
+    png: Picture = None,
+) -> None:
+    """Draw how alike every pixel's season is to one pixel's."""
+    from thalweg.earth.figures import similarity_map
+    from thalweg.earth.store import open_embeddings
+
+    print(f"figure: {similarity_map(open_embeddings(store), png or Path(f'{store.stem}-similar.png'), pixel)}")
+
+
+@earth.command()
+def demo(out: Annotated[Path, typer.Argument(help="folder to write; must not exist")]) -> None:
+    """Run the main job offline: simulate a landscape, embed it with the shipped weights, draw the maps."""
+    if out.exists():
+        raise UsageError(f"{out}: exists already: choose another folder or remove it")
+    simulate(out / "landscape", size=96)
+    inspect(out / "landscape", out / "availability.png")
+    embed(out / "landscape", out / "embeddings.zarr")
+    draw_map(out / "embeddings.zarr", png=out / "map.png")
+    draw_map(out / "embeddings.zarr", pixel=(48, 48), png=out / "pixel.png")
+    similar(out / "embeddings.zarr", (48, 48), out / "similar.png")
+    print(f"\nThe results lie in {out}: open map.png first, embeddings.zarr with xarray.open_zarr.")

@@ -1,0 +1,191 @@
+"""A cube in, an embedding cube out: dense, block by block with a halo, so that memory stays bounded."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from thalweg.earth.context import HALO, SensorContext, cube_context, days_since_epoch
+from thalweg.earth.cubes import Cube, Observations, Window
+from thalweg.earth.fusion import FULL, SMALL
+from thalweg.earth.model import EarthModel, evaluation_device
+from thalweg.earth.sensors import Quality
+from thalweg.errors import UsageError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+BLOCK = 64
+"""Pixels of a block, each way; also the shard of the Zarr store."""
+
+DATES_AT_ONCE = 16
+"""Centre dates encoded together: bounds the memory of a block whatever the record's length."""
+
+CONTEXT_DAYS = 120
+"""Reach of the context in days, for the count of valid context dates."""
+
+Progress = Callable[[int, int], None]
+"""Called with pixel-dates done and pixel-dates in all."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Results of one window; arrays are (dates, ..., height, width)."""
+
+    window: Window
+    embedding: np.ndarray
+    uncertainty: np.ndarray
+    valid_context_dates: np.ndarray
+    quality: np.ndarray
+    picture: np.ndarray
+    gaps: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is embedded with what: everything that decides the result."""
+
+    cube: Cube
+    model: EarthModel
+    size: int = SMALL
+    block: int = BLOCK
+
+    def __post_init__(self) -> None:
+        if self.size not in (SMALL, FULL):
+            raise UsageError(f"size {self.size}: expected {SMALL} or {FULL}")
+        reference = self.cube.reference.sensor
+        if not reference.sets_dates or reference.name not in self.model.sensors:
+            raise UsageError(
+                f"{self.cube.name}: no sensor that sets the dates (has {', '.join(self.cube.series)}, the model "
+                f"knows {', '.join(self.model.sensors)}): add Sentinel-2"
+            )
+
+    @property
+    def dates(self) -> np.ndarray:
+        """The reference sensor's dates that get embeddings, datetime64[ns]."""
+        return self.cube.reference.dates[self.cube.eligible]
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """The other sensors of the model, in its order, whether the cube has them or not."""
+        reference = self.cube.reference.sensor.name
+        return tuple(name for name in self.model.sensors if name != reference)
+
+    @property
+    def picture_bands(self) -> tuple[str, ...]:
+        """Bands of the reference sensor shown as red, green and blue."""
+        reference = self.cube.reference
+        present = {
+            name for name, here in zip(reference.sensor.band_names, reference.present_bands, strict=True) if here
+        }
+        complete = (triple for triple in reference.sensor.pictures if present.issuperset(triple))
+        return next(complete, 3 * (min(present),))
+
+    def windows(self) -> list[Window]:
+        """The blocks that cover the grid."""
+        rows, columns = self.cube.grid.shape
+        return [
+            Window(top, left, min(self.block, rows - top), min(self.block, columns - left))
+            for top in range(0, rows, self.block)
+            for left in range(0, columns, self.block)
+        ]
+
+
+@torch.inference_mode()
+def embed_block(job: Job, window: Window, device: torch.device | None = None) -> Block:
+    """Embed the centre pixels of a window at every eligible date."""
+    device = device or evaluation_device()
+    model = job.model.to(device)
+    contexts = {
+        name: context.to(device)
+        for name, context in cube_context(job.cube, window.grown(HALO), job.model.sensors).items()
+    }
+    centre_days = torch.from_numpy(days_since_epoch(job.dates)).float().to(device)
+    values, spreads = [], []
+    for days in centre_days.split(DATES_AT_ONCE):
+        fused = model(contexts, days)
+        values.append(fused.values[:, : job.size].cpu().numpy())
+        spreads.append(model.fusion.intervals(fused.spread[:, : job.size], 0.68).cpu().numpy())
+    embedding, uncertainty = np.concatenate(values), np.concatenate(spreads)
+
+    seen = job.cube.reference.read(window)
+    state = seen.quality
+    quality = state[job.cube.eligible]
+    never = ~(state <= Quality.WATER).any(0)
+    quality[:, never & (quality[0] != Quality.OUTSIDE)] = Quality.NEVER_OBSERVED
+    unusable = np.broadcast_to((quality > Quality.WATER)[:, None], embedding.shape)
+    embedding[unusable] = np.nan
+    uncertainty[unusable] = np.nan
+    counts = sum(_valid_dates(context, centre_days) for context in contexts.values())
+    gaps = {name: _signed_gap(contexts.get(name), centre_days, window) for name in job.companions}
+    return Block(window, embedding, uncertainty, np.asarray(counts, np.uint16), quality, _picture(job, seen), gaps)
+
+
+def _picture(job: Job, seen: Observations) -> np.ndarray:
+    """What the eye would see, uint8 (dates, 3, h, w): reflectance of 0.3 is white, a square root lifts the dark."""
+    bands = [job.cube.reference.sensor.band_names.index(name) for name in job.picture_bands]
+    colours = np.nan_to_num(seen.values[job.cube.eligible][:, bands] / 0.3)
+    return np.rint(255 * np.sqrt(np.clip(colours, 0, 1))).astype(np.uint8)
+
+
+def _inner(context: SensorContext) -> torch.Tensor:
+    """Validity of the centre pixels, (T, h, w)."""
+    return context.valid[:, 0, HALO:-HALO, HALO:-HALO]
+
+
+def _valid_dates(context: SensorContext, centre_days: torch.Tensor) -> np.ndarray:
+    near = (context.days[None] - centre_days[:, None]).abs() <= CONTEXT_DAYS
+    return torch.einsum("qt,thw->qhw", near.float(), _inner(context)).cpu().numpy()
+
+
+def _signed_gap(context: SensorContext | None, centre_days: torch.Tensor, window: Window) -> np.ndarray:
+    """Days from each centre date to the sensor's nearest valid date at the pixel; NaN where there is none."""
+    gaps = np.full((len(centre_days), window.height, window.width), np.nan, np.float32)
+    if context is None:
+        return gaps
+    valid = _inner(context)
+    for index, day in enumerate(centre_days):
+        away = context.days - day
+        order = away.abs().argsort()
+        nearest = valid[order].argmax(0).cpu().numpy()
+        gap = away[order].cpu().numpy()[nearest]
+        gaps[index] = np.where(valid.amax(0).cpu().numpy() > 0, gap, np.nan)
+    return gaps
+
+
+def embed_blocks(
+    job: Job, progress: Progress | None = None, skip: frozenset[int] = frozenset()
+) -> Iterator[tuple[int, Block]]:
+    """Yield (index, block) over the grid, leaving out the indices in `skip`."""
+    windows, dates = job.windows(), len(job.dates)
+    total = sum(window.height * window.width for window in windows) * dates
+    done = 0
+    for index, window in enumerate(windows):
+        if index not in skip:
+            yield index, embed_block(job, window)
+        done += window.height * window.width * dates
+        if progress:
+            progress(done, total)
+
+
+def embed(cube: "Cube | str | Path | xr.Dataset", model: EarthModel | None = None, size: int = SMALL) -> "xr.Dataset":
+    """Embed a cube in memory.
+
+    Args:
+        cube: a `Cube`, or anything `Cube.open` takes.
+        model: the shipped weights by default.
+        size: 7 (the paper's size) or 32 values.
+
+    Returns:
+        Dataset with dims (time, embedding, y, x); the layout is that of `thalweg earth embed` (docs/store.md).
+    """
+    from thalweg.earth.store import empty_dataset, place
+
+    job = Job(cube if isinstance(cube, Cube) else Cube.open(cube), model or EarthModel.load(), size)
+    dataset = empty_dataset(job)
+    for _, block in embed_blocks(job):
+        place(dataset, block)
+    return dataset

@@ -1,0 +1,181 @@
+"""Figures of cubes and embeddings, as PNG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from thalweg.earth.sensors import Quality
+from thalweg.errors import UsageError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from thalweg.earth.cubes import Cube
+
+_SAMPLE = 200_000
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", dpi=110)
+
+
+def _save(figure: "Figure", path: str | Path) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.unfinished")
+    try:
+        figure.savefig(new, format="png")
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def availability(cube: "Cube", path: str | Path) -> Path:
+    """Draw when each sensor saw how much of the cube."""
+    figure = _figure(10, 1 + 1.3 * len(cube.series))
+    axes = figure.subplots(len(cube.series), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (name, series) in zip(axes, cube.series.items(), strict=True):
+        axis.vlines(series.dates, 0, cube.usable_fraction(name), color="#26706b", linewidth=1.5)
+        axis.set_ylim(0, 1.02)
+        axis.set_ylabel("clear share")
+        axis.set_title(f"{series.sensor.title}: {len(series.dates)} acquisitions", loc="left", fontsize=10)
+    return _save(figure, path)
+
+
+def _date_index(dataset: "xr.Dataset", date: str | None) -> int:
+    """The index of the date asked for (the nearest one within three days), or of the clearest date."""
+    times = dataset.time.values
+    if date is None:
+        clear = (dataset.quality.values <= Quality.WATER).mean((1, 2))
+        return int(clear.argmax())
+    try:
+        wanted = np.datetime64(date, "ns")
+    except ValueError as error:
+        raise UsageError(f"date {date!r}: expected a date such as 2018-06-30") from error
+    index = int(np.abs(times - wanted).argmin())
+    if abs(times[index] - wanted) > np.timedelta64(3, "D"):
+        nearest = np.datetime_as_string(times[index], "D")
+        raise UsageError(f"no embedding within 3 days of {date}: the nearest is of {nearest}")
+    return index
+
+
+def _pixel(dataset: "xr.Dataset", pixel: Sequence[float]) -> tuple[int, int]:
+    """Row and column of map coordinates, or of column and row numbers where they are small."""
+    x, y = pixel
+    columns, rows = dataset.sizes["x"], dataset.sizes["y"]
+    if float(x).is_integer() and float(y).is_integer() and 0 <= x < columns and 0 <= y < rows:
+        return int(y), int(x)
+    column, row = int(np.abs(dataset.x.values - x).argmin()), int(np.abs(dataset.y.values - y).argmin())
+    step = abs(float(dataset.x[1] - dataset.x[0])) if columns > 1 else 10.0
+    if abs(float(dataset.x[column]) - x) > step or abs(float(dataset.y[row]) - y) > step:
+        raise UsageError(
+            f"pixel {x:g} {y:g} is outside: expected a column below {columns} and a row below {rows}, or map "
+            f"coordinates x {float(dataset.x.min()):g} to {float(dataset.x.max()):g}, "
+            f"y {float(dataset.y.min()):g} to {float(dataset.y.max()):g}"
+        )
+    return row, column
+
+
+class ColourScale:
+    """The embedding's first three principal components as red, green and blue, alike for all dates."""
+
+    def __init__(self, dataset: "xr.Dataset") -> None:
+        dates = dataset.sizes["time"]
+        vectors = dataset.embedding.isel(time=slice(0, dates, max(1, dates // 24))).values
+        flat = np.moveaxis(vectors, 1, -1).reshape(-1, vectors.shape[1])
+        flat = flat[np.isfinite(flat).all(1)]
+        flat = flat[:: max(1, len(flat) // _SAMPLE)]
+        self.mean = flat.mean(0)
+        self.axes = np.linalg.svd(flat - self.mean, full_matrices=False)[2][:3]
+        components = (flat - self.mean) @ self.axes.T
+        self.low, self.high = np.percentile(components, [2, 98], axis=0)
+
+    def colours(self, vectors: np.ndarray) -> np.ndarray:
+        """(K, H, W) -> (H, W, 3) in 0..1, grey where there is no embedding."""
+        components = (np.moveaxis(vectors, 0, -1) - self.mean) @ self.axes.T
+        colours = np.clip((components - self.low) / (self.high - self.low), 0, 1)
+        return np.where(np.isfinite(colours), colours, 0.85)
+
+
+def embedding_map(dataset: "xr.Dataset", path: str | Path, date: str | None = None) -> Path:
+    """Draw a date's picture beside the embedding's first three principal components."""
+    index = _date_index(dataset, date)
+    picture = np.moveaxis(dataset.picture.isel(time=index).values, 0, -1) / 255
+    usable = dataset.quality.isel(time=index).values <= Quality.WATER
+    picture = np.where(usable[..., None], picture, 0.85)
+    figure = _figure(10, 5.4)
+    left, right = figure.subplots(1, 2)
+    left.imshow(picture, interpolation="nearest")
+    bands = ", ".join(dataset.picture.attrs["bands"])
+    left.set_title(f"{np.datetime_as_string(dataset.time.values[index], 'D')}: {bands}", fontsize=10)
+    right.imshow(ColourScale(dataset).colours(dataset.embedding.isel(time=index).values), interpolation="nearest")
+    right.set_title(f"first three components of {dataset.sizes['embedding']} values", fontsize=10)
+    for axis in (left, right):
+        axis.set_axis_off()
+    figure.suptitle(dataset.attrs["title"], fontsize=11)
+    return _save(figure, path)
+
+
+def pixel_series(dataset: "xr.Dataset", path: str | Path, pixel: Sequence[float]) -> Path:
+    """Draw one pixel's embedding over time with its 68 % interval; up to seven values."""
+    row, column = _pixel(dataset, pixel)
+    here = dataset.isel(y=row, x=column)
+    seen = np.isfinite(here.embedding.values).all(1)
+    if not seen.any():
+        raise UsageError(f"pixel {pixel[0]:g} {pixel[1]:g} has no embedding on any date: choose another")
+    figure = _figure(10, 5)
+    axis = figure.subplots()
+    times = here.time.values[seen]
+    for index in range(min(7, dataset.sizes["embedding"])):
+        values = here.embedding.values[seen, index]
+        spread = here.uncertainty.values[seen, index]
+        (line,) = axis.plot(times, values, marker=".", linewidth=1, label=str(index + 1))
+        axis.fill_between(times, values - spread, values + spread, color=line.get_color(), alpha=0.2, linewidth=0)
+    axis.set_ylabel("embedding value")
+    axis.legend(title="value", ncols=7, fontsize=8)
+    axis.set_title(f"row {row}, column {column}: bands are 68 % intervals", loc="left", fontsize=10)
+    return _save(figure, path)
+
+
+def similarity(dataset: "xr.Dataset", pixel: Sequence[float]) -> np.ndarray:
+    """How alike each pixel's season is to one pixel's, (H, W) in 0..1, NaN where they share no date.
+
+    One minus the mean squared distance over common dates, in units of the scene's own spread, floored at zero.
+    """
+    row, column = _pixel(dataset, pixel)
+    total = np.zeros((dataset.sizes["y"], dataset.sizes["x"]))
+    count = np.zeros_like(total)
+    for index in range(dataset.sizes["time"]):
+        vectors = dataset.embedding.isel(time=index).values
+        here = vectors[:, row, column]
+        if not np.isfinite(here).all():
+            continue
+        distance = ((vectors - here[:, None, None]) ** 2).sum(0)
+        spread = 2 * np.nansum(np.nanvar(vectors, axis=(1, 2)))
+        seen = np.isfinite(distance)
+        total[seen] += distance[seen] / max(float(spread), 1e-12)
+        count[seen] += 1
+    if not count.any():
+        raise UsageError(f"pixel {pixel[0]:g} {pixel[1]:g} has no embedding on any date: choose another")
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.clip(1 - total / count, 0, 1))
+
+
+def similarity_map(dataset: "xr.Dataset", path: str | Path, pixel: Sequence[float]) -> Path:
+    """Draw the similarity of every pixel's season to one pixel's."""
+    row, column = _pixel(dataset, pixel)
+    figure = _figure(6.4, 5.4)
+    axis = figure.subplots()
+    image = axis.imshow(similarity(dataset, pixel), vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
+    axis.plot(column, row, marker="o", markersize=9, markerfacecolor="none", markeredgecolor="red")
+    axis.set_axis_off()
+    axis.set_title(f"similarity to row {row}, column {column} over {dataset.sizes['time']} dates", fontsize=10)
+    figure.colorbar(image, ax=axis, shrink=0.85)
+    return _save(figure, path)
