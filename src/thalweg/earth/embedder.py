@@ -36,7 +36,7 @@ class Block:
     """Results of one window; arrays are (dates, ..., height, width)."""
 
     window: Window
-    embedding: np.ndarray
+    embeddings: np.ndarray
     uncertainty: np.ndarray
     valid_context_dates: np.ndarray
     quality: np.ndarray
@@ -109,19 +109,19 @@ def embed_block(job: Job, window: Window, device: torch.device | None = None) ->
         fused = model(contexts, days)
         values.append(fused.values[:, : job.size].cpu().numpy())
         spreads.append(model.fusion.intervals(fused.spread[:, : job.size], 0.68).cpu().numpy())
-    embedding, uncertainty = np.concatenate(values), np.concatenate(spreads)
+    embeddings, uncertainty = np.concatenate(values), np.concatenate(spreads)
 
     seen = job.cube.reference.read(window)
     state = seen.quality
     quality = state[job.cube.eligible]
     never = ~(state <= Quality.WATER).any(0)
     quality[:, never & (quality[0] != Quality.OUTSIDE)] = Quality.NEVER_OBSERVED
-    unusable = np.broadcast_to((quality > Quality.WATER)[:, None], embedding.shape)
-    embedding[unusable] = np.nan
+    unusable = np.broadcast_to((quality > Quality.WATER)[:, None], embeddings.shape)
+    embeddings[unusable] = np.nan
     uncertainty[unusable] = np.nan
     counts = sum(_valid_dates(context, centre_days) for context in contexts.values())
     gaps = {name: _signed_gap(contexts.get(name), centre_days, window) for name in job.companions}
-    return Block(window, embedding, uncertainty, np.asarray(counts, np.uint16), quality, _picture(job, seen), gaps)
+    return Block(window, embeddings, uncertainty, np.asarray(counts, np.uint16), quality, _picture(job, seen), gaps)
 
 
 def _picture(job: Job, seen: Observations) -> np.ndarray:

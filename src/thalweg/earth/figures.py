@@ -88,7 +88,7 @@ class ColourScale:
 
     def __init__(self, dataset: "xr.Dataset") -> None:
         dates = dataset.sizes["time"]
-        vectors = dataset.embedding.isel(time=slice(0, dates, max(1, dates // 24))).values
+        vectors = dataset.embeddings.isel(time=slice(0, dates, max(1, dates // 24))).values
         flat = np.moveaxis(vectors, 1, -1).reshape(-1, vectors.shape[1])
         flat = flat[np.isfinite(flat).all(1)]
         flat = flat[:: max(1, len(flat) // _SAMPLE)]
@@ -115,7 +115,7 @@ def embedding_map(dataset: "xr.Dataset", path: str | Path, date: str | None = No
     left.imshow(picture, interpolation="nearest")
     bands = ", ".join(dataset.picture.attrs["bands"])
     left.set_title(f"{np.datetime_as_string(dataset.time.values[index], 'D')}: {bands}", fontsize=10)
-    right.imshow(ColourScale(dataset).colours(dataset.embedding.isel(time=index).values), interpolation="nearest")
+    right.imshow(ColourScale(dataset).colours(dataset.embeddings.isel(time=index).values), interpolation="nearest")
     right.set_title(f"first three components of {dataset.sizes['embedding']} values", fontsize=10)
     for axis in (left, right):
         axis.set_axis_off()
@@ -127,14 +127,14 @@ def pixel_series(dataset: "xr.Dataset", path: str | Path, pixel: Sequence[float]
     """Draw one pixel's embedding over time with its 68 % interval; up to seven values."""
     row, column = _pixel(dataset, pixel)
     here = dataset.isel(y=row, x=column)
-    seen = np.isfinite(here.embedding.values).all(1)
+    seen = np.isfinite(here.embeddings.values).all(1)
     if not seen.any():
         raise UsageError(f"pixel {pixel[0]:g} {pixel[1]:g} has no embedding on any date: choose another")
     figure = _figure(10, 5)
     axis = figure.subplots()
     times = here.time.values[seen]
     for index in range(min(7, dataset.sizes["embedding"])):
-        values = here.embedding.values[seen, index]
+        values = here.embeddings.values[seen, index]
         spread = here.uncertainty.values[seen, index]
         (line,) = axis.plot(times, values, marker=".", linewidth=1, label=str(index + 1))
         axis.fill_between(times, values - spread, values + spread, color=line.get_color(), alpha=0.2, linewidth=0)
@@ -153,7 +153,7 @@ def similarity(dataset: "xr.Dataset", pixel: Sequence[float]) -> np.ndarray:
     total = np.zeros((dataset.sizes["y"], dataset.sizes["x"]))
     count = np.zeros_like(total)
     for index in range(dataset.sizes["time"]):
-        vectors = dataset.embedding.isel(time=index).values
+        vectors = dataset.embeddings.isel(time=index).values
         here = vectors[:, row, column]
         if not np.isfinite(here).all():
             continue

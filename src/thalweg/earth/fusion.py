@@ -25,7 +25,7 @@ SMALL, FULL = 7, 32
 QUANTILE_LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95)
 """Coverage levels at which the predicted spread is calibrated."""
 
-_HIDDEN = 96
+_HIDDEN = 128
 
 
 @dataclass(frozen=True)
@@ -39,29 +39,25 @@ class Fused:
 class LinearStart(Declaration):
     """How the fusion's linear path begins; chosen on the probes (docs/model-card.md)."""
 
-    states: int = Field(default=5, ge=1, le=SMALL, description="of the first 7 values, those led by the context")
-    ridge: float = Field(default=0.003, gt=0, description="holds back the correction toward the centre date")
     companion_weight: float = Field(default=0.5, ge=0, description="weight of sensors that do not set the dates")
-    detail_weight: float = Field(default=2.0, ge=0, description="weight of the centre date in the last 25 values")
+    centre_components: int = Field(default=6, ge=0, le=FULL - SMALL, description="values that describe the centre date")
+    teacher_components: int = Field(default=28, ge=1, description="components that say which places are alike")
 
-    def views(self, sensors: Sequence[Sensor], rebuild: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows of `rebuild` weighted as smooth trajectories, as whole contexts, and summed up as the centre date."""
-        trajectory, everything, centre = [], [], []
+    def views(self, sensors: Sequence[Sensor], rebuild: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of `rebuild` weighted as smooth trajectories, and summed up as the centre date."""
+        trajectory, centre = [], []
         row = 0
         for sensor in sensors:
             bands, offsets = len(sensor.bands), len(sensor.offsets)
-            weight = 1.0 if sensor.sets_dates else self.companion_weight
             nodes = rebuild[row : row + offsets * bands]
-            detail = rebuild[row + offsets * bands : row + (offsets + 1) * bands]
-            trajectory.append(weight * nodes)
-            everything.extend([weight * nodes, self.detail_weight * weight * detail])
+            trajectory.append(nodes * (1.0 if sensor.sets_dates else self.companion_weight))
             if sensor.sets_dates:
                 nearest = sensor.offsets.index(0) * bands
-                centre.append(nodes[nearest : nearest + bands] + detail)
+                centre.append(nodes[nearest : nearest + bands] + rebuild[row + offsets * bands :][:bands])
             row += (offsets + 1) * bands
         if not centre:
             raise UsageError("none of the sensors sets the dates: fusion needs one that does")
-        return torch.cat(trajectory), torch.cat(everything), torch.cat(centre)
+        return torch.cat(trajectory), torch.cat(centre)
 
 
 class Fusion(nn.Module):
@@ -81,7 +77,8 @@ class Fusion(nn.Module):
         self.linear = nn.Linear(total, FULL, bias=False)
         self.residual = _perceptron(total + evidence, FULL)
         self.spread = _perceptron(FULL + evidence, FULL)
-        self.heads = nn.ModuleDict({sensor.name: _Head(sensor.encoding_size) for sensor in self.sensors})
+        self.small_heads = nn.ModuleDict({sensor.name: _Head(SMALL, sensor.encoding_size) for sensor in self.sensors})
+        self.full_heads = nn.ModuleDict({sensor.name: _Head(FULL, sensor.encoding_size) for sensor in self.sensors})
         self.register_buffer("mean", torch.zeros(total))
         self.register_buffer("covariance", torch.eye(total))
         self.register_buffer("embedding_scale", torch.ones(FULL))
@@ -89,8 +86,7 @@ class Fusion(nn.Module):
 
     def forward(self, encodings: Mapping[str, Encoding]) -> Fused:
         """Fuse encodings by sensor name; a sensor that is absent, or unseen at a pixel, is filled."""
-        joined, evidence, seen = self._gather(encodings)
-        completed = self._complete(joined, seen) - self.mean
+        completed, evidence = self.join(encodings)
         deviation = self.covariance.diagonal().clamp(min=1e-6).sqrt()
         base = self.linear(completed)
         values = base + self.residual(torch.cat([completed / deviation, evidence], -1)) * self.embedding_scale
@@ -103,11 +99,15 @@ class Fusion(nn.Module):
         return cast(Fused, super().__call__(*inputs, **named))
 
     def encoding(self, embedding: Tensor, sensor: str, size: int = FULL) -> Tensor:
-        """The sensor's encoding (Q, E, h, w) from the first `size` values of an embedding (Q, 32, h, w)."""
-        kept = (torch.arange(FULL, device=embedding.device) < size).to(embedding.dtype)
-        pixels = (embedding * kept[:, None, None]).movedim(1, -1)
-        head = cast(_Head, self.heads[sensor])
-        return cast(Tensor, head(pixels, pixels / self.embedding_scale)).movedim(-1, 1)
+        """The sensor's encoding (Q, E, h, w) from the first `size` (7 or 32) values of an embedding (Q, K, h, w)."""
+        head = cast(_Head, (self.small_heads if size == SMALL else self.full_heads)[sensor])
+        pixels = embedding[:, :size].movedim(1, -1)
+        return cast(Tensor, head(pixels, pixels / self.embedding_scale[:size])).movedim(-1, 1)
+
+    def join(self, encodings: Mapping[str, Encoding]) -> tuple[Tensor, Tensor]:
+        """Encodings side by side, less their mean, absent ones filled; and the evidence; both (Q, h, w, ...)."""
+        joined, evidence, seen = self._gather(encodings)
+        return self._complete(joined, seen) - self.mean, evidence
 
     def _gather(self, encodings: Mapping[str, Encoding]) -> tuple[Tensor, Tensor, Tensor]:
         some = next(iter(encodings.values()))
@@ -146,27 +146,28 @@ class Fusion(nn.Module):
         return completed
 
     @torch.no_grad()
-    def fit_linear(self, joined: Tensor, dates: Tensor, rebuild: Tensor, start: LinearStart) -> None:
+    def fit_linear(self, joined: Tensor, scenes: Tensor, rebuild: Tensor, start: LinearStart) -> Tensor:
         """Start the linear paths from encodings seen in training.
 
-        The first values are principal components of how places differ on one date, corrected toward the centre
-        date like a Kalman filter's state toward an observation; the next ones hold what the centre date shows
-        beyond that; the others describe what is left of the whole context.
+        The first values are principal components of how the contexts of places differ on one date; the next ones
+        hold what the centre date shows beyond that; the others describe what is left of the whole context.
 
         Args:
             joined: (N, D), encodings of all sensors side by side.
-            dates: (N,), which scene (tile and date) each is from.
+            scenes: (N,), which scene (tile and date) each is from.
             rebuild: (P, D), the decoders' linear paths, block-diagonal: what each encoding stands for.
             start: sizes and weights of the parts.
+
+        Returns:
+            teacher (k, D): `(joined - mean) @ teacher.T` are coordinates in which alike places lie close.
         """
         joined, rebuild = joined.double(), rebuild.double()
         mean = joined.mean(0)
         covariance = torch.cov((joined - mean).T)
-        scenes = torch.zeros(int(dates.max()) + 1, joined.shape[1], dtype=joined.dtype).index_reduce(
-            0, dates, joined, "mean", include_self=False
-        )
-        contrast = torch.cov((joined - scenes[dates]).T)
-        trajectory, everything, centre = start.views(self.sensors, rebuild)
+        counts = torch.bincount(scenes).to(joined.dtype)
+        centres = torch.zeros(len(counts), joined.shape[1], dtype=joined.dtype).index_add_(0, scenes, joined)
+        contrast = torch.cov((joined - (centres / counts[:, None])[scenes]).T)
+        trajectory, centre = start.views(self.sensors, rebuild)
 
         def components(of: Tensor, view: Tensor, count: int) -> Tensor:
             axes = torch.linalg.eigh(view @ of @ view.T)[1].flip(1)[:, :count]
@@ -175,17 +176,12 @@ class Fusion(nn.Module):
         def regression(target: Tensor, on: Tensor) -> Tensor:
             return torch.linalg.solve(on @ covariance @ on.T, on @ covariance @ target.T).T
 
-        state = components(contrast, trajectory, start.states)
-        observed = regression(centre, state)
-        normal = observed.T @ observed
-        gain = torch.linalg.solve(
-            normal + start.ridge * normal.trace() / len(normal) * torch.eye(len(normal)), observed.T
-        )
-        state = state + gain @ (centre - observed @ state)
-        beyond = centre - regression(centre, state) @ state
-        state = torch.cat([state, components(covariance, beyond, SMALL - start.states)])
-        context = everything - regression(everything, state) @ state
-        axes = torch.cat([state, components(covariance, context, FULL - SMALL)])
+        def beyond(view: Tensor, known: Tensor) -> Tensor:
+            return view - regression(view, known) @ known
+
+        axes = components(contrast, trajectory, SMALL)
+        axes = torch.cat([axes, components(covariance, beyond(centre, axes), start.centre_components)])
+        axes = torch.cat([axes, components(covariance, beyond(trajectory, axes), FULL - len(axes))])
 
         spread = (axes @ covariance @ axes.T).diagonal().sqrt()
         axes = axes / spread[0]  # one common factor: distances keep their meaning, values stay of order one
@@ -193,14 +189,16 @@ class Fusion(nn.Module):
         self.covariance.copy_(covariance)
         self.linear.weight.copy_(axes)
         self.embedding_scale.copy_(spread / spread[0])
-        back = regression(torch.eye(len(mean), dtype=joined.dtype), axes)
-        parts = zip(
-            self.sensors, back.split(list(self.sizes.values())), mean.split(list(self.sizes.values())), strict=True
-        )
-        for sensor, weight, bias in parts:
-            head = cast(_Head, self.heads[sensor.name])
-            head.linear.weight.copy_(weight)
-            head.linear.bias.copy_(bias)
+        sizes = list(self.sizes.values())
+        for size, heads in ((SMALL, self.small_heads), (FULL, self.full_heads)):
+            back = regression(torch.eye(len(mean), dtype=joined.dtype), axes[:size])
+            for sensor, weight, bias in zip(self.sensors, back.split(sizes), mean.split(sizes), strict=True):
+                head = cast(_Head, heads[sensor.name])
+                head.linear.weight.copy_(weight)
+                head.linear.bias.copy_(bias)
+        teacher = components(contrast, trajectory, start.teacher_components)
+        own = (teacher @ contrast @ teacher.T).diagonal().sqrt()
+        return (teacher / (own * own[0]).sqrt()[:, None]).float()
 
     def intervals(self, spread: Tensor, level: float) -> Tensor:
         """Half-width of the interval that holds the value with probability `level` (one of QUANTILE_LEVELS)."""
@@ -210,19 +208,19 @@ class Fusion(nn.Module):
 class _Head(nn.Module):
     """From an embedding to one sensor's encoding: a linear path and a residual that starts at zero."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(FULL, size)
-        self.residual = _perceptron(FULL, size)
+        self.linear = nn.Linear(inputs, outputs)
+        self.residual = _perceptron(inputs, outputs)
 
     def forward(self, pixels: Tensor, standardised: Tensor) -> Tensor:
-        """(..., 32) and the same in standard deviations -> (..., E)."""
+        """(..., K) and the same in standard deviations -> (..., E)."""
         return cast(Tensor, self.linear(pixels) + self.residual(standardised))
 
 
 def _perceptron(inputs: int, outputs: int) -> nn.Sequential:
-    """Two layers whose output starts at zero."""
+    """Three layers whose output starts at zero."""
     last = nn.Linear(_HIDDEN, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Linear(inputs, _HIDDEN), nn.GELU(), last)
+    return nn.Sequential(nn.Linear(inputs, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, _HIDDEN), nn.GELU(), last)

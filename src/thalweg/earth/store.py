@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ def empty_dataset(job: Job, lazy: bool = False) -> "xr.Dataset":
     flags = [quality.name.lower() for quality in Quality]
     pixel, vector = ("time", "y", "x"), ("time", "embedding", "y", "x")
     variables = {
-        "embedding": (vector, full(vectors, np.nan, np.float32), {"long_name": "embedding", "units": "1"}),
+        "embeddings": (vector, full(vectors, np.nan, np.float32), {"long_name": "embedding", "units": "1"}),
         "uncertainty": (
             vector,
             full(vectors, np.nan, np.float32),
@@ -134,7 +135,7 @@ def block_arrays(block: Block) -> dict[str, np.ndarray]:
     """A block's results under the names of the store's variables."""
     gaps = {f"gap_{name}": gap for name, gap in block.gaps.items()}
     return {
-        "embedding": block.embedding,
+        "embeddings": block.embeddings,
         "uncertainty": block.uncertainty,
         "valid_context_dates": block.valid_context_dates,
         "quality": block.quality,
@@ -217,6 +218,8 @@ def _record(unfinished: Path, identity: dict[str, Any], done: set[int]) -> None:
 
 def _create(job: Job, path: Path) -> None:
     """Write the store's metadata and coordinates; no chunk of data yet."""
+    import zarr
+
     dataset = empty_dataset(job, lazy=True)
     dates, side = len(job.dates), job.block
     encoding: dict[str, dict[str, Any]] = {}
@@ -229,7 +232,12 @@ def _create(job: Job, path: Path) -> None:
             "_FillValue": np.nan if floating else None,
         }
     encoding["time"] = {"units": "seconds since 1970-01-01", "dtype": "int64"}
-    dataset.to_zarr(path, mode="w", encoding=encoding, compute=False, zarr_format=3, consolidated=True)
+    dataset.to_zarr(path, mode="w", encoding=encoding, compute=False, zarr_format=3, consolidated=False)
+    # Named here, the reference system is a coordinate to any reader that decodes CF.
+    zarr.open_group(path, mode="r+").attrs["coordinates"] = "spatial_ref"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)  # consolidation is no part of format 3 yet
+        zarr.consolidate_metadata(path)
 
 
 def _write_block(path: Path, block: Block) -> None:
@@ -255,6 +263,6 @@ def open_embeddings(path: str | Path) -> "xr.Dataset":
         dataset = xr.open_zarr(path, chunks=None, mask_and_scale=False, decode_coords="all")
     except Exception as error:  # whatever zarr raises, the path holds no readable store
         raise UsageError(f"{path}: not a readable Zarr store: expected one written by `thalweg earth embed`") from error
-    if "geoemb:model" not in dataset.attrs or "embedding" not in dataset:
+    if "geoemb:model" not in dataset.attrs or "embeddings" not in dataset:
         raise UsageError(f"{path}: a Zarr store without embeddings: expected one written by `thalweg earth embed`")
     return dataset

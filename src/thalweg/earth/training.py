@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
@@ -16,8 +16,16 @@ from torch.utils.data import DataLoader
 from thalweg.earth import checkpoints
 from thalweg.earth.autoencoder import Autoencoder
 from thalweg.earth.context import SensorContext
-from thalweg.earth.fusion import FULL, QUANTILE_LEVELS, SMALL, Fusion, LinearStart
-from thalweg.earth.losses import LossWeights, absolute_error, masked_mean, spectral_angle, structural_dissimilarity
+from thalweg.earth.encoder import Encoding
+from thalweg.earth.fusion import FULL, QUANTILE_LEVELS, SMALL, Fused, Fusion, LinearStart
+from thalweg.earth.losses import (
+    LossWeights,
+    absolute_error,
+    masked_mean,
+    relation_loss,
+    spectral_angle,
+    structural_dissimilarity,
+)
 from thalweg.earth.model import EarthModel, load_autoencoder
 from thalweg.earth.sensors import Declaration, Sensor
 from thalweg.earth.tiles import Hiding, RandomTiles, Site, Targets, Tile, hide_parts, random_gain, targets
@@ -41,6 +49,8 @@ class Settings(Declaration):
     consistency: float = Field(
         default=0.3, ge=0, description="stage 2: weight of staying where the whole context puts the embedding"
     )
+    relation: float = Field(default=0.9, ge=0, description="stage 2: weight of keeping alike places close")
+    rebuild: float = Field(default=3.0, ge=0, description="stage 2: weight of rebuilding the contexts")
     loss: LossWeights = Field(default=LossWeights(), description="weights of the losses")
     hiding: Hiding = Field(default=Hiding(), description="what is hidden in training")
     linear_start: LinearStart = Field(default=LinearStart(), description="how the fusion's linear path begins")
@@ -130,12 +140,12 @@ class AutoencoderStage(_Stage):
 class FusionStage(_Stage):
     """Stage 2: one embedding from which every frozen decoder rebuilds its context."""
 
-    def __init__(self, model: EarthModel, settings: Settings) -> None:
+    def __init__(self, model: EarthModel, teacher: Tensor, settings: Settings) -> None:
         super().__init__()
         self.model = model
         self.settings = settings
+        self.register_buffer("teacher", teacher)
         model.autoencoders.requires_grad_(False)
-        model.fusion.linear.requires_grad_(False)
 
     def visible(self, contexts: Mapping[str, SensorContext]) -> dict[str, SensorContext]:
         """Contexts with parts hidden, at least one sensor left."""
@@ -146,32 +156,44 @@ class FusionStage(_Stage):
         return kept
 
     def losses(self, tile: Tile) -> dict[str, Tensor]:
-        """Losses of rebuilding every sensor, of staying put when parts are hidden, and of the spread."""
+        """Losses of rebuilding every sensor, of keeping alike places close, of staying put, and of the spread."""
         settings, model = self.settings, self.model
         contexts = {name: random_gain(context, settings.hiding.gain) for name, context in tile.contexts.items()}
         with torch.no_grad():
             whole = model.encode(contexts, tile.centre_days)
             partial = model.encode(self.visible(contexts), tile.centre_days)
         full, fused = model.fusion(whole), model.fusion(partial)
-        scale = model.fusion.embedding_scale[:, None, None]
-        seen = torch.stack([encoding.seen for encoding in partial.values()]).amax(0)
-        moved = (fused.values - full.values.detach()) / scale
-        error, spread = moved.detach().abs(), fused.spread / scale
-        # Laplace likelihood: the errors have heavier tails than a Gaussian.
-        likelihood = masked_mean(error / spread.clamp(min=1e-3) + spread.clamp(min=1e-3).log(), seen)
-        losses = {
-            "consistency": settings.consistency * masked_mean(moved.abs(), seen),
-            "spread": 0.1 * likelihood,
-        }
+        losses = {"relation": settings.relation * self._relation(whole, full.values)}
+        losses.update(self._staying(partial, full, fused))
         for name, context in contexts.items():
             wanted = targets(context, tile.centre_days, settings.target_dates, settings.neighbour_weight)
-            for source, values in (("whole", full.values), ("partial", fused.values)):
+            weight = settings.rebuild if model.autoencoder(name).sensor.sets_dates else settings.rebuild / 3
+            for source, values, share in (("whole", full.values, 0.4), ("partial", fused.values, 0.1)):
                 for size in (SMALL, FULL):
                     encoding = model.fusion.encoding(values, name, size)
-                    losses[f"{name}/{source}{size}"] = 0.25 * context_loss(
-                        model.autoencoder(name), encoding, wanted, context.present, settings.loss
+                    losses[f"{name}/{source}{size}"] = (
+                        weight
+                        * share
+                        * context_loss(model.autoencoder(name), encoding, wanted, context.present, settings.loss)
                     )
         return losses
+
+    def _relation(self, whole: Mapping[str, Encoding], values: Tensor) -> Tensor:
+        """Alike places of a scene must lie close in the small embedding."""
+        joined = self.model.fusion.join(whole)[0].flatten(1, 2)
+        chosen = torch.randint(joined.shape[1], (min(192, joined.shape[1]),), device=joined.device)
+        small = values[:, :SMALL].flatten(2).movedim(1, -1)
+        return relation_loss(small[:, chosen], joined[:, chosen] @ cast(Tensor, self.teacher).T)
+
+    def _staying(self, partial: Mapping[str, Encoding], full: Fused, fused: Fused) -> dict[str, Tensor]:
+        """Parts of the context hidden: stay where the whole puts the embedding, and say how far it may be."""
+        scale = self.model.fusion.embedding_scale[:, None, None]
+        seen = torch.stack([encoding.seen for encoding in partial.values()]).amax(0)
+        moved = (fused.values - full.values.detach()) / scale
+        spread = (fused.spread / scale).clamp(min=1e-3)
+        # Laplace likelihood: the errors have heavier tails than a Gaussian.
+        likelihood = masked_mean(moved.detach().abs() / spread + spread.log(), seen)
+        return {"staying": self.settings.consistency * masked_mean(moved.abs(), seen), "spread": 0.1 * likelihood}
 
 
 def _fit(stage: _Stage, sites: Sequence[Site], settings: Settings, run: Path) -> None:
@@ -285,9 +307,10 @@ def train_fusion(
     complete = [site for site in sites if len(site.contexts) == len(sensors)]
     if not complete:
         raise UsageError(f"no cube has all of {', '.join(autoencoders)}: fusion needs one that does")
-    fit_linear_fusion(model, RandomTiles(complete, settings.seed, settings.tile, settings.centres), settings)
+    tiles = RandomTiles(complete, settings.seed, settings.tile, settings.centres)
+    teacher = fit_linear_fusion(model, tiles, settings)
     if settings.steps:
-        _fit(FusionStage(model, settings), sites, settings, run)
+        _fit(FusionStage(model, teacher, settings), sites, settings, run)
     calibrate(model, RandomTiles(sites, settings.seed, settings.tile, settings.centres, validation=60), settings)
     record = _training_record(settings, sites)
     record["encoders"] = {
@@ -312,7 +335,7 @@ def _training_record(settings: Settings, sites: Sequence[Site]) -> dict[str, Any
 
 
 @torch.no_grad()
-def fit_linear_fusion(model: EarthModel, tiles: RandomTiles, settings: Settings) -> None:
+def fit_linear_fusion(model: EarthModel, tiles: RandomTiles, settings: Settings) -> Tensor:
     """Begin the fusion's linear path as principal components of the contexts the decoders rebuild."""
     gathered, dates = [], []
     scene = 0
@@ -326,7 +349,7 @@ def fit_linear_fusion(model: EarthModel, tiles: RandomTiles, settings: Settings)
             dates.append(torch.full((len(gathered[-1]),), scene))
             scene += 1
     rebuild = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
-    model.fusion.fit_linear(torch.cat(gathered), torch.cat(dates), rebuild, settings.linear_start)
+    return model.fusion.fit_linear(torch.cat(gathered), torch.cat(dates), rebuild, settings.linear_start)
 
 
 @torch.no_grad()

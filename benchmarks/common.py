@@ -1,0 +1,26 @@
+"""What every benchmark shares: its arguments, its JSON, and how the real sites are found."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+SHARED = Path(__file__).parents[2] / "shared" / "earth"
+"""The real sites, beside the repository; not part of it."""
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """Parse the arguments all benchmarks take."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="also write the JSON object to this file")
+    parser.add_argument("--data", type=Path, default=SHARED, help="folder of the real sites")
+    parser.add_argument("--model", type=Path, help="model folder; the shipped weights by default")
+    return parser.parse_args()
+
+
+def report(results: dict[str, Any], path: Path | None) -> None:
+    """Print the results as one JSON object on the last line, and write it where asked."""
+    rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in results.items()}
+    if path is not None:
+        path.write_text(json.dumps(rounded, indent=2) + "\n")
+    print(json.dumps(rounded))

@@ -1,0 +1,126 @@
+"""Is the encoder dense by construction, how fast is that, and does memory stay bounded?
+
+max_abs_diff_dense_patch: embeddings of single pixels from 15 x 15 patches against the same from the whole cube.
+max_abs_diff_tiled_whole: a cube embedded in small blocks against the same in one.
+ratio_dense_over_patch: pixel-dates per second, dense against patch by patch, same weights and pixels.
+peak_memory_ratio_4x_cube: peak memory of the embedding process, a cube of four times the area against one.
+"""
+
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from common import arguments, report
+from thalweg.earth.context import RECEPTIVE_FIELD, cube_context, days_since_epoch
+from thalweg.earth.cubes import Cube, Window
+from thalweg.earth.embedder import Job, embed_blocks
+from thalweg.earth.model import EarthModel
+from thalweg.earth.simulate import simulate
+from thalweg.earth.store import embed_to_zarr, empty_dataset, place
+
+PATCHES = 40
+
+
+def embedded(cube: Cube, model: EarthModel, block: int) -> tuple[np.ndarray, float]:
+    """Embeddings of a cube in memory and the seconds they took."""
+    job = Job(cube, model, 32, block)
+    dataset = empty_dataset(job)
+    start = time.perf_counter()
+    for _, part in embed_blocks(job):
+        place(dataset, part)
+    return dataset.embeddings.values, time.perf_counter() - start
+
+
+@torch.inference_mode()
+def by_patch(cube: Cube, model: EarthModel, dense: np.ndarray) -> tuple[float, float]:
+    """Largest difference to the dense result over random pixel-dates, and seconds per pixel-date."""
+    random = np.random.default_rng(0)
+    usable = np.argwhere(np.isfinite(dense).all(1))
+    half = RECEPTIVE_FIELD // 2
+    days = torch.from_numpy(days_since_epoch(cube.reference.dates[cube.eligible])).float()
+    worst, seconds = 0.0, 0.0
+    for date, row, column in usable[random.choice(len(usable), PATCHES, replace=False)]:
+        window = Window(row - half, column - half, RECEPTIVE_FIELD, RECEPTIVE_FIELD)
+        contexts = cube_context(cube, window, model.sensors)  # reading is not timed, neither here nor there
+        start = time.perf_counter()
+        values = model(contexts, days[date : date + 1]).values[0, :, 0, 0].numpy()
+        seconds += time.perf_counter() - start
+        worst = max(worst, float(np.abs(values - dense[date, :, row, column]).max()))
+    return worst, seconds / PATCHES
+
+
+def peak_memory(folder: Path, model: Path | None) -> float:
+    """Peak resident memory in MB of embedding a cube in a process of its own."""
+    child = os.fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable, __file__, "--embed", str(folder), str(model or "")])
+    _, status, usage = os.wait4(child, 0)
+    if status:
+        raise SystemExit("embedding for the memory measurement failed")
+    return usage.ru_maxrss / 1024
+
+
+def enlarged(folder: Path, out: Path, times: int) -> None:
+    """Write a cube of `times` x `times` copies of another, side by side."""
+    out.mkdir()
+    for file in folder.glob("*.nc"):
+        if file.stem not in ("s1", "s2"):
+            continue
+        with xr.open_dataset(file, engine="h5netcdf", mask_and_scale=False) as cube:
+            wide = xr.concat([cube.drop_vars("x")] * times, "x", data_vars="minimal")
+            large = xr.concat([wide.drop_vars("y")] * times, "y", data_vars="minimal")
+            rows, columns = large.sizes["y"], large.sizes["x"]
+            large = large.assign_coords(
+                x=float(cube.x[0]) + 10.0 * np.arange(columns), y=float(cube.y[0]) - 10.0 * np.arange(rows)
+            )
+            large.attrs = cube.attrs
+            large.to_netcdf(out / file.name, engine="h5netcdf")
+
+
+def main() -> None:
+    options = arguments(__doc__)
+    model = EarthModel.load(options.model)
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "landscape"
+        simulate(seed=21, size=64, years=1).write(folder)
+        cube = Cube.open(folder, model.sensors)
+        whole, seconds = embedded(cube, model, 64)
+        tiled, _ = embedded(cube, model, 16)
+        # The dense encoder alone, as the patches are timed: without reading the file.
+        contexts = cube_context(cube, cube.whole.grown(RECEPTIVE_FIELD // 2), model.sensors)
+        days = torch.from_numpy(days_since_epoch(cube.reference.dates[cube.eligible])).float()
+        start = time.perf_counter()
+        with torch.inference_mode():
+            for some in days.split(16):
+                model(contexts, some)
+        dense_seconds = (time.perf_counter() - start) / (len(days) * 64 * 64)
+        results["max_abs_diff_dense_patch"], patch_seconds = by_patch(cube, model, whole)
+        results["max_abs_diff_tiled_whole"] = float(np.nanmax(np.abs(whole - tiled)))
+        results["ratio_dense_over_patch"] = patch_seconds / dense_seconds
+        results["pixel_dates_per_second"] = len(days) * 64 * 64 / seconds
+        large = Path(scratch) / "large"
+        enlarged(folder, large, 2)
+        small_peak, large_peak = peak_memory(folder, options.model), peak_memory(large, options.model)
+        results["peak_memory_mb"] = large_peak
+        results["peak_memory_ratio_4x_cube"] = large_peak / small_peak
+    report(results, options.json)
+
+
+if __name__ == "__main__":
+    if "--embed" in sys.argv:
+        source, model_folder = sys.argv[2:4]
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with tempfile.TemporaryDirectory() as scratch:
+            loaded = EarthModel.load(model_folder or None)
+            embed_to_zarr(Job(Cube.open(source, loaded.sensors), loaded, block=32), Path(scratch) / "out.zarr")
+    else:
+        main()

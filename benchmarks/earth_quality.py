@@ -1,0 +1,291 @@
+"""How good are the shipped embeddings on a site they were not trained on (BE-2), and on unseen landscapes?
+
+Site BE-2 is one Flemish site of 640 m x 640 m: these figures say nothing of other regions. The protocol of the
+crop probe and of its linear rival is that of the data's README: one date's embedding, standardised, 5 folds over
+8 x 8 px blocks, macro F1, median over every sixth date; the rival is fitted on BE-1.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from common import arguments, report
+from rivals import centre_and_trajectory, principal_axes, spectral_indices
+from thalweg.earth.context import HALO, SensorContext
+from thalweg.earth.model import EarthModel
+from thalweg.earth.simulate import simulate
+from thalweg.earth.tiles import Site
+
+UNSEEN = ((901, "temperate"), (902, "continental"), (903, "mediterranean"))
+SIZES = (7, 32)
+
+
+class Embedded:
+    """A site, the model, and what the model makes of the site at every clear date and pixel."""
+
+    def __init__(self, folder: Path, model: EarthModel) -> None:
+        self.model = model
+        self.site = Site.load(folder, model.sensors)
+        self.days = self.site.centre_days
+        fused = self.embed(range(len(self.days)))
+        self.values, self.spread = fused
+
+    def embed(
+        self, dates: range | list[int], hidden: Callable[[str, SensorContext, float], torch.Tensor] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings and spreads (Q, 32, H, W) at some dates; `hidden` says which acquisitions to hide for each."""
+        values, spreads = [], []
+        with torch.inference_mode():
+            for index in dates:
+                day = self.days[index : index + 1]
+                contexts = {
+                    name: context.hide(hidden(name, context, float(day))) if hidden else context
+                    for name, context in self.site.contexts.items()
+                }
+                fused = self.model(contexts, day)
+                values.append(fused.values)
+                spreads.append(fused.spread)
+        return torch.cat(values), torch.cat(spreads)
+
+    def nearest(self, sensor: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The sensor's nearest acquisition to each date: values (Q, C, H, W), validity, days from the date."""
+        context = self.site.contexts[sensor]
+        index = (self.days[:, None] - context.days[None]).abs().argmin(1)
+        inner = slice(HALO, -HALO)
+        away = (context.days[index] - self.days)[:, None]
+        return context.values[index][..., inner, inner], context.valid[index][..., inner, inner], away
+
+    def decoded(self, values: torch.Tensor, sensor: str, away: torch.Tensor, size: int) -> torch.Tensor:
+        """What the sensor sees `away` days from each date, from the first `size` values; (Q, C, H, W)."""
+        with torch.inference_mode():
+            return self.model.decode(values, sensor, away, size)[:, 0]
+
+
+def masked_error(rebuilt: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> float:
+    return float(((rebuilt - target).abs() * valid).sum() / (valid.sum() * target.shape[1]))
+
+
+def reconstruction(
+    here: Embedded, values_be1: np.ndarray, clear_be1: np.ndarray, values: np.ndarray
+) -> dict[str, float]:
+    """Centre pixel errors: Sentinel-2 in reflectance, Sentinel-1 in dB, and a PCA of the centre fitted on BE-1."""
+    target, valid, away = here.nearest("sentinel-2")
+    radar, radar_valid, radar_away = here.nearest("sentinel-1")
+    results = {
+        f"s2_mae_{size}": masked_error(here.decoded(here.values, "sentinel-2", away, size), target, valid)
+        for size in SIZES
+    }
+    rebuilt = here.decoded(here.values, "sentinel-1", radar_away, 32)
+    results["s1_mae_db"] = masked_error(rebuilt, radar, radar_valid) * 35
+    rebuilt = here.decoded(here.values, "sentinel-1", radar_away, 7)
+    results["s1_mae_db_7"] = masked_error(rebuilt, radar, radar_valid) * 35
+    mean, axes = principal_axes(values_be1[clear_be1][::7], 7)
+    linear = (values - mean) @ axes.T @ axes + mean
+    optical = torch.from_numpy(linear[..., :10]).movedim(-1, 1)
+    results["pca7_s2_mae"] = masked_error(optical, target, valid)
+    return results
+
+
+def gap_filling(here: Embedded) -> dict[str, float]:
+    """Rebuild each third date's Sentinel-2 from the rest, against interpolation in time."""
+    dates = range(1, len(here.days) - 1, 3)
+    values, _ = here.embed(
+        dates, lambda name, context, day: ((context.days - day).abs() < 0.5) & torch.tensor(name == "sentinel-2")
+    )
+    target, valid, away = here.nearest("sentinel-2")
+    rows = list(dates)
+    rebuilt = here.decoded(values, "sentinel-2", away[rows], 32)
+    linear = []
+    for row in rows:
+        before, after = _neighbour(target, valid, row, -1), _neighbour(target, valid, row, 1)
+        (first, first_day), (second, second_day) = (
+            (pixels, here.days[index] - here.days[row]) for pixels, index in (before, after)
+        )
+        share = (-first_day / (second_day - first_day).clamp(min=1e-6))[None]
+        share = torch.where(
+            before[1] < 0, torch.ones_like(share), torch.where(after[1] < 0, torch.zeros_like(share), share)
+        )
+        linear.append(first * (1 - share) + second * share)
+    return {
+        "gap_s2_mae": masked_error(rebuilt, target[rows], valid[rows]),
+        "gap_linear_mae": masked_error(torch.stack(linear), target[rows], valid[rows]),
+    }
+
+
+def _neighbour(target: torch.Tensor, valid: torch.Tensor, row: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each pixel's next clear value (C, H, W) in one direction of time, and its date's index (-1 for none)."""
+    index = torch.full(target.shape[-2:], -1)
+    values = torch.zeros_like(target[0])
+    other = row + step
+    while 0 <= other < len(target):
+        fresh = (index < 0) & (valid[other, 0] > 0)
+        index[fresh] = other
+        values[:, fresh] = target[other][:, fresh]
+        other += step
+    return values, index
+
+
+def stability(here: Embedded) -> dict[str, float]:
+    """Hide half of the context dates: how far embeddings move, and whether the predicted spread covers it."""
+    generator = torch.Generator().manual_seed(0)
+
+    def half(name: str, context: SensorContext, day: float) -> torch.Tensor:
+        chosen = torch.rand(len(context.days), generator=generator) < 0.5
+        return chosen & ((context.days - day).abs() >= 0.5)
+
+    dates = list(range(len(here.days)))
+    partial, spread = here.embed(dates, half)
+    _, valid, _ = here.nearest("sentinel-2")
+    seen = valid[:, 0] > 0
+    moved = (partial - here.values).movedim(1, -1)[seen]
+    own = (here.values - here.values.mean(0, keepdim=True)).movedim(1, -1)[seen]
+    results = {}
+    for size, suffix in ((7, ""), (32, "_32")):
+        drift = moved[:, :size].square().sum(1).mean().sqrt() / own[:, :size].square().sum(1).mean().sqrt()
+        results[f"drift_half_context{suffix}"] = float(drift)
+        for level in (0.5, 0.9):
+            width = here.model.fusion.intervals(spread, level).movedim(1, -1)[seen][:, :size]
+            results[f"coverage_{100 * level:.0f}{suffix}"] = float((moved[:, :size].abs() <= width).float().mean())
+    return results
+
+
+def labelled(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Crop type (H, W) and which pixels count: classes of more than 50 pixels."""
+    with xr.open_dataset(folder / "labels.nc", engine="h5netcdf", mask_and_scale=False) as labels:
+        crop = labels.ct.values.astype(int)
+    counts = {code: int((crop == code).sum()) for code in np.unique(crop)}
+    return crop, np.isin(crop, [code for code, count in counts.items() if code and count > 50])
+
+
+def blocks_of(shape: tuple[int, int], side: int) -> np.ndarray:
+    rows, columns = np.indices(shape)
+    return (rows // side) * 1000 + columns // side
+
+
+def single_date_probe(embedding: np.ndarray, crop: np.ndarray, use: np.ndarray, learner: Any) -> float:
+    """Median over dates of the macro F1 from one date's embedding; embedding (T, H, W, K)."""
+    groups = blocks_of(crop.shape, 8)[use]
+    scores = []
+    for date in range(8, len(embedding) - 5, 6):
+        pipeline = make_pipeline(StandardScaler(), learner)
+        guess = cross_val_predict(pipeline, embedding[date][use], crop[use], groups=groups, cv=GroupKFold(5))
+        scores.append(f1_score(crop[use], guess, average="macro"))
+    return float(np.median(scores))
+
+
+def few_shot(embedding: np.ndarray, crop: np.ndarray, use: np.ndarray) -> float:
+    """Macro F1 from whole series with 5 labelled pixels a class, mean of 20 draws; embedding (T, H, W, K)."""
+    series = np.moveaxis(embedding, 0, 2)[use].reshape(use.sum(), -1)
+    truth = crop[use]
+    scores = []
+    for draw in range(20):
+        random = np.random.default_rng(draw)
+        shown = np.concatenate([random.choice(np.flatnonzero(truth == c), 5, replace=False) for c in np.unique(truth)])
+        rest = np.setdiff1d(np.arange(len(truth)), shown)
+        learner = make_pipeline(StandardScaler(), LogisticRegression(max_iter=400)).fit(series[shown], truth[shown])
+        scores.append(f1_score(truth[rest], learner.predict(series[rest]), average="macro"))
+    return float(np.mean(scores))
+
+
+def probes(here: Embedded, rival: np.ndarray, folder: Path) -> dict[str, float]:
+    crop, use = labelled(folder)
+    own = here.values.movedim(1, -1).numpy()
+    results = {}
+    for size in SIZES:
+        for name, learner in (("f1", LogisticRegression(max_iter=400)), ("knn", KNeighborsClassifier(15))):
+            results[f"probe_{name}_{size}"] = single_date_probe(own[..., :size], crop, use, learner)
+            results[f"trajectory_pca_{name}_{size}"] = single_date_probe(rival[..., :size], crop, use, learner)
+    results["fewshot_f1_7"] = few_shot(own[..., :7], crop, use)
+    results["fewshot_trajectory_pca_f1_7"] = few_shot(rival[..., :7], crop, use)
+    return results
+
+
+def biophysics(model: EarthModel) -> dict[str, float]:
+    """Linear probes of leaf area and soil moisture, fitted on two unseen landscapes, tested on the third."""
+    features: dict[str, list[np.ndarray]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for seed, climate in UNSEEN:
+            folder = Path(scratch) / str(seed)
+            landscape = simulate(seed=seed, size=64, climate=climate)  # type: ignore[arg-type]
+            landscape.write(folder)
+            here = Embedded(folder, model)
+            target, valid, _ = here.nearest("sentinel-2")
+            times = landscape.sentinel2.time.values
+            chosen = ((times - np.datetime64("2015-01-01")) / np.timedelta64(1, "D"))[:, None] - here.days.numpy()[None]
+            rows = np.abs(chosen).argmin(0)
+            land = np.isin(landscape.truth.land_cover.values, _vegetated(landscape.truth))
+            seen = (valid[:, 0].numpy() > 0) & land[None]
+            sample = np.flatnonzero(seen.ravel())[::11]
+            bands = {name: target[:, i].numpy().ravel()[sample] for i, name in enumerate(_BANDS)}
+            columns = {name: value[:, None] for name, value in spectral_indices(bands).items()}
+            columns["embedding"] = here.values.movedim(1, -1).reshape(-1, 32).numpy()[sample]
+            columns["embedding_7"] = columns["embedding"][:, :7]
+            columns["lai"] = landscape.truth.lai.values[rows].ravel()[sample]
+            columns["soil_moisture"] = landscape.truth.soil_moisture.values[rows].ravel()[sample]
+            for name, column in columns.items():
+                features.setdefault(name, []).append(column)
+
+    def score(predictor: str, truth: str) -> float:
+        scores = []
+        for test in range(len(UNSEEN)):
+            train = [index for index in range(len(UNSEEN)) if index != test]
+            x, y = (np.concatenate([features[key][index] for index in train]) for key in (predictor, truth))
+            scores.append(LinearRegression().fit(x, y).score(features[predictor][test], features[truth][test]))
+        return float(np.mean(scores))
+
+    return {
+        "lai_r2": score("embedding", "lai"),
+        "lai_r2_7": score("embedding_7", "lai"),
+        "best_index_lai_r2": max(score(name, "lai") for name in ("NDVI", "EVI", "NIRv", "kNDVI")),
+        "soil_moisture_r2": score("embedding", "soil_moisture"),
+    }
+
+
+_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+
+
+def _vegetated(truth: xr.Dataset) -> list[int]:
+    """Codes of covers with soil and plants: not water, not sealed."""
+    attributes = truth.land_cover.attrs
+    names = str(attributes["flag_meanings"]).split()
+    values = np.asarray(attributes["flag_values"])
+    return [
+        int(v) for v, n in zip(values, names, strict=True) if "water" not in n and "built" not in n and "road" not in n
+    ]
+
+
+def main() -> None:
+    options = arguments(__doc__)
+    if not (options.data / "BE-2").is_dir():
+        raise SystemExit(f"no real sites in {options.data}: name their folder with --data")
+    model = EarthModel.load(options.model)
+    values_be1, clear_be1, trajectory_be1 = centre_and_trajectory(options.data / "BE-1")
+    values, _, trajectory = centre_and_trajectory(options.data / "BE-2")
+    spread = np.tile(values_be1[clear_be1].std(0), trajectory.shape[-1] // values.shape[-1])
+    mean, axes = principal_axes((trajectory_be1 / spread)[5:-5].reshape(-1, len(spread))[::31], 32)
+    rival = (trajectory / spread - mean) @ axes.T
+    here = Embedded(options.data / "BE-2", model)
+    results = {
+        "model": model.identifier,
+        **reconstruction(here, values_be1, clear_be1, values),
+        **gap_filling(here),
+        **stability(here),
+        **probes(here, rival, options.data / "BE-2"),
+        **biophysics(model),
+    }
+    report(results, options.json)
+
+
+if __name__ == "__main__":
+    main()
