@@ -30,6 +30,9 @@ def main() -> None:
     except ThalwegError as error:
         print(f"thalweg: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except OSError as error:  # a full or read-only disk where a library wrote
+        print(f"thalweg: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _version(asked: bool) -> None:

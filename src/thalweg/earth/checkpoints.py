@@ -13,7 +13,7 @@ from torch import nn
 
 from thalweg._version import __version__
 from thalweg.earth.sensors import Declaration, Sensor
-from thalweg.errors import UsageError
+from thalweg.errors import ThalwegError, UsageError
 
 FORMAT = 1
 
@@ -43,6 +43,7 @@ def save(
     module: nn.Module, kind: str, sensors: tuple[Sensor, ...], folder: Path, training: dict[str, Any], *, replace: bool
 ) -> Card:
     """Write a module's tensors and card to a folder, all or nothing; refuses an existing one unless `replace`."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     if folder.exists() and not replace:
@@ -65,8 +66,12 @@ def save(
         if folder.exists():
             shutil.rmtree(folder)
         unfinished.rename(folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(unfinished, ignore_errors=True)
+        if isinstance(error, OSError | SafetensorError):
+            raise ThalwegError(
+                f"{folder}: could not be written ({error}): free some space or choose another disk"
+            ) from error
         raise
     return card
 
@@ -78,7 +83,7 @@ def read_card(folder: Path) -> Card:
         raise UsageError(f"{folder}: not a checkpoint: expected model.json and weights.safetensors in it")
     try:
         card = Card.model_validate(json.loads(path.read_text()))
-    except (ValidationError, json.JSONDecodeError) as error:
+    except (ValidationError, UnicodeDecodeError, json.JSONDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"{path}: not a model card of this package ({reason})") from error
     if card.format != FORMAT:

@@ -61,7 +61,7 @@ class Grid:
             )
         for name, axis in (("x", x), ("y", -y)):
             steps = np.diff(axis)
-            if len(steps) and (steps.min() <= 0 or np.ptp(steps) > 1e-3 * steps.mean()):
+            if len(steps) and not (steps.min() > 0 and np.ptp(steps) <= 1e-3 * steps.mean()):
                 raise UsageError(f"{where}: {name} is not evenly spaced: reproject it onto a regular grid")
         crs = dataset.rio.crs
         if crs is None:
@@ -143,9 +143,8 @@ class Series:
 
     def read(self, window: Window) -> Observations:
         """Read a window, on the cube's grid, in the sensor's units."""
-        span = slice(max(window.top, 0), window.top + window.height)
-        rows = self.rows[span]
-        columns = self.columns[max(window.left, 0) : window.left + window.width]
+        rows = self.rows[max(window.top, 0) : max(window.top + window.height, 0)]
+        columns = self.columns[max(window.left, 0) : max(window.left + window.width, 0)]
         count = len(self.dates)
         values = np.full((count, len(self.sensor.bands), window.height, window.width), np.nan, np.float32)
         quality = np.full((count, window.height, window.width), Quality.OUTSIDE, np.uint8)

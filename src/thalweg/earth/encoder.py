@@ -19,7 +19,7 @@ from thalweg.earth.sensors import Sensor
 BOX = 3
 """Pixels averaged (validity-weighted) for the trajectory, each way."""
 
-WIDTH_DAYS, CENTRE_WIDTH_DAYS = 12.0, 2.0
+WIDTH_DAYS, CENTRE_WIDTH_DAYS = 12.0, 6.0
 """Standard deviations of the trajectory's kernels in days, and of the one at the centre date."""
 
 REACH, REACH_DAYS = 1e-6, 20.0
@@ -210,16 +210,12 @@ class Encoder(nn.Module):
         same_day = ((context.days[None] - centre_days[:, None]).abs() < 0.5).to(values.dtype)
         seen_centre = torch.einsum("qt,tchw->qchw", same_day, _crop(context.valid, margin))
         centre = torch.einsum("qt,tchw->qchw", same_day, _crop(values, margin)) / seen_centre.clamp(min=1)
-        trajectory = averages[:, :, :bands].clone()
-        nearest = self.sensor.offsets.index(0)
-        sharp = seen_centre.clamp(max=1)  # the centre date is not blurred: neighbours are averaged by likeness below
-        trajectory[:, nearest] = torch.lerp(trajectory[:, nearest], centre, sharp)
         return Samples(
-            trajectory=trajectory.flatten(1, 2),
+            trajectory=averages[:, :, :bands].flatten(1, 2),
             features=averages[:, :, bands:].flatten(1, 2),
             support=torch.log1p(support[:, :, 0] * 10),
             centre=centre,
-            seen_centre=sharp,
+            seen_centre=seen_centre.clamp(max=1),
             seen=(support[:, :, 0].amax(1, keepdim=True) > _EMPTY).to(values.dtype),
         )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thalweg.earth.sensors import Quality
-from thalweg.errors import UsageError
+from thalweg.errors import ThalwegError, UsageError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,11 +26,15 @@ def _figure(width: float, height: float) -> "Figure":
 
 def _save(figure: "Figure", path: str | Path) -> Path:
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.unfinished")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(new, format="png")
         new.replace(path)
+    except OSError as error:
+        if new.exists():
+            new.unlink()
+        raise ThalwegError(f"{path}: could not be written ({error}): free some space or choose another disk") from error
     except BaseException:
         new.unlink(missing_ok=True)
         raise

@@ -39,9 +39,8 @@ class Fused:
 class LinearStart(Declaration):
     """How the fusion's linear path begins; chosen on the probes (docs/model-card.md)."""
 
-    companion_weight: float = Field(default=0.5, ge=0, description="weight of sensors that do not set the dates")
+    companion_weight: float = Field(default=0.35, ge=0, description="weight of sensors that do not set the dates")
     centre_components: int = Field(default=6, ge=0, le=FULL - SMALL, description="values that describe the centre date")
-    teacher_components: int = Field(default=28, ge=1, description="components that say which places are alike")
 
     def views(self, sensors: Sequence[Sensor], rebuild: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of `rebuild` weighted as smooth trajectories, and summed up as the centre date."""
@@ -146,7 +145,7 @@ class Fusion(nn.Module):
         return completed
 
     @torch.no_grad()
-    def fit_linear(self, joined: Tensor, scenes: Tensor, rebuild: Tensor, start: LinearStart) -> Tensor:
+    def fit_linear(self, joined: Tensor, scenes: Tensor, rebuild: Tensor, start: LinearStart) -> None:
         """Start the linear paths from encodings seen in training.
 
         The first values are principal components of how the contexts of places differ on one date; the next ones
@@ -157,9 +156,6 @@ class Fusion(nn.Module):
             scenes: (N,), which scene (tile and date) each is from.
             rebuild: (P, D), the decoders' linear paths, block-diagonal: what each encoding stands for.
             start: sizes and weights of the parts.
-
-        Returns:
-            teacher (k, D): `(joined - mean) @ teacher.T` are coordinates in which alike places lie close.
         """
         joined, rebuild = joined.double(), rebuild.double()
         mean = joined.mean(0)
@@ -196,9 +192,6 @@ class Fusion(nn.Module):
                 head = cast(_Head, heads[sensor.name])
                 head.linear.weight.copy_(weight)
                 head.linear.bias.copy_(bias)
-        teacher = components(contrast, trajectory, start.teacher_components)
-        own = (teacher @ contrast @ teacher.T).diagonal().sqrt()
-        return (teacher / (own * own[0]).sqrt()[:, None]).float()
 
     def intervals(self, spread: Tensor, level: float) -> Tensor:
         """Half-width of the interval that holds the value with probability `level` (one of QUANTILE_LEVELS)."""

@@ -1,6 +1,5 @@
 """Masked losses over rebuilt contexts: absolute error, spectral angle and structural similarity."""
 
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -48,17 +47,3 @@ def structural_dissimilarity(rebuilt: Tensor, target: Tensor, weight: Tensor, wi
     luminance = (2 * mean_rebuilt * mean_target + 1e-4) / (mean_rebuilt**2 + mean_target**2 + 1e-4)
     structure = (2 * covariance + 9e-4) / (variance_rebuilt + variance_target + 9e-4)
     return masked_mean(1 - luminance * structure, box_weight)
-
-
-def relation_loss(embedding: Tensor, teacher: Tensor) -> Tensor:
-    """Cross entropy between who is whose neighbour in teacher coordinates and in an embedding.
-
-    As in t-SNE (van der Maaten & Hinton 2008): Gaussian similarities on the one side, Student-t on the other, both
-    scaled by the scene's own spread. Embedding (S, N, K) and teacher (S, N, D) of N places in S scenes.
-    """
-    itself = torch.eye(embedding.shape[1], device=embedding.device) * 1e9
-    apart = torch.cdist(teacher, teacher).square()
-    alike = torch.softmax(-100 * apart / apart.mean((1, 2), keepdim=True).clamp(min=1e-6) - itself, 2)
-    scaled = embedding / (embedding.std(1, keepdim=True) + 0.02)
-    close = torch.log_softmax(-torch.log1p(torch.cdist(scaled, scaled).square()) - itself, 2)
-    return -(alike * close).sum(2).mean()

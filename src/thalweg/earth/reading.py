@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -25,8 +25,8 @@ def open_datasets(
     if isinstance(source, xr.Dataset):
         yield "dataset", None, source
     elif isinstance(source, Mapping):
-        for name, dataset in source.items():
-            yield f"dataset {name!r}", sensor_by_name(str(name)).name, dataset
+        for name, dataset in cast("Mapping[str, xr.Dataset]", source).items():
+            yield f"dataset {name!r}", sensor_by_name(name).name, dataset
     else:
         path = Path(source)
         if not path.exists():
@@ -103,6 +103,10 @@ def _checked(dataset: "xr.Dataset", sensor: Sensor, where: str) -> "xr.Dataset":
         raise UsageError(
             f"{where}: time is {time.dtype}, expected dates: write CF units such as 'days since 2018-01-01'"
         )
+    if not len(time):
+        raise UsageError(f"{where}: 0 dates of {sensor.title}: leave the file out or write its acquisitions")
+    if np.isnat(time).any():
+        raise UsageError(f"{where}: {np.isnat(time).sum()} date(s) missing in time: drop them with ds.dropna('time')")
     steps = np.diff(time)
     if len(steps) and steps.min() < np.timedelta64(0):
         raise UsageError(f"{where}: dates are not in order: sort them with ds.sortby('time')")
@@ -156,7 +160,7 @@ def _in_units(band: "xr.DataArray", block: "xr.Dataset", sensor: Sensor, where: 
         scale = block.attrs.get("scale", sensor.digital_number_scale)
         if scale is None:
             raise UsageError(f"{where}: band {band.name} holds integers without scale_factor: write one")
-        values = (values + _baseline_offset(block, sensor)) * np.float32(scale)
+        values = (values + _baseline_offset(block, sensor, where)) * np.float32(scale)
     values[missing] = np.nan
     if sensor.units == "dB":
         return _decibel(values, str(attrs.get("units", "")), f"{where}: band {band.name}")
@@ -168,7 +172,7 @@ def _in_units(band: "xr.DataArray", block: "xr.Dataset", sensor: Sensor, where: 
     return values
 
 
-def _baseline_offset(block: "xr.Dataset", sensor: Sensor) -> np.ndarray:
+def _baseline_offset(block: "xr.Dataset", sensor: Sensor, where: str) -> np.ndarray:
     """Digital numbers to add per date, (T, 1, 1): what the products' processing baseline put on top."""
     zero = np.zeros((block.sizes["time"], 1, 1), np.float32)
     if sensor.offset_since_baseline is None or block.attrs.get("boa_offset_applied", False):
@@ -179,7 +183,11 @@ def _baseline_offset(block: "xr.Dataset", sensor: Sensor) -> np.ndarray:
     if baseline is None:
         return zero
     since, offset = sensor.offset_since_baseline
-    numbers = np.broadcast_to(np.asarray(baseline, dtype=np.float64), (block.sizes["time"],))
+    try:
+        numbers = np.broadcast_to(np.asarray(baseline, dtype=np.float64), (block.sizes["time"],))
+    except ValueError as error:
+        came = np.atleast_1d(baseline)[0]
+        raise UsageError(f"{where}: processing_baseline is {came!s}, expected a number such as 04.00") from error
     return np.where(numbers >= since, np.float32(offset), np.float32(0))[:, None, None].astype(np.float32)
 
 

@@ -193,6 +193,7 @@ def _identity(job: Job) -> dict[str, Any]:
     return {
         "model": job.model.identifier,
         "cube": job.cube.name,
+        "sources": attributes(job)["thalweg:sources"],
         "grid": attributes(job)["spatial:transform"],
         "dates": [str(date) for date in job.dates],
         "size": job.size,

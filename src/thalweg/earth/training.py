@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning
 import torch
@@ -16,13 +16,11 @@ from torch.utils.data import DataLoader
 from thalweg.earth import checkpoints
 from thalweg.earth.autoencoder import Autoencoder
 from thalweg.earth.context import SensorContext
-from thalweg.earth.encoder import Encoding
-from thalweg.earth.fusion import FULL, QUANTILE_LEVELS, SMALL, Fused, Fusion, LinearStart
+from thalweg.earth.fusion import FULL, QUANTILE_LEVELS, SMALL, Fusion, LinearStart
 from thalweg.earth.losses import (
     LossWeights,
     absolute_error,
     masked_mean,
-    relation_loss,
     spectral_angle,
     structural_dissimilarity,
 )
@@ -46,14 +44,11 @@ class Settings(Declaration):
     neighbour_weight: float = Field(
         default=0.5, ge=0, le=1, description="weight of neighbouring dates and pixels in the loss; the centre has 1"
     )
-    consistency: float = Field(
-        default=0.3, ge=0, description="stage 2: weight of staying where the whole context puts the embedding"
-    )
-    relation: float = Field(default=0.9, ge=0, description="stage 2: weight of keeping alike places close")
-    rebuild: float = Field(default=3.0, ge=0, description="stage 2: weight of rebuilding the contexts")
     loss: LossWeights = Field(default=LossWeights(), description="weights of the losses")
     hiding: Hiding = Field(default=Hiding(), description="what is hidden in training")
     linear_start: LinearStart = Field(default=LinearStart(), description="how the fusion's linear path begins")
+    validation_tiles: int = Field(default=16, ge=1, description="held-out tiles of each validation")
+    calibration_tiles: int = Field(default=60, ge=1, description="held-out tiles that calibrate the spread")
     linear_tiles: int = Field(default=400, ge=1, description="tiles from which the linear start is fitted")
 
 
@@ -124,8 +119,10 @@ class AutoencoderStage(_Stage):
         super().__init__()
         self.autoencoder = autoencoder
         self.settings = settings
-        # The linear start stays: what is learned must earn its place on top of it.
+        # The linear start stays: what is learned must earn its place on top of it. So does the smoothing: trained
+        # to rebuild single pixels it grows sharper, and places that are alike drift apart.
         autoencoder.encoder.linear.requires_grad_(False)
+        autoencoder.encoder.neighbours.requires_grad_(False)
 
     def losses(self, tile: Tile) -> dict[str, Tensor]:
         """The loss of rebuilding the whole context from its visible parts."""
@@ -138,14 +135,18 @@ class AutoencoderStage(_Stage):
 
 
 class FusionStage(_Stage):
-    """Stage 2: one embedding from which every frozen decoder rebuilds its context."""
+    """Stage 2: one embedding from which every frozen decoder rebuilds its context.
 
-    def __init__(self, model: EarthModel, teacher: Tensor, settings: Settings) -> None:
+    The linear path is fixed. The residual learns to undo what hidden dates, bands and sensors do to it; the heads
+    learn to lead back to the decoders.
+    """
+
+    def __init__(self, model: EarthModel, settings: Settings) -> None:
         super().__init__()
         self.model = model
         self.settings = settings
-        self.register_buffer("teacher", teacher)
         model.autoencoders.requires_grad_(False)
+        model.fusion.linear.requires_grad_(False)
 
     def visible(self, contexts: Mapping[str, SensorContext]) -> dict[str, SensorContext]:
         """Contexts with parts hidden, at least one sensor left."""
@@ -156,44 +157,33 @@ class FusionStage(_Stage):
         return kept
 
     def losses(self, tile: Tile) -> dict[str, Tensor]:
-        """Losses of rebuilding every sensor, of keeping alike places close, of staying put, and of the spread."""
+        """Losses of staying where the whole context puts the embedding, of its spread, and of rebuilding."""
         settings, model = self.settings, self.model
         contexts = {name: random_gain(context, settings.hiding.gain) for name, context in tile.contexts.items()}
         with torch.no_grad():
             whole = model.encode(contexts, tile.centre_days)
             partial = model.encode(self.visible(contexts), tile.centre_days)
+            target = model.fusion.linear(model.fusion.join(whole)[0]).movedim(-1, 1)
         full, fused = model.fusion(whole), model.fusion(partial)
-        losses = {"relation": settings.relation * self._relation(whole, full.values)}
-        losses.update(self._staying(partial, full, fused))
+        scale = model.fusion.embedding_scale[:, None, None]
+        seen = torch.stack([encoding.seen for encoding in partial.values()]).amax(0)
+        moved = ((fused.values - full.values) / scale).detach().abs()
+        spread = (fused.spread / scale).clamp(min=1e-3)
+        losses = {
+            "staying": masked_mean((fused.values - target).abs() / scale, seen)
+            + masked_mean((full.values - target).abs() / scale, seen),
+            # Laplace likelihood: the errors have heavier tails than a Gaussian.
+            "spread": 0.1 * masked_mean(moved / spread + spread.log(), seen),
+        }
         for name, context in contexts.items():
             wanted = targets(context, tile.centre_days, settings.target_dates, settings.neighbour_weight)
-            weight = settings.rebuild if model.autoencoder(name).sensor.sets_dates else settings.rebuild / 3
-            for source, values, share in (("whole", full.values, 0.4), ("partial", fused.values, 0.1)):
+            for source, values in (("whole", full.values.detach()), ("partial", fused.values.detach())):
                 for size in (SMALL, FULL):
                     encoding = model.fusion.encoding(values, name, size)
-                    losses[f"{name}/{source}{size}"] = (
-                        weight
-                        * share
-                        * context_loss(model.autoencoder(name), encoding, wanted, context.present, settings.loss)
-                    )
+                    autoencoder = model.autoencoder(name)
+                    rebuilt = context_loss(autoencoder, encoding, wanted, context.present, settings.loss)
+                    losses[f"{name}/{source}{size}"] = rebuilt
         return losses
-
-    def _relation(self, whole: Mapping[str, Encoding], values: Tensor) -> Tensor:
-        """Alike places of a scene must lie close in the small embedding."""
-        joined = self.model.fusion.join(whole)[0].flatten(1, 2)
-        chosen = torch.randint(joined.shape[1], (min(192, joined.shape[1]),), device=joined.device)
-        small = values[:, :SMALL].flatten(2).movedim(1, -1)
-        return relation_loss(small[:, chosen], joined[:, chosen] @ cast(Tensor, self.teacher).T)
-
-    def _staying(self, partial: Mapping[str, Encoding], full: Fused, fused: Fused) -> dict[str, Tensor]:
-        """Parts of the context hidden: stay where the whole puts the embedding, and say how far it may be."""
-        scale = self.model.fusion.embedding_scale[:, None, None]
-        seen = torch.stack([encoding.seen for encoding in partial.values()]).amax(0)
-        moved = (fused.values - full.values.detach()) / scale
-        spread = (fused.spread / scale).clamp(min=1e-3)
-        # Laplace likelihood: the errors have heavier tails than a Gaussian.
-        likelihood = masked_mean(moved.detach().abs() / spread + spread.log(), seen)
-        return {"staying": self.settings.consistency * masked_mean(moved.abs(), seen), "spread": 0.1 * likelihood}
 
 
 def _fit(stage: _Stage, sites: Sequence[Site], settings: Settings, run: Path) -> None:
@@ -214,11 +204,9 @@ def _fit(stage: _Stage, sites: Sequence[Site], settings: Settings, run: Path) ->
         num_sanity_val_steps=0,
         log_every_n_steps=20,
         gradient_clip_val=1.0,
-        limit_val_batches=16,
-        barebones=False,
     )
     tiles = RandomTiles(sites, settings.seed, settings.tile, settings.centres)
-    held_out = RandomTiles(sites, settings.seed, settings.tile, settings.centres, validation=16)
+    held_out = RandomTiles(sites, settings.seed, settings.tile, settings.centres, validation=settings.validation_tiles)
     last = run / "last.ckpt"
     trainer.fit(
         stage,
@@ -308,10 +296,13 @@ def train_fusion(
     if not complete:
         raise UsageError(f"no cube has all of {', '.join(autoencoders)}: fusion needs one that does")
     tiles = RandomTiles(complete, settings.seed, settings.tile, settings.centres)
-    teacher = fit_linear_fusion(model, tiles, settings)
+    fit_linear_fusion(model, tiles, settings)
     if settings.steps:
-        _fit(FusionStage(model, teacher, settings), sites, settings, run)
-    calibrate(model, RandomTiles(sites, settings.seed, settings.tile, settings.centres, validation=60), settings)
+        _fit(FusionStage(model, settings), sites, settings, run)
+    calibration = RandomTiles(
+        sites, settings.seed, settings.tile, settings.centres, validation=settings.calibration_tiles
+    )
+    calibrate(model, calibration, settings)
     record = _training_record(settings, sites)
     record["encoders"] = {
         sensor.name: checkpoints.read_card(Path(folder)).content_hash
@@ -335,7 +326,7 @@ def _training_record(settings: Settings, sites: Sequence[Site]) -> dict[str, Any
 
 
 @torch.no_grad()
-def fit_linear_fusion(model: EarthModel, tiles: RandomTiles, settings: Settings) -> Tensor:
+def fit_linear_fusion(model: EarthModel, tiles: RandomTiles, settings: Settings) -> None:
     """Begin the fusion's linear path as principal components of the contexts the decoders rebuild."""
     gathered, dates = [], []
     scene = 0
@@ -349,7 +340,7 @@ def fit_linear_fusion(model: EarthModel, tiles: RandomTiles, settings: Settings)
             dates.append(torch.full((len(gathered[-1]),), scene))
             scene += 1
     rebuild = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
-    return model.fusion.fit_linear(torch.cat(gathered), torch.cat(dates), rebuild, settings.linear_start)
+    model.fusion.fit_linear(torch.cat(gathered), torch.cat(dates), rebuild, settings.linear_start)
 
 
 @torch.no_grad()

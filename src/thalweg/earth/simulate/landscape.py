@@ -27,7 +27,7 @@ from thalweg.earth.simulate.scene import (
 )
 from thalweg.earth.simulate.vegetation import grow
 from thalweg.earth.simulate.weather import draw_weather
-from thalweg.errors import UsageError
+from thalweg.errors import ThalwegError, UsageError
 
 _SPIN_UP = pd.Timedelta(days=400)
 _FILES = {
@@ -71,17 +71,23 @@ class Landscape:
 
         Raises:
             UsageError: If the folder exists.
+            ThalwegError: If it can not be written.
         """
         target = Path(folder)
         if target.exists():
             raise UsageError(f"the folder {target} exists already: choose another name or remove it first")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-            part = Path(scratch) / target.name
-            part.mkdir()
-            for name, attribute in _FILES.items():
-                records.write(getattr(self, attribute), part / f"{name}.nc")
-            part.rename(target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+                part = Path(scratch) / target.name
+                part.mkdir()
+                for name, attribute in _FILES.items():
+                    records.write(getattr(self, attribute), part / f"{name}.nc")
+                part.rename(target)
+        except OSError as error:
+            raise ThalwegError(
+                f"{target}: could not be written ({error}): free some space or choose another disk"
+            ) from error
         return target
 
 

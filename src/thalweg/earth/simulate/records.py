@@ -78,10 +78,13 @@ def digital_numbers(reflectance: NDArray) -> NDArray:
 
 
 def write(data: xr.Dataset, path: Path) -> None:
-    """Write a dataset as NetCDF-4, numbers on pixels compressed."""
+    """Write a dataset as NetCDF-4, numbers on pixels compressed.
+
+    The file is made in memory: where the disk is full, HDF5 can not even close a file without a crash.
+    """
     encoding = {
         name: {"zlib": True, "complevel": 4, "shuffle": True}
         for name, variable in data.data_vars.items()
         if variable.ndim >= 2
     }
-    data.to_netcdf(path, format="NETCDF4", encoding=encoding)
+    path.write_bytes(data.to_netcdf(None, engine="h5netcdf", encoding=encoding))

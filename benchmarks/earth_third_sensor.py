@@ -1,0 +1,70 @@
+"""Add Landsat 8 at BE-1: train its encoder, fuse again, and leave the other encoders as they are.
+
+encoders_unchanged: the Sentinel encoders' tensors before and after, by hash.
+s2_mae_two_sensors, s2_mae_three_sensors: Sentinel-2 at the centre (reflectance) from the embedding, and l8_mae:
+Landsat 8 on its nearest date, both on the east quarter of BE-1, whose pixels the fusion was not trained on.
+The two fusions get the same steps, fewer than the shipped one.
+"""
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from common import arguments, report
+from thalweg.earth import checkpoints
+from thalweg.earth.context import HALO
+from thalweg.earth.model import SHIPPED, EarthModel
+from thalweg.earth.sensors import LANDSAT_8
+from thalweg.earth.tiles import Site
+from thalweg.earth.training import Settings, train_autoencoder, train_fusion
+
+ENCODER = Settings(steps=300, linear_tiles=60)
+FUSION = Settings(steps=150, linear_tiles=60, learning_rate=1e-3, neighbour_weight=0.15, calibration_tiles=10)
+
+
+def centre_error(model: EarthModel, site: Site, sensor: str) -> float:
+    """Mean absolute error of a sensor on its nearest date, over clear pixels of the east quarter."""
+    context = site.contexts[sensor]
+    nearest = (context.days[None] - site.centre_days[:, None]).abs().argmin(1)
+    away = (context.days[nearest] - site.centre_days)[:, None]
+    with torch.inference_mode():
+        values = torch.cat([model(site.contexts, days).values for days in site.centre_days.split(16)])
+        rebuilt = model.decode(values, sensor, away)[:, 0]
+    inner = slice(HALO, -HALO)
+    target, valid = (part[nearest][..., inner, inner] for part in (context.values, context.valid))
+    east = torch.zeros(site.size).index_fill(1, torch.arange(site.size[1] * 3 // 4 + HALO, site.size[1]), 1.0)
+    weight = valid * east
+    return float(((rebuilt - target).abs() * weight).sum() / (weight.sum() * target.shape[1]))
+
+
+def main() -> None:
+    options = arguments(__doc__)
+    shipped = options.model or SHIPPED
+    home = options.data / "BE-1"
+    data: list[str | Path] = [home, options.data / "BE-3"]
+    if not home.is_dir():
+        raise SystemExit(f"no real sites in {options.data}: name their folder with --data")
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        encoders: list[str | Path] = [shipped / "sentinel-2", shipped / "sentinel-1"]
+        two = train_fusion(encoders, data, work / "two", work / "two.run", FUSION)
+        train_autoencoder(LANDSAT_8, data, work / "landsat-8", work / "landsat-8.run", ENCODER)
+        three = train_fusion([*encoders, work / "landsat-8"], data, work / "three", work / "three.run", FUSION)
+        unchanged = all(
+            checkpoints.content_hash(three.autoencoder(name).state_dict())
+            == checkpoints.read_card(shipped / name).content_hash
+            for name in ("sentinel-2", "sentinel-1")
+        )
+        site = Site.load(home, three.sensors)
+        results = {
+            "encoders_unchanged": unchanged,
+            "s2_mae_two_sensors": centre_error(two, Site.load(home, two.sensors), "sentinel-2"),
+            "s2_mae_three_sensors": centre_error(three, site, "sentinel-2"),
+            "l8_mae": centre_error(three, site, "landsat-8"),
+        }
+    report(results, options.json)
+
+
+if __name__ == "__main__":
+    main()

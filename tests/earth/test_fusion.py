@@ -1,0 +1,148 @@
+"""The fusion: any set of sensors, a nested embedding, a spread for every value."""
+
+import numpy as np
+import pytest
+import torch
+
+from thalweg.earth.context import HALO, SensorContext, cube_context, days_since_epoch
+from thalweg.earth.cubes import Cube
+from thalweg.earth.encoder import Encoding
+from thalweg.earth.fusion import FULL, QUANTILE_LEVELS, SMALL
+from thalweg.earth.model import EarthModel
+
+
+@pytest.fixture(scope="module")
+def centre_days(cube: Cube) -> torch.Tensor:
+    return torch.from_numpy(days_since_epoch(cube.reference.dates[cube.eligible])[2:4]).float()
+
+
+@pytest.fixture(scope="module")
+def contexts(cube: Cube, model: EarthModel) -> dict[str, SensorContext]:
+    return cube_context(cube, cube.whole.grown(HALO), model.sensors)
+
+
+@pytest.fixture(scope="module")
+def encodings(model: EarthModel, contexts: dict[str, SensorContext], centre_days: torch.Tensor) -> dict[str, Encoding]:
+    return model.encode(contexts, centre_days)
+
+
+def masked(encoding: Encoding, seen: torch.Tensor) -> Encoding:
+    """The encoding as if the sensor had been seen only where `seen` (h, w)."""
+    return Encoding(encoding.values * seen, encoding.support * seen, encoding.seen * seen)
+
+
+@pytest.mark.parametrize("present", [("sentinel-2",), ("sentinel-1",), ("sentinel-2", "sentinel-1")])
+def test_any_set_of_sensors_gives_finite_values(
+    present: tuple[str, ...], model: EarthModel, contexts: dict[str, SensorContext], centre_days: torch.Tensor
+) -> None:
+    fused = model({name: contexts[name] for name in present}, centre_days)
+    assert fused.values.shape == fused.spread.shape == (2, FULL, 32, 32)
+    assert torch.isfinite(fused.values).all()
+    assert torch.isfinite(fused.spread).all()
+    assert (fused.spread > 0).all()
+    assert (fused.values.std((0, 2, 3)) > 0).all()
+
+
+def test_every_sensor_counts(model: EarthModel, encodings: dict[str, Encoding]) -> None:
+    both = model.fusion(encodings).values
+    for name in encodings:
+        alone = model.fusion({name: encodings[name]}).values
+        assert (alone - both).abs().max() > 1e-3
+
+
+def test_the_order_of_sensors_does_not_matter(model: EarthModel, encodings: dict[str, Encoding]) -> None:
+    turned = model.fusion(dict(reversed(list(encodings.items()))))
+    assert torch.equal(turned.values, model.fusion(encodings).values)
+
+
+def test_an_unseen_sensor_is_an_absent_one(model: EarthModel, encodings: dict[str, Encoding]) -> None:
+    unseen = {**encodings, "sentinel-1": masked(encodings["sentinel-1"], torch.zeros(32, 32))}
+    absent = {"sentinel-2": encodings["sentinel-2"]}
+    torch.testing.assert_close(model.fusion(unseen).values, model.fusion(absent).values, atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.fusion(unseen).spread, model.fusion(absent).spread, atol=1e-5, rtol=0)
+
+
+def test_a_mix_of_missing_sensors_equals_each_pattern_alone(model: EarthModel, encodings: dict[str, Encoding]) -> None:
+    radar, optical = torch.zeros(32, 32), torch.zeros(32, 32)
+    radar[:, 10:] = 1
+    optical[8:] = 1
+    mixed = {
+        "sentinel-2": masked(encodings["sentinel-2"], optical),
+        "sentinel-1": masked(encodings["sentinel-1"], radar),
+    }
+    fused = model.fusion(mixed).values
+    expected = {
+        (1, 1): model.fusion(encodings),
+        (1, 0): model.fusion({"sentinel-2": encodings["sentinel-2"]}),
+        (0, 1): model.fusion({"sentinel-1": encodings["sentinel-1"]}),
+    }
+    for (sees_optical, sees_radar), alone in expected.items():
+        here = (optical == sees_optical) & (radar == sees_radar)
+        assert here.any()
+        torch.testing.assert_close(fused[..., here], alone.values[..., here], atol=1e-5, rtol=0)
+    assert torch.isfinite(fused).all()
+
+
+def test_a_pixels_embedding_needs_only_its_own_encoding(model: EarthModel, encodings: dict[str, Encoding]) -> None:
+    crop = {
+        name: Encoding(encoding.values[..., 4:9, 2:5], encoding.support[..., 4:9, 2:5], encoding.seen[..., 4:9, 2:5])
+        for name, encoding in encodings.items()
+    }
+    torch.testing.assert_close(
+        model.fusion(crop).values, model.fusion(encodings).values[..., 4:9, 2:5], atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize("name", ["sentinel-2", "sentinel-1"])
+def test_the_first_seven_values_stand_alone(name: str, model: EarthModel, encodings: dict[str, Encoding]) -> None:
+    embedding = model.fusion(encodings).values
+    days = torch.tensor([[-30.0, 0.0, 14.0], [0.0, 20.0, 60.0]])
+    changed = embedding.clone()
+    changed[:, SMALL:] = 1000.0
+    small = model.decode(embedding, name, days, size=SMALL)
+    bands = len(model.autoencoder(name).sensor.bands)
+    assert small.shape == (2, 3, bands, 32, 32)
+    assert torch.equal(model.decode(changed, name, days, size=SMALL), small)
+    assert not torch.allclose(model.decode(changed, name, days, size=FULL), model.decode(embedding, name, days))
+    changed = embedding.clone()
+    changed[:, SMALL - 1] += 1
+    assert not torch.allclose(model.decode(changed, name, days, size=SMALL), small)
+
+
+def test_more_values_rebuild_the_centre_better(
+    cube: Cube, model_folder: object, contexts: dict[str, SensorContext], centre_days: torch.Tensor
+) -> None:
+    model = EarthModel.load(model_folder)
+    embedding = model(contexts, centre_days).values
+    context = contexts["sentinel-2"]
+    date = (context.days[None] - centre_days[:, None]).abs().argmin(1)
+    truth = context.values[date][..., HALO:-HALO, HALO:-HALO]
+    clear = context.valid[date][:, 0, HALO:-HALO, HALO:-HALO] > 0
+    errors = [
+        (model.decode(embedding, "sentinel-2", torch.zeros(2, 1), size)[:, 0] - truth).abs().mean(1)[clear].mean()
+        for size in (SMALL, FULL)
+    ]
+    spread = (truth.movedim(1, -1)[clear] - truth.movedim(1, -1)[clear].mean(0)).abs().mean()
+    assert errors[1] < errors[0] < spread
+
+
+def test_intervals_widen_with_their_level(model: EarthModel, encodings: dict[str, Encoding]) -> None:
+    spread = model.fusion(encodings).spread
+    widths = [model.fusion.intervals(spread, level) for level in QUANTILE_LEVELS]
+    for narrow, wide in zip(widths, widths[1:], strict=False):
+        assert (wide > narrow).all()
+
+
+def test_embeddings_are_deterministic(
+    model: EarthModel, contexts: dict[str, SensorContext], centre_days: torch.Tensor
+) -> None:
+    assert torch.equal(model(contexts, centre_days).values, model(contexts, centre_days).values)
+
+
+def test_a_sensor_the_model_does_not_know_is_ignored(
+    model: EarthModel, contexts: dict[str, SensorContext], centre_days: torch.Tensor
+) -> None:
+    more = {**contexts, "landsat-8": contexts["sentinel-2"]}
+    assert torch.equal(model(more, centre_days).values, model(contexts, centre_days).values)
+    assert list(model.encode(more, centre_days)) == list(model.sensors)
+    np.testing.assert_array_equal(model.sensors, ["sentinel-2", "sentinel-1"])

@@ -1,0 +1,224 @@
+"""The store: what xarray and rioxarray find in it, and what a kill leaves."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rioxarray  # noqa: F401  (gives datasets their .rio)
+import xarray as xr
+from pyproj import CRS
+
+import thalweg
+from thalweg.earth.cubes import Cube
+from thalweg.earth.embedder import Job, embed
+from thalweg.earth.model import EarthModel
+from thalweg.earth.sensors import Quality
+from thalweg.earth.store import embed_to_zarr, open_embeddings
+from thalweg.errors import UsageError
+
+BLOCK = 12
+KILLED = """
+import os, signal, sys
+from thalweg.earth.cubes import Cube
+from thalweg.earth.embedder import Job
+from thalweg.earth.model import EarthModel
+from thalweg.earth.store import embed_to_zarr
+cube, model, out, block, blocks = sys.argv[1:]
+told = []
+def progress(done, total):
+    told.append(done)
+    if len(told) == int(blocks):
+        os.kill(os.getpid(), signal.SIGKILL)
+embed_to_zarr(Job(Cube.open(cube), EarthModel.load(model), block=int(block)), out, progress)
+"""
+
+
+@pytest.fixture(scope="module")
+def store(cube: Cube, model: EarthModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return embed_to_zarr(Job(cube, model, block=BLOCK), tmp_path_factory.mktemp("stores") / "plain.zarr")
+
+
+def killed_run(cube_folder: Path, model_folder: Path, out: Path, blocks: int) -> dict[Path, int]:
+    """Kill a run after some blocks; the shards it left and when they were written."""
+    arguments = [cube_folder, model_folder, out, BLOCK, blocks]
+    done = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not out.exists()
+    (left,) = out.parent.iterdir()
+    return {file.relative_to(left): file.stat().st_mtime_ns for file in left.rglob("*/c/*") if file.is_file()}
+
+
+def test_the_store_is_what_the_same_embedding_in_memory_is(store: Path, cube: Cube, model: EarthModel) -> None:
+    dataset, memory = open_embeddings(store), embed(cube, model)
+    assert set(dataset.data_vars) == set(memory.data_vars)
+    assert set(dataset.coords) == set(memory.coords)
+    for name in memory.variables:
+        if np.issubdtype(memory[name].dtype, np.floating):
+            np.testing.assert_allclose(dataset[name].values, memory[name].values, atol=1e-5, err_msg=str(name))
+        else:
+            np.testing.assert_array_equal(dataset[name].values, memory[name].values, err_msg=str(name))
+    assert {key: dataset.attrs[key] for key in memory.attrs} == memory.attrs
+
+
+def test_nothing_but_the_store_is_left(store: Path) -> None:
+    assert [entry.name for entry in store.parent.iterdir()] == ["plain.zarr"]
+    assert not (store / "unfinished.json").exists()
+
+
+def test_plain_xarray_opens_it_with_its_reference_system(store: Path, cube: Cube, recwarn: object) -> None:
+    dataset = xr.open_zarr(store)
+    assert dataset.rio.crs == CRS.from_wkt(cube.grid.crs)
+    assert dataset.rio.crs.to_epsg() == 32631
+    assert dataset.embeddings.dims == ("time", "embedding", "y", "x")
+    assert dataset.embeddings.rio.crs.to_epsg() == 32631
+    transform = dataset.isel(time=0, embedding=0).embeddings.rio.transform()
+    assert list(transform)[:6] == dataset.attrs["spatial:transform"]
+    assert dataset.quality.dtype == np.uint8
+    np.testing.assert_array_equal(dataset.time.values.astype("datetime64[s]"), cube_dates(cube))
+
+
+def cube_dates(cube: Cube) -> np.ndarray:
+    return cube.reference.dates[cube.eligible].astype("datetime64[s]")
+
+
+def test_attributes_follow_their_conventions(store: Path, cube: Cube, model: EarthModel) -> None:
+    attributes = xr.open_zarr(store).attrs
+    names = {convention["name"] for convention in attributes["zarr_conventions"]}
+    assert names == {"geoemb:", "proj:", "spatial:"}
+    assert all(len(convention["uuid"]) == 36 for convention in attributes["zarr_conventions"])
+    left, top = cube.grid.x[0] - 5, cube.grid.y[0] + 5
+    expected = {
+        "geoemb:type": "pixel",
+        "geoemb:dimensions": 7,
+        "geoemb:model": model.identifier,
+        "geoemb:source_data": "Sentinel-2 L2A, Sentinel-1",
+        "geoemb:gsd": 10.0,
+        "proj:code": "EPSG:32631",
+        "spatial:dimensions": ["y", "x"],
+        "spatial:transform": [10.0, 0.0, left, 0.0, -10.0, top],
+        "spatial:shape": [32, 32],
+        "spatial:bbox": [left, top - 320, left + 320, top],
+        "thalweg:version": thalweg.__version__,
+    }
+    assert {key: attributes[key] for key in expected} == expected
+    assert CRS.from_wkt(attributes["proj:wkt2"]).to_epsg() == 32631
+    sources = attributes["thalweg:sources"]
+    assert {name: source["where"] for name, source in sources.items()} == {
+        "sentinel-2": "s2.nc",
+        "sentinel-1": "s1.nc",
+    }
+    assert sources["sentinel-2"]["dates"] == len(cube.reference.dates)
+    assert sources["sentinel-1"]["bands"] == ["VV", "VH"]
+
+
+def test_flags_say_what_they_mean(store: Path) -> None:
+    attributes = xr.open_zarr(store).quality.attrs
+    assert attributes["flag_values"] == [int(quality) for quality in Quality]
+    assert attributes["flag_meanings"].split() == [quality.name.lower() for quality in Quality]
+
+
+def test_interval_factors_rise_through_one_at_68_percent(store: Path) -> None:
+    attributes = xr.open_zarr(store).uncertainty.attrs
+    factors = dict(zip(attributes["interval_levels"], attributes["interval_factors"], strict=True))
+    assert factors[0.68] == 1
+    assert sorted(factors.values()) == [factors[level] for level in sorted(factors)]
+
+
+def test_source_items_are_kept(datasets: dict[str, xr.Dataset], model: EarthModel, tmp_path: Path) -> None:
+    data = datasets["sentinel-2"].isel(y=slice(8, 16), x=slice(8, 16))
+    items = [f"S2_{index}" for index in range(data.sizes["time"])]
+    out = embed_to_zarr(Job(Cube.open(data.assign(item_id=("time", items))), model), tmp_path / "out.zarr")
+    assert open_embeddings(out).attrs["thalweg:sources"]["sentinel-2"]["items"] == items
+
+
+def test_a_store_is_one_shard_a_block(store: Path) -> None:
+    shards = [file for file in (store / "embeddings" / "c").rglob("*") if file.is_file()]
+    assert len(shards) == 9
+
+
+def test_a_killed_run_goes_on_where_it_stopped(
+    store: Path, cube_folder: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run" / "out.zarr"
+    out.parent.mkdir()
+    written = killed_run(cube_folder, model_folder, out, blocks=4)
+    assert sum(file.parts[0] == "embeddings" for file in written) == 4
+    told: list[int] = []
+    job = Job(Cube.open(cube_folder), EarthModel.load(model_folder), block=BLOCK)
+    assert embed_to_zarr(job, out, lambda done, total: told.append(done)) == out
+    assert len(told) == 9
+    for file, when in written.items():
+        assert (out / file).stat().st_mtime_ns == when, file
+    xr.testing.assert_identical(xr.open_zarr(out).compute(), xr.open_zarr(store).compute())
+    assert sorted(p.relative_to(out) for p in out.rglob("*")) == sorted(p.relative_to(store) for p in store.rglob("*"))
+    assert [entry.name for entry in out.parent.iterdir()] == ["out.zarr"]
+
+
+def test_another_job_starts_afresh(
+    datasets: dict[str, xr.Dataset], cube_folder: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run" / "out.zarr"
+    out.parent.mkdir()
+    killed_run(cube_folder, model_folder, out, blocks=2)
+    # The same folder and dates, but Sentinel-1 is gone: what is finished is of another cube.
+    fewer = tmp_path / cube_folder.name
+    fewer.mkdir()
+    os.symlink(cube_folder / "s2.nc", fewer / "s2.nc")
+    model = EarthModel.load(model_folder)
+    embed_to_zarr(Job(Cube.open(fewer), model, block=BLOCK), out)
+    expected = embed(Cube.open(fewer), model)
+    np.testing.assert_allclose(open_embeddings(out).embeddings.values, expected.embeddings.values, atol=1e-5)
+    assert [entry.name for entry in out.parent.iterdir()] == ["out.zarr"]
+
+
+def test_changed_values_start_afresh(
+    datasets: dict[str, xr.Dataset], cube_folder: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run" / "out.zarr"
+    out.parent.mkdir()
+    killed_run(cube_folder, model_folder, out, blocks=2)
+    mended = tmp_path / cube_folder.name
+    mended.mkdir()
+    os.symlink(cube_folder / "s1.nc", mended / "s1.nc")
+    brighter = datasets["sentinel-2"].copy(deep=True)
+    brighter["B08"] += 300
+    brighter["B08"].attrs = datasets["sentinel-2"]["B08"].attrs
+    brighter.to_netcdf(mended / "s2.nc", engine="h5netcdf")
+    model = EarthModel.load(model_folder)
+    embed_to_zarr(Job(Cube.open(mended), model, block=BLOCK), out)
+    expected = embed(Cube.open(mended), model)
+    np.testing.assert_allclose(open_embeddings(out).embeddings.values, expected.embeddings.values, atol=1e-5)
+
+
+def test_an_existing_path_is_refused(store: Path, cube: Cube, model: EarthModel) -> None:
+    with pytest.raises(UsageError, match=r"plain.zarr: exists already: choose another name or remove it"):
+        embed_to_zarr(Job(cube, model), store)
+
+
+def test_a_cube_that_fails_in_the_middle_leaves_nothing(
+    datasets: dict[str, xr.Dataset], model: EarthModel, tmp_path: Path
+) -> None:
+    radar = datasets["sentinel-1"].isel(time=slice(0, 8)).copy(deep=True)
+    for name in ("VV", "VH"):
+        values = radar[name].values.astype(np.float32) / 100
+        values[3, 30, 30] = np.inf
+        radar[name] = (radar[name].dims, values, {"units": "dB"})
+    cube = Cube.open({"sentinel-2": datasets["sentinel-2"], "sentinel-1": radar})
+    with pytest.raises(UsageError, match="infinite values in Sentinel-1"):
+        embed_to_zarr(Job(cube, model, block=BLOCK), tmp_path / "out.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_store_of_embeddings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such store"):
+        open_embeddings(tmp_path / "nothing.zarr")
+    (tmp_path / "file.zarr").write_text("text")
+    with pytest.raises(UsageError, match="not a readable Zarr store"):
+        open_embeddings(tmp_path / "file.zarr")
+    xr.Dataset({"rain": ("x", [1.0])}).to_zarr(tmp_path / "rain.zarr", consolidated=False)
+    with pytest.raises(UsageError, match="a Zarr store without embeddings"):
+        open_embeddings(tmp_path / "rain.zarr")
