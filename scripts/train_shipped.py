@@ -19,8 +19,8 @@ SIMULATED = (
     ("semiarid", 108),
     *(("temperate", seed) for seed in (101, 102, 103, 104)),
 )
-STEPS = {SENTINEL_2: 1000, SENTINEL_1: 600}
-FUSION = Settings(steps=1500, learning_rate=1e-3, neighbour_weight=0.15, linear_tiles=120, tile=32)
+STEPS = {SENTINEL_2: 800, SENTINEL_1: 500}
+FUSION = Settings(steps=1200, learning_rate=1e-3, neighbour_weight=0.15, linear_tiles=120, tile=32)
 
 
 def main(sites: Path, work: Path) -> None:
@@ -35,7 +35,7 @@ def main(sites: Path, work: Path) -> None:
     for sensor, steps in STEPS.items():
         out = work / sensor.name
         if not out.exists():
-            settings = Settings(steps=steps, linear_tiles=80)
+            settings = Settings(steps=steps, linear_tiles=80, learning_rate=1e-3)
             train_autoencoder(sensor, data, out, work / f"{sensor.name}.run", settings)
         encoders.append(out)
     model = train_fusion(encoders, data, work / "model", work / "fusion.run", FUSION)

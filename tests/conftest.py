@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tensors here are tiny: threads would only wait for each other
 
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,35 +50,40 @@ def cube(cube_folder: Path) -> Cube:
 
 
 @pytest.fixture(scope="session")
-def model_folder(cube_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model begun linearly and then stirred, so that its learned paths do something."""
-    from thalweg.earth import checkpoints
-    from thalweg.earth.model import load_autoencoder
+def fitted_folder(cube_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of Sentinel-2 and Sentinel-1 as training begins it: linear, fitted on the small cube."""
     from thalweg.earth.sensors import sensor_by_name
     from thalweg.earth.training import Settings, train_autoencoder, train_fusion
 
-    folder = tmp_path_factory.mktemp("models")
+    folder = tmp_path_factory.mktemp("fitted")
     settings = Settings(steps=0, linear_tiles=8, tile=8)
-    generator = torch.Generator().manual_seed(0)
-
-    def stir(module: torch.nn.Module) -> None:
-        with torch.no_grad():
-            for parameter in module.parameters():
-                parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
-
-    encoders = []
-    for name in ("sentinel-2", "sentinel-1"):
-        sensor = sensor_by_name(name)
-        train_autoencoder(sensor, [cube_folder], folder / name, folder / "run", settings)
-        autoencoder = load_autoencoder(folder / name)
-        stir(autoencoder)
-        checkpoints.save(autoencoder, "autoencoder", (sensor,), folder / name, {}, replace=True)
-        encoders.append(folder / name)
-    model = train_fusion(encoders, [cube_folder], folder / "model", folder / "run", settings)
-    stir(model.fusion)
-    card = checkpoints.read_card(folder / "model" / "fusion")
-    checkpoints.save(model.fusion, "fusion", card.sensors, folder / "model" / "fusion", card.training, replace=True)
+    encoders = [folder / "sentinel-2", folder / "sentinel-1"]
+    for encoder in encoders:
+        train_autoencoder(sensor_by_name(encoder.name), [cube_folder], encoder, folder / "run", settings)
+    train_fusion(encoders, [cube_folder], folder / "model", folder / "run", settings)
     return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def model_folder(fitted_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fitted model with all its weights stirred a little, so that its learned paths do something."""
+    from thalweg.earth import checkpoints
+
+    folder = tmp_path_factory.mktemp("stirred") / "model"
+    model = EarthModel.load(fitted_folder)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+    hashes = {}
+    for name in model.sensors:
+        autoencoder = model.autoencoder(name)
+        card = checkpoints.save(autoencoder, "autoencoder", (autoencoder.sensor,), folder / name, {}, replace=False)
+        hashes[name] = card.content_hash
+    checkpoints.save(
+        model.fusion, "fusion", model.fusion.sensors, folder / "fusion", {"encoders": hashes}, replace=False
+    )
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -311,12 +317,16 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     def run(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["thalweg", *map(str, arguments)])
         capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
+        with warnings.catch_warnings(record=True) as noise:  # outside of pytest they would be on stderr too
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", UserWarning)
+            warnings.simplefilter("always", RuntimeWarning)
+            try:
+                main()
+                code = 0
+            except SystemExit as stop:
+                code = int(stop.code or 0)
         captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
+        return Ran(code, captured.out, captured.err + "".join(f"{warning.message}\n" for warning in noise))
 
     return run

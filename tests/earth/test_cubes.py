@@ -95,7 +95,7 @@ def test_one_flat_file_of_two_sensors_is_cut_to_each_ones_dates(
     make_s2: Callable, make_s1: Callable, tmp_path: Path
 ) -> None:
     sentinel2, sentinel1 = make_s2(), make_s1()
-    merged = xr.merge([sentinel2.drop_vars("SCL"), sentinel1], join="outer")
+    merged = xr.merge([sentinel2.drop_vars("SCL"), sentinel1], join="outer", compat="no_conflicts")
     merged["SCL"] = sentinel2["SCL"].reindex(time=merged.time, fill_value=0)
     for name, own in (("sentinel-2", sentinel2), ("sentinel-1", sentinel1)):
         merged[f"{name}_observed"] = merged.time.isin(own.time)
@@ -224,7 +224,7 @@ def test_digital_numbers_as_float_need_their_unit(make_s2: Callable) -> None:
     numbers = data.copy()
     for name in BANDS:
         numbers[name] = numbers[name] * 10_000
-    with pytest.raises(UsageError, match="B02 has a median of .* divide by 10000"):
+    with pytest.raises(UsageError, match=r"B02 has a median of .* divide by 10000"):
         values_of(Cube.open(numbers), "sentinel-2")
     for name in BANDS:
         numbers[name].attrs["units"] = "DN"
@@ -353,3 +353,28 @@ def test_a_bad_cube_is_refused_in_one_line(bad_cube: object) -> None:
 def test_a_mapping_names_its_sensors(make_s2: Callable) -> None:
     with pytest.raises(UsageError, match="unknown sensor 'sentinel-two'"):
         Cube.open({"sentinel-two": make_s2()})
+
+
+@pytest.mark.parametrize("decoded", [False, True])
+def test_baseline_offset_with_a_scale_factor(tmp_path: Path, decoded: bool) -> None:
+    y, x = 5000000.0 - 10 * np.arange(4), 500000.0 + 10 * np.arange(4)
+    bands = {
+        name: (("time", "y", "x"), np.full((2, 4, 4), 1410, np.uint16), {"scale_factor": 1e-4, "units": "1"})
+        for name in ("B02", "B03", "B04")
+    }
+    scl = {"SCL": (("time", "y", "x"), np.full((2, 4, 4), 4, np.uint8))}
+    time = np.array(["2022-05-01", "2022-05-06"], "datetime64[ns]")
+    data = xr.Dataset(bands | scl, {"time": time, "y": y, "x": x}, {"processing_baseline": "05.09"})
+    data = data.rio.write_crs("EPSG:32631")
+    cube = Cube.open(xr.decode_cf(data) if decoded else data)
+    values = cube.reference.read(cube.whole).values[:, :3]
+    assert np.allclose(values, 0.041, atol=1e-6)
+
+
+def test_pixels_that_are_not_square_are_refused() -> None:
+    y, x = 5000000.0 - 20 * np.arange(4), 500000.0 + 10 * np.arange(4)
+    bands = {name: (("time", "y", "x"), np.full((2, 4, 4), 500, np.uint16)) for name in ("B02", "B03", "SCL")}
+    time = np.array(["2022-05-01", "2022-05-06"], "datetime64[ns]")
+    data = xr.Dataset(bands, {"time": time, "y": y, "x": x}).rio.write_crs("EPSG:32631")
+    with pytest.raises(UsageError, match="square"):
+        Cube.open(data)

@@ -1,5 +1,8 @@
 """The fusion: any set of sensors, a nested embedding, a spread for every value."""
 
+from itertools import pairwise
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -110,9 +113,9 @@ def test_the_first_seven_values_stand_alone(name: str, model: EarthModel, encodi
 
 
 def test_more_values_rebuild_the_centre_better(
-    cube: Cube, model_folder: object, contexts: dict[str, SensorContext], centre_days: torch.Tensor
+    fitted_folder: Path, contexts: dict[str, SensorContext], centre_days: torch.Tensor
 ) -> None:
-    model = EarthModel.load(model_folder)
+    model = EarthModel.load(fitted_folder)
     embedding = model(contexts, centre_days).values
     context = contexts["sentinel-2"]
     date = (context.days[None] - centre_days[:, None]).abs().argmin(1)
@@ -129,7 +132,7 @@ def test_more_values_rebuild_the_centre_better(
 def test_intervals_widen_with_their_level(model: EarthModel, encodings: dict[str, Encoding]) -> None:
     spread = model.fusion(encodings).spread
     widths = [model.fusion.intervals(spread, level) for level in QUANTILE_LEVELS]
-    for narrow, wide in zip(widths, widths[1:], strict=False):
+    for narrow, wide in pairwise(widths):
         assert (wide > narrow).all()
 
 

@@ -63,6 +63,10 @@ class Grid:
             steps = np.diff(axis)
             if len(steps) and not (steps.min() > 0 and np.ptp(steps) <= 1e-3 * steps.mean()):
                 raise UsageError(f"{where}: {name} is not evenly spaced: reproject it onto a regular grid")
+        if len(x) > 1 and len(y) > 1 and abs((x[1] - x[0]) + (y[1] - y[0])) > 1e-3 * (x[1] - x[0]):
+            raise UsageError(
+                f"{where}: pixels of {x[1] - x[0]:g} x {y[0] - y[1]:g}, expected square ones: reproject it"
+            )
         crs = dataset.rio.crs
         if crs is None:
             raise UsageError(f"{where}: no coordinate reference system: write one with ds.rio.write_crs(...)")

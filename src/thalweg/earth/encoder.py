@@ -86,7 +86,7 @@ def local_regression(
         second = ((weights * ahead**2) @ flat_weight).reshape(-1, 1, height, width)
         total, support = sums[:, :-1], sums[:, -1:] + _EMPTY
         mean, lean = total / support, first[:, -1:] / support
-        variance = second / support - lean**2
+        variance = (second / support - lean**2).clamp(min=0)
         slope = (first[:, :-1] / support - mean * lean) / (variance + SLOPE_RIDGE)
         averages.append(mean - slope * lean)
         supports.append(support)
@@ -152,7 +152,8 @@ class Encoder(nn.Module):
     """A sensor's context -> its encoding at the centre dates (stage 1 of the paper).
 
     The linear path samples a local trajectory (validity-weighted local regressions at fixed day offsets) and
-    the centre date itself; it starts as their principal components. The residual path starts at zero.
+    the centre date itself; it is their principal components. The residual path starts at zero and learns to undo
+    what hidden dates and bands do to the linear one.
     """
 
     mean: Tensor
@@ -219,10 +220,15 @@ class Encoder(nn.Module):
             seen=(support[:, :, 0].amax(1, keepdim=True) > _EMPTY).to(values.dtype),
         )
 
-    def encode(self, samples: "Samples") -> Encoding:
-        """Samples of the trajectory (Q, ..., h+10, w+10) -> the encoding (Q, ..., h, w)."""
-        per_pixel = torch.cat([samples.trajectory, samples.features, samples.support], 1).movedim(1, -1)
-        values = self.linear(samples.trajectory.movedim(1, -1)) + self.residual(per_pixel)
+    def encode(self, samples: "Samples", repaired: bool = True) -> Encoding:
+        """Samples of the trajectory (Q, ..., h+10, w+10) -> the encoding (Q, ..., h, w).
+
+        With `repaired` false the residual is left out: the linear encoding, right where the context is whole.
+        """
+        values = self.linear(samples.trajectory.movedim(1, -1))
+        if repaired:
+            per_pixel = torch.cat([samples.trajectory, samples.features, samples.support], 1)
+            values = values + self.residual(per_pixel.movedim(1, -1))
         smooth = self.neighbours(values.movedim(-1, 1), samples.seen)
         margin = NeighbourAttention.MARGIN
         seen, seen_centre = _crop(samples.seen, margin), _crop(samples.seen_centre, margin)

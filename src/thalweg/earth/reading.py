@@ -1,5 +1,6 @@
 """From files and xarray objects to one sensor's measurements: who is who, in which units, and what is valid."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -49,7 +50,9 @@ def _open_groups(path: Path) -> "Mapping[str, xr.Dataset]":
 
     engine = "zarr" if path.suffix == ".zarr" else "h5netcdf"
     try:
-        return xr.open_groups(path, engine=engine, mask_and_scale=False, decode_coords="all")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is missing is said in one line, later
+            return xr.open_groups(path, engine=engine, mask_and_scale=False, decode_coords="all")
     except Exception as error:  # whatever a reader raises, the file is not one it can read
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise UsageError(f"{path}: not a readable cube ({reason}): expected NetCDF-4 or Zarr") from error
@@ -154,8 +157,12 @@ def _in_units(band: "xr.DataArray", block: "xr.Dataset", sensor: Sensor, where: 
         fill = [0] if sensor.units == "reflectance" else []
     missing = np.isin(raw, fill) if fill else np.zeros(raw.shape, bool)
     values = raw.astype(np.float32)
-    if "scale_factor" in band.attrs:
-        values = values * np.float32(attrs["scale_factor"]) + np.float32(attrs.get("add_offset", 0))
+    if "scale_factor" in attrs:
+        scale = np.float32(attrs["scale_factor"])
+        stored = "scale_factor" in band.attrs  # else xarray has applied it already
+        values = values * scale + np.float32(attrs.get("add_offset", 0)) if stored else values
+        if "add_offset" not in attrs:
+            values = values + _baseline_offset(block, sensor, where) * scale
     elif is_integer or str(attrs.get("units", "")).upper() == "DN":
         scale = block.attrs.get("scale", sensor.digital_number_scale)
         if scale is None:

@@ -194,12 +194,21 @@ def _identity(job: Job) -> dict[str, Any]:
         "model": job.model.identifier,
         "cube": job.cube.name,
         "sources": attributes(job)["thalweg:sources"],
+        "modified": [_modified(series.where) for series in job.cube.series.values()],
         "grid": attributes(job)["spatial:transform"],
         "dates": [str(date) for date in job.dates],
         "size": job.size,
         "block": job.block,
         "version": __version__,
     }
+
+
+def _modified(where: str) -> int | None:
+    """When a source's file was last written, in ns; None where it is no single file."""
+    for path in (Path(where), Path(where).parent):  # a group's name follows the file's
+        if path.is_file():
+            return path.stat().st_mtime_ns
+    return None
 
 
 def _resume(unfinished: Path, identity: dict[str, Any]) -> set[int] | None:
@@ -261,7 +270,9 @@ def open_embeddings(path: str | Path) -> "xr.Dataset":
     if not path.exists():
         raise UsageError(f"{path}: no such store")
     try:
-        dataset = xr.open_zarr(path, chunks=None, mask_and_scale=False, decode_coords="all")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a store without consolidated metadata is fine
+            dataset = xr.open_zarr(path, chunks=None, mask_and_scale=False, decode_coords="all")
     except Exception as error:  # whatever zarr raises, the path holds no readable store
         raise UsageError(f"{path}: not a readable Zarr store: expected one written by `thalweg earth embed`") from error
     if "geoemb:model" not in dataset.attrs or "embeddings" not in dataset:

@@ -113,25 +113,38 @@ class _Stage(lightning.LightningModule):
 
 
 class AutoencoderStage(_Stage):
-    """Stage 1: rebuild a sensor's own context from what was left of it."""
+    """Stage 1: encode what is left of a context as if it were whole, and rebuild the whole from the encoding.
+
+    The linear path, the smoothing over neighbours and the trust in frames are fixed: trained to rebuild pixels they
+    grow sharper, and places that are alike drift apart (docs/model-card.md).
+    """
 
     def __init__(self, autoencoder: Autoencoder, settings: Settings) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self.settings = settings
-        # The linear start stays: what is learned must earn its place on top of it. So does the smoothing: trained
-        # to rebuild single pixels it grows sharper, and places that are alike drift apart.
-        autoencoder.encoder.linear.requires_grad_(False)
-        autoencoder.encoder.neighbours.requires_grad_(False)
+        encoder = autoencoder.encoder
+        for fixed in (encoder.linear, encoder.expected, encoder.neighbours, encoder.frames.distrust):
+            fixed.requires_grad_(False)
 
     def losses(self, tile: Tile) -> dict[str, Tensor]:
-        """The loss of rebuilding the whole context from its visible parts."""
-        settings, name = self.settings, self.autoencoder.sensor.name
-        context = random_gain(tile.contexts[name], settings.hiding.gain)
-        visible = hide_parts(context, settings.hiding)
-        encoding = self.autoencoder.encoder(visible, tile.centre_days)
+        """Losses of staying where the whole context puts the encoding, and of rebuilding the whole from it."""
+        settings, encoder = self.settings, self.autoencoder.encoder
+        context = random_gain(tile.contexts[self.autoencoder.sensor.name], settings.hiding.gain)
+        whole = encoder.sample(context, tile.centre_days)
+        partial = encoder.encode(encoder.sample(hide_parts(context, settings.hiding), tile.centre_days))
+        with torch.no_grad():
+            target = encoder.encode(whole, repaired=False).values
+        full = encoder.encode(whole)
         wanted = targets(context, tile.centre_days, settings.target_dates, settings.neighbour_weight)
-        return {"rebuild": context_loss(self.autoencoder, encoding.values, wanted, context.present, settings.loss)}
+        losses = {}
+        for source, encoding in (("whole", full), ("partial", partial)):
+            moved = (encoding.values - target)[:, : encoder.smooth_size].abs()
+            losses[f"staying/{source}"] = masked_mean(moved, encoding.seen)
+            losses[f"rebuild/{source}"] = context_loss(
+                self.autoencoder, encoding.values.detach(), wanted, context.present, settings.loss
+            )
+        return losses
 
 
 class FusionStage(_Stage):
