@@ -20,7 +20,7 @@ SIMULATED = (
     *(("temperate", seed) for seed in (101, 102, 103, 104)),
 )
 STEPS = {SENTINEL_2: 800, SENTINEL_1: 500}
-FUSION = Settings(steps=1200, learning_rate=1e-3, neighbour_weight=0.15, linear_tiles=120, tile=32)
+FUSION = Settings(steps=900, learning_rate=1e-3, neighbour_weight=0.15, linear_tiles=150, tile=24)
 
 
 def main(sites: Path, work: Path) -> None:

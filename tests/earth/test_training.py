@@ -145,3 +145,12 @@ def test_swapped_encoder_is_noticed(landscape: Path, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "other", tmp_path / "model" / "sentinel-2")
     with pytest.raises(UsageError, match="hash differs"):
         EarthModel.load(tmp_path / "model")
+
+
+def test_a_run_folder_of_another_training_is_refused(landscape: Path, tmp_path: Path) -> None:
+    settings = Settings(steps=1, tile=8, centres=1, linear_tiles=4, validation_tiles=1)
+    train_autoencoder(SENTINEL_1, [landscape], tmp_path / "first", tmp_path / "run", settings)
+    other = settings.model_copy(update={"seed": 1})
+    with pytest.raises(UsageError, match="another training"):
+        train_autoencoder(SENTINEL_1, [landscape], tmp_path / "second", tmp_path / "run", other)
+    assert not (tmp_path / "second").exists()

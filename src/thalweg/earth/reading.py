@@ -156,13 +156,13 @@ def _in_units(band: "xr.DataArray", block: "xr.Dataset", sensor: Sensor, where: 
     if is_integer and not fill:
         fill = [0] if sensor.units == "reflectance" else []
     missing = np.isin(raw, fill) if fill else np.zeros(raw.shape, bool)
-    values = raw.astype(np.float32)
+    values: np.ndarray = raw.astype(np.float32)
     if "scale_factor" in attrs:
-        scale = np.float32(attrs["scale_factor"])
-        stored = "scale_factor" in band.attrs  # else xarray has applied it already
-        values = values * scale + np.float32(attrs.get("add_offset", 0)) if stored else values
+        factor = np.float32(attrs["scale_factor"])
+        if "scale_factor" in band.attrs:  # else xarray has applied it already
+            values = values * factor + np.float32(attrs.get("add_offset", 0))
         if "add_offset" not in attrs:
-            values = values + _baseline_offset(block, sensor, where) * scale
+            values = values + _baseline_offset(block, sensor, where) * factor
     elif is_integer or str(attrs.get("units", "")).upper() == "DN":
         scale = block.attrs.get("scale", sensor.digital_number_scale)
         if scale is None:

@@ -1,5 +1,6 @@
 """Lightning modules for both stages, and the two functions that run them."""
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -199,8 +200,13 @@ class FusionStage(_Stage):
         return losses
 
 
-def _fit(stage: _Stage, sites: Sequence[Site], settings: Settings, run: Path) -> None:
+def _fit(stage: _Stage, sites: Sequence[Site], settings: Settings, run: Path, record: dict[str, Any]) -> None:
     """Train a stage; resumes from the run folder's last checkpoint, logs as CSV and TensorBoard."""
+    identity, found = json.dumps(record, sort_keys=True), run / "run.json"
+    if found.exists() and found.read_text() != identity:
+        raise UsageError(f"{run}: the run of another training (other data or settings): choose another folder")
+    run.mkdir(parents=True, exist_ok=True)
+    found.write_text(identity)
     checkpoint = ModelCheckpoint(
         run, filename="last", every_n_train_steps=200, save_top_k=1, enable_version_counter=False
     )
@@ -227,6 +233,12 @@ def _fit(stage: _Stage, sites: Sequence[Site], settings: Settings, run: Path) ->
         DataLoader(held_out, batch_size=None),
         ckpt_path=str(last) if last.exists() else None,
     )
+
+
+def _new_folder(out: str | Path) -> Path:
+    if Path(out).exists():
+        raise UsageError(f"{out}: exists already: choose another folder or remove it")
+    return Path(out)
 
 
 def _load_sites(data: Sequence[str | Path], sensors: Sequence[str]) -> list[Site]:
@@ -259,9 +271,7 @@ def train_autoencoder(
         settings: seed, steps, losses and what is hidden.
     """
     settings = settings or Settings()
-    out, run = Path(out), Path(run)
-    if out.exists():
-        raise UsageError(f"{out}: exists already: choose another folder or remove it")
+    out, run = _new_folder(out), Path(run)
     sites = _load_sites(data, [sensor.name])
     if not any(bool(site.contexts[sensor.name].present.all()) for site in sites):
         raise UsageError(f"no cube has all bands of {sensor.name}: the encoder needs one that does")
@@ -270,9 +280,10 @@ def train_autoencoder(
     autoencoder.fit_statistics(site.contexts[sensor.name] for site in sites)
     tiles = RandomTiles(sites, settings.seed, settings.tile, settings.centres)
     autoencoder.fit_linear(_trajectories(autoencoder, tiles, settings.linear_tiles))
+    record = _training_record(settings, sites)
     if settings.steps:
-        _fit(AutoencoderStage(autoencoder, settings), sites, settings, run)
-    checkpoints.save(autoencoder, "autoencoder", (sensor,), out, _training_record(settings, sites), replace=False)
+        _fit(AutoencoderStage(autoencoder, settings), sites, settings, run, {"sensor": sensor.name, **record})
+    checkpoints.save(autoencoder, "autoencoder", (sensor,), out, record, replace=False)
     return autoencoder
 
 
@@ -295,9 +306,7 @@ def train_fusion(
     import shutil
 
     settings = settings or Settings()
-    out, run = Path(out), Path(run)
-    if out.exists():
-        raise UsageError(f"{out}: exists already: choose another folder or remove it")
+    out, run = _new_folder(out), Path(run)
     autoencoders = {a.sensor.name: a for a in map(load_autoencoder, encoders)}
     if len(autoencoders) < len(encoders):
         raise UsageError("two checkpoints are of the same sensor: give one of each")
@@ -310,17 +319,17 @@ def train_fusion(
         raise UsageError(f"no cube has all of {', '.join(autoencoders)}: fusion needs one that does")
     tiles = RandomTiles(complete, settings.seed, settings.tile, settings.centres)
     fit_linear_fusion(model, tiles, settings)
-    if settings.steps:
-        _fit(FusionStage(model, settings), sites, settings, run)
-    calibration = RandomTiles(
-        sites, settings.seed, settings.tile, settings.centres, validation=settings.calibration_tiles
-    )
-    calibrate(model, calibration, settings)
     record = _training_record(settings, sites)
     record["encoders"] = {
         sensor.name: checkpoints.read_card(Path(folder)).content_hash
         for sensor, folder in zip(sensors, encoders, strict=True)
     }
+    if settings.steps:
+        _fit(FusionStage(model, settings), sites, settings, run, record)
+    calibration = RandomTiles(
+        sites, settings.seed, settings.tile, settings.centres, validation=settings.calibration_tiles
+    )
+    calibrate(model, calibration, settings)
     unfinished = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
