@@ -19,7 +19,7 @@ from thalweg.earth.sensors import Sensor
 BOX = 3
 """Pixels averaged (validity-weighted) for the trajectory, each way."""
 
-WIDTH_DAYS, CENTRE_WIDTH_DAYS = 12.0, 6.0
+WIDTH_DAYS, CENTRE_WIDTH_DAYS = 25.0, 12.0
 """Standard deviations of the trajectory's kernels in days, and of the one at the centre date."""
 
 REACH, REACH_DAYS = 1e-6, 20.0
@@ -28,7 +28,10 @@ REACH, REACH_DAYS = 1e-6, 20.0
 SLOPE_RIDGE = 0.5
 """Holds back the slope of the local regression, in kernel widths squared."""
 
-ALIKE = 0.26
+EXTRAPOLATION = 1.0
+"""Damps the regression's slope where all dates lie to one side, as at the ends of a record."""
+
+ALIKE = 0.33
 """Where neighbours begin to count as different: standard deviations per sampled value."""
 
 _FEATURES = 8
@@ -88,7 +91,7 @@ def local_regression(
         mean, lean = total / support, first[:, -1:] / support
         variance = (second / support - lean**2).clamp(min=0)
         slope = (first[:, :-1] / support - mean * lean) / (variance + SLOPE_RIDGE)
-        averages.append(mean - slope * lean)
+        averages.append(mean - slope * lean / (1 + EXTRAPOLATION * lean**2))
         supports.append(support)
     return torch.stack(averages, 1), torch.stack(supports, 1)
 

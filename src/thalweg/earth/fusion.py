@@ -39,24 +39,27 @@ class Fused:
 class LinearStart(Declaration):
     """How the fusion's linear path begins; chosen on the probes (docs/model-card.md)."""
 
-    companion_weight: float = Field(default=0.35, ge=0, description="weight of sensors that do not set the dates")
+    companion_weight: float = Field(
+        default=0.35, ge=0, description="weight in the first 7 values of sensors that do not set the dates"
+    )
     centre_components: int = Field(default=6, ge=0, le=FULL - SMALL, description="values that describe the centre date")
 
-    def views(self, sensors: Sequence[Sensor], rebuild: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of `rebuild` weighted as smooth trajectories, and summed up as the centre date."""
-        trajectory, centre = [], []
+    def views(self, sensors: Sequence[Sensor], rebuild: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows of `rebuild`: smooth trajectories weighted, the same alike, and summed up as the centre date."""
+        trajectory, alike, centre = [], [], []
         row = 0
         for sensor in sensors:
             bands, offsets = len(sensor.bands), len(sensor.offsets)
             nodes = rebuild[row : row + offsets * bands]
             trajectory.append(nodes * (1.0 if sensor.sets_dates else self.companion_weight))
+            alike.append(nodes)
             if sensor.sets_dates:
                 nearest = sensor.offsets.index(0) * bands
                 centre.append(nodes[nearest : nearest + bands] + rebuild[row + offsets * bands :][:bands])
             row += (offsets + 1) * bands
         if not centre:
             raise UsageError("none of the sensors sets the dates: fusion needs one that does")
-        return torch.cat(trajectory), torch.cat(centre)
+        return torch.cat(trajectory), torch.cat(alike), torch.cat(centre)
 
 
 class Fusion(nn.Module):
@@ -163,7 +166,7 @@ class Fusion(nn.Module):
         counts = torch.bincount(scenes).to(joined.dtype)
         centres = torch.zeros(len(counts), joined.shape[1], dtype=joined.dtype).index_add_(0, scenes, joined)
         contrast = torch.cov((joined - (centres / counts[:, None])[scenes]).T)
-        trajectory, centre = start.views(self.sensors, rebuild)
+        trajectory, alike, centre = start.views(self.sensors, rebuild)
 
         def components(of: Tensor, view: Tensor, count: int) -> Tensor:
             axes = torch.linalg.eigh(view @ of @ view.T)[1].flip(1)[:, :count]
@@ -177,7 +180,8 @@ class Fusion(nn.Module):
 
         axes = components(contrast, trajectory, SMALL)
         axes = torch.cat([axes, components(covariance, beyond(centre, axes), start.centre_components)])
-        axes = torch.cat([axes, components(covariance, beyond(trajectory, axes), FULL - len(axes))])
+        axes = torch.cat([axes, components(covariance, beyond(alike, axes), FULL - len(axes))])
+        axes = torch.cat([axes[:SMALL], _cosines(FULL - SMALL, axes) @ axes[SMALL:]])
 
         spread = (axes @ covariance @ axes.T).diagonal().sqrt()
         axes = axes / spread[0]  # one common factor: distances keep their meaning, values stay of order one
@@ -209,6 +213,17 @@ class _Head(nn.Module):
     def forward(self, pixels: Tensor, standardised: Tensor) -> Tensor:
         """(..., K) and the same in standard deviations -> (..., E)."""
         return cast(Tensor, self.linear(pixels) + self.residual(standardised))
+
+
+def _cosines(size: int, like: Tensor) -> Tensor:
+    """An orthogonal matrix that spreads variance evenly over values (the discrete cosine transform).
+
+    Whoever standardises the values then weighs the components by their variance, not all alike.
+    """
+    steps = torch.arange(size, dtype=like.dtype)
+    matrix = torch.cos(torch.pi / size * steps[:, None] * (steps[None] + 0.5)) * (2 / size) ** 0.5
+    matrix[0] /= 2**0.5
+    return matrix.T
 
 
 def _perceptron(inputs: int, outputs: int) -> nn.Sequential:

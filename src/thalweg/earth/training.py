@@ -293,6 +293,7 @@ def train_fusion(
     out: str | Path,
     run: str | Path,
     settings: Settings | None = None,
+    calibration: Sequence[str | Path] | None = None,
 ) -> EarthModel:
     """Stage 2: fuse frozen encoders and write a model folder to `out`, the encoders copied bit for bit.
 
@@ -302,6 +303,7 @@ def train_fusion(
         out: model folder to write; must not exist.
         run: folder of logs and of the state from which a killed run resumes.
         settings: seed, steps, losses and what is hidden.
+        calibration: those of `data` on which the predicted spread is calibrated; all by default.
     """
     import shutil
 
@@ -326,10 +328,11 @@ def train_fusion(
     }
     if settings.steps:
         _fit(FusionStage(model, settings), sites, settings, run, record)
-    calibration = RandomTiles(
-        sites, settings.seed, settings.tile, settings.centres, validation=settings.calibration_tiles
+    chosen = [site for site, path in zip(sites, data, strict=True) if calibration is None or path in calibration]
+    held_out = RandomTiles(
+        chosen, settings.seed, settings.tile, settings.centres, validation=settings.calibration_tiles
     )
-    calibrate(model, calibration, settings)
+    calibrate(model, held_out, settings)
     unfinished = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
