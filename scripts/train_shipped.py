@@ -1,6 +1,8 @@
 """Train the weights that ship with the package: real sites BE-1, BE-3, TZ-1 and simulated landscapes.
 
-usage: python scripts/train_shipped.py SITES WORK      about a quarter of an hour on two cores; resumes where it was killed
+usage: python scripts/train_shipped.py SITES WORK
+
+It takes about a quarter of an hour on two cores and resumes where it was killed.
 
 SITES is the folder of the real sites, WORK holds landscapes, checkpoints and logs. BE-2 is never read.
 """

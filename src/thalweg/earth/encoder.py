@@ -1,7 +1,7 @@
 """The context-aware encoder of one sensor, dense by construction.
 
 Every layer is either per pixel, a convolution without padding over single frames, or a weighted sum over dates
-whose weights depend on the distance in days alone and on each frame's own quality. So a frame is looked at
+whose weights depend on the distance in days and on each frame's own validity. So a frame is looked at
 once, and the same numbers come out for one 15 x 15 patch and for a whole cube.
 """
 
@@ -101,22 +101,17 @@ def _crop(values: Tensor, margin: int) -> Tensor:
 
 
 class FrameNetwork(nn.Module):
-    """Looks at one frame, 3 x 3 px: learned features and how far each pixel can be trusted."""
+    """Looks at one frame, 3 x 3 px: features from which the residual tells haze and edges from the surface."""
 
     MARGIN = 1
 
     def __init__(self, bands: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(bands + 1, 24, 3), nn.GELU(), nn.Conv2d(24, 16, 1), nn.GELU())
-        self.features = nn.Conv2d(16, _FEATURES, 1)
-        self.distrust = nn.Conv2d(16, 1, 1)
-        nn.init.zeros_(self.distrust.weight)
-        nn.init.constant_(cast(Tensor, self.distrust.bias), -4.0)
+        self.layers = nn.Sequential(nn.Conv2d(bands + 1, 24, 3), nn.GELU(), nn.Conv2d(24, _FEATURES, 1))
 
-    def forward(self, values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """(T, C, H, W), (T, 1, H, W) -> features (T, F, H-2, W-2), trust in 0..1 (T, 1, H-2, W-2)."""
-        hidden = self.layers(torch.cat([values, valid], 1))
-        return self.features(hidden), torch.exp(-F.softplus(self.distrust(hidden)))
+    def forward(self, values: Tensor, valid: Tensor) -> Tensor:
+        """(T, C, H, W), (T, 1, H, W) -> features (T, F, H-2, W-2)."""
+        return cast(Tensor, self.layers(torch.cat([values, valid], 1)))
 
 
 class NeighbourAttention(nn.Module):
@@ -204,8 +199,8 @@ class Encoder(nn.Module):
     def sample(self, context: SensorContext, centre_days: Tensor) -> "Samples":
         """Sample the local trajectory around Q centre dates; (T, C, H, W) -> (Q, ..., H-4, W-4)."""
         values = self.complete(context)
-        features, trust = self.frames(values, context.valid)
-        weight = _crop(context.valid, FrameNetwork.MARGIN) * trust
+        features = self.frames(values, context.valid)
+        weight = _crop(context.valid, FrameNetwork.MARGIN)
         inner = torch.cat([_crop(values, FrameNetwork.MARGIN), features, torch.ones_like(weight)], 1)
         pooled = F.avg_pool2d(inner * weight, BOX, 1)
         averages, support = local_regression(pooled, context.days, centre_days, self.sensor.offsets)

@@ -116,8 +116,8 @@ class _Stage(lightning.LightningModule):
 class AutoencoderStage(_Stage):
     """Stage 1: encode what is left of a context as if it were whole, and rebuild the whole from the encoding.
 
-    The linear path, the smoothing over neighbours and the trust in frames are fixed: trained to rebuild pixels they
-    grow sharper, and places that are alike drift apart (docs/model-card.md).
+    The linear path and the smoothing over neighbours are fixed: trained to rebuild pixels they grow sharper, and
+    places that are alike drift apart (docs/model-card.md).
     """
 
     def __init__(self, autoencoder: Autoencoder, settings: Settings) -> None:
@@ -125,7 +125,7 @@ class AutoencoderStage(_Stage):
         self.autoencoder = autoencoder
         self.settings = settings
         encoder = autoencoder.encoder
-        for fixed in (encoder.linear, encoder.expected, encoder.neighbours, encoder.frames.distrust):
+        for fixed in (encoder.linear, encoder.expected, encoder.neighbours):
             fixed.requires_grad_(False)
 
     def losses(self, tile: Tile) -> dict[str, Tensor]:
