@@ -23,7 +23,7 @@ SIMULATED = (
 )
 STEPS = {SENTINEL_2: 300, SENTINEL_1: 300}
 FUSION = Settings(
-    steps=600, learning_rate=1e-3, neighbour_weight=0.15, linear_tiles=150, tile=24, calibration_tiles=120
+    steps=800, learning_rate=2e-3, neighbour_weight=0.15, linear_tiles=150, tile=24, calibration_tiles=120
 )
 
 
