@@ -21,10 +21,8 @@ SIMULATED = (
     ("semiarid", 108),
     *(("temperate", seed) for seed in (101, 102, 103, 104)),
 )
-STEPS = {SENTINEL_2: 300, SENTINEL_1: 300}
-FUSION = Settings(
-    steps=800, learning_rate=2e-3, neighbour_weight=0.15, linear_tiles=150, tile=24, calibration_tiles=120
-)
+STEPS = {SENTINEL_2: 100, SENTINEL_1: 100}
+FUSION = Settings(steps=500, learning_rate=2e-3, neighbour_weight=0.15, linear_tiles=100, tile=24, calibration_tiles=60)
 
 
 def main(sites: Path, work: Path) -> None:
@@ -39,7 +37,7 @@ def main(sites: Path, work: Path) -> None:
     for sensor, steps in STEPS.items():
         out = work / sensor.name
         if not out.exists():
-            settings = Settings(steps=steps, linear_tiles=80, learning_rate=1e-3)
+            settings = Settings(steps=steps, linear_tiles=60, warm_up=20, learning_rate=1e-3)
             train_autoencoder(sensor, data, out, work / f"{sensor.name}.run", settings)
         encoders.append(out)
     # Simulated scenes are calmer than real ones: the spread is calibrated on the real sites.

@@ -31,7 +31,7 @@ SLOPE_RIDGE = 0.5
 EXTRAPOLATION = 1.0
 """Damps the regression's slope where all dates lie to one side, as at the ends of a record."""
 
-ALIKE = 0.33
+ALIKE = 0.16
 """Where neighbours begin to count as different: standard deviations per sampled value."""
 
 _FEATURES = 8
