@@ -221,10 +221,10 @@ def demo(out: Annotated[Path, typer.Argument(help="folder to write; must not exi
     """Run the main job offline: simulate a landscape, embed it with the shipped weights, draw the maps."""
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another folder or remove it")
-    simulate(out / "landscape", size=96)
+    simulate(out / "landscape", size=64, years=1)
     inspect(out / "landscape", out / "availability.png")
     embed(out / "landscape", out / "embeddings.zarr")
     draw_map(out / "embeddings.zarr", png=out / "map.png")
-    draw_map(out / "embeddings.zarr", pixel=(48, 48), png=out / "pixel.png")
-    similar(out / "embeddings.zarr", (48, 48), out / "similar.png")
+    draw_map(out / "embeddings.zarr", pixel=(32, 32), png=out / "pixel.png")
+    similar(out / "embeddings.zarr", (32, 32), out / "similar.png")
     print(f"\nThe results lie in {out}: open map.png first, embeddings.zarr with xarray.open_zarr.")

@@ -24,7 +24,7 @@ from thalweg.earth.simulate.covers import COVERS, LAND_COVER
 from thalweg.earth.simulate.optics import CHLOROPHYLL_STEP, SOIL_STEP, unit_responses
 from thalweg.earth.simulate.radar import LOOKS, soil_backscatter, speckle
 from thalweg.earth.simulate.vegetation import Growth
-from thalweg.errors import UsageError
+from thalweg.errors import ThalwegError, UsageError
 
 CODES = {name: code for code, name in LAND_COVER.items()}
 REAL_BANDS = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
@@ -134,7 +134,7 @@ def test_writing_leaves_nothing_half_done(landscape: Landscape, tmp_path, monkey
         path.write_bytes(b"")
 
     monkeypatch.setattr(records, "write", fail_at_the_third)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ThalwegError, match="disk full"):
         landscape.write(tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
