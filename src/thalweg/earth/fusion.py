@@ -42,7 +42,9 @@ class LinearStart(Declaration):
     companion_weight: float = Field(
         default=0.35, ge=0, description="weight in the first 7 values of sensors that do not set the dates"
     )
-    centre_components: int = Field(default=6, ge=0, le=FULL - SMALL, description="values that describe the centre date")
+    centre_components: int = Field(
+        default=6, ge=0, le=FULL - SMALL, description="components of the centre date mixed into the last 25"
+    )
 
     def views(self, sensors: Sequence[Sensor], rebuild: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rows of `rebuild`: smooth trajectories weighted, the same alike, and summed up as the centre date."""
@@ -151,8 +153,8 @@ class Fusion(nn.Module):
     def fit_linear(self, joined: Tensor, scenes: Tensor, rebuild: Tensor, start: LinearStart) -> None:
         """Start the linear paths from encodings seen in training.
 
-        The first values are principal components of how the contexts of places differ on one date; the next ones
-        hold what the centre date shows beyond that; the others describe what is left of the whole context.
+        The first values are principal components of how the contexts of places differ on one date; the others
+        mix, evenly spread, what the centre date shows beyond that and what is left of the whole context.
 
         Args:
             joined: (N, D), encodings of all sensors side by side.

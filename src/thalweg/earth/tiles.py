@@ -150,8 +150,8 @@ class Targets:
 def targets(context: SensorContext, centre_days: Tensor, count: int, neighbour_weight: float) -> Targets:
     """Choose up to `count` dates around each centre date; half of the time look at a neighbouring pixel.
 
-    The centre date counts one; the others count `neighbour_weight`, less the further they are (in the paper's
-    loss the centre dominates far more; docs/model-card.md compares).
+    The centre date counts one; the others count `neighbour_weight`, less the further they are; in the
+    paper's loss the centre dominates far more.
     """
     away = context.days[None] - centre_days[:, None]
     is_centre = away.abs() < 0.5
