@@ -1,9 +1,7 @@
 """Checkpoints: a folder of `model.json` and `weights.safetensors`, proved by a content hash, never unpickled."""
 
-import hashlib
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from torch import nn
 from thalweg._version import __version__
 from thalweg.earth.sensors import Declaration, Sensor
 from thalweg.errors import ThalwegError, UsageError
+from thalweg.hashing import content_hash
 
 FORMAT = 1
 
@@ -27,16 +26,6 @@ class Card(Declaration):
     content_hash: str = Field(description="SHA-256 of the tensors: names, types, shapes and bytes")
     package_version: str = Field(description="version of thalweg that wrote it")
     training: dict[str, Any] = Field(default={}, description="seed, data and settings it was trained with")
-
-
-def content_hash(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of tensors, in the order of their names."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def save(

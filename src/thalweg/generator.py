@@ -1,0 +1,105 @@
+"""Generator: the one protocol through which tools see a model: an embedding and seeds in, images out, differentiable."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol, Self, runtime_checkable
+
+from torch import Tensor
+
+from thalweg.embedding import Embedding, ModelIdentity
+from thalweg.errors import UsageError
+
+Gradient = Literal["full", "last_k", "one_step"] | None
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A continuous function from an embedding to images."""
+
+    @property
+    def model(self) -> ModelIdentity:
+        """The model's name and hash."""
+        ...
+
+    def embed(self, prompt: str) -> Embedding:
+        """Return the embedding of `prompt`."""
+        ...
+
+    def render(self, embedding: Embedding, seeds: Sequence[int]) -> Tensor:
+        """Return images (S, 3, H, W) in 0..1, one a seed, differentiable in every floating tensor of `embedding`.
+
+        The same seed gives the same image whatever the other seeds are.
+        """
+        ...
+
+    def movable(self, embedding: Embedding) -> Mapping[str, Tensor]:
+        """Return, by name, boolean masks that broadcast to the floating tensors: True where a tool may move them.
+
+        Stable Diffusion keeps row 0, the start token, in place.
+        """
+        ...
+
+
+@runtime_checkable
+class ChainGenerator(Generator, Protocol):
+    """A generator that denoises start noise in steps, and lets tools look between the steps."""
+
+    @property
+    def steps(self) -> int:
+        """Number of denoising steps of a whole chain."""
+        ...
+
+    @property
+    def calls(self) -> int:
+        """Denoiser evaluations so far, an image each, those repeated in backward passes included."""
+        ...
+
+    def noise(self, seeds: Sequence[int]) -> Tensor:
+        """Return the start noise (S, C, h, w) of each seed, unit variance."""
+        ...
+
+    def latents(self, embedding: Embedding, noise: Tensor, steps: int | None = None) -> Tensor:
+        """Return the latents (S, C, h, w) after the first `steps` denoising steps; None: after the whole chain."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return images (S, 3, H, W) in 0..1 from latents (S, C, h, w)."""
+        ...
+
+    def with_gradient(self, gradient: Gradient) -> Self:
+        """Return the same model with another gradient mode; it shares weights and the count of calls."""
+        ...
+
+
+@runtime_checkable
+class TokenGenerator(Generator, Protocol):
+    """A generator whose text encoder takes token vectors: what a textual inversion learns."""
+
+    def token_vector(self, word: str) -> Tensor:
+        """Return the mean input vector (width) of the tokens of `word`."""
+        ...
+
+    def embed_with(self, prompt: str, placeholder: str, vector: Tensor) -> Embedding:
+        """Embed `prompt` with `vector` (width) at each `placeholder` in it; differentiable in `vector`.
+
+        Raises:
+            UsageError: the prompt does not hold the placeholder.
+        """
+        ...
+
+
+def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    """Return `seeds` as a tuple; refuse none at all, negative or repeated ones.
+
+    Raises:
+        UsageError: with the seeds at fault.
+    """
+    seeds = tuple(int(seed) for seed in seeds)
+    if not seeds:
+        raise UsageError("expected at least one seed, got none")
+    negative = [seed for seed in seeds if seed < 0]
+    if negative:
+        raise UsageError(f"expected seeds of 0 or more, got {negative[0]}")
+    repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if repeated:
+        raise UsageError(f"expected distinct seeds, got {repeated[0]} more than once")
+    return seeds
