@@ -1,4 +1,4 @@
-"""Embedding: the value that generators turn into images and tools move; its file is described in docs/embedding-file.md."""
+"""Embedding: the value that generators turn into images and tools move; docs/embedding-file.md has its file."""
 
 import json
 import os
@@ -144,7 +144,7 @@ class Embedding:
         try:
             with safe_open(str(path), framework="pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: no mapping
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
         except SafetensorError as error:
             raise UsageError(f"{path} is not a whole safetensors file ({error}); write it anew") from error
         if metadata.get("format") != FORMAT:

@@ -1,4 +1,4 @@
-"""Generator: the one protocol through which tools see a model: an embedding and seeds in, images out, differentiable."""
+"""Generator: the one protocol through which tools see a model: embedding and seeds in, images out, differentiable."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, Self, runtime_checkable

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import Field, ValidationError
 from torch import nn
 
