@@ -7,3 +7,7 @@ class ThalwegError(Exception):
 
 class UsageError(ThalwegError):
     """An argument or an input file is not what was asked for; the command line exits with code 2."""
+
+
+class PromptCut(UserWarning):
+    """A prompt is longer than a model's text encoder takes; the warning says which words it does not see."""

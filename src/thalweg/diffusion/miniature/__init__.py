@@ -1,1 +1,81 @@
 """The miniature: a small text-to-image model that ships with the package; its world and its training."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from thalweg.errors import UsageError
+
+if TYPE_CHECKING:
+    from thalweg.diffusion.generator import DiffusionGenerator
+    from thalweg.diffusion.miniature.reader import Reader
+    from thalweg.diffusion.scorer import ClipScorer
+
+SHIPPED = Path(__file__).parent / "weights"
+"""The shipped model, in the layout of a diffusers pipeline."""
+
+DEFAULTS: dict[str, Any] = {"steps": 20, "guidance_scale": 3.0}
+
+
+def load(folder: Path | str = SHIPPED, *, device: torch.device | str = "cpu", **settings: Any) -> "DiffusionGenerator":
+    """Load the miniature as a generator of images (S, 3, 64, 64); `settings` are those of `thalweg.diffusion.load`.
+
+    Raises:
+        UsageError: no model in the folder, or settings that it does not take.
+    """
+    from thalweg.diffusion.loading import load as load_model
+
+    return load_model(_model(folder), device=device, **{**DEFAULTS, **settings})
+
+
+def load_scorer(folder: Path | str = SHIPPED, *, device: torch.device | str = "cpu") -> "ClipScorer":
+    """Load the miniature's text and image encoder as a CLIP-style scorer.
+
+    Raises:
+        UsageError: no model in the folder.
+    """
+    from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+
+    from thalweg.diffusion.family import quiet
+    from thalweg.diffusion.scorer import ClipScorer
+
+    folder = _model(folder)
+    with quiet():
+        words = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        text: Any = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
+        image: Any = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", dtype=torch.float32)
+        shown = CLIPImageProcessor.from_pretrained(folder / "feature_extractor")
+    text = text.to(device).eval().requires_grad_(False)
+    image = image.to(device).eval().requires_grad_(False)
+
+    def texts(said: str) -> Tensor:
+        tokens = words(said, padding="max_length", truncation=True, return_tensors="pt")
+        return text(tokens.input_ids.to(device)).pooler_output[0]
+
+    def images(scaled: Tensor) -> Tensor:
+        return image(scaled).image_embeds
+
+    side = int(image.config.image_size)
+    return ClipScorer(texts, images, side, list(shown.image_mean), list(shown.image_std))
+
+
+def load_reader(folder: Path | str = SHIPPED) -> "Reader":
+    """Load the attribute reader that judges the miniature's images.
+
+    Raises:
+        UsageError: no model in the folder.
+    """
+    from thalweg.diffusion.miniature.reader import load as load_weights
+
+    return load_weights(_model(folder) / "reader.safetensors")
+
+
+def _model(folder: Path | str) -> Path:
+    folder = Path(folder)
+    if not (folder / "model_index.json").is_file():
+        raise UsageError(
+            f"{folder}: expected a trained miniature, found no model_index.json; train one first"
+        )
+    return folder

@@ -1,19 +1,14 @@
-"""The command line: thin, one function a command; heavy libraries load where they are used."""
+"""`thalweg earth`: from a cube to embeddings and maps."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from thalweg._version import __version__
-from thalweg.errors import ThalwegError, UsageError
+from thalweg.cli.progress import progress
+from thalweg.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 earth = typer.Typer(no_args_is_help=True, help="Embedding spaces learned from satellites.")
-app.add_typer(earth, name="earth")
 
 Source = Annotated[Path, typer.Argument(help="a NetCDF file, a Zarr store, or a folder of them")]
 Store = Annotated[Path, typer.Argument(help="an embedding store written by `thalweg earth embed`")]
@@ -21,52 +16,6 @@ Picture = Annotated[Path | None, typer.Option("--png", help="where to write the 
 Pixel = Annotated[
     tuple[float, float] | None, typer.Option("--pixel", help="column and row, or map coordinates x and y")
 ]
-
-
-def main() -> None:
-    """Run the command line; a `ThalwegError` is one line on stderr, exit code 2 (usage) or 1 (failure)."""
-    try:
-        app()
-    except ThalwegError as error:
-        print(f"thalweg: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
-    except OSError as error:  # a full or read-only disk where a library wrote
-        print(f"thalweg: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(1)
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        print(f"thalweg {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
-    ] = False,
-) -> None:
-    """Learn embedding spaces of the Earth, and steer embedding spaces by gradient and by eye."""
-
-
-@contextmanager
-def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A callback for (done, total) that shows a bar with a rate and an estimate; silent where there is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", rate="", total=None)
-
-        def show(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-            speed = progress.tasks[task].speed
-            progress.update(task, rate=f"{speed:,.0f} {unit}/s" if speed else "")
-
-        yield show
 
 
 @earth.command("sensors")
@@ -180,7 +129,7 @@ def embed(
     from thalweg.earth.model import EarthModel
     from thalweg.earth.store import embed_to_zarr
 
-    with _progress("pixel-dates") as show:
+    with progress("pixel-dates") as show:
         embed_to_zarr(Job(Cube.open(cube), EarthModel.load(model), size), out, show)
     print(f"embeddings: {out}")
 

@@ -1,0 +1,194 @@
+"""Is the gradient through the whole denoising chain exact, what does it cost, and what does the last step miss?
+
+Runs on the miniature (or on the model in the folder --model):
+
+- exact: for each scheduler, in float64, the gradient with respect to the embedding against the graph kept whole, and
+  against central finite differences along a direction that is half gradient, half random. Exact is a relative error of
+  at most 1e-6 in both.
+- memory: peak resident memory of one gradient over 50 steps, above what the process held before, each mode in a
+  process of its own (Linux).
+- time: one gradient through a whole chain of 20 steps over one sampling of it without a gradient.
+- the last step: cosine of the gradients of sharpness through the last step only and through the whole chain.
+"""
+
+import gc
+import multiprocessing
+import re
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from common import arguments, report
+from torch import Tensor
+
+from thalweg.diffusion import DiffusionGenerator, miniature, sampling
+from thalweg.embedding import Embedding
+from thalweg.generator import Gradient
+
+PROMPTS = (
+    "a red ball",
+    "a small blue cube on a white background",
+    "a matte green cone, lit from the left",
+    "a blurred yellow ring",
+)
+EXACT = 1e-6
+
+
+def load(folder: Path | None, dtype: torch.dtype = torch.float32) -> DiffusionGenerator:
+    """The miniature in a precision."""
+    return miniature.load(*([folder] if folder else []), dtype=dtype)
+
+
+def leaves(embedding: Embedding) -> list[Tensor]:
+    return [value.clone().requires_grad_() for value in embedding.tensors.values()]
+
+
+def moved(embedding: Embedding, values: list[Tensor]) -> Embedding:
+    return embedding.derive(dict(zip(embedding.tensors, values, strict=True)), "move")
+
+
+def sharpness(images: Tensor) -> Tensor:
+    """Variance of the Laplacian of the grey images, their mean."""
+    kernel = images.new_tensor([[1, 1, 1], [1, -8, 1], [1, 1, 1]])[None, None]
+    return torch.conv2d(images.mean(1, keepdim=True), kernel).var(dim=(1, 2, 3)).mean()
+
+
+def gradient(model: DiffusionGenerator, embedding: Embedding, seeds: tuple[int, ...]) -> Tensor:
+    """The gradient of sharpness with respect to all of the embedding, flat."""
+    values = leaves(embedding)
+    found = torch.autograd.grad(sharpness(model.render(moved(embedding, values), seeds)), values)
+    return torch.cat([part.flatten() for part in found])
+
+
+def configurations() -> dict[str, dict[str, Any]]:
+    """Settings by name: every scheduler the package names, DDIM and TCD with fresh noise, two other spacings."""
+    import diffusers
+
+    like = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    named: dict[str, dict[str, Any]] = {
+        name: {"scheduler": sampling.make_scheduler(name, like) if name.startswith("flow_") else name}
+        for name in sampling.SCHEDULERS
+    }
+    return {
+        **named,
+        "ddim, eta 1": {"scheduler": "ddim", "eta": 1.0},
+        "tcd, eta 1": {"scheduler": "tcd", "eta": 1.0},
+        "dpm_multistep, third order": {"scheduler": diffusers.DPMSolverMultistepScheduler(solver_order=3)},
+        "euler, Karras": {"scheduler": diffusers.EulerDiscreteScheduler(use_karras_sigmas=True)},
+    }
+
+
+def relative_errors(folder: Path | None) -> dict[str, float]:
+    """For each scheduler the larger relative error of the gradient: to the whole graph, to finite differences."""
+    wide = load(folder, torch.float64).with_settings(steps=6)
+    embedding = wide.embed(PROMPTS[0])
+    values = leaves(embedding)
+    random = torch.Generator().manual_seed(0)
+    errors = {}
+    for name, settings in configurations().items():
+        model = wide.with_settings(**settings)
+        noise = model.noise((1,))
+        with torch.no_grad():
+            spread = model.latents(embedding, noise).std()
+
+        def value(at: list[Tensor], model: Any = model, noise: Tensor = noise, spread: Tensor = spread) -> Tensor:
+            return (model.latents(moved(embedding, at), noise) / spread).tanh().square().mean()
+
+        found = torch.autograd.grad(value(values), values)
+        with patch.object(sampling._Recomputed, "apply", lambda denoiser, *inputs: denoiser(*inputs)):
+            kept = torch.autograd.grad(value(values), values)
+        size = norm(kept)
+        to_graph = norm([one - other for one, other in zip(found, kept, strict=True)]) / size
+        draw = [torch.randn(part.shape, generator=random, dtype=part.dtype) for part in found]
+        way = [part / size + other / norm(draw) for part, other in zip(kept, draw, strict=True)]
+        slope = sum(float((one * other).sum()) for one, other in zip(found, way, strict=True))
+        with torch.no_grad():
+            ends = [value([at + side * 1e-4 * to for at, to in zip(values, way, strict=True)]) for side in (1, -1)]
+        measured = float(ends[0] - ends[1]) / 2e-4
+        errors[name] = max(to_graph, abs(slope - measured) / abs(measured))
+        print(f"{name:28s} whole graph {to_graph:.1e}, finite differences {abs(slope / measured - 1):.1e}", flush=True)
+    return errors
+
+
+def norm(parts: Any) -> float:
+    return float(torch.cat([part.flatten() for part in parts]).norm())
+
+
+def resident(field: str) -> float:
+    """Resident memory of this process in MB: VmRSS now, VmHWM at most so far."""
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    if found is None:
+        raise SystemExit("memory is read from /proc/self/status, which this system does not have")
+    return int(found[1]) / 1024
+
+
+def peak_memory(folder: Path | None, mode: Gradient, seeds: tuple[int, ...]) -> float:
+    """Peak memory in MB of one gradient over 50 steps, above what the process held before; for a fresh process."""
+    model = load(folder).with_settings(gradient=mode)
+    embedding = model.embed(PROMPTS[0])
+    gradient(model.with_settings(steps=1), embedding, seeds[:1])
+    gc.collect()
+    before = resident("VmRSS")
+    gradient(model.with_settings(steps=50), embedding, seeds)
+    return resident("VmHWM") - before
+
+
+def memory(folder: Path | None) -> dict[str, float]:
+    """Peak memory of both modes, the median of three processes each."""
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        modes: tuple[Gradient, ...] = ("full", "one_step")
+        return {
+            str(mode): statistics.median(pool.apply(peak_memory, (folder, mode, tuple(range(8)))) for _ in range(3))
+            for mode in modes
+        }
+
+
+def durations(model: DiffusionGenerator) -> dict[str, float]:
+    """Seconds of one sampling and of one gradient, the shortest of three each, taken in turn."""
+    embedding, seeds = model.embed(PROMPTS[0]), tuple(range(4))
+    runs: dict[str, list[float]] = {"sampling": [], "full": []}
+    for _ in range(4):
+        start = time.perf_counter()
+        model.with_gradient(None).render(embedding, seeds)
+        middle = time.perf_counter()
+        gradient(model, embedding, seeds)
+        runs["sampling"].append(middle - start)
+        runs["full"].append(time.perf_counter() - middle)
+    return {name: min(times[1:]) for name, times in runs.items()}
+
+
+def main() -> None:
+    options = arguments(__doc__)
+    held = memory(options.model)
+    model = load(options.model)
+    took = durations(model)
+    pairs = [
+        [gradient(model.with_gradient(mode), model.embed(prompt), (1, 2)) for mode in ("one_step", "full")]
+        for prompt in PROMPTS
+    ]
+    errors = relative_errors(options.model)
+    report(
+        {
+            "model": str(model.model),
+            "schedulers_exact": sum(error <= EXACT for error in errors.values()),
+            "schedulers_tried": len(errors),
+            "max_relative_error": f"{max(errors.values()):.2e}",
+            "memory_full_over_one_step": held["full"] / held["one_step"],
+            "memory_full_mb": held["full"],
+            "time_full_over_sampling": took["full"] / took["sampling"],
+            "seconds_full": took["full"],
+            "cosine_last_step_vs_full": statistics.mean(
+                float(torch.cosine_similarity(last, full, dim=0)) for last, full in pairs
+            ),
+            "length_last_step_over_full": statistics.mean(float(last.norm() / full.norm()) for last, full in pairs),
+        },
+        options.json,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""`thalweg generate` and `thalweg miniature`: images from prompts, and the model that ships."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thalweg.cli.models import (
+    DenoisingSteps,
+    Device,
+    Folder,
+    Guidance,
+    Model,
+    ModelChoice,
+    Prompt,
+    Scheduler,
+    Seeds,
+    read_embedding,
+    read_seeds,
+)
+from thalweg.cli.progress import progress
+from thalweg.errors import UsageError
+
+miniature = typer.Typer(no_args_is_help=True, help="The small text-to-image model that ships: train it, measure it.")
+
+
+def generate(
+    prompt: Prompt,
+    out: Folder,
+    seeds: Seeds = "0",
+    model: Model = None,
+    device: Device = "cpu",
+    steps: DenoisingSteps = None,
+    guidance: Guidance = None,
+    scheduler: Scheduler = None,
+) -> None:
+    """Render a prompt or an embedding file; writes the images, a sheet of them and the embedding."""
+    import torch
+
+    from thalweg.steer.runs import Run, contact_sheet
+
+    numbers = read_seeds(seeds)
+    generator = ModelChoice(model, device, steps, guidance, scheduler).load()
+    embedding = read_embedding(prompt, generator)
+    run = Run.create(out, "generate", generator.model, {"prompt": prompt, "seeds": numbers})
+    with progress("images") as show:
+        images = []
+        for index, seed in enumerate(numbers):
+            images.append(generator.render(embedding, [seed])[0])
+            run.write_image(f"seed-{seed}.png", images[-1])
+            show(index + 1, len(numbers))
+    run.write_image("sheet.png", contact_sheet(torch.stack(images), columns=min(8, len(images))))
+    embedding.save(run.path("embedding.safetensors"))
+    print(f"images: {out}")
+
+
+@miniature.command()
+def train(
+    out: Annotated[Path, typer.Argument(help="folder to write; an interrupted training goes on")],
+    device: Device = "cpu",
+    seed: Annotated[int, typer.Option(help="seed of the world, the networks and the batches")] = 0,
+    images: Annotated[int | None, typer.Option(help="renderings to train on; the recipe's if left out")] = None,
+    denoiser_steps: Annotated[
+        int | None, typer.Option(help="denoiser's training steps; the recipe's if left out")
+    ] = None,
+) -> None:
+    """Train the miniature from its world: hours on a CPU, minutes on a GPU."""
+    from dataclasses import replace
+
+    from thalweg.diffusion.miniature.training import Recipe
+    from thalweg.diffusion.miniature.training import train as train_all
+
+    asked = {"images": images, "denoiser_steps": denoiser_steps}
+    recipe = replace(Recipe(seed=seed), **{name: value for name, value in asked.items() if value is not None})
+    with progress("steps") as show:
+        train_all(out, recipe, lambda stage, done, total, loss: show(done, total), device)
+    print(f"miniature: {out}")
+
+
+@miniature.command()
+def evaluate(
+    model: Annotated[Path | None, typer.Option(help="a trained miniature; the shipped one by default")] = None,
+    images: Annotated[int, typer.Option(help="images for unseen captions")] = 500,
+    json_file: Annotated[Path | None, typer.Option("--json", help="where to write the figures")] = None,
+) -> None:
+    """Measure adherence to captions and spread over seeds, as in the model card."""
+    from thalweg.diffusion.miniature import SHIPPED
+    from thalweg.diffusion.miniature.evaluation import evaluate as measure
+
+    if images < 1:
+        raise UsageError(f"expected at least 1 image, got {images}")
+    with progress("images") as show:
+        figures = measure(model or SHIPPED, images=images, progress=show)
+    text = json.dumps(figures, indent=2)
+    if json_file is not None:
+        json_file.write_text(text + "\n")
+    print(text)

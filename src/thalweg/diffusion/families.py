@@ -1,0 +1,243 @@
+"""Stable Diffusion 1/2, SDXL, SD3 and FLUX behind one conditioning value: what differs between them."""
+
+import copy
+import inspect
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thalweg.diffusion.family import Family, Settings, quiet, warn_if_cut
+from thalweg.errors import UsageError
+
+STAND_IN = "<thalweg>"
+"""The token that stands where a vector of one's own goes; it is in no model's vocabulary."""
+
+
+class StableDiffusion(Family):
+    """Stable Diffusion 1 and 2: one text encoder."""
+
+    defaults = Settings(steps=50, guidance_scale=7.5)
+    conditions = ("prompt",)
+    encoders = ("text_encoder",)
+    denoiser = "unet"
+    left_out = ("safety_checker", "feature_extractor", "image_encoder")
+
+    def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
+        """Return the encoder's last layer for both texts."""
+        toward, away = self.pipeline.encode_prompt(prompt, self.device, 1, True, against)
+        return {"prompt": toward, "negative": away}
+
+    def predict(self, settings: Settings, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
+        """Return the UNet's output."""
+        return self.network(latents, timestep, conditions[0], return_dict=False)[0]
+
+    def token_vector(self, word: str) -> Tensor:
+        """Return the mean input vector (width) of the tokens of `word`."""
+        ids = self.pipeline.tokenizer(word, add_special_tokens=False).input_ids
+        if not ids:
+            raise UsageError(f"expected a word with at least one token, got {word!r}")
+        return self.pipeline.text_encoder.get_input_embeddings().weight[ids].mean(0).to(self.precision)
+
+    @cached_property
+    def _tokenizer_with_stand_in(self) -> Any:
+        tokenizer = copy.deepcopy(self.pipeline.tokenizer)
+        tokenizer.add_tokens([STAND_IN])
+        return tokenizer
+
+    @cached_property
+    def _empty(self) -> Tensor:
+        return self.embed("", "")["negative"]
+
+    def embed_with(self, prompt: str, placeholder: str, vector: Tensor) -> dict[str, Tensor]:
+        """Return the tensors for `prompt` with `vector` at each `placeholder` in it; differentiable in `vector`."""
+        text, count = re.subn(rf"(?<!\w){re.escape(placeholder)}(?!\w)", STAND_IN, prompt)
+        if not placeholder or not count:
+            raise UsageError(f"expected the placeholder {placeholder!r} in the prompt, got {prompt!r}")
+        tokenizer, encoder = self._tokenizer_with_stand_in, self.pipeline.text_encoder
+        width = encoder.get_input_embeddings().embedding_dim
+        if vector.shape != (width,):
+            raise UsageError(f"expected a vector of shape {(width,)}, got {tuple(vector.shape)}")
+        with quiet():
+            warn_if_cut(text, [(tokenizer, self.tokens)])
+        inputs = tokenizer(text, padding="max_length", max_length=self.tokens, truncation=True, return_tensors="pt").to(
+            self.device
+        )
+        places = inputs.input_ids == tokenizer.convert_tokens_to_ids(STAND_IN)
+        if not places.any():
+            raise UsageError(
+                f"expected the placeholder {placeholder!r} within its first {self.tokens} tokens, got {prompt!r}"
+            )
+        mask = inputs.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
+
+        def put(module: torch.nn.Module, arguments: Any, output: Tensor) -> Tensor:
+            return torch.where(places[..., None], vector.to(output), output)
+
+        hook = encoder.get_input_embeddings().register_forward_hook(put)
+        try:
+            encoded = encoder(inputs.input_ids.masked_fill(places, 0), attention_mask=mask)[0]
+        finally:
+            hook.remove()
+        return {"prompt": encoded[0].to(self.precision), "negative": self._empty}
+
+
+class StableDiffusionXL(Family):
+    """Stable Diffusion XL: two encoders side by side and a pooled vector; the UNet is told the image's size."""
+
+    defaults = Settings(steps=50, guidance_scale=5.0)
+    denoiser = "unet"
+
+    def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
+        """Return both encoders' rows and the second's pooled vector."""
+        found = self.pipeline.encode_prompt(prompt, device=self.device, negative_prompt=against or None)
+        return dict(zip(("prompt", "negative", "pooled", "negative_pooled"), found, strict=True))
+
+    def predict(self, settings: Settings, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
+        """Return the UNet's output for an image that is neither scaled nor cropped."""
+        prompt, pooled = conditions
+        scale = self.pipeline.vae_scale_factor
+        height, width = (scale * size for size in latents.shape[-2:])
+        sizes = latents.new_tensor([height, width, 0, 0, height, width]).expand(len(latents), 6)
+        added = {"text_embeds": pooled, "time_ids": sizes}
+        return self.network(latents, timestep, prompt, added_cond_kwargs=added, return_dict=False)[0]
+
+    def unscale(self, latents: Tensor) -> Tensor:
+        """Return latents in the units of the decoder; some models give a mean and a spread per channel."""
+        config = self.pipeline.vae.config
+        if config.get("latents_mean") is None or config.get("latents_std") is None:
+            return super().unscale(latents)
+        mean, spread = (latents.new_tensor(config[name])[:, None, None] for name in ("latents_mean", "latents_std"))
+        return latents * spread / config.scaling_factor + mean
+
+
+class StableDiffusion3(Family):
+    """Stable Diffusion 3: the rows of two CLIP encoders, then those of T5, and a pooled vector; flow matching."""
+
+    defaults = Settings(steps=28, guidance_scale=7.0)
+    encoders = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    text_length = 256
+
+    @property
+    def tokens(self) -> int:
+        """Rows of the prompt tensor."""
+        return self.pipeline.tokenizer_max_length + self.text_length
+
+    @property
+    def patch(self) -> int:  # type: ignore[override]
+        """Latent pixels on a side of a patch."""
+        return self.pipeline.patch_size
+
+    def tokenizers(self) -> list[tuple[Any, int]]:
+        """Return each tokenizer with the number of tokens its encoder takes."""
+        found = super().tokenizers()
+        return [*found[:2], *((tokenizer, self.text_length) for tokenizer, _ in found[2:])]
+
+    def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
+        """Return the three encoders' rows and the CLIP encoders' pooled vectors."""
+        found = self.pipeline.encode_prompt(
+            prompt, None, None, self.device, negative_prompt=against, max_sequence_length=self.text_length
+        )
+        return dict(zip(("prompt", "negative", "pooled", "negative_pooled"), found, strict=True))
+
+    def schedule_arguments(self, scheduler: Any, settings: Settings) -> dict[str, Any]:
+        """Return the time shift for the image's size, where the scheduler takes one."""
+        return flow_shift(scheduler, self.latent_shape(settings), self.patch, longest=1.16)
+
+    def predict(self, settings: Settings, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
+        """Return the transformer's output."""
+        prompt, pooled = conditions
+        times = timestep.expand(len(latents))
+        return self.network(latents, prompt, pooled, times, return_dict=False)[0]
+
+
+class Flux(Family):
+    """FLUX: the rows of T5 and CLIP's pooled vector; distilled guidance, so no negative tensors; flow matching."""
+
+    defaults = Settings(steps=28, guidance_scale=3.5)
+    half = torch.bfloat16
+    fixed_rows = 0
+    patch = 2
+    guided = False
+
+    @property
+    def tokens(self) -> int:
+        """Rows of the prompt tensor: the length the model was trained with."""
+        return 512 if self.network.config.guidance_embeds else 256
+
+    @property
+    def channels(self) -> int:
+        """Channels of the latents, before two by two of them become one row."""
+        return self.network.config.in_channels // 4
+
+    @property
+    def trained_size(self) -> tuple[int, int]:
+        """Latent rows and columns that the model was trained for."""
+        return self.pipeline.default_sample_size, self.pipeline.default_sample_size
+
+    def tokenizers(self) -> list[tuple[Any, int]]:
+        """Return T5's tokenizer: CLIP's sees the beginning of the prompt only, by design."""
+        return [(self.pipeline.tokenizer_2, self.tokens)]
+
+    def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
+        """Return T5's rows and CLIP's pooled vector."""
+        if against:
+            raise UsageError(f"expected no negative prompt for {self.name}: its guidance is distilled; got {against!r}")
+        rows, pooled, _ = self.pipeline.encode_prompt(prompt, device=self.device, max_sequence_length=self.tokens)
+        return {"prompt": rows, "pooled": pooled}
+
+    def schedule_arguments(self, scheduler: Any, settings: Settings) -> dict[str, Any]:
+        """Return evenly spaced noise levels and the time shift for the image's size, where the scheduler takes them."""
+        shift = flow_shift(scheduler, self.latent_shape(settings), self.patch, longest=1.15)
+        if "sigmas" not in _takes(scheduler.set_timesteps) or scheduler.config.get("use_flow_sigmas"):
+            return shift
+        return {"sigmas": [1 - index / settings.steps for index in range(settings.steps)], **shift}
+
+    def predict(self, settings: Settings, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
+        """Return the transformer's output, from rows of two by two latent pixels and back."""
+        prompt, pooled = conditions
+        count, channels, height, width = latents.shape
+        rows = latents.reshape(count, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
+        places = torch.cartesian_prod(torch.zeros(1), torch.arange(height // 2.0), torch.arange(width // 2.0))
+        guidance = None
+        if self.network.config.guidance_embeds:
+            guidance = torch.full((count,), settings.guidance_scale, dtype=torch.float32, device=latents.device)
+        output = self.network(
+            rows.reshape(count, -1, channels * 4),
+            encoder_hidden_states=prompt,
+            pooled_projections=pooled,
+            timestep=timestep.expand(count).to(latents.dtype) / 1000,
+            img_ids=places.to(latents),
+            txt_ids=latents.new_zeros(prompt.shape[1], 3),
+            guidance=guidance,
+            return_dict=False,
+        )[0]
+        patches = output.reshape(count, height // 2, width // 2, channels, 2, 2).permute(0, 3, 1, 4, 2, 5)
+        return patches.reshape(latents.shape)
+
+
+FAMILIES: Mapping[str, type[Family]] = {
+    "StableDiffusionPipeline": StableDiffusion,
+    "StableDiffusionXLPipeline": StableDiffusionXL,
+    "StableDiffusion3Pipeline": StableDiffusion3,
+    "FluxPipeline": Flux,
+}
+"""Families by the pipeline class that a model's folder names in its model_index.json."""
+
+
+def flow_shift(scheduler: Any, shape: tuple[int, int, int], patch: int, longest: float) -> dict[str, float]:
+    """Return the time shift `mu` of flow-matching schedulers, linear in the number of image tokens."""
+    config = scheduler.config
+    if "mu" not in _takes(scheduler.set_timesteps) or not config.get("use_dynamic_shifting"):
+        return {}
+    few, many = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    low, high = config.get("base_shift", 0.5), config.get("max_shift", longest)
+    tokens = (shape[1] // patch) * (shape[2] // patch)
+    return {"mu": low + (high - low) * (tokens - few) / (many - few)}
+
+
+def _takes(function: Any) -> frozenset[str]:
+    """Return the names of a function's parameters."""
+    return frozenset(inspect.signature(function).parameters)

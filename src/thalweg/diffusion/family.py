@@ -1,0 +1,268 @@
+"""What every model family shares: its settings, its frozen weights, guidance, the names of an embedding's tensors."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from thalweg.diffusion.sampling import SCHEDULERS
+from thalweg.embedding import ModelIdentity
+from thalweg.errors import PromptCut, UsageError
+from thalweg.generator import Gradient
+from thalweg.hashing import content_hash
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a generator renders; each family has its own defaults.
+
+    Attributes:
+        steps: the scheduler's number of steps.
+        guidance_scale: of classifier-free guidance; 1 or less: none. FLUX takes it as an input of its own.
+        gradient: what the gradient passes through: "full", "last_k", "one_step" or None.
+        last_k: denoiser calls that "last_k" passes through.
+        height: of the images, pixels; None: what the model was trained for.
+        width: of the images, pixels; None: what the model was trained for.
+        scheduler: a name of `thalweg.diffusion.sampling.SCHEDULERS`, a diffusers scheduler, or None: the model's own.
+        eta: share of fresh noise for schedulers that take one; None: the scheduler's default.
+
+    Raises:
+        UsageError: a value that no model takes.
+    """
+
+    steps: int = 50
+    guidance_scale: float = 7.5
+    gradient: Gradient = "full"
+    last_k: int = 5
+    height: int | None = None
+    width: int | None = None
+    scheduler: Any = field(default=None, repr=False)
+    eta: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "last_k"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"expected {name} of 1 or more, got {getattr(self, name)}")
+        if self.gradient not in ("full", "last_k", "one_step", None):
+            raise UsageError(f"expected gradient full, last_k, one_step or None, got {self.gradient!r}")
+        if isinstance(self.scheduler, str) and self.scheduler not in SCHEDULERS:
+            raise UsageError(f"expected a scheduler, one of {', '.join(SCHEDULERS)}; got {self.scheduler!r}")
+
+    def changed(self, **changes: Any) -> "Settings":
+        """Return these settings with some others.
+
+        Raises:
+            UsageError: an unknown setting, or a value that no model takes.
+        """
+        unknown = sorted(set(changes) - set(self.__dataclass_fields__))
+        if unknown:
+            raise UsageError(f"expected settings {', '.join(self.__dataclass_fields__)}; got {unknown[0]}")
+        return replace(self, **changes)
+
+
+class Family:
+    """A pipeline's weights, frozen, and how its family conditions, denoises and decodes.
+
+    Attributes:
+        pipeline: the diffusers pipeline.
+        name: of the model: its folder's name or its id.
+        calls: images that went through the denoiser so far.
+    """
+
+    defaults: ClassVar[Settings]
+    half: ClassVar[torch.dtype] = torch.float16
+    conditions: ClassVar[tuple[str, ...]] = ("prompt", "pooled")
+    encoders: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2")
+    denoiser: ClassVar[str] = "transformer"
+    fixed_rows: ClassVar[int] = 1
+    patch: ClassVar[int] = 1
+    left_out: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, pipeline: Any, name: str) -> None:
+        """Freeze `pipeline`.
+
+        Raises:
+            UsageError: a latent consistency model, whose denoiser takes the guidance scale as an input.
+        """
+        self.pipeline = pipeline
+        if self.network.config.get("time_cond_proj_dim") is not None:
+            raise UsageError(f"{name}: expected a denoiser guided by two conditions, got a latent consistency model")
+        self.name = name
+        self.calls = 0
+        for component in pipeline.components.values():
+            if isinstance(component, torch.nn.Module):
+                component.requires_grad_(False).eval()
+        if pipeline.vae.dtype == torch.float16:
+            # SDXL's decoder overflows in float16, and the gradient of a mean over pixels underflows in all of them.
+            pipeline.vae.to(torch.float32)
+
+    @cached_property
+    def model(self) -> ModelIdentity:
+        """Name, and content hash of the text encoders' and the denoiser's weights."""
+        weights = {
+            f"{part}.{name}": tensor
+            for part in (*self.encoders, self.denoiser)
+            if (module := getattr(self.pipeline, part)) is not None
+            for name, tensor in module.state_dict().items()
+        }
+        return ModelIdentity(self.name, content_hash(weights))
+
+    @property
+    def network(self) -> Any:
+        """The denoiser's module."""
+        return getattr(self.pipeline, self.denoiser)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser lies."""
+        return self.network.device
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The type of embeddings, latents and images: float32, or float64 for a model in float64."""
+        return torch.promote_types(self.network.dtype, torch.float32)
+
+    @property
+    def guided(self) -> bool:
+        """Whether classifier-free guidance may be asked for: the embedding has negative tensors."""
+        return True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of an embedding's tensors."""
+        return self.conditions + tuple(map(negative, self.conditions)) if self.guided else self.conditions
+
+    def tokenizers(self) -> list[tuple[Any, int]]:
+        """Return each tokenizer with the number of tokens its encoder takes."""
+        found = [getattr(self.pipeline, encoder.replace("text_encoder", "tokenizer")) for encoder in self.encoders]
+        return [(tokenizer, tokenizer.model_max_length) for tokenizer in found if tokenizer is not None]
+
+    def embed(self, prompt: str, against: str) -> dict[str, Tensor]:
+        """Return an embedding's tensors for `prompt`, guided away from `against`; warn where a text is cut."""
+        with torch.no_grad(), quiet():
+            for text in (prompt, against):
+                warn_if_cut(text, self.tokenizers())
+            tensors = self.encode(prompt, against)
+        return {name: tensor[0].to(self.precision) for name, tensor in tensors.items() if name in self.names}
+
+    def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
+        """Return the pipeline's own encoding, each tensor (1, ...)."""
+        raise NotImplementedError
+
+    def movable(self) -> dict[str, Tensor]:
+        """Return masks of what a tool may move: all but the rows of the start token."""
+        masks = {}
+        for name in self.names:
+            masks[name] = torch.ones(1, dtype=torch.bool)
+            if "pooled" not in name and self.fixed_rows:
+                masks[name] = torch.arange(self.tokens)[:, None] >= self.fixed_rows
+        return masks
+
+    @property
+    def tokens(self) -> int:
+        """Rows of the prompt tensor."""
+        return self.pipeline.tokenizer.model_max_length
+
+    @property
+    def channels(self) -> int:
+        """Channels of the latents."""
+        return self.network.config.in_channels
+
+    @property
+    def trained_size(self) -> tuple[int, int]:
+        """Latent rows and columns that the model was trained for."""
+        size = self.network.config.sample_size
+        return (size, size) if isinstance(size, int) else tuple(size)
+
+    def latent_shape(self, settings: Settings) -> tuple[int, int, int]:
+        """Return the shape (C, h, w) of one image's latents.
+
+        Raises:
+            UsageError: a height or width the model can't make.
+        """
+        scale = self.pipeline.vae_scale_factor
+        shape = []
+        for name, trained in zip(("height", "width"), self.trained_size, strict=True):
+            size = getattr(settings, name) or trained * scale
+            if size < 1 or size % (scale * self.patch):
+                raise UsageError(f"expected a {name} in multiples of {scale * self.patch} px, got {size}")
+            shape.append(size // scale)
+        return self.channels, shape[0], shape[1]
+
+    def schedule_arguments(self, scheduler: Any, settings: Settings) -> dict[str, Any]:
+        """Return what the scheduler's `set_timesteps` takes beside the number of steps."""
+        return {}
+
+    def denoise(self, settings: Settings, latents: Tensor, timestep: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return the guided model output (S, C, h, w) for latents (S, C, h, w) at one timestep."""
+        self.calls += len(latents)
+        guided = self.guided and settings.guidance_scale > 1
+        sides = ([tuple(map(negative, self.conditions))] if guided else []) + [self.conditions]
+        inputs = torch.cat([latents] * len(sides)).to(self.network.dtype)
+        conditions = [
+            torch.cat([tensors[name].to(inputs).expand(len(latents), *tensors[name].shape) for name in together])
+            for together in zip(*sides, strict=True)
+        ]
+        output = self.predict(settings, inputs, timestep, *conditions).to(latents.dtype)
+        if not guided:
+            return output
+        away, toward = output.chunk(2)
+        return away + settings.guidance_scale * (toward - away)
+
+    def predict(self, settings: Settings, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
+        """Return the denoiser's output for conditions (S, ...) in the order of `conditions`."""
+        raise NotImplementedError
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return images (S, 3, H, W) in 0..1 from latents (S, C, h, w)."""
+        vae = self.pipeline.vae
+        images = vae.decode(self.unscale(latents).to(vae.dtype), return_dict=False)[0]
+        return (images / 2 + 0.5).clamp(0, 1).to(self.precision)
+
+    def unscale(self, latents: Tensor) -> Tensor:
+        """Return latents in the units of the decoder."""
+        config = self.pipeline.vae.config
+        return latents / config.scaling_factor + (config.get("shift_factor") or 0)
+
+
+def negative(name: str) -> str:
+    """Return the name of the tensor that guidance leads away from, for the one it leads toward."""
+    return "negative" if name == "prompt" else f"negative_{name}"
+
+
+def warn_if_cut(text: str, tokenizers: list[tuple[Any, int]]) -> None:
+    """Warn once of what of `text` the encoders do not see; `tokenizers` come with the tokens each encoder takes."""
+    cut = {}
+    for tokenizer, limit in tokenizers:
+        ids = tokenizer(text).input_ids
+        if len(ids) > limit:
+            cut[limit] = tokenizer.decode(ids[limit - 1 : -1])
+    if cut:
+        parts = "; ".join(f"beyond {limit} tokens {words.strip()!r}" for limit, words in cut.items())
+        warnings.warn(f"the prompt is longer than its encoder takes, not seen are: {parts}", PromptCut, stacklevel=4)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the warnings and progress bars of diffusers and transformers within the block."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    for library in libraries:
+        library.set_verbosity(logging.ERROR)
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, (verbosity, bars) in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            if bars:
+                library.enable_progress_bar()

@@ -1,0 +1,177 @@
+"""DiffusionGenerator: a text-to-image model of any family, as the tools see it."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from thalweg.diffusion.families import FAMILIES, StableDiffusion
+from thalweg.diffusion.family import Family
+from thalweg.diffusion.sampling import Schedule, make_scheduler, out_of_memory, sample
+from thalweg.embedding import Embedding, Lineage, ModelIdentity
+from thalweg.errors import UsageError
+from thalweg.generator import Gradient, check_seeds
+
+
+class DiffusionGenerator:
+    """A diffusers pipeline of a known family; its weights are frozen.
+
+    Attributes:
+        family: the pipeline and what is particular to its family.
+        settings: steps, guidance, gradient mode, image size and scheduler.
+    """
+
+    def __init__(self, pipeline: Any, name: str, **settings: Any) -> None:
+        """Wrap `pipeline`, which is frozen, under the model's `name`; `settings` replace the family's defaults.
+
+        Raises:
+            UsageError: a pipeline of an unknown family, or settings that it does not take.
+        """
+        kind = type(pipeline).__name__
+        if kind not in FAMILIES:
+            raise UsageError(f"{name}: expected a pipeline of {', '.join(FAMILIES)}; got {kind}")
+        self.family: Family = FAMILIES[kind](pipeline, name)
+        self.settings = self.family.defaults.changed(**settings)
+        self._check()
+
+    def with_settings(self, **settings: Any) -> Self:
+        """Return the same model with other settings; it shares weights and the count of calls.
+
+        Raises:
+            UsageError: settings the model does not take.
+        """
+        other = copy.copy(self)
+        other.__dict__.pop("schedule", None)
+        other.settings = self.settings.changed(**settings)
+        other._check()
+        return other
+
+    def with_gradient(self, gradient: Gradient) -> Self:
+        """Return the same model with another gradient mode; it shares weights and the count of calls."""
+        return self.with_settings(gradient=gradient)
+
+    def _check(self) -> None:
+        self.family.latent_shape(self.settings)
+        _ = self.schedule
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The scheduler and its steps."""
+        scheduler = self.settings.scheduler
+        if scheduler is None:
+            scheduler = self.family.pipeline.scheduler
+        elif isinstance(scheduler, str):
+            scheduler = make_scheduler(scheduler, self.family.pipeline.scheduler)
+        arguments = self.family.schedule_arguments(scheduler, self.settings)
+        return Schedule(scheduler, self.settings.steps, self.settings.eta, arguments, self.family.device)
+
+    @property
+    def model(self) -> ModelIdentity:
+        """The model's name and the hash of its text encoders' and its denoiser's weights."""
+        return self.family.model
+
+    @property
+    def steps(self) -> int:
+        """Denoiser calls of a whole chain: the settings' steps, nearly twice as many for second-order schedulers."""
+        return self.schedule.calls
+
+    @property
+    def calls(self) -> int:
+        """Images that went through the denoiser so far, those run again in backward passes included.
+
+        An image with guidance counts once, though it goes through with two conditions.
+        """
+        return self.family.calls
+
+    def embed(self, prompt: str, negative: str = "") -> Embedding:
+        """Return the embedding of `prompt`, to be guided away from `negative`; warn (PromptCut) where one is cut.
+
+        Its tensors are float32 (float64 for a model in float64) without a batch dimension: `prompt` (tokens, width),
+        `negative` alike; SDXL and SD3 add `pooled` and `negative_pooled` (width); FLUX has `prompt` and `pooled`.
+        """
+        parameters = {"negative": negative} if negative else {}
+        return Embedding(self.family.embed(prompt, negative), Lineage(self.model, prompt, parameters=parameters))
+
+    def movable(self, embedding: Embedding) -> Mapping[str, Tensor]:
+        """Return what a tool may move: all but the start token's row, which is the same for every prompt."""
+        self._check_embedding(embedding)
+        return {name: mask.to(embedding.tensors[name].device) for name, mask in self.family.movable().items()}
+
+    def noise(self, seeds: Sequence[int]) -> Tensor:
+        """Return the start noise (S, C, h, w) of each seed, the same on every device and in every precision."""
+        shape = self.family.latent_shape(self.settings)
+        draws = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in check_seeds(seeds)]
+        return torch.stack(draws).to(self.family.device, self.family.precision)
+
+    def latents(self, embedding: Embedding, noise: Tensor, steps: int | None = None) -> Tensor:
+        """Return the latents (S, C, h, w) after the first `steps` denoiser calls; None: after the whole chain.
+
+        Raises:
+            UsageError: an embedding of another model or without a tensor this one needs, or too many steps.
+            ThalwegError: out of memory.
+        """
+        self._check_embedding(embedding)
+        if steps is not None and not 0 <= steps <= self.steps:
+            raise UsageError(f"expected steps in 0..{self.steps}, got {steps}")
+        family, settings, names = self.family, self.settings, self.family.names
+
+        def denoise(latents: Tensor, timestep: Tensor, *tensors: Tensor) -> Tensor:
+            return family.denoise(settings, latents, timestep, dict(zip(names, tensors, strict=True)))
+
+        tensors = [embedding.tensors[name].to(family.device, family.precision) for name in names]
+        noise = noise.to(family.device, family.precision)
+        with out_of_memory(len(noise)):
+            return sample(denoise, self.schedule, noise, tensors, settings.gradient, settings.last_k, steps)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return images (S, 3, H, W) in 0..1 from latents (S, C, h, w).
+
+        Raises:
+            ThalwegError: out of memory.
+        """
+        recorded = torch.is_grad_enabled() and self.settings.gradient is not None
+        with torch.set_grad_enabled(recorded), out_of_memory(len(latents)):
+            return self.family.decode(latents)
+
+    def render(self, embedding: Embedding, seeds: Sequence[int]) -> Tensor:
+        """Return images (S, 3, H, W) in 0..1, one a seed; the gradient is that of the settings' mode.
+
+        Raises:
+            UsageError: seeds negative or repeated, or an embedding of another model.
+            ThalwegError: out of memory.
+        """
+        return self.decode(self.latents(embedding, self.noise(seeds)))
+
+    def token_vector(self, word: str) -> Tensor:
+        """Return the mean input vector (width) of the tokens of `word`.
+
+        Raises:
+            UsageError: the model has several text encoders, or the word no token.
+        """
+        return self._single_encoder().token_vector(word)
+
+    def embed_with(self, prompt: str, placeholder: str, vector: Tensor) -> Embedding:
+        """Embed `prompt` with `vector` (width) at each `placeholder` in it; differentiable in `vector`.
+
+        Raises:
+            UsageError: the model has several text encoders, or the prompt does not hold the placeholder.
+        """
+        tensors = self._single_encoder().embed_with(prompt, placeholder, vector)
+        return Embedding(tensors, Lineage(self.model, prompt, parameters={"placeholder": placeholder}))
+
+    def _single_encoder(self) -> StableDiffusion:
+        if not isinstance(self.family, StableDiffusion):
+            raise UsageError(
+                f"expected a model with a single text encoder (Stable Diffusion 1 or 2) for token vectors, "
+                f"got {self.family.name} with {len(self.family.encoders)}"
+            )
+        return self.family
+
+    def _check_embedding(self, embedding: Embedding) -> None:
+        embedding.check_model(self.model)
+        missing = [name for name in self.family.names if name not in embedding.tensors]
+        if missing:
+            raise UsageError(f"expected an embedding with {', '.join(self.family.names)}; {missing[0]} is missing")

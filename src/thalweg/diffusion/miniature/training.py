@@ -1,0 +1,311 @@
+"""Training of the miniature: the reader, the two encoders, the autoencoder, then the denoiser on its latents.
+
+Every stage writes its component in the standard layout, goes on from its last checkpoint and skips what is done.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, normalize
+
+from thalweg.diffusion.miniature import captions, networks, world
+from thalweg.diffusion.miniature.reader import Reader
+
+Progress = Callable[[str, int, int, float], None]
+"""Called with the stage, the step, the number of steps and the loss."""
+
+CHECKPOINT_EVERY = 250
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the miniature is trained; the defaults are the CPU recipe of the shipped weights."""
+
+    seed: int = 0
+    images: int = 40_000
+    reader_steps: int = 3_000
+    encoder_steps: int = 4_000
+    autoencoder_steps: int = 2_500
+    denoiser_steps: int = 9_000
+    batch: int = 64
+
+
+class World:
+    """A fixed set of drawn objects and their renderings, on disk.
+
+    Attributes:
+        images: uint8 (N, 3, 64, 64).
+        labels: int64 (N, 8), the index of each attribute's value.
+    """
+
+    def __init__(self, folder: Path, count: int, seed: int, progress: Progress) -> None:
+        from safetensors.torch import load_file, save_file
+
+        path = folder / "world.safetensors"
+        if not path.is_file():
+            random = torch.Generator().manual_seed(seed)
+            images, labels = [], []
+            for done in range(0, count, 250):
+                objects = world.draw_attributes(min(250, count - done), random)
+                images.append((world.render(objects, random) * 255).round().byte())
+                labels.append(_labels(objects))
+                progress("world", done, count, 0.0)
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file({"images": torch.cat(images), "labels": torch.cat(labels)}, path)
+        stored = load_file(path)
+        self.images, self.labels = stored["images"], stored["labels"]
+
+    def pick(self, index: Tensor) -> Tensor:
+        """Images (B, 3, 64, 64) in 0..1."""
+        return self.images[index].float() / 255
+
+    def attributes(self, index: int) -> dict[str, str]:
+        """What image `index` shows, by name."""
+        values = self.labels[index].tolist()
+        return {name: world.ATTRIBUTES[name][value] for name, value in zip(world.ATTRIBUTES, values, strict=True)}
+
+
+def train(folder: Path, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
+    """Train all components into `folder`; stages that are done are skipped, a stage that was cut off goes on."""
+    pictures = World(folder / "training", recipe.images, recipe.seed, progress)
+    train_reader(folder, pictures, recipe, progress, device)
+    train_encoders(folder, pictures, recipe, progress, device)
+    train_autoencoder(folder, pictures, recipe, progress, device)
+    train_denoiser(folder, pictures, recipe, progress, device)
+
+
+def train_reader(folder: Path, pictures: World, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
+    """Train the attribute reader on renderings with a little noise."""
+    from safetensors.torch import save_file
+
+    if (folder / "reader.safetensors").is_file():
+        return
+    torch.manual_seed(recipe.seed)
+    reader = Reader()
+
+    def loss(index: Tensor, random: torch.Generator) -> Tensor:
+        images = pictures.pick(index)
+        noisy = images + 0.02 * torch.randn(images.shape, generator=random)
+        logits = reader(noisy.to(device))
+        labels = pictures.labels[index].to(device)
+        return torch.stack([cross_entropy(logits[name], labels[:, i]) for i, name in enumerate(logits)]).sum()
+
+    _fit("reader", reader, loss, recipe.reader_steps, 2e-3, folder, pictures, recipe, progress, device)
+    save_file({name: tensor.half() for name, tensor in reader.state_dict().items()}, folder / "reader.safetensors")
+
+
+class Encoders(nn.Module):
+    """The text and the image encoder while they learn: a shared space, and heads that keep every attribute in it."""
+
+    def __init__(self, text: nn.Module, image: nn.Module) -> None:
+        super().__init__()
+        self.text, self.image = text, image
+        self.scale = nn.Parameter(torch.tensor(2.3))
+        self.offset = nn.Parameter(torch.tensor(-8.0))
+        counts = [len(values) for values in world.ATTRIBUTES.values()]
+        self.said = nn.ModuleList(nn.Linear(networks.WIDTH, count + 1) for count in counts)
+        self.seen = nn.ModuleList(nn.Linear(networks.WIDTH, count) for count in counts)
+
+    def forward(self, ids: Tensor, images: Tensor, said: Tensor, seen: Tensor) -> Tensor:
+        """Sigmoid loss on which caption fits which image (known exactly here), plus the heads' cross entropy.
+
+        `said` (B, 8) holds the value each caption names, -1 where it names none; `seen` (B, 8) what images show.
+        """
+        texts = self.text(ids).pooler_output
+        views = self.image(2 * images - 1).image_embeds
+        fits = ((said[:, None] == seen[None]) | (said[:, None] < 0)).all(-1).float()
+        logits = self.scale.exp() * normalize(texts, dim=-1) @ normalize(views, dim=-1).T + self.offset
+        contrast = binary_cross_entropy_with_logits(logits.float(), fits, reduction="sum") / len(ids)
+        heads = [cross_entropy(head(texts), said[:, i] + 1) for i, head in enumerate(self.said)]
+        heads += [cross_entropy(head(views), seen[:, i]) for i, head in enumerate(self.seen)]
+        return contrast + 0.5 * torch.stack(heads).sum()
+
+
+def train_encoders(folder: Path, pictures: World, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
+    """Train text and image encoder contrastively; write tokenizer, text_encoder, image_encoder, feature_extractor."""
+    from transformers import CLIPImageProcessor
+
+    if (folder / "text_encoder").is_dir():
+        return
+    torch.manual_seed(recipe.seed)
+    words = networks.tokenizer(folder / "training" / "tokenizer")
+    pair = Encoders(networks.text_encoder(words), networks.image_encoder())
+
+    def loss(index: Tensor, random: torch.Generator) -> Tensor:
+        texts, said = _captions(pictures, index, random)
+        ids = words(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        seen = pictures.labels[index]
+        return pair(ids.to(device), pictures.pick(index).to(device), said.to(device), seen.to(device))
+
+    _fit("encoders", pair, loss, recipe.encoder_steps, 1e-3, folder, pictures, recipe, progress, device)
+    side = {"height": world.SIZE, "width": world.SIZE}
+    processor = CLIPImageProcessor(
+        size=side, crop_size=side, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    words.save_pretrained(folder / "tokenizer")
+    processor.save_pretrained(folder / "feature_extractor")
+    pair.image.half().save_pretrained(folder / "image_encoder")
+    pair.text.half().save_pretrained(folder / "text_encoder")
+
+
+def train_autoencoder(folder: Path, pictures: World, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
+    """Train the autoencoder on pixels, edges and a small pull toward unit latents; write vae."""
+    if (folder / "vae").is_dir():
+        return
+    torch.manual_seed(recipe.seed)
+    vae = networks.autoencoder()
+
+    def loss(index: Tensor, random: torch.Generator) -> Tensor:
+        images = 2 * pictures.pick(index[: recipe.batch // 2]).to(device) - 1
+        posterior = vae.encode(images).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=random).to(device)
+        rebuilt = vae.decode(posterior.mean + posterior.std * noise).sample.float()
+        edges = l1_loss(rebuilt.diff(dim=-1), images.diff(dim=-1)) + l1_loss(rebuilt.diff(dim=-2), images.diff(dim=-2))
+        pull = (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean() / 2
+        return l1_loss(rebuilt, images) + mse_loss(rebuilt, images) + edges + 1e-3 * pull
+
+    _fit("autoencoder", vae, loss, recipe.autoencoder_steps, 2e-3, folder, pictures, recipe, progress, device)
+    with torch.no_grad():
+        latents = vae.encode(2 * pictures.pick(torch.arange(512)).to(device) - 1).latent_dist.mean
+    vae.register_to_config(scaling_factor=float(1 / latents.std()))
+    vae.half().save_pretrained(folder / "vae")
+
+
+def train_denoiser(folder: Path, pictures: World, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
+    """Train the denoiser on the latents of all images, each with a new caption every time; write unet and the rest."""
+    from diffusers import AutoencoderKL, StableDiffusionPipeline
+    from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+
+    if (folder / "unet").is_dir():
+        return
+    torch.manual_seed(recipe.seed)
+    vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).to(device).eval()
+    words = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    noising = networks.scheduler()
+    latents = _latents(folder, vae, pictures, progress, device)
+    unet = networks.denoiser()
+
+    def loss(index: Tensor, random: torch.Generator) -> Tensor:
+        clean = latents[index]
+        noise = torch.randn(clean.shape, generator=random)
+        steps = torch.randint(noising.config["num_train_timesteps"], (len(index),), generator=random)
+        texts, _ = _captions(pictures, index, random)
+        empty = torch.rand(len(index), generator=random) < 0.1  # for classifier-free guidance
+        texts = ["" if drop else caption for caption, drop in zip(texts, empty.tolist(), strict=True)]
+        ids = words(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        with torch.no_grad():
+            prompt = text(ids.to(device)).last_hidden_state
+        noisy, target = noising.add_noise(clean, noise, steps), noising.get_velocity(clean, noise, steps)
+        return mse_loss(unet(noisy.to(device), steps.to(device), prompt).sample.float(), target.to(device))
+
+    _fit(
+        "denoiser", unet, loss, recipe.denoiser_steps, 1.5e-3, folder, pictures, recipe, progress, device, average=0.999
+    )
+    pipeline = StableDiffusionPipeline(
+        vae=vae.half(),
+        text_encoder=text.half().cpu(),
+        tokenizer=words,
+        unet=unet.half().cpu(),
+        scheduler=noising,
+        safety_checker=None,
+        feature_extractor=CLIPImageProcessor.from_pretrained(folder / "feature_extractor"),
+        image_encoder=CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder"),
+        requires_safety_checker=False,
+    )
+    (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    pipeline.save_pretrained(folder)
+
+
+def _labels(objects: list[dict[str, str]]) -> Tensor:
+    return torch.tensor([[values.index(item[name]) for name, values in world.ATTRIBUTES.items()] for item in objects])
+
+
+def _captions(pictures: World, index: Tensor, random: torch.Generator) -> tuple[list[str], Tensor]:
+    """A new caption for each image, and the values (B, 8) it names, -1 for those it leaves out."""
+    texts, said = [], torch.full((len(index), len(world.ATTRIBUTES)), -1)
+    for row, image in enumerate(index.tolist()):
+        named = captions.draw_named(pictures.attributes(image), random)
+        texts.append(captions.caption(named, random))
+        for column, (name, values) in enumerate(world.ATTRIBUTES.items()):
+            if name in named:
+                said[row, column] = values.index(named[name])
+    return texts, said
+
+
+@torch.no_grad()
+def _latents(folder: Path, vae: nn.Module, pictures: World, progress: Progress, device: str) -> Tensor:
+    """Latents (N, 4, 16, 16) of all images, of unit variance; kept on disk."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "training" / "latents.safetensors"
+    if not path.is_file():
+        vae.to(device)
+        parts = []
+        for index in torch.arange(len(pictures.images)).split(250):
+            parts.append(vae.encode(2 * pictures.pick(index).to(device) - 1).latent_dist.mean.cpu())
+            progress("latents", int(index[0]), len(pictures.images), 0.0)
+        save_file({"latents": torch.cat(parts) * vae.config.scaling_factor}, path)
+    return load_file(path)["latents"]
+
+
+def _batches(count: int, batch: int, seed: int, start: int) -> Iterator[tuple[int, Tensor, torch.Generator]]:
+    """Endless batches from step `start` on; each step's draws depend on the seed and the step alone."""
+    step = start
+    while True:
+        random = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        yield step, torch.randint(count, (batch,), generator=random), random
+        step += 1
+
+
+def _fit(
+    stage: str,
+    network: nn.Module,
+    loss: Callable[[Tensor, torch.Generator], Tensor],
+    steps: int,
+    rate: float,
+    folder: Path,
+    pictures: World,
+    recipe: Recipe,
+    progress: Progress,
+    device: str,
+    average: float | None = None,
+) -> None:
+    """AdamW with warm-up and cosine decay in bfloat16, in place; the weights averaged over steps where asked for."""
+    network.to(device).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
+    averaged = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    path = folder / "training" / f"{stage}.pt"
+    start = 0
+    if path.is_file():
+        state = torch.load(path, weights_only=True, map_location=device)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        averaged, start = state["averaged"], state["step"]
+    for step, index, random in _batches(len(pictures.images), recipe.batch, recipe.seed, start):
+        if (step % CHECKPOINT_EVERY == 0 and step > start) or step == steps:
+            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "averaged": averaged}
+            torch.save({**state, "step": step}, path.with_suffix(".unfinished"))
+            path.with_suffix(".unfinished").replace(path)
+        if step >= steps:
+            break
+        fraction = min(1.0, (step + 1) / 200) * (0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * step / steps)).item())
+        for group in optimizer.param_groups:
+            group["lr"] = rate * fraction
+        with torch.autocast(device, torch.bfloat16):
+            value = loss(index, random)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        weight = min(average, (1 + step) / (10 + step)) if average else 0.0
+        with torch.no_grad():
+            for name, tensor in network.state_dict().items():
+                averaged[name].lerp_(tensor, 1 - weight) if tensor.is_floating_point() else averaged[name].copy_(tensor)
+        progress(stage, step + 1, steps, float(value.detach()))
+    network.load_state_dict(averaged)
+    network.eval()

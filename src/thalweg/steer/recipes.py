@@ -1,0 +1,197 @@
+"""Where a navigation looks for candidates: near prompts, the embeddings' own spread, random directions, the paper's."""
+
+import random
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from thalweg.embedding import Embedding
+from thalweg.generator import Generator
+from thalweg.steer.looks import far_apart
+from thalweg.steer.paths import Method, between
+from thalweg.steer.words import STYLE_WORDS, Wording
+
+COMBINATIONS = 64
+"""Near prompts with more than one word changed, a round."""
+MIXTURES = 16
+"""Directions drawn from the embeddings' own spread, a round."""
+ISOTROPIC = 4
+"""Directions in which every value moves for itself, a round."""
+FLOOR = 0.05
+DIMENSIONS = 64
+"""Of the subspace that preferences live in."""
+DRAWN_PROMPTS = 500
+"""Published: prompts of random characters to choose far-apart candidates from."""
+ANGLE_WEIGHT = 0.28
+"""Published: a move's weight is this over (1 - cosine), clipped to 1, so that its angle is about constant."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Somewhere to go from the current embedding.
+
+    Attributes:
+        embedding: what lies there.
+        label: what it is, in words.
+        words: the prompt's words by group there.
+    """
+
+    embedding: Embedding
+    label: str
+    words: Mapping[str, str]
+
+
+class Surroundings:
+    """What lies around a prompt: near prompts, and the subspace that they span.
+
+    Args:
+        generator: the model; only its `embed` and `movable` are used.
+        root: the embedding that the navigation starts from.
+        wording: its prompt.
+    """
+
+    def __init__(self, generator: Generator, root: Embedding, wording: Wording) -> None:
+        self._generator = generator
+        self._known: dict[str, Embedding] = {}
+        self.wording = wording
+        prompt = self.embed(wording.text)
+        shifts = [_flat(self.embed(near.text)) - _flat(prompt) for near in wording.variations()]
+        self.shifts = torch.stack([shift for shift in shifts if bool(shift.any())] or [torch.zeros_like(_flat(prompt))])
+        self.spread = self.shifts.square().mean(dim=0).sqrt()
+        self._centre = _pooled(root)
+        pooled = torch.stack([_pooled(self.embed(near.text)) for near in wording.variations()]) - _pooled(prompt)
+        _, lengths, axes = torch.linalg.svd(pooled, full_matrices=False)
+        count = min(DIMENSIONS, int((lengths > 1e-6 * lengths.max()).sum()))
+        floor = FLOOR * float(lengths.max())
+        self._axes = axes[:count] / (lengths[:count].square() + floor**2).sqrt()[:, None]
+        self._unit = float((pooled @ self._axes.T).norm(dim=1).median().clamp(min=1e-9))
+
+    def embed(self, prompt: str) -> Embedding:
+        """Return the embedding of `prompt`, encoded once."""
+        if prompt not in self._known:
+            with torch.no_grad():
+                self._known[prompt] = self._generator.embed(prompt)
+        return self._known[prompt]
+
+    def coordinates(self, embedding: Embedding) -> Tensor:
+        """Return where an embedding lies in the subspace, (k); near prompts lie about 1 from their prompt.
+
+        The subspace is that of the near prompts' principal components, over the mean of the token rows: a word says
+        the same wherever it stands.
+        """
+        return (_pooled(embedding) - self._centre) @ self._axes.T / self._unit
+
+    def toward(self, current: Embedding, goal: Embedding, weight: float, method: Method = "slerp") -> Embedding:
+        """Return the embedding at `weight` on the way from `current` (0) to `goal` (1); what the model holds stays."""
+        tensors = between(current, goal, weight, method)
+        masks = self._generator.movable(current)
+        kept = {name: torch.where(masks[name], tensor, current.tensors[name]) for name, tensor in tensors.items()}
+        return current.derive(kept, "navigate", goal, weight=weight, method=method)
+
+    def moved(self, embedding: Embedding, shift: Tensor) -> Embedding:
+        """Return `embedding` moved by a flat `shift`; what the model holds stays."""
+        masks = self._generator.movable(embedding)
+        tensors, place = {}, 0
+        for name, tensor in embedding.moving.items():
+            part = shift[place : place + tensor.numel()].reshape(tensor.shape)
+            place += tensor.numel()
+            tensors[name] = torch.where(masks[name], tensor + part.to(tensor), tensor)
+        return embedding.derive(tensors, "navigate")
+
+
+def _flat(embedding: Embedding) -> Tensor:
+    return torch.cat([tensor.detach().double().flatten() for tensor in embedding.moving.values()]).cpu()
+
+
+def _pooled(embedding: Embedding) -> Tensor:
+    """All floating tensors, token rows averaged, as one vector."""
+    parts = [tensor.detach().double() for tensor in embedding.moving.values()]
+    return torch.cat([part.mean(dim=0) if part.ndim > 1 else part for part in parts]).cpu()
+
+
+def near_endpoints(around: Surroundings, current: Embedding, words: Mapping[str, str], seed: int) -> list[Endpoint]:
+    """Return near prompts of the prompt with `words`, in one word and in several, and mixtures of their directions."""
+    wording = Wording(around.wording.head, words, around.wording.groups)
+    draws = random.Random(seed)
+    near = wording.variations()
+    for _ in range(COMBINATIONS if len(wording.groups) > 1 else 0):
+        groups = draws.sample(wording.groups, min(draws.choice((2, 3)), len(wording.groups)))
+        near.append(wording.put({group.name: draws.choice(group.words) for group in groups}))
+    distinct = {one.text: one for one in (wording, *near)}
+    found = [Endpoint(around.embed(text), text, one.words) for text, one in distinct.items()]
+    generator = torch.Generator().manual_seed(seed)
+    size = float(around.shifts.norm(dim=1).median())
+    for index in range(MIXTURES):
+        mixture = torch.randn(len(around.shifts), generator=generator, dtype=torch.float64) @ around.shifts
+        shift = mixture * (size / mixture.norm().clamp(min=1e-12))
+        found.append(Endpoint(around.moved(current, shift), f"mixture {index + 1}", words))
+    return found + random_endpoints(around, current, words, ISOTROPIC, seed)
+
+
+def random_endpoints(
+    around: Surroundings, current: Embedding, words: Mapping[str, str], count: int, seed: int
+) -> list[Endpoint]:
+    """Return `count` endpoints in random directions, each value moving at the scale at which near prompts move it."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        Endpoint(
+            around.moved(
+                current,
+                torch.randn(len(around.spread), generator=generator, dtype=torch.float64) * around.spread,
+            ),
+            f"random {index + 1}",
+            words,
+        )
+        for index in range(count)
+    ]
+
+
+def drawn_prompts(seed: int) -> list[str]:
+    """Return the published recipe's prompts: random characters with style words, the same ones for one seed."""
+    draws = random.Random(seed)
+    characters = string.ascii_lowercase + string.digits
+    return [
+        "".join(draws.choices(characters, k=draws.randint(3, 12))) + " " + " ".join(draws.sample(STYLE_WORDS, 2))
+        for _ in range(DRAWN_PROMPTS)
+    ]
+
+
+def paper_endpoints(
+    around: Surroundings,
+    current: Embedding,
+    words: Mapping[str, str],
+    count: int,
+    prompts: Sequence[str],
+    seed: int,
+) -> list[Endpoint]:
+    """Return the candidates of arXiv 2308.12059's choice among pictures.
+
+    Of `prompts`, `count` are taken that are far apart by the cosine of their last token row. The published rule
+    maximises the largest distance instead of the smallest, so that three of five may be alike; here it is mended. The
+    current embedding moves toward each by a weight of 0.28 / (1 - cosine), then by the same rule toward the user's
+    prompt with style words. The first row, which the model holds, stays.
+    """
+    draws = random.Random(seed)
+    rows = torch.stack([_last_row(around.embed(prompt)) for prompt in prompts])
+    first = draws.randrange(len(prompts))
+    taken = far_apart(torch.nn.functional.normalize(rows, dim=1), min(count, len(prompts)), kept=first)
+    home = around.embed(f"{around.wording.text} {' '.join(draws.sample(STYLE_WORDS, 2))}")
+    return [
+        Endpoint(_angled(around, _angled(around, current, around.embed(prompts[index])), home), prompts[index], words)
+        for index in taken
+    ]
+
+
+def _last_row(embedding: Embedding) -> Tensor:
+    """The last token row of the first tensor that has rows."""
+    tensors = [tensor for tensor in embedding.moving.values() if tensor.ndim > 1] or list(embedding.moving.values())
+    return tensors[0].detach().double().reshape(-1, tensors[0].shape[-1])[-1].cpu()
+
+
+def _angled(around: Surroundings, current: Embedding, goal: Embedding) -> Embedding:
+    """Move toward `goal` by the published weight."""
+    cosine = float(torch.nn.functional.cosine_similarity(_last_row(current), _last_row(goal), dim=0))
+    return around.toward(current, goal, min(ANGLE_WEIGHT / max(1 - cosine, 1e-6), 1.0))

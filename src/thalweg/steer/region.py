@@ -1,0 +1,105 @@
+"""The trust region: where in an embedding space a tool may go, and how far a user may expect to have gone."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from thalweg.embedding import Embedding
+from thalweg.errors import UsageError
+from thalweg.generator import Generator
+
+
+class TrustRegion:
+    """The embeddings near a start, as offsets (n): one vector of all movable values, in units of their spread.
+
+    A tensor's spread is the standard deviation of its movable values in the start. Its *drift* is the root mean square
+    of its offsets: at a drift of 1 its values have moved, on average, as far as they differ from each other. A tensor
+    without any spread, as the zeros that stand for an empty prompt, takes that of another tensor of its shape, or 1.
+
+    Attributes:
+        start: the embedding at offsets of zero.
+        radius: the largest drift of any tensor.
+        size: the number of movable values, n.
+        spread: the spread of each movable value (n).
+    """
+
+    def __init__(self, generator: Generator, start: Embedding, radius: float) -> None:
+        if not radius > 0:
+            raise UsageError(f"expected a trust radius above 0, got {radius}")
+        start.check_model(generator.model)
+        start.check_finite()
+        self.start = start
+        self.radius = radius
+        masks = {
+            name: mask.expand(start.tensors[name].shape).to(start.tensors[name].device)
+            for name, mask in generator.movable(start).items()
+        }
+        self._masks = {name: mask for name, mask in masks.items() if bool(mask.any())}
+        if not self._masks:
+            raise UsageError("expected an embedding with movable tensors, the generator lets none of them move")
+        self._counts = [int(mask.sum()) for mask in self._masks.values()]
+        self.size = sum(self._counts)
+        spreads = self._spreads()
+        self.spread = torch.cat([spread.expand(count) for spread, count in zip(spreads, self._counts, strict=True)])
+
+    def _spreads(self) -> list[Tensor]:
+        own = {name: self.start.tensors[name][mask].float().std(correction=0) for name, mask in self._masks.items()}
+        spreads = []
+        for name, spread in own.items():
+            shape = self.start.tensors[name].shape
+            alike = [value for other, value in own.items() if self.start.tensors[other].shape == shape and value > 0]
+            spreads.append(spread if spread > 0 else alike[0] if alike else torch.ones_like(spread))
+        return spreads
+
+    def tensors(self, offsets: Tensor) -> dict[str, Tensor]:
+        """Return the moved tensors at `offsets` (n), in the start's types; differentiable in the offsets."""
+        parts = (offsets * self.spread).split(self._counts)
+        moved = {}
+        for (name, mask), part in zip(self._masks.items(), parts, strict=True):
+            start = self.start.tensors[name]
+            shift = torch.zeros_like(start, dtype=part.dtype).masked_scatter(mask, part)
+            moved[name] = (start.to(part.dtype) + shift).to(start.dtype)
+        return moved
+
+    def embedding(self, offsets: Tensor) -> Embedding:
+        """Return the embedding at `offsets` (n), with the start's lineage; differentiable in the offsets."""
+        return Embedding({**self.start.tensors, **self.tensors(offsets)}, self.start.lineage)
+
+    def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return the movable values (n) of tensors of the start's shapes, as they are.
+
+        Raises:
+            UsageError: a movable tensor is missing or has another shape.
+        """
+        parts = []
+        for name, mask in self._masks.items():
+            if name not in tensors or tensors[name].shape != mask.shape:
+                got = tuple(tensors[name].shape) if name in tensors else "none"
+                raise UsageError(f"expected a tensor {name} {tuple(mask.shape)}, got {got}")
+            parts.append(tensors[name].to(self.spread.device)[mask].to(self.spread.dtype))
+        return torch.cat(parts)
+
+    def drifts(self, offsets: Tensor) -> list[float]:
+        """Return the drift of each tensor at `offsets` (n)."""
+        return [float(part.square().mean().sqrt()) for part in offsets.split(self._counts)]
+
+    def drift(self, offsets: Tensor) -> float:
+        """Return the drift of the tensor that moved furthest at `offsets` (n)."""
+        return max(self.drifts(offsets))
+
+    def project(self, offsets: Tensor) -> Tensor:
+        """Return the nearest offsets (n) within the radius, tensor by tensor."""
+        shrink = [min(1.0, self.radius / drift) if drift > 0 else 1.0 for drift in self.drifts(offsets)]
+        return torch.cat([part * factor for part, factor in zip(offsets.split(self._counts), shrink, strict=True)])
+
+    def with_start_moments(self, offsets: Tensor) -> Tensor:
+        """Return offsets (n) at which each tensor's movable values have the start's mean and standard deviation."""
+        start = self.flatten(self.start.tensors)
+        parts = []
+        for before, after in zip(
+            start.split(self._counts), (start + offsets * self.spread).split(self._counts), strict=True
+        ):
+            spread = after.std(correction=0).clamp(min=torch.finfo(after.dtype).tiny)
+            parts.append((after - after.mean()) / spread * before.std(correction=0) + before.mean() - before)
+        return torch.cat(parts) / self.spread

@@ -1,0 +1,81 @@
+"""Input space: a learned token vector, and its file as diffusers' `load_textual_inversion` reads it."""
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from thalweg.embedding import Embedding
+from thalweg.errors import UsageError
+from thalweg.generator import TokenGenerator
+
+FILE = "learned_embeds.safetensors"
+"""The name under which diffusers looks for it in a folder."""
+
+
+class TokenMove:
+    """Embeddings of a prompt in which a placeholder stands for any vector near that of a known word.
+
+    Offsets (width) and drift are in units of the start vector's standard deviation, as in `TrustRegion`.
+    """
+
+    def __init__(self, generator: TokenGenerator, prompt: str, placeholder: str, word: str, radius: float) -> None:
+        """Begin at the token vector of `word`.
+
+        Raises:
+            UsageError: the radius is not above 0, the prompt does not hold the placeholder.
+        """
+        if not radius > 0:
+            raise UsageError(f"expected a trust radius above 0, got {radius}")
+        self._generator = generator
+        self._prompt = prompt
+        self._placeholder = placeholder
+        self._start = generator.token_vector(word).detach()
+        spread = float(self._start.std(correction=0)) if len(self._start) > 1 else 0.0
+        self._spread = spread if spread > 0 else 1.0
+        self.radius = radius
+        self.size = len(self._start)
+        self.start = self.embedding(torch.zeros_like(self._start))
+
+    def vector(self, offsets: Tensor) -> Tensor:
+        """Return the token vector (width) at `offsets`."""
+        return self._start + offsets * self._spread
+
+    def embedding(self, offsets: Tensor) -> Embedding:
+        """Return the prompt's embedding at `offsets`, differentiable in them."""
+        return self._generator.embed_with(self._prompt, self._placeholder, self.vector(offsets))
+
+    def drift(self, offsets: Tensor) -> float:
+        """Return the root mean square of `offsets`."""
+        return float(offsets.square().mean().sqrt())
+
+    def project(self, offsets: Tensor) -> Tensor:
+        """Return the nearest offsets within the radius."""
+        drift = self.drift(offsets)
+        return offsets * (self.radius / drift) if drift > self.radius else offsets
+
+
+def save_textual_inversion(path: Path | str, token: str, vector: Tensor) -> Path:
+    """Write `vector` (width) for `token`: one safetensors entry {token: (1, width)}, whole or not at all.
+
+    Raises:
+        UsageError: the file is not named *.safetensors, the token is empty or holds a space, the vector has another
+            shape or a value that is not finite.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise UsageError(f"expected a textual-inversion file named *.safetensors, got {path.name}")
+    if not token or token.split() != [token]:
+        raise UsageError(f"expected a token without spaces, got {token!r}")
+    if vector.ndim != 1 or not bool(vector.isfinite().all()):
+        raise UsageError(f"expected a finite vector (width), got shape {tuple(vector.shape)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(save({token: vector.detach().cpu()[None].contiguous()}, {"format": "pt"}))
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,154 @@
+"""The tree of choices of a navigation, and its file: every node is what the choices that lead to it made."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from thalweg.embedding import Embedding, ModelIdentity
+from thalweg.errors import UsageError
+from thalweg.steer.runs import Run
+
+TREE = "tree.json"
+Kind = Literal["start", "choose", "none", "fork"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What led from a node to its child.
+
+    Attributes:
+        kind: "choose" one of the candidates; "none" of them; "fork": other candidates from the same embedding.
+        count: how many candidates were shown.
+        index: which one was chosen; for a fork, how many there were before at the same node.
+        strength: how far toward it, 1 being the candidate itself.
+    """
+
+    kind: Kind
+    count: int = 0
+    index: int = 0
+    strength: float = 0.0
+
+
+@dataclass(frozen=True)
+class Round:
+    """What was shown before a choice: enough to learn from it again.
+
+    Attributes:
+        points: where the current embedding (first) and the candidates lie in the subspace that preferences live in.
+        labels: what each candidate is, in words.
+        distances: image distance of each candidate to the current embedding.
+    """
+
+    points: list[list[float]]
+    labels: list[str]
+    distances: list[float]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A place that choices led to.
+
+    Attributes:
+        number: in order of making.
+        parent: the number of the node it was reached from.
+        choice: what led here.
+        seed: of all random draws made here; it follows from the choices, so equal choices give equal nodes.
+        embedding: the current embedding.
+        words: the words of the prompt by group, as choices changed them.
+        step: image distance at which candidates are shown; None until it was measured.
+        round: what was shown at the parent.
+    """
+
+    number: int
+    parent: int | None
+    choice: Choice
+    seed: int
+    embedding: Embedding
+    words: Mapping[str, str]
+    step: float | None = None
+    round: Round | None = None
+
+
+@dataclass
+class Tree:
+    """Nodes by number, and the current one."""
+
+    nodes: dict[int, Node] = field(default_factory=dict)
+    current: int = 0
+
+    def add(self, node: Node) -> Node:
+        """Go to `node`; where the same choice was made before at its parent, to the node it made then."""
+        for known in self.children(node.parent):
+            if known.seed == node.seed:
+                node = known
+        self.nodes[node.number] = node
+        self.current = node.number
+        return node
+
+    def children(self, parent: int | None) -> list[Node]:
+        """The nodes reached from `parent`, in order."""
+        return [node for node in self.nodes.values() if node.parent == parent]
+
+    def way(self, number: int | None = None) -> list[Node]:
+        """The nodes from the root to `number`, by default the current one."""
+        way: list[Node] = []
+        place: int | None = self.current if number is None else number
+        while place is not None:
+            way.append(self.nodes[place])
+            place = self.nodes[place].parent
+        return way[::-1]
+
+    def save(self, run: Run) -> None:
+        """Write tree.json, and the embedding of each node that has no file yet."""
+        for node in self.nodes.values():
+            file = run.path(_embedding_file(node.number))
+            if not file.is_file():
+                node.embedding.save(file)
+        records = []
+        for node in self.nodes.values():
+            record = {name: value for name, value in vars(node).items() if name not in ("embedding", "choice", "round")}
+            record["words"] = dict(node.words)
+            record["choice"] = asdict(node.choice)
+            record["round"] = None if node.round is None else asdict(node.round)
+            records.append({**record, "embedding": _embedding_file(node.number), "hash": node.embedding.hash})
+        run.write_json(TREE, {"current": self.current, "nodes": records})
+
+    @classmethod
+    def load(cls, run: Run, model: ModelIdentity) -> "Tree":
+        """Read the tree of a run.
+
+        Raises:
+            UsageError: there is none, it can't be read, or an embedding in it was changed.
+        """
+        if not (run.folder / TREE).is_file():
+            raise UsageError(f"{run.folder}: expected a navigation with its {TREE}, found none; start it anew")
+        try:
+            record = json.loads((run.folder / TREE).read_text())
+            tree = cls({node.number: node for node in _read_nodes(run, record, model)}, record["current"])
+            tree.way()
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"{run.folder}: its {TREE} can't be read ({error!r})") from error
+        return tree
+
+
+def _embedding_file(number: int) -> str:
+    return f"nodes/{number:03d}.safetensors"
+
+
+def _read_nodes(run: Run, record: Mapping[str, Any], model: ModelIdentity) -> Iterator[Node]:
+    for saved in record["nodes"]:
+        file, expected = saved.pop("embedding"), saved.pop("hash")
+        embedding = Embedding.load(run.folder / file, model)
+        if embedding.hash != expected:
+            raise UsageError(f"{run.folder}: {file} is not the embedding that {TREE} names; the run was changed")
+        choice = Choice(**saved.pop("choice"))
+        shown = saved.pop("round")
+        yield Node(**saved, embedding=embedding, choice=choice, round=None if shown is None else Round(**shown))
+
+
+def chained_seed(*parts: Any) -> int:
+    """Return a seed of 63 bits that follows from `parts` (JSON values or dataclasses of them) and nothing else."""
+    text = json.dumps([asdict(part) if isinstance(part, Choice) else part for part in parts], sort_keys=True)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -1,0 +1,131 @@
+"""Our own word list, and how a word is put into a prompt: near prompts differ from it in one word or two."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from thalweg.errors import UsageError
+
+
+@dataclass(frozen=True)
+class WordGroup:
+    """Words that say the same kind of thing, so that a prompt holds one of them at most.
+
+    Attributes:
+        name: what they say.
+        words: adjectives, or phrases with all that stands between the prompt and them.
+        adjective: they stand before the noun; otherwise they follow the prompt.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    adjective: bool = True
+
+
+_BACKDROPS = (
+    *("white", "grey", "black", "beige", "navy", "teal", "maroon", "lavender"),
+    *("red", "green", "blue", "yellow", "pink", "gradient"),
+)
+GROUPS: tuple[WordGroup, ...] = (
+    WordGroup("size", ("small", "medium", "large")),
+    WordGroup("surface", ("matte", "glossy", "striped", "wooden", "metal", "glass", "furry")),
+    WordGroup(
+        "colour",
+        (
+            *("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown", "white"),
+            *("black", "grey", "golden"),
+        ),
+    ),
+    WordGroup(
+        "place", (" on the left", " on the right", " at the top", " at the bottom", " in the centre"), adjective=False
+    ),
+    WordGroup(
+        "light",
+        (" lit from the left", " lit from the right", " lit from above", " lit from the front", " at night"),
+        adjective=False,
+    ),
+    WordGroup("focus", (" in focus", " soft focus", " out of focus"), adjective=False),
+    WordGroup("backdrop", tuple(f" on a {colour} background" for colour in _BACKDROPS), adjective=False),
+    WordGroup(
+        "style", (", watercolour", ", oil painting", ", pencil drawing", ", photograph", ", pastel"), adjective=False
+    ),
+)
+"""The default list: plain English for what an image shows, in the order in which adjectives and phrases stand."""
+
+STYLE_WORDS = ("colourful", "minimalist", "detailed", "bright", "dark", "soft", "vivid", "abstract", "realistic")
+"""Words for the published recipe, which adds some to every prompt."""
+
+_OPENING = re.compile(
+    r"^(?P<before>(?:.*\b(?:photo|photograph|picture|image|painting|drawing|portrait) of )?)(?:(?P<article>an?|the) )?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Wording:
+    """A prompt taken apart: its head, and the word of each group that it holds.
+
+    Attributes:
+        head: the prompt without those words.
+        words: group name to word.
+        groups: the word list.
+    """
+
+    head: str
+    words: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[WordGroup, ...] = GROUPS
+
+    @classmethod
+    def of(cls, prompt: str, groups: Sequence[WordGroup] = GROUPS) -> "Wording":
+        """Take `prompt` apart: phrases first, since adjectives stand in them, too."""
+        head, words = prompt, {}
+        for group in sorted(groups, key=lambda group: group.adjective):
+            for word in sorted(group.words, key=len, reverse=True):
+                found = re.search(rf"\b{re.escape(word)} " if group.adjective else rf"{re.escape(word)}\b", head)
+                if found is not None:
+                    head = head[: found.start()] + head[found.end() :]
+                    words[group.name] = word
+                    break
+        return cls(head, words, tuple(groups))
+
+    def put(self, words: Mapping[str, str | None]) -> "Wording":
+        """Return the prompt with other words of some groups; None takes a group's word away."""
+        changed = {**self.words, **words}
+        return Wording(self.head, {name: word for name, word in changed.items() if word is not None}, self.groups)
+
+    @property
+    def text(self) -> str:
+        """The prompt: adjectives after the article, in the list's order, and phrases after the head."""
+        spoken = [(group, self.words[group.name]) for group in self.groups if group.name in self.words]
+        adjectives = "".join(f"{word} " for group, word in spoken if group.adjective)
+        phrases = "".join(word for group, word in spoken if not group.adjective)
+        opening = _OPENING.match(self.head)
+        assert opening is not None  # every part of the expression is optional
+        noun = adjectives + self.head[opening.end() :]
+        article = opening["article"] or ""
+        if article.lower() in ("a", "an"):
+            article = article[0] + ("n" if noun[:1].lower() in "aeiou" and noun else "")
+        return opening["before"] + (f"{article} " if article else "") + noun + phrases
+
+    def variations(self) -> "list[Wording]":
+        """Return the near prompts: one group's word exchanged, added or taken away."""
+        near = []
+        for group in self.groups:
+            had = self.words.get(group.name)
+            near += [self.put({group.name: word}) for word in group.words if word != had]
+            if had is not None:
+                near.append(self.put({group.name: None}))
+        return near
+
+
+def check_groups(groups: Sequence[WordGroup]) -> tuple[WordGroup, ...]:
+    """Return `groups` as a tuple.
+
+    Raises:
+        UsageError: a name comes twice, or a group is empty.
+    """
+    names = [group.name for group in groups]
+    for group in groups:
+        if names.count(group.name) > 1 or not group.words:
+            raise UsageError(f"expected word groups with distinct names and words, got {group.name} twice or empty")
+    return tuple(groups)

@@ -1,0 +1,16 @@
+"""Generators on tiny pipelines with random weights."""
+
+import pytest
+from pipelines import BUILDERS, generator
+
+from thalweg.diffusion import DiffusionGenerator
+
+
+@pytest.fixture(params=BUILDERS)
+def any_family(request: pytest.FixtureRequest) -> DiffusionGenerator:
+    return generator(request.param)
+
+
+@pytest.fixture
+def tiny() -> DiffusionGenerator:
+    return generator("sd")

@@ -1,0 +1,253 @@
+"""The chain's gradient against the whole graph and against finite differences, for every scheduler."""
+
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from torch import Tensor
+
+from thalweg.diffusion import sampling
+from thalweg.diffusion.sampling import SCHEDULERS, Schedule, make_scheduler, sample
+from thalweg.errors import ThalwegError, UsageError
+from thalweg.generator import Gradient
+
+NOISE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+DIFFUSION = diffusers.DDIMScheduler(**NOISE, clip_sample=False)
+FLOW = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+STEPS = 6
+
+
+def named(name: str, eta: float | None = None, **changes: Any) -> Callable[[], Schedule]:
+    like = FLOW if name.startswith("flow_") else DIFFUSION
+    return lambda: Schedule(make_scheduler(name, like.from_config(like.config, **changes)), STEPS, eta)
+
+
+CONFIGURATIONS: dict[str, Callable[[], Schedule]] = {
+    **{name: named(name) for name in SCHEDULERS},
+    "ddim_eta": named("ddim", eta=0.7),
+    "tcd_eta": named("tcd", eta=0.9),
+    "ddim_v_prediction": named("ddim", prediction_type="v_prediction"),
+    "euler_karras_v_prediction": named("euler", prediction_type="v_prediction", use_karras_sigmas=True),
+    "ddim_thresholding": named("ddim", thresholding=True),
+    "pndm_runge_kutta": lambda: Schedule(diffusers.PNDMScheduler(**NOISE, skip_prk_steps=False), STEPS),
+    "edm_euler": lambda: Schedule(diffusers.EDMEulerScheduler(), STEPS),
+    "edm_dpm": lambda: Schedule(diffusers.EDMDPMSolverMultistepScheduler(), STEPS),
+    "sa_solver": lambda: Schedule(diffusers.SASolverScheduler(**NOISE), STEPS),
+}
+
+
+class Denoiser:
+    """A smooth function of latents, time and two tensors; counts its calls and may see other tensors at first."""
+
+    def __init__(self) -> None:
+        random = torch.Generator().manual_seed(3)
+        self.mix = torch.randn(4, 2, 3, 3, generator=random, dtype=torch.float64) / 4
+        self.out = torch.randn(2, 4, 3, 3, generator=random, dtype=torch.float64) / 6
+        self.calls = 0
+
+    def __call__(self, latents: Tensor, timestep: Tensor, rows: Tensor, pooled: Tensor) -> Tensor:
+        self.calls += 1
+        mix, out = self.mix.to(latents), self.out.to(latents)
+        hidden = torch.conv2d(latents, mix, padding=1) + (rows.tanh().sum(0) + pooled)[:, None, None]
+        hidden = torch.tanh(hidden + torch.sin(timestep.to(latents.dtype) / 200 + rows.mean()))
+        return torch.conv2d(hidden, out, padding=1) + 0.3 * latents
+
+
+def inputs(dtype: torch.dtype = torch.float64) -> tuple[Tensor, list[Tensor]]:
+    random = torch.Generator().manual_seed(1)
+    noise, rows, pooled = (torch.randn(shape, generator=random) for shape in ((2, 2, 4, 4), (2, 4), (4,)))
+    return noise.to(dtype), [rows.to(dtype).requires_grad_(), pooled.to(dtype).requires_grad_()]
+
+
+def loss(latents: Tensor) -> Tensor:
+    return (latents / latents.detach().std()).tanh().square().mean()
+
+
+def gradients(value: Tensor, tensors: list[Tensor]) -> Tensor:
+    return torch.cat([part.flatten() for part in torch.autograd.grad(value, tensors)])
+
+
+def differences(function: Callable[[list[Tensor]], Tensor], tensors: list[Tensor], step: float = 1e-5) -> Tensor:
+    """Central finite differences of a scalar function, an entry at a time."""
+    found = []
+    with torch.no_grad():
+        for index, tensor in enumerate(tensors):
+            for entry in range(tensor.numel()):
+                sides = []
+                for sign in (1, -1):
+                    moved = [other.clone() for other in tensors]
+                    moved[index].view(-1)[entry] += sign * step
+                    sides.append(function(moved))
+                found.append((sides[0] - sides[1]) / (2 * step))
+    return torch.stack(found)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:Should have t:UserWarning")  # torchsde, of rounding at an end
+
+
+@pytest.mark.parametrize("schedule", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_exact(schedule: Callable[[], Schedule], monkeypatch: pytest.MonkeyPatch) -> None:
+    noise, tensors = inputs()
+    noise.requires_grad_()
+    made = schedule()
+    scale = sample(Denoiser(), made, noise, tensors).detach().std()
+
+    def value(tensors: list[Tensor]) -> Tensor:
+        return (sample(Denoiser(), made, noise, tensors) / scale).tanh().square().mean()
+
+    exact = value(tensors)
+    assert exact.dtype == torch.float64
+    found = gradients(exact, [*tensors, noise])
+    moved = sum(tensor.numel() for tensor in tensors)
+    assert found[:moved].norm() > 1e-6
+    torch.testing.assert_close(found[:moved], differences(value, tensors), rtol=1e-5, atol=1e-8)
+
+    monkeypatch.setattr(sampling._Recomputed, "apply", staticmethod(lambda denoiser, *rest: denoiser(*rest)))
+    torch.testing.assert_close(found, gradients(value(tensors), [*tensors, noise]), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("schedule", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_an_image_does_not_depend_on_its_batch(schedule: Callable[[], Schedule]) -> None:
+    noise, tensors = inputs(torch.float32)
+    made = schedule()
+    with torch.no_grad():
+        both = sample(Denoiser(), made, noise, tensors)
+        alone = sample(Denoiser(), made, noise[1:], tensors)
+    torch.testing.assert_close(both[1:], alone, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(both[0], both[1], atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["ddpm", "euler_ancestral", "dpm_multistep_sde", "dpm_sde", "kdpm2_ancestral", "lcm"])
+def test_stochastic_schedulers_draw_other_noise_for_other_images(name: str) -> None:
+    schedule, random = CONFIGURATIONS[name](), torch.Generator().manual_seed(0)
+    start = torch.randn(1, 2, 4, 4, generator=random)
+    near = torch.cat([start, start + 1e-4])
+    with torch.no_grad():
+        latents = sample(Denoiser(), schedule, near, [tensor.float() for tensor in inputs()[1]])
+        again = sample(Denoiser(), schedule, near, [tensor.float() for tensor in inputs()[1]])
+    assert torch.equal(latents, again)
+    assert (latents[0] - latents[1]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("name", ["ddim", "heun", "lms", "dpm_multistep"])
+@pytest.mark.parametrize(("gradient", "last_k", "recorded"), [("one_step", 5, 1), ("last_k", 3, 3), ("last_k", 99, 99)])
+def test_the_last_calls_only(name: str, gradient: Gradient, last_k: int, recorded: int) -> None:
+    noise, tensors = inputs()
+    schedule = CONFIGURATIONS[name]()
+    first = schedule.calls - recorded
+
+    def value(tensors: list[Tensor]) -> Tensor:
+        inner = Denoiser()
+
+        def late(latents: Tensor, timestep: Tensor, *moved: Tensor) -> Tensor:
+            return inner(latents, timestep, *(moved if inner.calls >= first else inputs()[1]))
+
+        return loss_at(sample(late, schedule, noise, tensors))
+
+    scale = sample(Denoiser(), schedule, noise, tensors).detach().std()
+
+    def loss_at(latents: Tensor) -> Tensor:
+        return (latents / scale).tanh().square().mean()
+
+    denoiser = Denoiser()
+    latents = sample(denoiser, schedule, noise, tensors, gradient, last_k)
+    found = gradients(loss_at(latents), tensors)
+    torch.testing.assert_close(found, differences(value, tensors), rtol=1e-5, atol=1e-8)
+    assert denoiser.calls == schedule.calls + min(recorded, schedule.calls)
+
+
+def test_full_is_the_default_and_differs_from_one_step() -> None:
+    noise, tensors = inputs()
+    schedule = CONFIGURATIONS["ddim"]()
+    full, one = (
+        gradients(loss(sample(Denoiser(), schedule, noise, tensors, **mode)), tensors)
+        for mode in ({}, {"gradient": "one_step"})
+    )
+    assert full.norm() > 2 * one.norm()
+
+
+def test_no_gradient() -> None:
+    noise, tensors = inputs()
+    denoiser = Denoiser()
+    assert not sample(denoiser, CONFIGURATIONS["ddim"](), noise.requires_grad_(), tensors, None).requires_grad
+    assert denoiser.calls == STEPS
+
+
+def test_some_calls_only() -> None:
+    noise, tensors = inputs()
+    denoiser, schedule = Denoiser(), CONFIGURATIONS["ddim"]()
+    torch.testing.assert_close(sample(denoiser, schedule, noise, tensors, calls=0), noise)
+    latents = sample(denoiser, schedule, noise, tensors, "one_step", calls=2)
+    assert denoiser.calls == 2
+    assert gradients(loss(latents), tensors).norm() > 0
+
+
+@pytest.mark.parametrize(("name", "calls"), [("ddim", STEPS), ("heun", 2 * STEPS - 1), ("pndm", STEPS + 1)])
+def test_calls_of_a_chain(name: str, calls: int) -> None:
+    noise, tensors = inputs()
+    denoiser, schedule = Denoiser(), CONFIGURATIONS[name]()
+    sample(denoiser, schedule, noise, tensors, None)
+    assert denoiser.calls == schedule.calls == calls
+
+
+def test_the_scheduler_given_is_not_changed() -> None:
+    noise, tensors = inputs()
+    schedule = CONFIGURATIONS["dpm_multistep"]()
+    first = sample(Denoiser(), schedule, noise, tensors, None)
+    assert schedule.scheduler.step_index is None
+    assert torch.equal(first, sample(Denoiser(), schedule, noise, tensors, None))
+
+
+def test_a_half_precision_denoiser_keeps_small_gradients() -> None:
+    noise, tensors = inputs(torch.float32)
+
+    def half(latents: Tensor, timestep: Tensor, *tensors: Tensor) -> Tensor:
+        return Denoiser()(latents.half(), timestep, *(tensor.half() for tensor in tensors)).float()
+
+    schedule, tiny = CONFIGURATIONS["ddim"](), 1e-9
+    reference = gradients(tiny * loss(sample(Denoiser(), schedule, noise, tensors)), tensors)
+    found = gradients(tiny * loss(sample(half, schedule, noise, tensors)), tensors)
+    torch.testing.assert_close(found / reference.norm(), reference / reference.norm(), rtol=0, atol=0.02)
+
+
+def test_nan_reaches_the_caller() -> None:
+    noise, tensors = inputs()
+    latents = sample(Denoiser(), CONFIGURATIONS["ddim"](), noise, tensors)
+    assert gradients((latents * float("nan")).sum(), tensors).isnan().all()
+
+
+def test_out_of_memory_in_the_backward_pass() -> None:
+    noise, tensors = inputs()
+
+    def greedy(latents: Tensor, timestep: Tensor, *tensors: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("no more")
+        return latents
+
+    latents = sample(greedy, CONFIGURATIONS["ddim"](), noise, tensors)
+    with pytest.raises(ThalwegError, match=r"out of memory with 2 image\(s\).*fewer seeds.*gradient None"):
+        latents.sum().backward()
+
+
+def test_other_failures_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), sampling.out_of_memory(1):
+        raise RuntimeError("shapes do not match")
+
+
+def test_schedulers_by_name() -> None:
+    for name, (kind, _) in SCHEDULERS.items():
+        scheduler = make_scheduler(name, FLOW if name.startswith("flow_") else DIFFUSION)
+        assert type(scheduler).__name__ == kind
+        assert name.startswith("flow_") or scheduler.config.beta_end == 0.012
+    with pytest.raises(UsageError, match=r"one of ddim, .*; got 'flow_euler'"):
+        make_scheduler("flow_euler", DIFFUSION)
+    with pytest.raises(UsageError, match="one of flow_euler, flow_heun; got 'ddim'"):
+        make_scheduler("ddim", FLOW)
+
+
+def test_eta_where_the_scheduler_takes_none() -> None:
+    noise, tensors = inputs()
+    with pytest.raises(UsageError, match=r"no eta for EulerDiscreteScheduler, got 0\.5"):
+        sample(Denoiser(), named("euler", eta=0.5)(), noise, tensors)

@@ -1,0 +1,107 @@
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from thalweg.embedding import ModelIdentity
+from thalweg.errors import UsageError
+from thalweg.steer.runs import RECORD, Run, contact_sheet, png
+
+MODEL = ModelIdentity("toy", "ab" * 32)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run.create(tmp_path / "a" / "run", "optimize", MODEL, {"seeds": [1, 2], "radius": 0.3})
+
+
+def test_open_gives_back_what_was_created(run):
+    again = Run.open(run.folder, "optimize", MODEL)
+    assert again.settings == {"seeds": [1, 2], "radius": 0.3}
+    assert (again.operation, again.model) == ("optimize", MODEL)
+
+
+def test_create_never_overwrites(run, tmp_path):
+    with pytest.raises(UsageError, match="expected a new or empty folder"):
+        Run.create(run.folder, "optimize", MODEL, {})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="expected a new or empty folder"):
+        Run.create(tmp_path / "file", "optimize", MODEL, {})
+    (tmp_path / "empty").mkdir()
+    Run.create(tmp_path / "empty", "optimize", MODEL, {})
+
+
+def test_open_refuses_what_is_no_run(tmp_path):
+    with pytest.raises(UsageError, match=r"expected a run folder, found no run\.json in it"):
+        Run.open(tmp_path, "optimize")
+
+
+def test_open_refuses_another_tool_or_model(run):
+    with pytest.raises(UsageError, match="expected a run of imprint, got one of optimize"):
+        Run.open(run.folder, "imprint")
+    with pytest.raises(UsageError, match=r"the run belongs to toy \(abab\w+\), the model loaded is big \(cdcd"):
+        Run.open(run.folder, "optimize", ModelIdentity("big", "cd" * 32))
+
+
+def test_open_refuses_another_version(run):
+    record = json.loads((run.folder / RECORD).read_text())
+    run.write_json(RECORD, {**record, "format_version": 2, "thalweg_version": "9.0"})
+    with pytest.raises(UsageError, match=r"run format version 2, this package reads 1; .* thalweg 9\.0"):
+        Run.open(run.folder, "optimize", MODEL)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format_version": 1, "thalweg_version": "1"}', "null"])
+def test_open_refuses_a_damaged_record(run, content):
+    (run.folder / RECORD).write_text(content)
+    with pytest.raises(UsageError, match=r"its run\.json can't be read"):
+        Run.open(run.folder, "optimize")
+
+
+def test_a_failed_write_leaves_the_old_file(run, monkeypatch):
+    run.write_json("value.json", 1)
+
+    def full_disk(self, content):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full_disk)
+        with pytest.raises(OSError, match="no space"):
+            run.write_json("value.json", 2)
+    assert json.loads((run.folder / "value.json").read_text()) == 1
+    assert sorted(file.name for file in run.folder.iterdir()) == [RECORD, "value.json"]
+
+
+def test_trace_gives_back_every_digit(run):
+    assert run.read_trace() == []
+    rows = [{"step": 0, "score": 1 / 3, "kept": math.nan}, {"step": 1, "score": 1e-17, "kept": 0.1}]
+    run.write_trace(rows)
+    again = run.read_trace()
+    assert [float(row["score"]) for row in again] == [1 / 3, 1e-17]
+    assert math.isnan(float(again[0]["kept"]))
+    run.write_trace([])
+    assert run.read_trace() == []
+
+
+def test_images_are_pngs_in_folders(run):
+    image = torch.linspace(-0.2, 1.2, 3 * 4 * 6).reshape(3, 4, 6).requires_grad_()
+    path = run.write_image("steps/0001.png", image)
+    pixels = np.asarray(Image.open(path))
+    assert pixels.shape == (4, 6, 3)
+    expected = (image.detach().clamp(0, 1) * 255).round().permute(1, 2, 0)
+    assert np.array_equal(pixels, expected.numpy().astype(np.uint8))
+    assert Image.open(io.BytesIO(png(image))).format == "PNG"
+
+
+def test_contact_sheet_places_images_in_rows():
+    images = torch.arange(1, 6).float()[:, None, None, None].expand(5, 3, 2, 3) / 10
+    sheet = contact_sheet(images, columns=2, gap=1)
+    assert sheet.shape == (3, 3 * 3 - 1, 2 * 4 - 1)
+    assert torch.all(sheet[:, :2, :3] == 0.1)
+    assert torch.all(sheet[:, 3:5, 4:7] == 0.4)
+    assert torch.all(sheet[:, 2] == 1)
+    assert torch.all(sheet[:, 6:, 4:] == 1)  # no sixth image
