@@ -14,7 +14,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/thalweg earth demo demo
+	$(BIN)/thalweg earth demo demo/earth
+	$(BIN)/thalweg steer demo demo/steer
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .

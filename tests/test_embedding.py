@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -65,6 +66,14 @@ def test_hash_is_of_the_content(embedding):
     assert Embedding(moved, embedding.lineage).hash != embedding.hash
 
 
+def test_hash_is_as_documented(embedding):
+    digest = hashlib.sha256()
+    for name in ("mask", "pooled", "prompt"):
+        tensor = embedding.tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
+    assert embedding.hash == digest.hexdigest()
+
+
 def test_moving_leaves_masks_out(embedding):
     assert set(embedding.moving) == {"prompt", "pooled"}
 
@@ -81,7 +90,7 @@ def test_derive_keeps_the_lineage(embedding):
 
 @pytest.mark.parametrize("tensors", [{"prompt": torch.zeros(3, 4)}, {"other": torch.zeros(4, 3)}])
 def test_derive_refuses_other_shapes_and_names(embedding, tensors):
-    with pytest.raises(UsageError, match="expected tensors like .*'prompt': \\(4, 3\\)"):
+    with pytest.raises(UsageError, match=r"expected tensors like .*'prompt': \(4, 3\)"):
         embedding.derive(tensors, "path")
 
 

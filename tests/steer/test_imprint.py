@@ -85,6 +85,7 @@ def test_colour_of_one_seed_is_shown_by_unseen_seeds_which_stay_where_they_were(
     assert report["shows"] == "a red disc"
     assert report["distance_after"] < 0.5 * report["distance_before"]
     assert 0.9 < report["diversity_kept"] < 1.1
+    assert report["rest_moved"] < 0.3
     assert result.embedding.lineage.operation == "imprint"
     assert torch.equal(result.embedding.tensors["prompt"][0], torch.zeros(5))
     colour, place = result.embedding.tensors["prompt"][1].split([3, 2])
@@ -104,9 +105,13 @@ def test_a_mask_copies_the_inside_and_keeps_the_outside(toy: Any) -> None:
     mask = torch.zeros(16, 16)
     mask[:, :8] = 1
     start = toy.embed("a ball")
-    report = imprint(toy, start, 3, mask=mask, settings=FAST, unseen=16).report
-    assert report["aspect"] == "mask"
-    assert report["distance_after"] < report["distance_before"]
+    kept, free = (
+        imprint(toy, start, 3, mask=mask, settings=replace(FAST, rest_weight=weight), unseen=16).report
+        for weight in (1.0, 0.0)
+    )
+    assert kept["aspect"] == "mask"
+    assert kept["distance_after"] < 0.9 * kept["distance_before"]
+    assert kept["rest_moved"] < 0.7 * free["rest_moved"]
 
 
 def test_equal_seeds_give_equal_results_and_another_stream_another(toy: Any) -> None:

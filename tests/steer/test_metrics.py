@@ -7,18 +7,19 @@ from thalweg.errors import UsageError
 from thalweg.steer import metrics
 from thalweg.steer.metrics import Metric, metric, parse
 
+COLOURS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
+
 
 class PooledScorer:
     """Features of an image: its mean colour; of a text: the colours it names."""
 
-    colours = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
     loaded = 0
 
     def __init__(self):
         PooledScorer.loaded += 1
 
     def embed_text(self, text):
-        total = sum((torch.tensor(self.colours[word]) for word in text.split() if word in self.colours), torch.zeros(3))
+        total = sum((torch.tensor(COLOURS[word]) for word in text.split() if word in COLOURS), torch.zeros(3))
         return torch.nn.functional.normalize(total + 1e-3, dim=0)
 
     def embed_images(self, images):

@@ -128,6 +128,8 @@ def test_what_is_to_be_kept_is_kept(toy, start):
     assert float(keep(toy.render(free.embedding, SEEDS)).mean()) < 0.9 * level
     assert float(keep(toy.render(bound.embedding, SEEDS)).mean()) >= 0.9 * level * 0.999
     assert bound.score > 0.9 * free.score
+    strict = optimize(toy, start, metrics.contrast(), SEEDS, steps=4, keep=keep, kept=1)
+    assert float(keep(toy.render(strict.embedding, SEEDS)).mean()) >= level * 0.9999
     assert bound.trace[0].kept == pytest.approx(level)
 
 
@@ -287,7 +289,7 @@ def test_images_that_do_not_depend_on_the_embedding(toy, start):
         ({"method": "newton"}, "expected method gradient or cma-es"),
         ({"recipe": "lion"}, "recipe thalweg or paper, got gradient, lion"),
         ({"recipe": "paper", "learning_rate": 0}, "learning rate above 0, got 0"),
-        ({"recipe": "paper", "keep": metrics.contrast()}, "recipe paper keeps nothing"),
+        ({"recipe": "paper", "keep": metrics.contrast()}, "recipe paper goes by the gradient and keeps nothing"),
         ({"method": "cma-es", "dimensions": 1}, "at least 2 directions to search, got 1"),
         ({"method": "cma-es", "basis": torch.zeros(3, 5)}, r"expected a basis \(d, 48\), got \(3, 5\)"),
     ],

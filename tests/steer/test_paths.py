@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -131,7 +133,7 @@ def test_paths_refuse_bad_input():
 
 def steps_between(toy, frames, seeds):
     looks = [look(toy.render(frame, seeds), pooled_look) for frame in frames]
-    return torch.stack([(after - before).norm() for before, after in zip(looks, looks[1:], strict=False)])
+    return torch.stack([(after - before).norm() for before, after in pairwise(looks)])
 
 
 @pytest.mark.parametrize("method", ["lerp", "slerp"])

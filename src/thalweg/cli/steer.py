@@ -303,6 +303,21 @@ def export(
     print(f"embedding: {embedding.save(out)}")
 
 
+@steer.command()
+def demo(
+    out: Annotated[Path, typer.Argument(help="folder to write; must not exist")],
+    iterations: Iterations = 12,
+    steps: DenoisingSteps = None,
+) -> None:
+    """Run the three tools offline on the shipped miniature: sharper, from one object to another, one seed for all."""
+    if out.exists():
+        raise UsageError(f"{out}: exists already: choose another folder or remove it")
+    optimize("a ball", out / "optimize", "sharpness", keep="text: a ball", iterations=iterations, steps=steps)
+    walk_path("a red ball on a white background", "a blue cube on a black background", out / "path", steps=steps)
+    imprint("single colour ball", out / "imprint", 0, keep="the colour", iterations=iterations, unseen=8, steps=steps)
+    print(f"\nThe pictures lie in {out}: optimize/before-after.png, path/strip.png, imprint/sheet.png.")
+
+
 def _settings(choice: ModelChoice, **others: Any) -> dict[str, Any]:
     return {**vars(choice), **others}
 

@@ -109,6 +109,8 @@ class Published:
     adam_betas = (0.9, 0.999)
 
     def __init__(self, region: TrustRegion, learning_rate: float, loss_scale: float, keep_moments: bool) -> None:
+        if not learning_rate > 0:
+            raise UsageError(f"expected a learning rate above 0, got {learning_rate}")
         self.region = region
         self.learning_rate = learning_rate
         self.loss_scale = loss_scale

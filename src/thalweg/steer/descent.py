@@ -54,10 +54,9 @@ class Settings:
 
 
 class Move(Protocol):
-    """The embeddings a mode may reach, as offsets (size) from `start`."""
+    """The embeddings a mode may reach, as offsets (n) from where it begins; `spread` (n) is their unit."""
 
-    start: Embedding
-    size: int
+    spread: Tensor
 
     def embedding(self, offsets: Tensor) -> Embedding:
         """Return the embedding at `offsets`, differentiable in them."""
@@ -94,11 +93,11 @@ class Descent:
     round = 1
     momentum = 0.7
 
-    def __init__(self, move: Move, settings: Settings, place: Tensor) -> None:
+    def __init__(self, move: Move, settings: Settings) -> None:
         self._move = move
         self._settings = settings
-        self.place = place
-        self.direction = torch.zeros_like(place)
+        self.place = torch.zeros_like(move.spread)
+        self.direction = torch.zeros_like(move.spread)
         self.length = settings.length
         self.taken = 0
 

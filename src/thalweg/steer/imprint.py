@@ -82,7 +82,8 @@ def imprint(
     that show the target's aspect (read as its name; without names: that are at most half as far from the target as
     seeds are under the start); `distance_before` and `distance_after` from the target (root mean square, in the
     aspect's features); `diversity_before` and `diversity_after` (root mean square distance of two seeds in the rest)
-    and their ratio, `diversity_kept`.
+    and their ratio, `diversity_kept`; and `rest_moved`: how far each seed is, in the rest, from what it was, as a share
+    of `diversity_before`.
 
     With a run, these files are written: `embedding.safetensors`, `trace.csv`, `report.json`, `target.png`, `sheet.png`
     (above: the target, then unseen seeds before; below: the same seeds after), `learned_embeds.safetensors` in mode
@@ -136,7 +137,7 @@ def imprint(
         else:
             move = TrustRegion(generator, start, settings.radius)
         objective = AspectObjective(generator, start, aspect, target, held_out, settings.rest_weight)
-        climber = Descent(move, settings, torch.zeros(move.size, device=target.device))
+        climber = Descent(move, settings)
 
     fingerprint = {
         "start": start.hash,
@@ -150,7 +151,7 @@ def imprint(
         "word": word,
         **vars(settings),
     }
-    search = load_state(run, fingerprint, climber, target.device) if run is not None else None
+    search = load_state(run, fingerprint, climber, move.spread.device) if run is not None else None
     if search is None:
         best = climber.ask().clone()
         score = objective.judge(move.embedding(best))
@@ -226,9 +227,12 @@ def compare(aspect: Aspect, target: Tensor, before: Tensor, after: Tensor) -> di
         if aspect.read is not None:
             found["shows"] = name
         if aspect.rest is not None:
-            spreads = [diversity(aspect.rest(images)) ** 0.5 for images in (before, after)]
+            rests = [aspect.rest(images) for images in (before, after)]
+            spreads = [diversity(rest) ** 0.5 for rest in rests]
             found |= {"diversity_before": spreads[0], "diversity_after": spreads[1]}
-            found["diversity_kept"] = spreads[1] / spreads[0] if spreads[0] > 0 else None
+            if spreads[0] > 0:
+                found["diversity_kept"] = spreads[1] / spreads[0]
+                found["rest_moved"] = float(squared_distances(*rests).mean().sqrt()) / spreads[0]
     return found
 
 

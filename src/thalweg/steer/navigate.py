@@ -1,7 +1,7 @@
 """Tool 2, navigate: show candidates near the current embedding, take a choice, keep the tree of choices."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import Generator, check_seeds
-from thalweg.steer.looks import Features, far_apart, look, pooled_look
+from thalweg.steer.candidates import Candidate, Viewer
+from thalweg.steer.looks import Features, far_apart, pooled_look
 from thalweg.steer.paths import METHODS, Method
 from thalweg.steer.preferences import Preferences
 from thalweg.steer.recipes import (
@@ -28,16 +29,8 @@ from thalweg.steer.words import GROUPS, WordGroup, Wording, check_groups
 
 Recipe = Literal["preference", "paper", "random"]
 RECIPES: tuple[Recipe, ...] = ("preference", "paper", "random")
-REACH = 1.5
-"""How far beyond an endpoint a candidate may lie to look different enough."""
-STEP_SHARE = 0.5
-"""The first step, as a share of the image distance of whole endpoints, mean over those rendered."""
-TOLERANCE = 0.15
-"""Relative error at which a candidate's image distance counts as the step."""
-LOOSE = 0.5
-"""Relative error up to which a candidate may be shown where others are far from it; beyond only to fill the round."""
-SHRINK = 0.85
-"""The step's factor after none of the candidates was better."""
+ARRIVED = 0.5
+"""Weight on the way to a near prompt from which on its words count as the prompt's."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +43,14 @@ class Settings:
         seed: of all random draws.
         recipe: "preference": near prompts, the embeddings' spread and random directions, chosen by what the choices
             so far teach. "paper": arXiv 2308.12059. "random": random directions.
-        step: image distance of a candidate to the current embedding; None: half of what endpoints differ.
+        step: image distance of a candidate to the current embedding; None: in each round, what endpoints differ by.
         pool: how many candidates are rendered for each that is shown.
         renders: how often each may be rendered to find the point at the step's distance.
         method: the path to a candidate; "transport" suits models that see token rows as a set.
         groups: the word list.
+
+    Raises:
+        UsageError: a value out of range.
     """
 
     prompt: str
@@ -87,31 +83,8 @@ class Settings:
         return cls(**{**record, "seeds": tuple(record["seeds"]), "groups": groups})
 
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """One of what is shown.
-
-    Attributes:
-        embedding: the candidate.
-        images: its images (S, 3, H, W), one a seed.
-        label: what it is, in words.
-        distance: its image distance to the current embedding.
-        look: its features, in which image distance is measured.
-        weight: where on the way to its endpoint it lies.
-        words: the prompt's words at the endpoint.
-    """
-
-    embedding: Embedding
-    images: Tensor
-    label: str
-    distance: float
-    look: Tensor
-    weight: float
-    words: Mapping[str, str] = field(default_factory=dict)
-
-
 class Navigation:
-    """A walk through an embedding space by choices between images.
+    """A walk through an embedding space by choices between images (arXiv 2308.12059, its second tool).
 
     Args:
         generator: the model.
@@ -133,26 +106,26 @@ class Navigation:
         start: Embedding | None = None,
         features: Features = pooled_look,
     ) -> None:
-        self.settings = Settings(settings) if isinstance(settings, str) else settings
-        root = generator.embed(self.settings.prompt) if start is None else start
+        settings = Settings(settings) if isinstance(settings, str) else settings
+        root = generator.embed(settings.prompt) if start is None else start
         root.check_model(generator.model)
-        wording = Wording.of(self.settings.prompt, self.settings.groups)
-        seed = chained_seed(self.settings.seed, self.settings.prompt, self.settings.recipe)
-        node = Node(0, None, Choice("start"), seed, root, wording.words, self.settings.step)
-        self._run = None
-        if folder is not None:
-            self._run = Run.create(folder, "navigate", generator.model, asdict(self.settings))
-        self._begin(generator, features, Tree({0: node}))
+        words = Wording.of(settings.prompt, settings.groups).words
+        seed = chained_seed(settings.seed, settings.prompt, settings.recipe)
+        tree = Tree({0: Node(0, None, Choice("start"), seed, root, words)})
+        run = None if folder is None else Run.create(folder, "navigate", generator.model, asdict(settings))
+        self._begin(generator, settings, tree, run, features)
         self._save()
 
-    def _begin(self, generator: Generator, features: Features, tree: Tree) -> None:
+    def _begin(self, generator: Generator, settings: Settings, tree: Tree, run: Run | None, features: Features) -> None:
+        self.settings = settings
         self._generator = generator
         self._features = features
         self._tree = tree
-        root = tree.nodes[0]
-        self._around = Surroundings(generator, root.embedding, Wording.of(self.settings.prompt, self.settings.groups))
+        self._run = run
+        wording = Wording.of(settings.prompt, settings.groups)
+        self._around = Surroundings(generator, tree.nodes[0].embedding, wording)
+        self._viewer = Viewer(generator, self._around, settings.seeds, features, settings.method)
         self._candidates: list[Candidate] = []
-        self._images: dict[str, Tensor] = {}
 
     @classmethod
     def open(cls, folder: Path | str, generator: Generator, features: Features = pooled_look) -> Self:
@@ -162,33 +135,34 @@ class Navigation:
             UsageError: there is none in the folder, it can't be read, or it belongs to another model.
         """
         run = Run.open(folder, "navigate", generator.model)
-        navigation = cls.__new__(cls)
         try:
-            navigation.settings = Settings.read(run.settings)
+            settings = Settings.read(run.settings)
         except (KeyError, TypeError) as error:
-            raise UsageError(f"{folder}: its settings can't be read ({error!r})") from error
-        navigation._run = run
-        navigation._begin(generator, features, Tree.load(run, generator.model))
+            raise UsageError(f"{folder}: its settings can't be read ({error!r}); start it anew") from error
+        navigation = cls.__new__(cls)
+        navigation._begin(generator, settings, Tree.load(run, generator.model), run, features)
         return navigation
 
     def replay(self) -> None:
         """Make every choice of the tree again and compare.
 
         Raises:
-            ThalwegError: an embedding came out differently, as on other hardware or with other libraries it may.
+            ThalwegError: an embedding came out differently, as it may on other hardware or with other libraries.
         """
         again = Navigation(self._generator, self.settings, None, self._tree.nodes[0].embedding, self._features)
+        numbers = {0: 0}
         for node in list(self._tree.nodes.values())[1:]:
             assert node.parent is not None  # the root alone has none
-            again._go(node.parent)
-            again._repeat(node.choice)
+            again._go(numbers[node.parent])
+            again._make(node.choice)
+            numbers[node.number] = again.node.number
             if again.current.hash != node.embedding.hash:
                 raise ThalwegError(
-                    f"node {node.number} came out differently when its choices were made again: expected the machine "
-                    "and the library versions that wrote the run"
+                    f"node {node.number} came out differently when its choices were made again: expected the hardware "
+                    "and the library versions that the navigation was made with"
                 )
 
-    def _repeat(self, choice: Choice) -> None:
+    def _make(self, choice: Choice) -> None:
         if choice.kind == "fork":
             self.fork()
             return
@@ -204,8 +178,8 @@ class Navigation:
         return self._tree.nodes[self._tree.current]
 
     @property
-    def tree(self) -> Mapping[int, Node]:
-        """All nodes, by number."""
+    def nodes(self) -> Mapping[int, Node]:
+        """All nodes of the tree, by number."""
         return self._tree.nodes
 
     @property
@@ -216,16 +190,16 @@ class Navigation:
     @property
     def images(self) -> Tensor:
         """The current embedding's images (S, 3, H, W), one a seed."""
-        return self._render(self.current)
+        return self._viewer.images(self.current)
 
     def propose(self, n: int = 5) -> list[Candidate]:
         """Return `n` candidates near the current embedding, far from each other, at equal image distances from it.
 
-        The same ones as long as no choice was made. Fewer, where the model knows fewer that look different.
+        They stay the same until a choice is made. The paper's are at its constant weight instead.
 
         Raises:
             UsageError: fewer than 1.
-            ThalwegError: no direction changes the images, or an embedding holds NaN.
+            ThalwegError: no direction changes the images, or the embedding holds NaN.
         """
         if n < 1:
             raise UsageError(f"expected at least 1 candidate, got {n}")
@@ -242,25 +216,22 @@ class Navigation:
             UsageError: nothing was proposed, there is no such candidate, or the strength is not above 0.
         """
         candidate = self._candidate(index)
-        choice = Choice("choose", len(self._candidates), index, strength)
-        words = candidate.words if candidate.weight * strength >= 0.5 else self.node.words
-        step = self.node.step
-        if step is not None:
-            step = step * min(max(strength, 0.5), 1.5) ** 0.5
-        return self._descend(choice, self._toward(candidate, strength), words, step)
+        arrived = candidate.weight * strength >= ARRIVED
+        choice = Choice("choose", len(self._candidates), index, float(strength))
+        words = candidate.words if arrived else self.node.words
+        return self._descend(choice, self._toward(candidate, strength), words)
 
     def none(self) -> Embedding:
-        """Say that no candidate is better than the current embedding; the next ones differ, and lie nearer.
+        """Say that no candidate is better than the current embedding: what they have in common is avoided next.
 
         Raises:
             UsageError: nothing was proposed.
         """
         self._candidate(0)
-        step = None if self.node.step is None else self.node.step * SHRINK
-        return self._descend(Choice("none", len(self._candidates)), self.current, self.node.words, step)
+        return self._descend(Choice("none", len(self._candidates)), self.current, self.node.words)
 
     def undo(self) -> Embedding:
-        """Go back to where the last choice was made; what was chosen stays in the tree.
+        """Go back to where the last choice was made; the branch that it made stays in the tree, but teaches no more.
 
         Raises:
             UsageError: there is no choice to take back.
@@ -277,8 +248,9 @@ class Navigation:
             UsageError: there is no such node.
         """
         self._go(self.node.number if number is None else number)
+        self._candidates = []
         forks = sum(child.choice.kind == "fork" for child in self._tree.children(self.node.number))
-        return self._descend(Choice("fork", index=forks), self.current, self.node.words, self.node.step)
+        return self._descend(Choice("fork", index=forks), self.current, self.node.words)
 
     def preview(self, index: int, strength: float) -> Tensor:
         """Return the images (S, 3, H, W) that `choose` with these arguments leads to.
@@ -286,7 +258,7 @@ class Navigation:
         Raises:
             UsageError: as `choose`.
         """
-        return self._render(self._toward(self._candidate(index), strength))
+        return self._viewer.images(self._toward(self._candidate(index), strength))
 
     def _go(self, number: int) -> None:
         if number not in self._tree.nodes:
@@ -309,13 +281,12 @@ class Navigation:
             return candidate.embedding
         return self._around.toward(self.current, candidate.embedding, strength)
 
-    def _descend(self, choice: Choice, embedding: Embedding, words: Mapping[str, str], step: float | None) -> Embedding:
-        node = self.node
-        seed = chained_seed(node.seed, choice)
-        child = Node(len(self._tree.nodes), node.number, choice, seed, embedding, words, step, self._round())
-        self._tree.add(child)
+    def _descend(self, choice: Choice, embedding: Embedding, words: Mapping[str, str]) -> Embedding:
+        seed = chained_seed(self.node.seed, choice)
+        number = len(self._tree.nodes)
+        self._tree.add(Node(number, self.node.number, choice, seed, embedding, words, self._round()))
         self._candidates = []
-        self._images = {}
+        self._viewer.forget()
         self._save()
         return self.current
 
@@ -329,70 +300,18 @@ class Navigation:
             [candidate.distance for candidate in self._candidates],
         )
 
-    def _render(self, embedding: Embedding) -> Tensor:
-        key = embedding.hash
-        if key not in self._images:
-            with torch.no_grad():
-                self._images[key] = self._generator.render(embedding, self.settings.seeds)
-        return self._images[key]
-
     def _paper(self, n: int) -> list[Candidate]:
         prompts = drawn_prompts(self.settings.seed)
         seen = {label for node in self._tree.way() if node.round for label in node.round.labels}
         unseen = [prompt for prompt in prompts if prompt not in seen]
         node = self.node
-        endpoints = paper_endpoints(self._around, self.current, node.words, n, unseen or prompts, node.seed)
-        return [self._at(endpoint, 1.0) for endpoint in endpoints]
-
-    def _at(self, endpoint: Endpoint, weight: float) -> Candidate:
-        """Render the point at `weight` on the way to an endpoint."""
-        embedding = endpoint.embedding
-        if weight != 1 or self.settings.method == "transport":
-            embedding = self._around.toward(self.current, embedding, weight, self.settings.method)
-        images = self._render(embedding)
-        looks = look(images, self._features)
-        distance = float((looks - look(self.images, self._features)).norm())
-        return Candidate(embedding, images, endpoint.label, distance, looks, weight, endpoint.words)
+        endpoints = paper_endpoints(self._around, node.embedding, node.words, n, unseen or prompts, node.seed)
+        return [self._viewer.at(node.embedding, endpoint) for endpoint in endpoints]
 
     def _at_equal_steps(self, n: int) -> list[Candidate]:
-        count = max(n, round(n * self.settings.pool))
-        endpoints = self._endpoints(count)
-        whole = [self._at(endpoint, 1.0) for endpoint in endpoints]
-        step = self.settings.step
-        if step is None:
-            step = STEP_SHARE * sum(candidate.distance for candidate in whole) / len(whole)
-            self._tree.nodes[self.node.number] = replace(self.node, step=step)
-        if not step > 0:
-            raise ThalwegError("no direction changes the images: expected a model whose images follow its embedding")
-        found = [self._at_step(*pair, step) for pair in zip(endpoints, whole, strict=True)]
-        by_fit = sorted(found, key=lambda candidate: max(abs(candidate.distance / step - 1), LOOSE))
-        fitting = sum(abs(candidate.distance / step - 1) <= LOOSE for candidate in found)
-        near = by_fit[: max(n, fitting)]
-        chosen = far_apart(torch.stack([one.look for one in near]), n, kept=0)
-        return [near[index] for index in sorted(chosen)]
-
-    def _at_step(self, endpoint: Endpoint, whole: Candidate, step: float) -> Candidate:
-        """Search the way to an endpoint for the point at the step's image distance, by regula falsi kept off the ends.
-
-        Images may jump along the way; then the nearest distance found is taken.
-        """
-        best, here = whole, whole
-        low, low_distance, high, high_distance = 0.0, 0.0, float("inf"), float("inf")
-        for _ in range(self.settings.renders - 1):
-            if abs(best.distance / step - 1) <= TOLERANCE or (here.distance < step and here.weight >= REACH):
-                break
-            if here.distance < step:
-                low, low_distance = here.weight, here.distance
-            else:
-                high, high_distance = here.weight, here.distance
-            if high == float("inf"):
-                weight = min(low * step / max(low_distance, 1e-9), REACH)
-            else:
-                share = (step - low_distance) / max(high_distance - low_distance, 1e-9)
-                weight = low + min(max(share, 0.2), 0.8) * (high - low)
-            here = self._at(endpoint, weight)
-            best = min(best, here, key=lambda one: abs(one.distance - step))
-        return best
+        settings = self.settings
+        endpoints = self._endpoints(max(n, round(n * settings.pool)))
+        return self._viewer.at_equal_steps(self.current, endpoints, n, settings.step, settings.renders)
 
     def _endpoints(self, count: int) -> list[Endpoint]:
         """Choose `count` endpoints to render, the most promising first."""
@@ -400,23 +319,22 @@ class Navigation:
         if self.settings.recipe == "random":
             return random_endpoints(around, node.embedding, node.words, count, node.seed)
         found = near_endpoints(around, node.embedding, node.words, node.seed)
-        if node.parent is not None:
-            parent = self._tree.nodes[node.parent].embedding
-            onward = around.toward(parent, node.embedding, 2.0)
-            found.append(Endpoint(onward, "onward", node.words))
+        if node.choice.kind == "choose" and node.parent is not None:
+            before = self._tree.nodes[node.parent].embedding
+            found.append(Endpoint(around.toward(before, node.embedding, 2.0), "onward", node.words))
         here = around.coordinates(node.embedding)
         points = torch.stack([around.coordinates(endpoint.embedding) for endpoint in found])
-        away = (points - here).norm(dim=1) > 1e-3
-        found = [endpoint for endpoint, differs in zip(found, away.tolist(), strict=True) if differs]
-        points = points[away]
+        away = ((points - here).norm(dim=1) > 1e-3).nonzero().flatten().tolist()
+        found, points = [found[index] for index in away], points[away]
         shown, comparisons = self._comparisons()
-        if not comparisons:
-            return [found[index] for index in far_apart(points, count)]
-        chosen = Preferences(shown, comparisons).best_batch(points, count, here[None], node.seed % 2**31)
-        return [found[index] for index in dict.fromkeys(chosen)]
+        if comparisons:
+            chosen = Preferences(shown, comparisons).best_batch(points, count, here[None], node.seed % 2**31)
+        else:
+            chosen = far_apart(points, count)
+        return [found[index] for index in chosen]
 
     def _comparisons(self) -> tuple[Tensor, list[tuple[int, int]]]:
-        """Return the points shown on the way here, and which was preferred to which."""
+        """Return the points (N, k) shown on the way here, and pairs of them, the preferred one first."""
         points: list[list[float]] = []
         comparisons: list[tuple[int, int]] = []
         for node in self._tree.way():
@@ -439,14 +357,12 @@ class Navigation:
             self._tree.save(self._run)
 
     def _write_round(self) -> None:
+        """Write the candidates' images, and one sheet: the current embedding first, a row for each seed."""
         if self._run is None:
             return
-        name = f"rounds/{self.node.number:03d}"
-        rows = [self.images, *(candidate.images for candidate in self._candidates)]
-        for index, candidate in enumerate(self._candidates):
-            self._run.write_image(f"{name}/candidate-{index + 1}.png", candidate.images[0])
-        sheet = contact_sheet(
-            torch.stack([row[seed] for seed in range(len(self.settings.seeds)) for row in rows]), len(rows)
-        )
-        self._run.write_image(f"{name}/sheet.png", sheet)
-        self._save()
+        folder = f"rounds/{self.node.number:03d}"
+        shown = [self.images, *(candidate.images for candidate in self._candidates)]
+        for number, images in enumerate(shown[1:], 1):
+            self._run.write_image(f"{folder}/candidate-{number}.png", images[0])
+        rows = torch.stack(shown, dim=1).flatten(0, 1)
+        self._run.write_image(f"{folder}/sheet.png", contact_sheet(rows, len(shown)))

@@ -112,8 +112,8 @@ class Objective:
             raise UsageError(f"metric {self.metric.name} ignores the image: its gradient is zero everywhere")
         if self.keep is None:
             return slope
-        used = (self.start_kept - self.keep.sign * float(kept.mean())) / (self.start_kept - self.floor())
-        weight = min(max(used, 0.0), 1.0)
+        lost, slack = self.start_kept - self.keep.sign * float(kept.mean()), self.start_kept - self.floor()
+        weight = min(max(lost / slack, 0.0), 1.0) if slack > 0 else 1.0
         back = _mean_gradient(self.keep, images)
         return slope + weight * slope.norm() / back.norm().clamp(min=torch.finfo(back.dtype).tiny) * back
 

@@ -112,7 +112,7 @@ def optimize(
         patience: moves without a better score after which to stop; a generation of CMA-ES is one move.
         keep: a metric that must stay: places where it got worse than `kept` allows are never the best.
         kept: share of the start's `keep` score that must remain.
-        batch: images rendered at once, for less memory; None: all. The result does not depend on it.
+        batch: images rendered at once, for less memory; None: all. It does not change the result.
         unseen_seeds: seeds to judge the result on.
         method: "gradient", or "cma-es" for metrics without one.
         recipe: "paper" is the published optimiser as a baseline: one denoising step's gradient, no trust region.
@@ -137,14 +137,6 @@ def optimize(
         raise UsageError(f"expected at least 1, got steps {steps}, patience {patience}, batch {batch}")
     if not 0 < length <= 1 or not 0 < kept <= 1:
         raise UsageError(f"expected shares above 0 and up to 1, got length {length}, kept {kept}")
-    if method not in ("gradient", "cma-es") or recipe not in ("thalweg", "paper"):
-        raise UsageError(f"expected method gradient or cma-es and recipe thalweg or paper, got {method}, {recipe}")
-    if not learning_rate > 0:
-        raise UsageError(f"expected a learning rate above 0, got {learning_rate}")
-    if recipe == "paper" and (keep is not None or method != "gradient"):
-        raise UsageError(
-            "recipe paper keeps nothing and goes by the gradient; leave out keep and method, or the recipe"
-        )
     settings = {
         "metric": metric.name,
         "keep": keep.name if keep else None,
@@ -164,15 +156,21 @@ def optimize(
         settings |= {"dimensions": dimensions if basis is None else len(basis), "search_seed": search_seed}
     region = TrustRegion(generator, start, radius)
     climber: Climber
-    if method == "cma-es":
-        climber = Evolution(region, basis, dimensions, length, search_seed)
-    elif recipe == "paper":
+    if recipe == "paper" and method == "gradient" and keep is None:
         if isinstance(generator, ChainGenerator):
             generator = generator.with_gradient("one_step")
-        scale = 1.0 if metric.name == "aesthetics" else 10.0
-        climber = Published(region, learning_rate, scale, keep_moments=metric.name == "aesthetics")
-    else:
+        is_aesthetics = metric.name == "aesthetics"
+        climber = Published(region, learning_rate, 1.0 if is_aesthetics else 10.0, keep_moments=is_aesthetics)
+    elif recipe == "paper":
+        raise UsageError(
+            "recipe paper goes by the gradient and keeps nothing; leave out method and keep, or the recipe"
+        )
+    elif method == "cma-es":
+        climber = Evolution(region, basis, dimensions, length, search_seed)
+    elif method == "gradient" and recipe == "thalweg":
         climber = Ascent(region, length)
+    else:
+        raise UsageError(f"expected method gradient or cma-es and recipe thalweg or paper, got {method}, {recipe}")
     objective = Objective(generator, region, metric, keep, kept, seeds, batch)
     search = _Search(objective, climber, settings, run, progress)
     stopped = search.climb(steps, patience)

@@ -14,15 +14,16 @@ from thalweg.steer.looks import far_apart
 from thalweg.steer.paths import Method, between
 from thalweg.steer.words import STYLE_WORDS, Wording
 
-COMBINATIONS = 64
+COMBINATIONS = 24
 """Near prompts with more than one word changed, a round."""
 MIXTURES = 16
 """Directions drawn from the embeddings' own spread, a round."""
 ISOTROPIC = 4
 """Directions in which every value moves for itself, a round."""
-FLOOR = 0.05
 DIMENSIONS = 64
-"""Of the subspace that preferences live in."""
+"""Most that the subspace of preferences may have."""
+FLOOR = 0.05
+"""Principal components shorter than this share of the longest are shrunk; longer ones count alike."""
 DRAWN_PROMPTS = 500
 """Published: prompts of random characters to choose far-apart candidates from."""
 ANGLE_WEIGHT = 0.28
@@ -79,8 +80,8 @@ class Surroundings:
     def coordinates(self, embedding: Embedding) -> Tensor:
         """Return where an embedding lies in the subspace, (k); near prompts lie about 1 from their prompt.
 
-        The subspace is that of the near prompts' principal components, over the mean of the token rows: a word says
-        the same wherever it stands.
+        The subspace is that of the near prompts' principal components, made equally long, over the mean of the token
+        rows: a word says the same wherever it stands, and words that a model embeds far out count no more than others.
         """
         return (_pooled(embedding) - self._centre) @ self._axes.T / self._unit
 

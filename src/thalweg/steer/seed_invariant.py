@@ -34,7 +34,7 @@ class RepeatedMove:
     """Embeddings whose movable prompt rows are all one vector; offsets (width) count from the start's last row.
 
     Attributes:
-        spread: the offsets' unit (width): the vector's own.
+        spread: the offsets' unit (width): 1, they are in the vector's own.
     """
 
     def __init__(self, generator: ChainGenerator, start: Embedding) -> None:
@@ -50,9 +50,7 @@ class RepeatedMove:
         self._mask = generator.movable(start)["prompt"].to(rows.device)
         self._lineage = start.lineage
         self._tensors = start.tensors
-        self.size = rows.shape[1]
-        self.spread = rows.new_ones(self.size)
-        self.start = self.embedding(rows.new_zeros(self.size))
+        self.spread = rows.new_ones(rows.shape[1])
 
     def embedding(self, offsets: Tensor) -> Embedding:
         """Return the embedding at `offsets`, differentiable in them."""

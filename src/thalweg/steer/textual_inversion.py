@@ -19,13 +19,17 @@ class TokenMove:
     """Embeddings of a prompt in which a placeholder stands for any vector near that of a known word.
 
     Offsets (width) and drift are in units of the start vector's standard deviation, as in `TrustRegion`.
+
+    Attributes:
+        radius: the largest drift.
+        spread: the offsets' unit (width).
     """
 
     def __init__(self, generator: TokenGenerator, prompt: str, placeholder: str, word: str, radius: float) -> None:
         """Begin at the token vector of `word`.
 
         Raises:
-            UsageError: the radius is not above 0, the prompt does not hold the placeholder.
+            UsageError: the radius is not above 0.
         """
         if not radius > 0:
             raise UsageError(f"expected a trust radius above 0, got {radius}")
@@ -33,15 +37,13 @@ class TokenMove:
         self._prompt = prompt
         self._placeholder = placeholder
         self._start = generator.token_vector(word).detach()
-        spread = float(self._start.std(correction=0)) if len(self._start) > 1 else 0.0
-        self._spread = spread if spread > 0 else 1.0
+        spread = self._start.std(correction=0)
         self.radius = radius
-        self.size = len(self._start)
-        self.start = self.embedding(torch.zeros_like(self._start))
+        self.spread = torch.full_like(self._start, float(spread) or 1.0)
 
     def vector(self, offsets: Tensor) -> Tensor:
         """Return the token vector (width) at `offsets`."""
-        return self._start + offsets * self._spread
+        return self._start + offsets * self.spread
 
     def embedding(self, offsets: Tensor) -> Embedding:
         """Return the prompt's embedding at `offsets`, differentiable in them."""

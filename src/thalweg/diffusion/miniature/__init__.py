@@ -75,7 +75,5 @@ def load_reader(folder: Path | str = SHIPPED) -> "Reader":
 def _model(folder: Path | str) -> Path:
     folder = Path(folder)
     if not (folder / "model_index.json").is_file():
-        raise UsageError(
-            f"{folder}: expected a trained miniature, found no model_index.json; train one first"
-        )
+        raise UsageError(f"{folder}: expected a trained miniature, found no model_index.json; train one first")
     return folder

@@ -83,7 +83,7 @@ def denoiser() -> "UNet2DConditionModel":
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         mid_block_type="UNetMidBlock2DCrossAttn",
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(48, 96, 128),
+        block_out_channels=(32, 64, 128),
         layers_per_block=1,
         cross_attention_dim=WIDTH,
         attention_head_dim=4,

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +15,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from thalweg.diffusion.miniature import captions, networks, world
 from thalweg.diffusion.miniature.reader import Reader
+from thalweg.errors import UsageError
 
 Progress = Callable[[str, int, int, float], None]
 """Called with the stage, the step, the number of steps and the loss."""
-
-CHECKPOINT_EVERY = 250
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Recipe:
     autoencoder_steps: int = 2_500
     denoiser_steps: int = 9_000
     batch: int = 64
+    checkpoint_every: int = 250
 
 
 class World:
@@ -70,7 +71,12 @@ class World:
 
 
 def train(folder: Path, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
-    """Train all components into `folder`; stages that are done are skipped, a stage that was cut off goes on."""
+    """Train all components into `folder`; stages that are done are skipped, a stage that was cut off goes on.
+
+    Raises:
+        UsageError: a training with another recipe lies in the folder.
+    """
+    _check_recipe(folder, recipe)
     pictures = World(folder / "training", recipe.images, recipe.seed, progress)
     train_reader(folder, pictures, recipe, progress, device)
     train_encoders(folder, pictures, recipe, progress, device)
@@ -133,7 +139,9 @@ def train_encoders(folder: Path, pictures: World, recipe: Recipe, progress: Prog
         return
     torch.manual_seed(recipe.seed)
     words = networks.tokenizer(folder / "training" / "tokenizer")
-    pair = Encoders(networks.text_encoder(words), networks.image_encoder())
+    text: Any = networks.text_encoder(words)
+    image: Any = networks.image_encoder()
+    pair = Encoders(text, image)
 
     def loss(index: Tensor, random: torch.Generator) -> Tensor:
         texts, said = _captions(pictures, index, random)
@@ -148,8 +156,8 @@ def train_encoders(folder: Path, pictures: World, recipe: Recipe, progress: Prog
     )
     words.save_pretrained(folder / "tokenizer")
     processor.save_pretrained(folder / "feature_extractor")
-    pair.image.half().save_pretrained(folder / "image_encoder")
-    pair.text.half().save_pretrained(folder / "text_encoder")
+    image.half().save_pretrained(folder / "image_encoder")
+    text.half().save_pretrained(folder / "text_encoder")
 
 
 def train_autoencoder(folder: Path, pictures: World, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
@@ -157,7 +165,7 @@ def train_autoencoder(folder: Path, pictures: World, recipe: Recipe, progress: P
     if (folder / "vae").is_dir():
         return
     torch.manual_seed(recipe.seed)
-    vae = networks.autoencoder()
+    vae: Any = networks.autoencoder()
 
     def loss(index: Tensor, random: torch.Generator) -> Tensor:
         images = 2 * pictures.pick(index[: recipe.batch // 2]).to(device) - 1
@@ -183,12 +191,13 @@ def train_denoiser(folder: Path, pictures: World, recipe: Recipe, progress: Prog
     if (folder / "unet").is_dir():
         return
     torch.manual_seed(recipe.seed)
-    vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
-    text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).to(device).eval()
+    vae: Any = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    text: Any = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
+    text = text.to(device).eval()
     words = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    noising = networks.scheduler()
+    noising: Any = networks.scheduler()
     latents = _latents(folder, vae, pictures, progress, device)
-    unet = networks.denoiser()
+    unet: Any = networks.denoiser()
 
     def loss(index: Tensor, random: torch.Generator) -> Tensor:
         clean = latents[index]
@@ -203,10 +212,8 @@ def train_denoiser(folder: Path, pictures: World, recipe: Recipe, progress: Prog
         noisy, target = noising.add_noise(clean, noise, steps), noising.get_velocity(clean, noise, steps)
         return mse_loss(unet(noisy.to(device), steps.to(device), prompt).sample.float(), target.to(device))
 
-    _fit(
-        "denoiser", unet, loss, recipe.denoiser_steps, 1.5e-3, folder, pictures, recipe, progress, device, average=0.999
-    )
-    pipeline = StableDiffusionPipeline(
+    _fit("denoiser", unet, loss, recipe.denoiser_steps, 1e-3, folder, pictures, recipe, progress, device, average=0.999)
+    pipeline: Any = StableDiffusionPipeline(
         vae=vae.half(),
         text_encoder=text.half().cpu(),
         tokenizer=words,
@@ -217,8 +224,22 @@ def train_denoiser(folder: Path, pictures: World, recipe: Recipe, progress: Prog
         image_encoder=CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder"),
         requires_safety_checker=False,
     )
-    (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     pipeline.save_pretrained(folder)
+
+
+def _check_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write the recipe beside what it makes; refuse to go on with another one."""
+    path, ours = folder / "recipe.json", asdict(recipe)
+    if path.is_file():
+        theirs = json.loads(path.read_text())
+        if changed := [name for name in ours if theirs.get(name) != ours[name]]:
+            name = changed[0]
+            raise UsageError(
+                f"{folder}: the training there has {name} {theirs.get(name)}, asked for is {ours[name]}; "
+                "choose another folder, or the same recipe to go on"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(ours, indent=2) + "\n")
 
 
 def _labels(objects: list[dict[str, str]]) -> Tensor:
@@ -238,7 +259,7 @@ def _captions(pictures: World, index: Tensor, random: torch.Generator) -> tuple[
 
 
 @torch.no_grad()
-def _latents(folder: Path, vae: nn.Module, pictures: World, progress: Progress, device: str) -> Tensor:
+def _latents(folder: Path, vae: Any, pictures: World, progress: Progress, device: str) -> Tensor:
     """Latents (N, 4, 16, 16) of all images, of unit variance; kept on disk."""
     from safetensors.torch import load_file, save_file
 
@@ -287,7 +308,7 @@ def _fit(
         optimizer.load_state_dict(state["optimizer"])
         averaged, start = state["averaged"], state["step"]
     for step, index, random in _batches(len(pictures.images), recipe.batch, recipe.seed, start):
-        if (step % CHECKPOINT_EVERY == 0 and step > start) or step == steps:
+        if (step % recipe.checkpoint_every == 0 and step > start) or step == steps:
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "averaged": averaged}
             torch.save({**state, "step": step}, path.with_suffix(".unfinished"))
             path.with_suffix(".unfinished").replace(path)

@@ -1,0 +1,177 @@
+"""How many rounds of choosing between images until a user sees what they want?
+
+A simulated user starts from a prompt that names a shape, and wants one image of the same seed: that of a prompt which
+names two or three attributes more. In each round it sees 5 candidates and chooses the nearest to the wanted image, by
+attributes and by perceptual distance, and the best of three strengths; or none, where none is nearer than what it has;
+one round in ten it takes any. The target is reached when shape and named attributes read in the image as in the one
+wanted. Users, targets, seeds and sampling are the same for all recipes; a walk ends at a cap of rounds, and counts as
+that many. The recipe of the package knows a list of plain English words for what images show, among them the words
+that the targets are made of; it does not know which the user wants.
+
+rounds_ours, rounds_paper, rounds_random: median rounds-to-target; *_mean: mean; reached_*: share within the cap.
+ratio: rounds_ours over the smaller of the other two.
+renders_*: images rendered for a walk, mean: what the rounds cost.
+"""
+
+import argparse
+import os
+import random
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common import report
+from thalweg.diffusion import miniature
+from thalweg.diffusion.miniature import captions
+from thalweg.diffusion.miniature.reader import Reader
+from thalweg.diffusion.miniature.world import ATTRIBUTES
+from thalweg.embedding import Embedding, ModelIdentity
+from thalweg.generator import Generator
+from thalweg.steer.navigate import Navigation, Recipe, Settings
+from thalweg.steer.simulated_user import SimulatedUser, Target, Walk
+
+RECIPES: dict[str, Recipe] = {"ours": "preference", "paper": "paper", "random": "random"}
+OPEN = ("colour", "material", "size", "position", "background")
+CANDIDATES = 5
+ERROR_RATE = 0.1
+CHAIN_STEPS = 6
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a user starts from and wants: the words only draw the target, no recipe is told them."""
+
+    number: int
+    seed: int
+    start: str
+    wanted: str
+    values: Mapping[str, str]
+
+
+class Counted:
+    """A generator that encodes each prompt once for all walks, and counts the images it renders."""
+
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
+        self._known: dict[str, Embedding] = {}
+        self.rendered = 0
+
+    @property
+    def model(self) -> ModelIdentity:
+        """The model's name and hash."""
+        return self._generator.model
+
+    def embed(self, prompt: str) -> Embedding:
+        """Return the embedding of `prompt`, encoded once."""
+        if prompt not in self._known:
+            self._known[prompt] = self._generator.embed(prompt)
+        return self._known[prompt]
+
+    def render(self, embedding: Embedding, seeds: Sequence[int]) -> Tensor:
+        """Render and count."""
+        self.rendered += len(seeds)
+        return self._generator.render(embedding, seeds)
+
+    def movable(self, embedding: Embedding) -> Mapping[str, Tensor]:
+        """Return what may move."""
+        return self._generator.movable(embedding)
+
+
+class Bench:
+    """The model and the reader of one process."""
+
+    generator: Counted
+    reader: Reader
+
+    @classmethod
+    def load(cls, folder: Path, steps: int) -> None:
+        """Load both, once a process."""
+        torch.set_num_threads(1)
+        cls.generator = Counted(miniature.load(folder, steps=steps, gradient=None))
+        cls.reader = miniature.load_reader(folder)
+
+    @classmethod
+    def target(cls, wish: Wish) -> Target | None:
+        """The wanted image; None where the start shows all of it already, or the wanted words do not."""
+        with torch.no_grad():
+            start, wanted = (
+                cls.generator.render(cls.generator.embed(prompt), (wish.seed,)) for prompt in (wish.start, wish.wanted)
+            )
+            here, there = cls.reader.read(start), cls.reader.read(wanted)
+        arrived = all(here[name] == [value] for name, value in wish.values.items())
+        shown = all(there[name] == [value] for name, value in wish.values.items())
+        return Target(wanted, tuple(wish.values)) if shown and not arrived else None
+
+    @classmethod
+    def walk(cls, wish: Wish, recipe: Recipe, cap: int) -> tuple[Walk, int]:
+        """Return how one user fared with one recipe, and how many images were rendered for it."""
+        target = cls.target(wish)
+        assert target is not None  # drawn so
+        user = SimulatedUser(target, cls.reader.probabilities, error_rate=ERROR_RATE, seed=wish.number)
+        rendered = cls.generator.rendered
+        navigation = Navigation(cls.generator, Settings(wish.start, (wish.seed,), recipe=recipe))
+        return user.walk(navigation, CANDIDATES, cap), cls.generator.rendered - rendered
+
+
+def draw_wishes(count: int, draw: int) -> list[Wish]:
+    draws, wording = random.Random(draw), torch.Generator().manual_seed(draw)
+    wishes = []
+    for number in range(count):
+        shape = draws.choice(ATTRIBUTES["shape"])
+        names = draws.sample(OPEN, draws.choice((2, 3)))
+        values = {"shape": shape, **{name: draws.choice(ATTRIBUTES[name]) for name in names}}
+        wanted = captions.caption(values, wording)
+        wishes.append(Wish(number, draws.randrange(10**6), f"a {shape}", wanted, values))
+    return wishes
+
+
+def feasible(wish: Wish) -> bool:
+    return Bench.target(wish) is not None
+
+
+def walk(task: tuple[Wish, Recipe, int]) -> tuple[Walk, int]:
+    return Bench.walk(*task)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="also write the JSON object to this file")
+    parser.add_argument(
+        "--model", type=Path, default=miniature.SHIPPED, help="model folder; the shipped one by default"
+    )
+    parser.add_argument("--targets", type=int, default=30, help="number of targets")
+    parser.add_argument("--cap", type=int, default=12, help="rounds after which a walk ends")
+    parser.add_argument("--steps", type=int, default=CHAIN_STEPS, help="denoising steps of an image")
+    parser.add_argument("--draw", type=int, default=0, help="which targets: another number for tuning")
+    parser.add_argument("--recipes", nargs="+", choices=tuple(RECIPES), default=tuple(RECIPES))
+    given = parser.parse_args()
+    begun = time.perf_counter()
+    workers = min(2, os.cpu_count() or 1)
+    setup = (given.model, given.steps)
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=Bench.load, initargs=setup) as pool:
+        drawn = draw_wishes(3 * given.targets, given.draw)
+        wishes = [wish for wish, fits in zip(drawn, pool.map(feasible, drawn), strict=True) if fits][: given.targets]
+        results: dict[str, Any] = {"targets": len(wishes), "cap": given.cap, "chain_steps": given.steps}
+        for name in given.recipes:
+            walks = list(pool.map(walk, [(wish, RECIPES[name], given.cap) for wish in wishes]))
+            rounds = [went.rounds for went, _ in walks]
+            results[f"rounds_{name}"] = statistics.median(rounds)
+            results[f"rounds_{name}_mean"] = statistics.mean(rounds)
+            results[f"reached_{name}"] = statistics.mean(went.reached for went, _ in walks)
+            results[f"renders_{name}"] = statistics.mean(rendered for _, rendered in walks)
+    if set(given.recipes) == set(RECIPES):
+        results["ratio"] = results["rounds_ours"] / min(results["rounds_paper"], results["rounds_random"])
+    results["seconds"] = time.perf_counter() - begun
+    report(results, given.json)
+
+
+if __name__ == "__main__":
+    main()
