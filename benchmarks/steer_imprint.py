@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from common import arguments, report
-from thalweg.diffusion import load, miniature
+from thalweg.diffusion import miniature
 from thalweg.diffusion.miniature.reader import Reader, spread
 from thalweg.diffusion.miniature.world import ATTRIBUTES
 from thalweg.embedding import Embedding
@@ -104,8 +104,9 @@ def compare(case: Case, value: str, before: dict[str, list[str]], after: dict[st
 def main() -> None:
     options = arguments(__doc__)
     begun = time.perf_counter()
-    generator = load(options.model) if options.model else miniature.load()
-    scorer, reader = miniature.load_scorer(), miniature.load_reader()
+    folder = options.model or miniature.SHIPPED
+    generator, scorer = miniature.load(folder), miniature.load_scorer(folder)
+    reader = miniature.load_reader()
     before_shares: list[float] = []
     found: dict[Mode, list[dict[str, Any]]] = {"image": [], "paper": []}
     seconds: dict[Mode, list[float]] = {"image": [], "paper": []}

@@ -96,7 +96,7 @@ class Bench:
         """Load both, once a process."""
         torch.set_num_threads(1)
         cls.generator = Counted(miniature.load(folder, steps=steps, gradient=None))
-        cls.reader = miniature.load_reader(folder)
+        cls.reader = miniature.load_reader()
 
     @classmethod
     def target(cls, wish: Wish) -> Target | None:
@@ -159,6 +159,8 @@ def main() -> None:
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=Bench.load, initargs=setup) as pool:
         drawn = draw_wishes(3 * given.targets, given.draw)
         wishes = [wish for wish, fits in zip(drawn, pool.map(feasible, drawn), strict=True) if fits][: given.targets]
+        if len(wishes) < given.targets:
+            raise SystemExit(f"expected {given.targets} targets that the model can show, {len(wishes)} were drawn")
         results: dict[str, Any] = {"targets": len(wishes), "cap": given.cap, "chain_steps": given.steps}
         for name in given.recipes:
             walks = list(pool.map(walk, [(wish, RECIPES[name], given.cap) for wish in wishes]))

@@ -10,37 +10,41 @@ gain_ratio_tuned_*, gain_ratio_tuned_unseen_*: against the published optimiser a
     (`--tune` finds it, on other prompts; the published one is 0.01).
 gain_*, gain_paper_*, gain_tuned_*: these gains, in the metric's unit; *_unseen_* on unseen seeds.
 adherence_before, adherence_after: share of the named attributes that the attribute reader reads right in the unseen
-    seeds' images, all metrics; adherence_kept: the latter over the former; *_paper, *_tuned: the baseline's.
+    seeds' images, mean of prompts and metrics; adherence_kept: the latter over the former; *_paper, *_tuned: the
+    baseline's.
 """
 
 import argparse
+import math
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from common import report
 from thalweg.diffusion import miniature
-from thalweg.diffusion.generator import DiffusionGenerator
 from thalweg.diffusion.miniature import captions
 from thalweg.diffusion.miniature.world import draw_attributes
 from thalweg.embedding import Embedding
 from thalweg.steer import metrics
-from thalweg.steer.metrics import Metric, Scorer
+from thalweg.steer.metrics import Metric
 from thalweg.steer.optimize import Result, optimize
 
 NAMED = ("shape", "colour", "background")
 ADDED = "material"
 SEEDS = range(4)
-UNSEEN_SEEDS = range(1000, 1016)
-CHAIN_STEPS = 10
-STEPS = 6
+UNSEEN_SEEDS = range(1000, 1012)
+CHAIN_STEPS = 8
+STEPS = 5
+"""Places measured after the start, by ours; the baseline takes as many steps as its denoiser calls pay for."""
+LEARNING_RATE = 0.01
 TUNED_LEARNING_RATES = {"sharpness": 0.01, "blur": 0.01, "clip": 0.01}
 """What `--tune` found."""
-LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
+LEARNING_RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,6 @@ class Case:
     named: dict[str, str]
     prompt: str
     target: str
-
-
-@dataclass
-class Tally:
-    """What one optimiser reached over the prompts."""
-
-    gains: list[float] = field(default_factory=list)
-    unseen_gains: list[float] = field(default_factory=list)
-    adherence: list[float] = field(default_factory=list)
-    calls: list[int] = field(default_factory=list)
 
 
 def draw_cases(count: int, seed: int) -> list[Case]:
@@ -72,115 +66,99 @@ def draw_cases(count: int, seed: int) -> list[Case]:
     return cases
 
 
-def metric_makers(scorer: Scorer) -> dict[str, Callable[[Case], Metric]]:
-    return {
-        "sharpness": lambda case: metrics.sharpness(),
-        "blur": lambda case: metrics.blur(),
-        "clip": lambda case: metrics.text_similarity(scorer, case.target),
-    }
-
-
 class Bench:
     """The miniature, its scorer and its judge, and the optimisers as they are compared."""
 
-    def __init__(self, model: Path | None, steps: int) -> None:
+    def __init__(self, model: Path | None) -> None:
         folder = model or miniature.SHIPPED
-        self.generator: DiffusionGenerator = miniature.load(folder, steps=CHAIN_STEPS)
+        self.generator = miniature.load(folder, steps=CHAIN_STEPS)
         self.scorer = miniature.load_scorer(folder)
-        self.reader = miniature.load_reader(folder)
-        self.steps = steps
+        self.reader = miniature.load_reader()
+
+    def metric(self, name: str, case: Case) -> Metric:
+        """One of the metrics, for a case."""
+        if name == "clip":
+            return metrics.text_similarity(self.scorer, case.target)
+        return metrics.parse(name)
 
     def ours(self, case: Case, metric: Metric) -> Result:
         """Tool 1; what the images say of the prompt is to be kept, in the eyes of the scorer, not of the judge."""
         keep = metrics.text_similarity(self.scorer, case.prompt)
-        return optimize(
-            self.generator,
-            self.generator.embed(case.prompt),
-            metric,
-            SEEDS,
-            steps=self.steps,
-            keep=keep,
-            unseen_seeds=UNSEEN_SEEDS,
-        )
+        start = self.generator.embed(case.prompt)
+        return optimize(self.generator, start, metric, SEEDS, steps=STEPS, patience=STEPS, keep=keep)
 
     def published(self, case: Case, metric: Metric, learning_rate: float, calls: int) -> Result:
         """The baseline, with at least as many denoiser calls up to its last score."""
         rendering = self.generator.steps * len(SEEDS)
-        steps = -(-(calls - rendering) // (rendering + len(SEEDS)))
+        steps = math.ceil((calls - rendering) / (rendering + len(SEEDS)))
+        start = self.generator.embed(case.prompt)
         return optimize(
             self.generator,
-            self.generator.embed(case.prompt),
+            start,
             metric,
             SEEDS,
             steps=steps,
             patience=steps,
             recipe="paper",
             learning_rate=learning_rate,
-            unseen_seeds=UNSEEN_SEEDS,
         )
 
     @torch.no_grad()
-    def adherence(self, embedding: Embedding, case: Case) -> float:
-        """Share of the named attributes that the unseen seeds' images show."""
-        shares = self.reader.adherence(self.generator.render(embedding, UNSEEN_SEEDS), case.named)
-        return statistics.fmean(shares.values())
+    def unseen(self, embedding: Embedding) -> Tensor:
+        """The embedding's images from seeds that no optimiser used."""
+        return self.generator.render(embedding, UNSEEN_SEEDS)
 
-    def tally(self, into: Tally, result: Result, case: Case, metric: Metric) -> None:
-        """Add what a result gained to its optimiser's tally."""
-        assert result.unseen_score is not None and result.unseen_start_score is not None
-        into.gains.append(metric.sign * (result.score - result.start_score))
-        into.unseen_gains.append(metric.sign * (result.unseen_score - result.unseen_start_score))
-        into.adherence.append(self.adherence(result.embedding, case))
-        into.calls.append(result.trace[-1].calls)
+    def adherence(self, images: Tensor, case: Case) -> float:
+        """Share of the named attributes that the images show."""
+        return statistics.fmean(self.reader.adherence(images, case.named).values())
 
 
 def compare(bench: Bench, cases: list[Case]) -> dict[str, Any]:
+    """Run all optimisers on all cases and metrics."""
     results: dict[str, Any] = {"prompts": len(cases)}
-    before: list[float] = []
-    after: dict[str, list[float]] = {"ours": [], "paper": [], "tuned": []}
-    for name, make in metric_makers(bench.scorer).items():
-        tallies = {"ours": Tally(), "paper": Tally(), "tuned": Tally()}
-        rate = TUNED_LEARNING_RATES[name]
-        for case in cases:
-            metric = make(case)
+    starts = [bench.unseen(bench.generator.embed(case.prompt)) for case in cases]
+    before = statistics.fmean(bench.adherence(images, case) for images, case in zip(starts, cases, strict=True))
+    adherence: dict[str, list[float]] = {"ours": [], "paper": [], "tuned": []}
+    for name, rate in TUNED_LEARNING_RATES.items():
+        gains: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for case, start in zip(cases, starts, strict=True):
+            metric = bench.metric(name, case)
             ours = bench.ours(case, metric)
-            bench.tally(tallies["ours"], ours, case, metric)
             calls = ours.trace[-1].calls
-            bench.tally(tallies["paper"], bench.published(case, metric, 0.01, calls), case, metric)
-            bench.tally(tallies["tuned"], bench.published(case, metric, rate, calls), case, metric)
-            before.append(bench.adherence(bench.generator.embed(case.prompt), case))
-        for seen in ("gains", "unseen_gains"):
-            means = {who: statistics.fmean(getattr(tally, seen)) for who, tally in tallies.items()}
-            infix = "unseen_" if seen == "unseen_gains" else ""
-            results[f"gain_{infix}{name}"] = means["ours"]
-            for who, prefix in (("paper", "gain_ratio_"), ("tuned", "gain_ratio_tuned_")):
-                results[f"gain_{who}_{infix}{name}"] = means[who]
-                # A baseline that lost has no ratio to be above; its gain tells.
-                results[f"{prefix}{infix}{name}"] = means["ours"] / means[who] if means[who] > 0 else None
-        for who, tally in tallies.items():
-            after[who] += tally.adherence
-            results[f"calls_{who}_{name}"] = statistics.fmean(tally.calls)
-    results["adherence_before"] = statistics.fmean(before)
-    for who, infix in (("ours", ""), ("paper", "_paper"), ("tuned", "_tuned")):
-        results[f"adherence_after{infix}"] = statistics.fmean(after[who])
-        results[f"adherence_kept{infix}"] = statistics.fmean(after[who]) / statistics.fmean(before)
+            found = {"ours": ours, "paper": bench.published(case, metric, LEARNING_RATE, calls)}
+            found["tuned"] = found["paper"] if rate == LEARNING_RATE else bench.published(case, metric, rate, calls)
+            for who, result in found.items():
+                images = bench.unseen(result.embedding)
+                gains[who, ""].append(metric.sign * (result.score - result.start_score))
+                gains[who, "unseen_"].append(metric.sign * float((metric(images) - metric(start)).mean()))
+                adherence[who].append(bench.adherence(images, case))
+        for seen in ("", "unseen_"):
+            means = {who: statistics.fmean(gains[who, seen]) for who in adherence}
+            results[f"gain_{seen}{name}"] = means["ours"]
+            for who, infix in (("paper", ""), ("tuned", "tuned_")):
+                results[f"gain_{who}_{seen}{name}"] = means[who]
+                # A baseline that lost leaves no ratio; its gain tells.
+                results[f"gain_ratio_{infix}{seen}{name}"] = means["ours"] / means[who] if means[who] > 0 else None
+    results["adherence_before"] = before
+    for who, suffix in (("ours", ""), ("paper", "_paper"), ("tuned", "_tuned")):
+        results[f"adherence_after{suffix}"] = statistics.fmean(adherence[who])
+        results[f"adherence_kept{suffix}"] = statistics.fmean(adherence[who]) / before
     return results
 
 
 def tune(bench: Bench, cases: list[Case]) -> dict[str, Any]:
     """Mean gain of the published optimiser, by metric and learning rate, at the calls that ours may use at most."""
-    calls = bench.generator.steps * len(SEEDS) * (2 * bench.steps + 1)
-    return {
-        name: {
-            str(rate): statistics.fmean(
-                make(case).sign * (result.score - result.start_score)
-                for case in cases
-                for result in [bench.published(case, make(case), rate, calls)]
-            )
-            for rate in LEARNING_RATES
-        }
-        for name, make in metric_makers(bench.scorer).items()
-    }
+    calls = bench.generator.steps * len(SEEDS) * (2 * STEPS + 1)
+    gains: dict[str, Any] = {}
+    for name in TUNED_LEARNING_RATES:
+        for rate in LEARNING_RATES:
+            found = []
+            for case in cases:
+                metric = bench.metric(name, case)
+                result = bench.published(case, metric, rate, calls)
+                found.append(metric.sign * (result.score - result.start_score))
+            gains[f"{name}_{rate}"] = statistics.fmean(found)
+    return gains
 
 
 def main() -> None:
@@ -190,7 +168,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=10, help="number of prompts")
     parser.add_argument("--tune", action="store_true", help="only measure the baseline's learning rates")
     options = parser.parse_args()
-    bench = Bench(options.model, STEPS)
+    bench = Bench(options.model)
     if options.tune:
         report(tune(bench, draw_cases(3, seed=1)), options.json)
     else:

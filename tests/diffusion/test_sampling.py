@@ -251,3 +251,10 @@ def test_eta_where_the_scheduler_takes_none() -> None:
     noise, tensors = inputs()
     with pytest.raises(UsageError, match=r"no eta for EulerDiscreteScheduler, got 0\.5"):
         sample(Denoiser(), named("euler", eta=0.5)(), noise, tensors)
+
+
+def test_a_scheduler_without_steps_for_the_noise_levels() -> None:
+    cosine = diffusers.DDIMScheduler(beta_schedule="squaredcos_cap_v2", timestep_spacing="trailing", clip_sample=False)
+    with pytest.raises(UsageError, match="KDPM2AncestralDiscreteScheduler finds no 6 steps"):
+        _ = Schedule(make_scheduler("kdpm2_ancestral", cosine), STEPS).calls
+    assert Schedule(make_scheduler("euler_ancestral", cosine), STEPS).calls == STEPS

@@ -8,10 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
+from thalweg.diffusion import DiffusionGenerator, miniature
+from thalweg.diffusion.miniature import world
+from thalweg.diffusion.miniature.world import ATTRIBUTES
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import check_seeds
-from thalweg.steer.aspects import Aspect, choose_aspect, mask_aspect, vocabulary, whole_aspect, words_aspect
+from thalweg.steer.aspects import (
+    VOCABULARIES,
+    Aspect,
+    choose_aspect,
+    mask_aspect,
+    vocabulary,
+    whole_aspect,
+    words_aspect,
+)
 from thalweg.steer.descent import STATE
 from thalweg.steer.imprint import DEFAULTS, Settings, draw_seeds, imprint
 from thalweg.steer.runs import Run
@@ -396,9 +407,8 @@ def tiny_pipeline() -> Any:
 
 
 def test_a_learned_token_means_the_same_to_diffusers(tmp_path) -> None:
-    diffusion = pytest.importorskip("thalweg.diffusion")
     pipeline = tiny_pipeline()
-    generator = diffusion.DiffusionGenerator(pipeline, "tiny", steps=2, guidance_scale=2.0)
+    generator = DiffusionGenerator(pipeline, "tiny", steps=2, guidance_scale=2.0)
     start = generator.embed("a ball")
     run = Run.create(tmp_path, "imprint", generator.model, {})
     settings = Settings(steps=2, batch=2, held_out=2, judge_every=1, radius=20)
@@ -420,3 +430,31 @@ def test_textual_inversion_files_at_fault(tmp_path) -> None:
     with pytest.raises(UsageError, match="finite vector"):
         save_textual_inversion(tmp_path / "token.safetensors", "<it>", torch.full((4,), torch.nan))
     assert not list(tmp_path.iterdir())
+
+
+def explained(features: Tensor, values: Sequence[str]) -> float:
+    """Share of the features' variance that lies between the values' means."""
+    within = torch.zeros(())
+    for value in set(values):
+        group = features[[place for place, other in enumerate(values) if other == value]]
+        within += (group - group.mean(0)).square().sum()
+    return float(1 - within / (features - features.mean(0)).square().sum())
+
+
+@pytest.mark.skipif(not miniature.SHIPPED.is_dir(), reason="no weights are shipped yet")
+@pytest.mark.parametrize("name", ["colour", "background", "shape"])
+def test_aspects_of_the_miniature_hold_one_attribute_and_the_rest_the_others(name: str) -> None:
+    random = torch.Generator().manual_seed(0)
+    objects = world.draw_attributes(160, random)
+    images = world.render(objects, random)
+    aspect = choose_aspect(name, None, miniature.load_scorer())
+    values = {attribute: [item[attribute] for item in objects] for attribute in ATTRIBUTES}
+    texts = VOCABULARIES[name].texts
+    assert aspect.read is not None and aspect.rest is not None
+    right = [value in text.split() for text, value in zip(aspect.read(images), values[name], strict=True)]
+    assert sum(right) / len(right) > 0.85
+    assert len(texts) == len(ATTRIBUTES[name])
+    with torch.no_grad():
+        kept, rest = aspect.kept(images), aspect.rest(images)
+    assert explained(kept, values[name]) > 0.6
+    assert explained(rest, values[name]) < 0.5 * explained(rest, values["position"])

@@ -7,6 +7,7 @@ from PIL import Image
 
 from thalweg.embedding import Embedding, ModelIdentity
 from thalweg.errors import ThalwegError, UsageError
+from thalweg.steer.candidates import LOOSE
 from thalweg.steer.navigate import Navigation, Settings
 from thalweg.steer.recipes import drawn_prompts
 from thalweg.steer.words import GROUPS, WordGroup, Wording
@@ -38,7 +39,7 @@ def test_candidates_lie_at_equal_image_distances_and_apart(toy):
     candidates = Navigation(toy, settings(groups=GROUPS, renders=5)).propose(5)
     assert len(candidates) == 5
     distances = [candidate.distance for candidate in candidates]
-    assert max(distances) / min(distances) < 1.4
+    assert max(distances) / min(distances) < LOOSE**2
     apart = [float((one.look - other.look).norm()) for one, other in combinations(candidates, 2)]
     assert min(apart) > 0.3 * max(distances)
 

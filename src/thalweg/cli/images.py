@@ -81,17 +81,18 @@ def train(
 @miniature.command()
 def evaluate(
     model: Annotated[Path | None, typer.Option(help="a trained miniature; the shipped one by default")] = None,
+    reader: Annotated[Path | None, typer.Option(help="a trained reader's weights; the shipped ones by default")] = None,
     images: Annotated[int, typer.Option(help="images for unseen captions")] = 500,
     json_file: Annotated[Path | None, typer.Option("--json", help="where to write the figures")] = None,
 ) -> None:
     """Measure adherence to captions and spread over seeds, as in the model card."""
-    from thalweg.diffusion.miniature import SHIPPED
+    from thalweg.diffusion.miniature import READER, SHIPPED
     from thalweg.diffusion.miniature.evaluation import evaluate as measure
 
     if images < 1:
         raise UsageError(f"expected at least 1 image, got {images}")
     with progress("images") as show:
-        figures = measure(model or SHIPPED, images=images, progress=show)
+        figures = measure(model or SHIPPED, reader_weights=reader or READER, images=images, progress=show)
     text = json.dumps(figures, indent=2)
     if json_file is not None:
         json_file.write_text(text + "\n")

@@ -55,7 +55,7 @@ class DiffusionGenerator:
 
     def _check(self) -> None:
         self.family.latent_shape(self.settings)
-        _ = self.schedule
+        _ = self.schedule.calls
 
     @cached_property
     def schedule(self) -> Schedule:

@@ -73,6 +73,9 @@ class Schedule:
         eta: the share of fresh noise where the scheduler takes one (DDIM, TCD); None: the scheduler's default.
         arguments: what its `set_timesteps` takes beside (a family's `mu` or `sigmas`).
         device: where its timesteps lie.
+
+    Raises:
+        UsageError: at first use, a scheduler that finds no steps for the model's noise levels.
     """
 
     scheduler: Any
@@ -87,6 +90,12 @@ class Schedule:
         scheduler.set_timesteps(self.steps, device=self.device, **self.arguments)
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(0)
+        levels = [value for name, value in vars(scheduler).items() if name.startswith("sigmas")]
+        if any(bool(torch.isnan(torch.as_tensor(level)).any()) for level in levels):
+            raise UsageError(
+                f"{type(scheduler).__name__} finds no {self.steps} steps for this model's noise levels (their float32 "
+                "rounds below zero); choose another scheduler or number of steps"
+            )
         return scheduler
 
     def begin(self) -> Any:

@@ -1,8 +1,7 @@
 """Candidates of a navigation: points on the way to endpoints, at equal image distances from the current embedding."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from statistics import median
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,10 +15,12 @@ from thalweg.steer.recipes import Endpoint, Surroundings
 
 REACH = 1.5
 """How far beyond an endpoint a candidate may lie to look different enough."""
-TOLERANCE = 0.15
-"""Relative error at which a candidate's image distance counts as the step."""
-LOOSE = 0.5
-"""Relative error up to which a candidate competes for a place; those beyond only fill the round."""
+TOLERANCE = 1.15
+"""Factor between a candidate's image distance and the step up to which they count as equal."""
+LOOSE = 1.3
+"""Factor up to which a candidate competes for a place; those beyond only fill the round."""
+QUANTILE = 0.6
+"""Where the step lies among the image distances of the endpoints."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ class Candidate:
         look: its features, in which image distance is measured.
         weight: where on the way to its endpoint it lies.
         words: the prompt's words at the endpoint.
+        point: where the endpoint lies in the subspace that preferences live in (k).
     """
 
     embedding: Embedding
@@ -42,7 +44,8 @@ class Candidate:
     distance: float
     look: Tensor
     weight: float
-    words: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, str]
+    point: Tensor
 
 
 class Viewer:
@@ -86,7 +89,7 @@ class Viewer:
         images = self.images(embedding)
         here = look(images, self._features)
         distance = float((here - look(self.images(current), self._features)).norm())
-        return Candidate(embedding, images, endpoint.label, distance, here, weight, endpoint.words)
+        return Candidate(embedding, images, endpoint.label, distance, here, weight, endpoint.words, endpoint.point)
 
     def at_equal_steps(
         self, current: Embedding, endpoints: Sequence[Endpoint], count: int, step: float | None, renders: int
@@ -97,7 +100,7 @@ class Viewer:
             current: the current embedding.
             endpoints: at least `count`, the most promising first: that one is always shown.
             count: how many.
-            step: the image distance; None: the median of those of the endpoints themselves.
+            step: the image distance; None: a quantile of those of the endpoints themselves.
             renders: how often each may be rendered.
 
         Raises:
@@ -107,14 +110,14 @@ class Viewer:
         differing = [candidate.distance for candidate in whole if candidate.distance > 0]
         if not differing:
             raise ThalwegError("no direction changes the images: expected a model whose images follow its embedding")
-        step = median(differing) if step is None else step
+        if step is None:
+            step = sorted(differing)[round(QUANTILE * (len(differing) - 1))]
         found = [
             self._at_step(current, endpoint, candidate, step, renders)
             for endpoint, candidate in zip(endpoints, whole, strict=True)
         ]
-        errors = [abs(candidate.distance / step - 1) for candidate in found]
-        by_fit = sorted(range(len(found)), key=lambda index: max(errors[index], LOOSE))
-        fitting = max(count, sum(error <= LOOSE for error in errors))
+        by_fit = sorted(range(len(found)), key=lambda index: max(_factor(found[index], step), LOOSE))
+        fitting = max(count, sum(_factor(candidate, step) <= LOOSE for candidate in found))
         near = [found[index] for index in by_fit[:fitting]]
         chosen = far_apart(torch.stack([candidate.look for candidate in near]), count, kept=0)
         return [near[index] for index in sorted(chosen)]
@@ -129,7 +132,7 @@ class Viewer:
         best, here = whole, whole
         low, low_distance, high, high_distance = 0.0, 0.0, float("inf"), float("inf")
         for _ in range(renders - 1):
-            if abs(best.distance / step - 1) <= TOLERANCE or (here.distance < step and here.weight >= REACH):
+            if _factor(best, step) <= TOLERANCE or (here.distance < step and here.weight >= REACH):
                 break
             if here.distance < step:
                 low, low_distance = here.weight, here.distance
@@ -141,5 +144,10 @@ class Viewer:
                 share = (step - low_distance) / max(high_distance - low_distance, 1e-9)
                 weight = low + min(max(share, 0.2), 0.8) * (high - low)
             here = self.at(current, endpoint, weight)
-            best = min(best, here, key=lambda candidate: abs(candidate.distance - step))
+            best = min(best, here, key=lambda candidate: _factor(candidate, step))
         return best
+
+
+def _factor(candidate: Candidate, step: float) -> float:
+    """The factor, at least 1, between a candidate's image distance and the step; infinite where it looks the same."""
+    return max(candidate.distance / step, step / candidate.distance) if candidate.distance > 0 else float("inf")

@@ -16,12 +16,15 @@ from thalweg.steer.looks import Features, far_apart, pooled_look
 from thalweg.steer.paths import METHODS, Method
 from thalweg.steer.preferences import Preferences
 from thalweg.steer.recipes import (
+    ISOTROPIC,
     Endpoint,
     Surroundings,
     drawn_prompts,
-    near_endpoints,
+    encoded,
+    near_plans,
     paper_endpoints,
     random_endpoints,
+    spread_endpoints,
 )
 from thalweg.steer.runs import Run, contact_sheet
 from thalweg.steer.tree import Choice, Node, Round, Tree, chained_seed
@@ -29,6 +32,8 @@ from thalweg.steer.words import GROUPS, WordGroup, Wording, check_groups
 
 Recipe = Literal["preference", "paper", "random"]
 RECIPES: tuple[Recipe, ...] = ("preference", "paper", "random")
+OTHERS = 0.2
+"""Share of the endpoints rendered that are no near prompts: mixed and random directions, and the last one again."""
 ARRIVED = 0.5
 """Weight on the way to a near prompt from which on its words count as the prompt's."""
 
@@ -109,22 +114,30 @@ class Navigation:
         settings = Settings(settings) if isinstance(settings, str) else settings
         root = generator.embed(settings.prompt) if start is None else start
         root.check_model(generator.model)
-        words = Wording.of(settings.prompt, settings.groups).words
+        around = Surroundings(generator, Wording.of(settings.prompt, settings.groups))
         seed = chained_seed(settings.seed, settings.prompt, settings.recipe)
-        tree = Tree({0: Node(0, None, Choice("start"), seed, root, words)})
+        point = around.point(around.wording.words).tolist()
+        tree = Tree({0: Node(0, None, Choice("start"), seed, root, around.wording.words, point)})
         run = None if folder is None else Run.create(folder, "navigate", generator.model, asdict(settings))
-        self._begin(generator, settings, tree, run, features)
+        self._begin(generator, settings, around, tree, run, features)
         self._save()
 
-    def _begin(self, generator: Generator, settings: Settings, tree: Tree, run: Run | None, features: Features) -> None:
+    def _begin(
+        self,
+        generator: Generator,
+        settings: Settings,
+        around: Surroundings,
+        tree: Tree,
+        run: Run | None,
+        features: Features,
+    ) -> None:
         self.settings = settings
         self._generator = generator
         self._features = features
+        self._around = around
         self._tree = tree
         self._run = run
-        wording = Wording.of(settings.prompt, settings.groups)
-        self._around = Surroundings(generator, tree.nodes[0].embedding, wording)
-        self._viewer = Viewer(generator, self._around, settings.seeds, features, settings.method)
+        self._viewer = Viewer(generator, around, settings.seeds, features, settings.method)
         self._candidates: list[Candidate] = []
 
     @classmethod
@@ -140,7 +153,8 @@ class Navigation:
         except (KeyError, TypeError) as error:
             raise UsageError(f"{folder}: its settings can't be read ({error!r}); start it anew") from error
         navigation = cls.__new__(cls)
-        navigation._begin(generator, settings, Tree.load(run, generator.model), run, features)
+        around = Surroundings(generator, Wording.of(settings.prompt, settings.groups))
+        navigation._begin(generator, settings, around, Tree.load(run, generator.model), run, features)
         return navigation
 
     def replay(self) -> None:
@@ -219,7 +233,8 @@ class Navigation:
         arrived = candidate.weight * strength >= ARRIVED
         choice = Choice("choose", len(self._candidates), index, float(strength))
         words = candidate.words if arrived else self.node.words
-        return self._descend(choice, self._toward(candidate, strength), words)
+        point = self._point(candidate, strength)
+        return self._descend(choice, self._toward(candidate, strength), words, point)
 
     def none(self) -> Embedding:
         """Say that no candidate is better than the current embedding: what they have in common is avoided next.
@@ -228,7 +243,7 @@ class Navigation:
             UsageError: nothing was proposed.
         """
         self._candidate(0)
-        return self._descend(Choice("none", len(self._candidates)), self.current, self.node.words)
+        return self._descend(Choice("none", len(self._candidates)), self.current, self.node.words, self.node.point)
 
     def undo(self) -> Embedding:
         """Go back to where the last choice was made; the branch that it made stays in the tree, but teaches no more.
@@ -250,7 +265,7 @@ class Navigation:
         self._go(self.node.number if number is None else number)
         self._candidates = []
         forks = sum(child.choice.kind == "fork" for child in self._tree.children(self.node.number))
-        return self._descend(Choice("fork", index=forks), self.current, self.node.words)
+        return self._descend(Choice("fork", index=forks), self.current, self.node.words, self.node.point)
 
     def preview(self, index: int, strength: float) -> Tensor:
         """Return the images (S, 3, H, W) that `choose` with these arguments leads to.
@@ -281,10 +296,15 @@ class Navigation:
             return candidate.embedding
         return self._around.toward(self.current, candidate.embedding, strength)
 
-    def _descend(self, choice: Choice, embedding: Embedding, words: Mapping[str, str]) -> Embedding:
+    def _point(self, candidate: Candidate, strength: float = 1.0) -> list[float]:
+        """Where a candidate lies in the subspace: as far toward its endpoint as it is in the embedding."""
+        here = torch.tensor(self.node.point, dtype=torch.float64)
+        return torch.lerp(here, candidate.point, candidate.weight * strength).tolist()
+
+    def _descend(self, choice: Choice, embedding: Embedding, words: Mapping[str, str], point: list[float]) -> Embedding:
         seed = chained_seed(self.node.seed, choice)
         number = len(self._tree.nodes)
-        self._tree.add(Node(number, self.node.number, choice, seed, embedding, words, self._round()))
+        self._tree.add(Node(number, self.node.number, choice, seed, embedding, words, point, self._round()))
         self._candidates = []
         self._viewer.forget()
         self._save()
@@ -293,9 +313,8 @@ class Navigation:
     def _round(self) -> Round | None:
         if not self._candidates:
             return None
-        shown = [self.current, *(candidate.embedding for candidate in self._candidates)]
         return Round(
-            [self._around.coordinates(embedding).tolist() for embedding in shown],
+            [self.node.point, *(self._point(candidate) for candidate in self._candidates)],
             [candidate.label for candidate in self._candidates],
             [candidate.distance for candidate in self._candidates],
         )
@@ -305,7 +324,8 @@ class Navigation:
         seen = {label for node in self._tree.way() if node.round for label in node.round.labels}
         unseen = [prompt for prompt in prompts if prompt not in seen]
         node = self.node
-        endpoints = paper_endpoints(self._around, node.embedding, node.words, n, unseen or prompts, node.seed)
+        point = torch.tensor(node.point, dtype=torch.float64)
+        endpoints = paper_endpoints(self._around, node.embedding, node.words, point, n, unseen or prompts, node.seed)
         return [self._viewer.at(node.embedding, endpoint) for endpoint in endpoints]
 
     def _at_equal_steps(self, n: int) -> list[Candidate]:
@@ -314,24 +334,31 @@ class Navigation:
         return self._viewer.at_equal_steps(self.current, endpoints, n, settings.step, settings.renders)
 
     def _endpoints(self, count: int) -> list[Endpoint]:
-        """Choose `count` endpoints to render, the most promising first."""
+        """Choose `count` endpoints to render, the most promising first: near prompts, and others for a share."""
         node, around = self.node, self._around
+        here = torch.tensor(node.point, dtype=torch.float64)
+        current = (around, node.embedding, node.words, here)
         if self.settings.recipe == "random":
-            return random_endpoints(around, node.embedding, node.words, count, node.seed)
-        found = near_endpoints(around, node.embedding, node.words, node.seed)
+            return random_endpoints(*current, count, node.seed)
+        others = spread_endpoints(*current, node.seed) + random_endpoints(*current, ISOTROPIC, node.seed)
         if node.choice.kind == "choose" and node.parent is not None:
-            before = self._tree.nodes[node.parent].embedding
-            found.append(Endpoint(around.toward(before, node.embedding, 2.0), "onward", node.words))
-        here = around.coordinates(node.embedding)
-        points = torch.stack([around.coordinates(endpoint.embedding) for endpoint in found])
-        away = ((points - here).norm(dim=1) > 1e-3).nonzero().flatten().tolist()
-        found, points = [found[index] for index in away], points[away]
+            before = self._tree.nodes[node.parent]
+            onward = around.toward(before.embedding, node.embedding, 2.0)
+            point = 2 * here - torch.tensor(before.point, dtype=torch.float64)
+            others.append(Endpoint(onward, "onward", node.words, point))
+        plans = near_plans(around, node.words, node.seed)
         shown, comparisons = self._comparisons()
-        if comparisons:
-            chosen = Preferences(shown, comparisons).best_batch(points, count, here[None], node.seed % 2**31)
-        else:
-            chosen = far_apart(points, count)
-        return [found[index] for index in chosen]
+        taught = Preferences(shown, comparisons) if comparisons else None
+
+        def best(points: list[Tensor], of_them: int) -> list[int]:
+            if taught is None:
+                return far_apart(torch.stack(points), of_them)
+            return taught.best_batch(torch.stack(points), of_them, here[None], node.seed % 2**31)
+
+        few = max(1, round(count * OTHERS)) if count > 1 else 0
+        near = best([plan.point for plan in plans], count - few)
+        rest = best([endpoint.point for endpoint in others], few) if few else []
+        return [encoded(around, plans[index]) for index in near] + [others[index] for index in rest]
 
     def _comparisons(self) -> tuple[Tensor, list[tuple[int, int]]]:
         """Return the points (N, k) shown on the way here, and pairs of them, the preferred one first."""
@@ -348,7 +375,7 @@ class Navigation:
             best = shown[node.choice.index]
             comparisons += [(best, other) for other in (current, *shown) if other != best]
             if node.choice.strength != 1:
-                points.append(self._around.coordinates(node.embedding).tolist())
+                points.append(node.point)
                 comparisons.append((len(points) - 1, best))
         return torch.tensor(points, dtype=torch.float64), comparisons
 

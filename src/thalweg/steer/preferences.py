@@ -9,7 +9,11 @@ from torch import Tensor
 
 LENGTHSCALE = 1.5
 """Of the Gaussian process, in the points' unit: distances about this long say little about each other."""
-SAMPLES = 256
+LINEAR = 0.3
+"""Variance of the linear part, a unit of length squared; that of the squared exponential is 1."""
+SCALE = 4.0
+"""Variance of the utility, where the noise of a comparison has 1: people mostly mean their choices."""
+SAMPLES = 128
 """Draws from the posterior for the expected utility of the best option."""
 
 
@@ -33,9 +37,9 @@ class Preferences:
 
         rbf, linear = RBFKernel(), LinearKernel()
         rbf.lengthscale = LENGTHSCALE
-        linear.variance = 0.3
+        linear.variance = LINEAR
         kernel = ScaleKernel(rbf + linear)
-        kernel.outputscale = 4.0
+        kernel.outputscale = SCALE
         self.points = points.double()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that points are not standardised
@@ -46,7 +50,8 @@ class Preferences:
     def utility(self, points: Tensor) -> Tensor:
         """Return the expected utility (P) of points (P, k)."""
         with torch.no_grad():
-            return self._model.posterior(points.double()).mean.squeeze(-1)
+            posterior: Any = self._model.posterior(points.double())
+            return posterior.mean.squeeze(-1)
 
     def best_batch(self, points: Tensor, count: int, shown: Tensor, seed: int) -> list[int]:
         """Choose `count` of `points` (P, k) that together promise the best option (qEUBO, greedily).

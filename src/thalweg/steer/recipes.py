@@ -14,7 +14,7 @@ from thalweg.steer.looks import far_apart
 from thalweg.steer.paths import Method, between
 from thalweg.steer.words import STYLE_WORDS, Wording
 
-COMBINATIONS = 24
+COMBINATIONS = 150
 """Near prompts with more than one word changed, a round."""
 MIXTURES = 16
 """Directions drawn from the embeddings' own spread, a round."""
@@ -38,11 +38,26 @@ class Endpoint:
         embedding: what lies there.
         label: what it is, in words.
         words: the prompt's words by group there.
+        point: where it lies in the subspace that preferences live in (k).
     """
 
     embedding: Embedding
     label: str
     words: Mapping[str, str]
+    point: Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An endpoint before its prompt is encoded, which most never need.
+
+    Attributes:
+        wording: the near prompt.
+        point: where it lies in the subspace.
+    """
+
+    wording: Wording
+    point: Tensor
 
 
 class Surroundings:
@@ -50,11 +65,10 @@ class Surroundings:
 
     Args:
         generator: the model; only its `embed` and `movable` are used.
-        root: the embedding that the navigation starts from.
-        wording: its prompt.
+        wording: the prompt that the navigation starts from.
     """
 
-    def __init__(self, generator: Generator, root: Embedding, wording: Wording) -> None:
+    def __init__(self, generator: Generator, wording: Wording) -> None:
         self._generator = generator
         self._known: dict[str, Embedding] = {}
         self.wording = wording
@@ -62,13 +76,18 @@ class Surroundings:
         shifts = [_flat(self.embed(near.text)) - _flat(prompt) for near in wording.variations()]
         self.shifts = torch.stack([shift for shift in shifts if bool(shift.any())] or [torch.zeros_like(_flat(prompt))])
         self.spread = self.shifts.square().mean(dim=0).sqrt()
-        self._centre = _pooled(root)
+        self._centre = _pooled(prompt)
         pooled = torch.stack([_pooled(self.embed(near.text)) for near in wording.variations()]) - _pooled(prompt)
         _, lengths, axes = torch.linalg.svd(pooled, full_matrices=False)
         count = min(DIMENSIONS, int((lengths > 1e-6 * lengths.max()).sum()))
         floor = FLOOR * float(lengths.max())
         self._axes = axes[:count] / (lengths[:count].square() + floor**2).sqrt()[:, None]
         self._unit = float((pooled @ self._axes.T).norm(dim=1).median().clamp(min=1e-9))
+        self._of_words = {
+            (group.name, near.words.get(group.name)): self.coordinates(self.embed(near.text))
+            for group in wording.groups
+            for near in wording.variations(group)
+        }
 
     def embed(self, prompt: str) -> Embedding:
         """Return the embedding of `prompt`, encoded once."""
@@ -85,6 +104,16 @@ class Surroundings:
         """
         return (_pooled(embedding) - self._centre) @ self._axes.T / self._unit
 
+    def point(self, words: Mapping[str, str]) -> Tensor:
+        """Return where a prompt with `words` lies in the subspace, (k): the sum of what each of them does alone."""
+        had = self.wording.words
+        total = torch.zeros(len(self._axes), dtype=torch.float64)
+        for group in self.wording.groups:
+            word = words.get(group.name)
+            if word != had.get(group.name):
+                total += self._of_words[group.name, word]
+        return total
+
     def toward(self, current: Embedding, goal: Embedding, weight: float, method: Method = "slerp") -> Embedding:
         """Return the embedding at `weight` on the way from `current` (0) to `goal` (1); what the model holds stays."""
         tensors = between(current, goal, weight, method)
@@ -96,58 +125,73 @@ class Surroundings:
         """Return `embedding` moved by a flat `shift`; what the model holds stays."""
         masks = self._generator.movable(embedding)
         tensors, place = {}, 0
-        for name, tensor in embedding.moving.items():
+        for name, tensor in _ordered(embedding):
             part = shift[place : place + tensor.numel()].reshape(tensor.shape)
             place += tensor.numel()
             tensors[name] = torch.where(masks[name], tensor + part.to(tensor), tensor)
         return embedding.derive(tensors, "navigate")
 
 
+def _ordered(embedding: Embedding) -> list[tuple[str, Tensor]]:
+    """The floating tensors in the order of their names: files do not keep another."""
+    return sorted(embedding.moving.items())
+
+
 def _flat(embedding: Embedding) -> Tensor:
-    return torch.cat([tensor.detach().double().flatten() for tensor in embedding.moving.values()]).cpu()
+    return torch.cat([tensor.detach().double().flatten() for _, tensor in _ordered(embedding)]).cpu()
 
 
 def _pooled(embedding: Embedding) -> Tensor:
     """All floating tensors, token rows averaged, as one vector."""
-    parts = [tensor.detach().double() for tensor in embedding.moving.values()]
+    parts = [tensor.detach().double() for _, tensor in _ordered(embedding)]
     return torch.cat([part.mean(dim=0) if part.ndim > 1 else part for part in parts]).cpu()
 
 
-def near_endpoints(around: Surroundings, current: Embedding, words: Mapping[str, str], seed: int) -> list[Endpoint]:
-    """Return near prompts of the prompt with `words`, in one word and in several, and mixtures of their directions."""
+def near_plans(around: Surroundings, words: Mapping[str, str], seed: int) -> list[Plan]:
+    """Return near prompts of the prompt with `words`: every change of one word, and combinations of any number."""
     wording = Wording(around.wording.head, words, around.wording.groups)
     draws = random.Random(seed)
     near = wording.variations()
     for _ in range(COMBINATIONS if len(wording.groups) > 1 else 0):
-        groups = draws.sample(wording.groups, min(draws.choice((2, 3)), len(wording.groups)))
+        groups = draws.sample(wording.groups, draws.randint(2, len(wording.groups)))
         near.append(wording.put({group.name: draws.choice(group.words) for group in groups}))
-    distinct = {one.text: one for one in (wording, *near)}
-    found = [Endpoint(around.embed(text), text, one.words) for text, one in distinct.items()]
+    distinct = {one.text: one for one in near if one.text != wording.text}
+    return [Plan(one, around.point(one.words)) for one in distinct.values()]
+
+
+def encoded(around: Surroundings, plan: Plan) -> Endpoint:
+    """Encode a near prompt."""
+    return Endpoint(around.embed(plan.wording.text), plan.wording.text, plan.wording.words, plan.point)
+
+
+def spread_endpoints(
+    around: Surroundings, current: Embedding, words: Mapping[str, str], point: Tensor, seed: int
+) -> list[Endpoint]:
+    """Return endpoints in directions mixed from those of the near prompts: the embeddings' own spread."""
     generator = torch.Generator().manual_seed(seed)
     size = float(around.shifts.norm(dim=1).median())
+    found = []
     for index in range(MIXTURES):
         mixture = torch.randn(len(around.shifts), generator=generator, dtype=torch.float64) @ around.shifts
         shift = mixture * (size / mixture.norm().clamp(min=1e-12))
-        found.append(Endpoint(around.moved(current, shift), f"mixture {index + 1}", words))
-    return found + random_endpoints(around, current, words, ISOTROPIC, seed)
+        found.append(_shifted(around, current, shift, f"mixture {index + 1}", words, point))
+    return found
 
 
 def random_endpoints(
-    around: Surroundings, current: Embedding, words: Mapping[str, str], count: int, seed: int
+    around: Surroundings, current: Embedding, words: Mapping[str, str], point: Tensor, count: int, seed: int
 ) -> list[Endpoint]:
     """Return `count` endpoints in random directions, each value moving at the scale at which near prompts move it."""
     generator = torch.Generator().manual_seed(seed)
-    return [
-        Endpoint(
-            around.moved(
-                current,
-                torch.randn(len(around.spread), generator=generator, dtype=torch.float64) * around.spread,
-            ),
-            f"random {index + 1}",
-            words,
-        )
-        for index in range(count)
-    ]
+    draws = torch.randn(count, len(around.spread), generator=generator, dtype=torch.float64) * around.spread
+    return [_shifted(around, current, shift, f"random {index + 1}", words, point) for index, shift in enumerate(draws)]
+
+
+def _shifted(
+    around: Surroundings, current: Embedding, shift: Tensor, label: str, words: Mapping[str, str], point: Tensor
+) -> Endpoint:
+    moved = around.moved(current, shift)
+    return Endpoint(moved, label, words, point + around.coordinates(moved) - around.coordinates(current))
 
 
 def drawn_prompts(seed: int) -> list[str]:
@@ -164,6 +208,7 @@ def paper_endpoints(
     around: Surroundings,
     current: Embedding,
     words: Mapping[str, str],
+    point: Tensor,
     count: int,
     prompts: Sequence[str],
     seed: int,
@@ -181,15 +226,18 @@ def paper_endpoints(
     taken = far_apart(torch.nn.functional.normalize(rows, dim=1), min(count, len(prompts)), kept=first)
     home = around.embed(f"{around.wording.text} {' '.join(draws.sample(STYLE_WORDS, 2))}")
     return [
-        Endpoint(_angled(around, _angled(around, current, around.embed(prompts[index])), home), prompts[index], words)
+        Endpoint(
+            _angled(around, _angled(around, current, around.embed(prompts[index])), home), prompts[index], words, point
+        )
         for index in taken
     ]
 
 
 def _last_row(embedding: Embedding) -> Tensor:
-    """The last token row of the first tensor that has rows."""
-    tensors = [tensor for tensor in embedding.moving.values() if tensor.ndim > 1] or list(embedding.moving.values())
-    return tensors[0].detach().double().reshape(-1, tensors[0].shape[-1])[-1].cpu()
+    """The last token row of the prompt's tensor."""
+    moving = embedding.moving
+    tensor = moving["prompt"] if "prompt" in moving else _ordered(embedding)[0][1]
+    return tensor.detach().double().reshape(-1, tensor.shape[-1])[-1].cpu()
 
 
 def _angled(around: Surroundings, current: Embedding, goal: Embedding) -> Embedding:

@@ -57,6 +57,7 @@ class Node:
         seed: of all random draws made here; it follows from the choices, so equal choices give equal nodes.
         embedding: the current embedding.
         words: the words of the prompt by group, as choices changed them.
+        point: where it lies in the subspace that preferences live in.
         round: what was shown at the parent.
     """
 
@@ -66,6 +67,7 @@ class Node:
     seed: int
     embedding: Embedding
     words: Mapping[str, str]
+    point: list[float]
     round: Round | None = None
 
 
@@ -141,8 +143,6 @@ def _read_nodes(run: Run, record: Mapping[str, Any], model: ModelIdentity) -> It
         embedding = Embedding.load(run.folder / file, model)
         if embedding.hash != expected:
             raise UsageError(f"{run.folder}: {file} is not the embedding that {TREE} names; the run was changed")
-        aligned = {name: tensor.clone() for name, tensor in embedding.tensors.items()}  # mapped files round differently
-        embedding = Embedding(aligned, embedding.lineage)
         choice = Choice(**saved.pop("choice"))
         shown = saved.pop("round")
         yield Node(**saved, embedding=embedding, choice=choice, round=None if shown is None else Round(**shown))

@@ -107,10 +107,10 @@ class Wording:
             article = article[0] + ("n" if noun[:1].lower() in "aeiou" and noun else "")
         return opening["before"] + (f"{article} " if article else "") + noun + phrases
 
-    def variations(self) -> "list[Wording]":
-        """Return the near prompts: one group's word exchanged, added or taken away."""
+    def variations(self, only: WordGroup | None = None) -> "list[Wording]":
+        """Return the near prompts: one group's word exchanged, added or taken away; `only` those of one group."""
         near = []
-        for group in self.groups:
+        for group in self.groups if only is None else (only,):
             had = self.words.get(group.name)
             near += [self.put({group.name: word}) for word in group.words if word != had]
             if had is not None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "weights"
 """The shipped model, in the layout of a diffusers pipeline."""
 
+READER = Path(__file__).parent / "reader.safetensors"
+"""The shipped attribute reader: a judge, not part of the model."""
+
 DEFAULTS: dict[str, Any] = {"steps": 20, "guidance_scale": 3.0}
 
 
@@ -36,7 +39,7 @@ def load_scorer(folder: Path | str = SHIPPED, *, device: torch.device | str = "c
     Raises:
         UsageError: no model in the folder.
     """
-    from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+    from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
     from thalweg.diffusion.family import quiet
     from thalweg.diffusion.scorer import ClipScorer
@@ -46,7 +49,6 @@ def load_scorer(folder: Path | str = SHIPPED, *, device: torch.device | str = "c
         words = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         text: Any = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
         image: Any = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", dtype=torch.float32)
-        shown = CLIPImageProcessor.from_pretrained(folder / "feature_extractor")
     text = text.to(device).eval().requires_grad_(False)
     image = image.to(device).eval().requires_grad_(False)
 
@@ -58,18 +60,20 @@ def load_scorer(folder: Path | str = SHIPPED, *, device: torch.device | str = "c
         return image(scaled).image_embeds
 
     side = int(image.config.image_size)
-    return ClipScorer(texts, images, side, list(shown.image_mean), list(shown.image_std))
+    return ClipScorer(texts, images, side, mean=[0.5] * 3, deviation=[0.5] * 3)
 
 
-def load_reader(folder: Path | str = SHIPPED) -> "Reader":
+def load_reader(path: Path | str = READER) -> "Reader":
     """Load the attribute reader that judges the miniature's images.
 
     Raises:
-        UsageError: no model in the folder.
+        UsageError: no reader there.
     """
     from thalweg.diffusion.miniature.reader import load as load_weights
 
-    return load_weights(_model(folder) / "reader.safetensors")
+    if not Path(path).is_file():
+        raise UsageError(f"{path}: expected a trained reader's weights, found none; train one first")
+    return load_weights(Path(path))
 
 
 def _model(folder: Path | str) -> Path:

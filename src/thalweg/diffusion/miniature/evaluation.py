@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.diffusion.miniature import captions, load, load_reader, load_scorer, world
+from thalweg.diffusion.miniature import READER, captions, load, load_reader, load_scorer, world
 from thalweg.diffusion.miniature.reader import Reader, spread
 
 ALWAYS_NAMED = ("shape", "colour", "background")
@@ -16,9 +16,15 @@ UNSEEN = 77_000_000
 
 
 def evaluate(
-    folder: Path, *, images: int = 500, renderings: int = 2000, seeds: int = 64, progress: Callable[[int, int], None]
+    folder: Path,
+    *,
+    reader_weights: Path = READER,
+    images: int = 500,
+    renderings: int = 2000,
+    seeds: int = 64,
+    progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Measure the model in `folder`.
+    """Measure the model in `folder`, as the reader sees it.
 
     Returns:
         `reader`: by attribute, the share read right on unseen renderings; `scorer`: how often an unseen rendering is
@@ -27,7 +33,7 @@ def evaluate(
         `spread`: by attribute, entropy over seeds where a caption names the shape alone, as a share of uniform.
     """
     random = torch.Generator().manual_seed(UNSEEN)
-    reader, generator = load_reader(folder), load(folder, gradient=None)
+    reader, generator = load_reader(reader_weights), load(folder, gradient=None)
     total = images + seeds * len(world.ATTRIBUTES["shape"])
     objects = world.draw_attributes(renderings, random)
     rendered = torch.cat([world.render(objects[start : start + 250], random) for start in range(0, renderings, 250)])

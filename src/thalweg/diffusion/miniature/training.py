@@ -132,9 +132,7 @@ class Encoders(nn.Module):
 
 
 def train_encoders(folder: Path, pictures: World, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
-    """Train text and image encoder contrastively; write tokenizer, text_encoder, image_encoder, feature_extractor."""
-    from transformers import CLIPImageProcessor
-
+    """Train text and image encoder contrastively; write tokenizer, text_encoder and image_encoder."""
     if (folder / "text_encoder").is_dir():
         return
     torch.manual_seed(recipe.seed)
@@ -150,12 +148,7 @@ def train_encoders(folder: Path, pictures: World, recipe: Recipe, progress: Prog
         return pair(ids.to(device), pictures.pick(index).to(device), said.to(device), seen.to(device))
 
     _fit("encoders", pair, loss, recipe.encoder_steps, 1e-3, folder, pictures, recipe, progress, device)
-    side = {"height": world.SIZE, "width": world.SIZE}
-    processor = CLIPImageProcessor(
-        size=side, crop_size=side, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
-    )
     words.save_pretrained(folder / "tokenizer")
-    processor.save_pretrained(folder / "feature_extractor")
     image.half().save_pretrained(folder / "image_encoder")
     text.half().save_pretrained(folder / "text_encoder")
 
@@ -186,7 +179,7 @@ def train_autoencoder(folder: Path, pictures: World, recipe: Recipe, progress: P
 def train_denoiser(folder: Path, pictures: World, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
     """Train the denoiser on the latents of all images, each with a new caption every time; write unet and the rest."""
     from diffusers import AutoencoderKL, StableDiffusionPipeline
-    from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+    from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
     if (folder / "unet").is_dir():
         return
@@ -220,7 +213,7 @@ def train_denoiser(folder: Path, pictures: World, recipe: Recipe, progress: Prog
         unet=unet.half().cpu(),
         scheduler=noising,
         safety_checker=None,
-        feature_extractor=CLIPImageProcessor.from_pretrained(folder / "feature_extractor"),
+        feature_extractor=None,
         image_encoder=CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder"),
         requires_safety_checker=False,
     )
