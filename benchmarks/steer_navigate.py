@@ -43,6 +43,7 @@ OPEN = ("colour", "material", "size", "position", "background")
 CANDIDATES = 5
 ERROR_RATE = 0.1
 CHAIN_STEPS = 6
+DRAWN = 6  # wishes for each target: some are shown at the start already, some the model can not show
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def main() -> None:
     workers = min(2, os.cpu_count() or 1)
     setup = (given.model, given.steps)
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=Bench.load, initargs=setup) as pool:
-        drawn = draw_wishes(3 * given.targets, given.draw)
+        drawn = draw_wishes(DRAWN * given.targets, given.draw)
         wishes = [wish for wish, fits in zip(drawn, pool.map(feasible, drawn), strict=True) if fits][: given.targets]
         if len(wishes) < given.targets:
             raise SystemExit(f"expected {given.targets} targets that the model can show, {len(wishes)} were drawn")

@@ -232,19 +232,22 @@ def imprint(
     """Tool 3: put what one seed shows into the embedding, so that other seeds show it too."""
     from dataclasses import replace
 
-    from thalweg.steer.imprint import PAPER, Mode
-    from thalweg.steer.imprint import Settings as ImprintSettings
+    from thalweg.steer.aspects import vocabulary
+    from thalweg.steer.imprint import DEFAULTS, Mode
     from thalweg.steer.imprint import imprint as put
 
     choice = ModelChoice(model, device, steps, guidance, scheduler, gradient)
+    if keep:
+        vocabulary(keep)  # refuses an unknown aspect before the run folder is made
     scorer = choice.load_scorer(clip) if keep else None
     generator = choice.load()
     start = read_embedding(prompt, generator)
     covered = _read_mask(mask) if mask else None
     asked = {"steps": iterations, "radius": radius}
+    if mode not in DEFAULTS:
+        raise UsageError(f"expected a mode out of {', '.join(DEFAULTS)}, got {mode}")
     settings = replace(
-        PAPER if mode == "paper" else ImprintSettings(),
-        **{name: value for name, value in asked.items() if value is not None},
+        DEFAULTS[cast(Mode, mode)], **{name: value for name, value in asked.items() if value is not None}
     )
     run = _run(out, "imprint", generator.model, _settings(choice, prompt=prompt, seed=seed, keep=keep, mode=mode))
     with progress("steps") as show:
