@@ -42,6 +42,8 @@ RECIPES: dict[str, Recipe] = {"ours": "preference", "paper": "paper", "random": 
 OPEN = ("colour", "material", "size", "position", "background")
 CANDIDATES = 5
 ERROR_RATE = 0.1
+POOL = 1.6
+RENDERS = 2
 CHAIN_STEPS = 6
 DRAWN = 6  # wishes for each target: some are shown at the start already, some the model can not show
 
@@ -118,7 +120,8 @@ class Bench:
         assert target is not None  # drawn so
         user = SimulatedUser(target, cls.reader.probabilities, error_rate=ERROR_RATE, seed=wish.number)
         rendered = cls.generator.rendered
-        navigation = Navigation(cls.generator, Settings(wish.start, (wish.seed,), recipe=recipe))
+        settings = Settings(wish.start, (wish.seed,), recipe=recipe, pool=POOL, renders=RENDERS)
+        navigation = Navigation(cls.generator, settings)
         return user.walk(navigation, CANDIDATES, cap), cls.generator.rendered - rendered
 
 

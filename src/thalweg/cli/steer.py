@@ -233,7 +233,7 @@ def imprint(
     from dataclasses import replace
 
     from thalweg.steer.aspects import vocabulary
-    from thalweg.steer.imprint import DEFAULTS, Mode
+    from thalweg.steer.imprint import DEFAULTS
     from thalweg.steer.imprint import imprint as put
 
     choice = ModelChoice(model, device, steps, guidance, scheduler, gradient)
@@ -243,12 +243,10 @@ def imprint(
     generator = choice.load()
     start = read_embedding(prompt, generator)
     covered = _read_mask(mask) if mask else None
-    asked = {"steps": iterations, "radius": radius}
+    asked: dict[str, Any] = {"steps": iterations, "radius": radius}
     if mode not in DEFAULTS:
         raise UsageError(f"expected a mode out of {', '.join(DEFAULTS)}, got {mode}")
-    settings = replace(
-        DEFAULTS[cast(Mode, mode)], **{name: value for name, value in asked.items() if value is not None}
-    )
+    settings = replace(DEFAULTS[mode], **{name: value for name, value in asked.items() if value is not None})
     run = _run(out, "imprint", generator.model, _settings(choice, prompt=prompt, seed=seed, keep=keep, mode=mode))
     with progress("steps") as show:
         done = 0
@@ -262,7 +260,7 @@ def imprint(
             generator,
             start,
             seed,
-            mode=cast(Mode, mode),
+            mode=mode,
             keep=keep,
             mask=covered,
             scorer=scorer,

@@ -90,11 +90,11 @@ class Schedule:
         scheduler.set_timesteps(self.steps, device=self.device, **self.arguments)
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(0)
-        levels = [value for name, value in vars(scheduler).items() if name.startswith("sigmas")]
-        if any(bool(torch.isnan(torch.as_tensor(level)).any()) for level in levels):
+        if bool(torch.isnan(scheduler.timesteps.float()).any()):
+            # KDPM2 ancestral takes the logarithm of a level that is zero where a model's last levels hold no signal.
             raise UsageError(
-                f"{type(scheduler).__name__} finds no {self.steps} steps for this model's noise levels (their float32 "
-                "rounds below zero); choose another scheduler or number of steps"
+                f"{type(scheduler).__name__} finds no {self.steps} steps for this model's noise levels; choose another "
+                "scheduler or number of steps"
             )
         return scheduler
 

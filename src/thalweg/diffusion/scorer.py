@@ -60,11 +60,13 @@ def load_scorer(name: str, device: torch.device | str = "cpu") -> ClipScorer:
 
     try:
         with quiet():
-            model: Any = CLIPModel.from_pretrained(name, dtype=torch.float32).to(device).eval().requires_grad_(False)
+            model: Any = CLIPModel.from_pretrained(name, dtype=torch.float32)
             processor: Any = AutoProcessor.from_pretrained(name)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ThalwegError(f"{name}: expected a CLIP model in a folder, the hub or its cache; {reason}") from error
+
+    model = model.to(device).eval().requires_grad_(False)
 
     def texts(text: str) -> Tensor:
         tokens = processor.tokenizer(text, truncation=True, return_tensors="pt").to(device)

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -192,7 +193,7 @@ def descend(
         search.done += 1
         numbers: dict[str, Any] = {"loss": float(loss.detach()), "gradient": float(gradient.norm()), "judged": None}
         if math.isfinite(numbers["loss"]) and math.isfinite(numbers["gradient"]) and numbers["gradient"] > 0:
-            climber.tell(-numbers["loss"], False, lambda gradient=gradient: -gradient)
+            climber.tell(-numbers["loss"], False, partial(torch.neg, gradient))
             if search.done % settings.judge_every == 0 or search.done == settings.steps:
                 numbers["judged"] = objective.judge(move.embedding(climber.ask()))
                 gained = search.judged(numbers["judged"], climber.ask(), settings.patience)

@@ -171,7 +171,7 @@ def train_autoencoder(folder: Path, pictures: World, recipe: Recipe, progress: P
 
     _fit("autoencoder", vae, loss, recipe.autoencoder_steps, 2e-3, folder, pictures, recipe, progress, device)
     with torch.no_grad():
-        latents = vae.encode(2 * pictures.pick(torch.arange(512)).to(device) - 1).latent_dist.mean
+        latents = vae.encode(2 * pictures.pick(torch.arange(min(512, len(pictures.images)))).to(device) - 1).latent_dist.mean
     vae.register_to_config(scaling_factor=float(1 / latents.std()))
     vae.half().save_pretrained(folder / "vae")
 
@@ -218,6 +218,9 @@ def train_denoiser(folder: Path, pictures: World, recipe: Recipe, progress: Prog
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder)
+    for part in ("text_encoder", "image_encoder"):  # kept in half precision, to be loaded in full as the rest is
+        config = folder / part / "config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": "float32"}, indent=2) + "\n")
 
 
 def _check_recipe(folder: Path, recipe: Recipe) -> None:

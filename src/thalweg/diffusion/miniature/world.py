@@ -165,7 +165,7 @@ def _backdrops(names: Sequence[str], random: torch.Generator) -> Tensor:
     order = {name: index for index, name in enumerate(BACKGROUNDS)}
     ends = torch.stack(
         [
-            pairs[torch.randint(len(pairs), (1,), generator=random).item()]
+            pairs[int(torch.randint(len(pairs), (1,), generator=random))]
             if name == "gradient"
             else torch.tensor([order[name]] * 2)
             for name in names
