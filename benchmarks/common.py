@@ -20,7 +20,7 @@ def arguments(description: str | None) -> argparse.Namespace:
 
 def report(results: dict[str, Any], path: Path | None) -> None:
     """Print the results as one JSON object on the last line, and write it where asked."""
-    rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in results.items()}
+    rounded = {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in results.items()}
     if path is not None:
         path.write_text(json.dumps(rounded, indent=2) + "\n")
     print(json.dumps(rounded))

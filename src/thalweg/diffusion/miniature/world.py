@@ -206,8 +206,9 @@ def _trace(shape: str) -> Tensor:
     for _ in range(80):  # rays that miss run on to where nothing is
         points = points + ahead * 0.9 * _distance(shape, points @ turn)[..., None]
     here = points.requires_grad_()
-    distance = _distance(shape, here @ turn)
-    (normals,) = torch.autograd.grad(distance.sum(), here)
+    with torch.enable_grad():
+        distance = _distance(shape, here @ turn)
+        (normals,) = torch.autograd.grad(distance.sum(), here)
     hit = (distance.detach().abs() < 0.01) & (points.detach()[..., 2] > -2)
     local = (points.detach() @ turn) @ torch.tensor([0.45, 1.0, 0.25])
     layers = torch.where(hit[..., None], torch.cat([normalize(normals, dim=-1), local[..., None]], dim=-1), 0.0)
