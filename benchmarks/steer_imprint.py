@@ -13,9 +13,13 @@ adherence_kept, adherence_kept_paper: share of seeds that show what the prompt n
 seconds, seconds_ours, seconds_paper: of the whole, and of one imprint in the mean.
 """
 
+import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -32,6 +36,7 @@ from thalweg.steer.imprint import Mode, imprint
 
 UNSEEN = range(10_000, 10_064)
 BATCH = 16
+CHAIN_STEPS = 10
 CANDIDATES = 40
 """Seeds from 0 on among which the target is sought."""
 SURE = 0.9
@@ -101,35 +106,41 @@ def compare(case: Case, value: str, before: dict[str, list[str]], after: dict[st
     }
 
 
+def measure(folder: Path, case: Case) -> tuple[float, dict[Mode, dict[str, Any]]]:
+    """Return the share that shows the target's value before, and what each mode does; one case, one thread."""
+    torch.set_num_threads(1)
+    generator, scorer = miniature.load(folder, steps=CHAIN_STEPS), miniature.load_scorer(folder)
+    reader = miniature.load_reader()
+    start = generator.embed(case.prompt)
+    target, value = find_target(generator, start, reader, case)
+    before = reader.read(images_of(generator, start, UNSEEN))
+    share_before = mean(read == value for read in before[case.keep])
+    found: dict[Mode, dict[str, Any]] = {}
+    modes: tuple[Mode, ...] = ("image", "paper")
+    for mode in modes:
+        clock = time.perf_counter()
+        # Its own report is on the first unseen seed only: all of them are rendered and read here.
+        result = imprint(generator, start, target, mode=mode, keep=case.keep, scorer=scorer, unseen=UNSEEN[:1])
+        seconds = time.perf_counter() - clock
+        after = reader.read(images_of(generator, result.embedding, UNSEEN))
+        row = found[mode] = {**compare(case, value, before, after), "seconds": seconds}
+        print(
+            f"{case.prompt}: {case.keep} {value}, {mode}: {share_before:.2f} -> {row['share']:.2f}, "
+            f"diversity {mean(row['kept'].values()):.2f}, adherence {row['adherence']:.2f}, "
+            f"{seconds:.0f} s, step {result.report['best_step']}",
+            flush=True,
+        )
+    return share_before, found
+
+
 def main() -> None:
     options = arguments(__doc__)
     begun = time.perf_counter()
     folder = options.model or miniature.SHIPPED
-    generator, scorer = miniature.load(folder), miniature.load_scorer(folder)
-    reader = miniature.load_reader()
-    before_shares: list[float] = []
-    found: dict[Mode, list[dict[str, Any]]] = {"image": [], "paper": []}
-    seconds: dict[Mode, list[float]] = {"image": [], "paper": []}
-    for case in CASES:
-        start = generator.embed(case.prompt)
-        target, value = find_target(generator, start, reader, case)
-        before = reader.read(images_of(generator, start, UNSEEN))
-        before_shares.append(mean(read == value for read in before[case.keep]))
-        for mode in found:
-            clock = time.perf_counter()
-            # Its own report is on the first unseen seed only: all of them are rendered and read here.
-            result = imprint(generator, start, target, mode=mode, keep=case.keep, scorer=scorer, unseen=UNSEEN[:1])
-            seconds[mode].append(time.perf_counter() - clock)
-            after = reader.read(images_of(generator, result.embedding, UNSEEN))
-            found[mode].append(compare(case, value, before, after))
-            row = found[mode][-1]
-            print(
-                f"{case.prompt}: {case.keep} {value}, {mode}: {before_shares[-1]:.2f} -> {row['share']:.2f}, "
-                f"diversity {mean(row['kept'].values()):.2f}, adherence {row['adherence']:.2f}, "
-                f"{seconds[mode][-1]:.0f} s, step {result.report['best_step']}",
-                flush=True,
-            )
-    ours, paper = found["image"], found["paper"]
+    with ProcessPoolExecutor(min(2, os.cpu_count() or 1), get_context("spawn")) as pool:
+        measured = list(pool.map(measure, [folder] * len(CASES), CASES))
+    before_shares = [share for share, _ in measured]
+    ours, paper = ([found[mode] for _, found in measured] for mode in ("image", "paper"))
     results = {
         "prompts": len(CASES),
         "unseen_seeds": len(UNSEEN),
@@ -142,8 +153,8 @@ def main() -> None:
         "adherence_kept": mean(row["adherence"] for row in ours),
         "adherence_kept_paper": mean(row["adherence"] for row in paper),
         "seconds": time.perf_counter() - begun,
-        "seconds_ours": mean(seconds["image"]),
-        "seconds_paper": mean(seconds["paper"]),
+        "seconds_ours": mean(row["seconds"] for row in ours),
+        "seconds_paper": mean(row["seconds"] for row in paper),
     }
     report(results, options.json)
 

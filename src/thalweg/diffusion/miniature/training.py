@@ -27,10 +27,10 @@ class Recipe:
 
     seed: int = 0
     images: int = 40_000
-    reader_steps: int = 3_000
-    encoder_steps: int = 4_000
-    autoencoder_steps: int = 2_500
-    denoiser_steps: int = 9_000
+    reader_steps: int = 2_500
+    encoder_steps: int = 3_000
+    autoencoder_steps: int = 2_000
+    denoiser_steps: int = 6_600
     batch: int = 64
     checkpoint_every: int = 250
 
