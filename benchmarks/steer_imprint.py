@@ -32,7 +32,9 @@ from thalweg.diffusion.miniature.reader import Reader, spread
 from thalweg.diffusion.miniature.world import ATTRIBUTES
 from thalweg.embedding import Embedding
 from thalweg.generator import Generator
+from thalweg.steer.aspects import VOCABULARIES
 from thalweg.steer.imprint import Mode, imprint
+from thalweg.steer.metrics import Scorer
 
 UNSEEN = range(10_000, 10_064)
 BATCH = 16
@@ -75,15 +77,23 @@ def images_of(generator: Generator, embedding: Embedding, seeds: Sequence[int]) 
     )
 
 
-def find_target(generator: Generator, start: Embedding, reader: Reader, case: Case) -> tuple[int, str]:
-    """Return the first seed that shows what the prompt names and clearly a value of the attribute; and the value."""
+def find_target(generator: Generator, start: Embedding, reader: Reader, scorer: Scorer, case: Case) -> tuple[int, str]:
+    """Return the first seed that shows what the prompt names and clearly a value of the attribute; and the value.
+
+    Clear is what the reader is sure of and the scorer, too, calls by that name: nobody picks a seed for a colour
+    between two.
+    """
+    vocabulary = VOCABULARIES[case.keep]
+    texts = torch.stack([scorer.embed_text(text) for text in vocabulary.texts])
     for first in range(0, CANDIDATES, BATCH):
         seeds = range(first, min(first + BATCH, CANDIDATES))
         images = images_of(generator, start, seeds)
         with torch.no_grad():
             read, sure = reader.read(images), reader.probabilities(images)[case.keep].amax(1)
+            called = (scorer.embed_images(images) @ texts.T).argmax(1).tolist()
         for place, seed in enumerate(seeds):
             right = all(read[name][place] == value for name, value in case.named.items())
+            right &= vocabulary.words[called[place]] == read[case.keep][place]
             if right and float(sure[place]) >= SURE:
                 return seed, read[case.keep][place]
     raise SystemExit(f"{case.prompt}: none of {CANDIDATES} seeds shows it and a clear {case.keep}")
@@ -112,7 +122,7 @@ def measure(folder: Path, case: Case) -> tuple[float, dict[Mode, dict[str, Any]]
     generator, scorer = miniature.load(folder, steps=CHAIN_STEPS), miniature.load_scorer(folder)
     reader = miniature.load_reader()
     start = generator.embed(case.prompt)
-    target, value = find_target(generator, start, reader, case)
+    target, value = find_target(generator, start, reader, scorer, case)
     before = reader.read(images_of(generator, start, UNSEEN))
     share_before = mean(read == value for read in before[case.keep])
     found: dict[Mode, dict[str, Any]] = {}

@@ -36,14 +36,14 @@ class Settings:
         random: the seed of which training seeds come when.
     """
 
-    steps: int = 24
+    steps: int = 32
     batch: int = 4
     length: float = 0.15
     radius: float = 0.5
-    rest_weight: float = 1.0
+    rest_weight: float = 0.7
     held_out: int = 8
     judge_every: int = 4
-    patience: int | None = 3
+    patience: int | None = 5
     random: int = 0
 
     def __post_init__(self) -> None:

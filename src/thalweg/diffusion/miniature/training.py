@@ -171,7 +171,9 @@ def train_autoencoder(folder: Path, pictures: World, recipe: Recipe, progress: P
 
     _fit("autoencoder", vae, loss, recipe.autoencoder_steps, 2e-3, folder, pictures, recipe, progress, device)
     with torch.no_grad():
-        latents = vae.encode(2 * pictures.pick(torch.arange(min(512, len(pictures.images)))).to(device) - 1).latent_dist.mean
+        latents = vae.encode(
+            2 * pictures.pick(torch.arange(min(512, len(pictures.images)))).to(device) - 1
+        ).latent_dist.mean
     vae.register_to_config(scaling_factor=float(1 / latents.std()))
     vae.half().save_pretrained(folder / "vae")
 
