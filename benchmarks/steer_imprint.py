@@ -78,25 +78,28 @@ def images_of(generator: Generator, embedding: Embedding, seeds: Sequence[int]) 
 
 
 def find_target(generator: Generator, start: Embedding, reader: Reader, scorer: Scorer, case: Case) -> tuple[int, str]:
-    """Return the first seed that shows what the prompt names and clearly a value of the attribute; and the value.
+    """Return the seed, of the candidates, that most clearly shows a value of the attribute; and the value.
 
-    Clear is what the reader is sure of and the scorer, too, calls by that name: nobody picks a seed for a colour
-    between two.
+    It shows what the prompt names, the reader is sure of the value, and by the scorer, too, it is that value, further
+    ahead of the next one than in any other candidate: nobody picks a seed for a colour between two.
     """
     vocabulary = VOCABULARIES[case.keep]
     texts = torch.stack([scorer.embed_text(text) for text in vocabulary.texts])
-    for first in range(0, CANDIDATES, BATCH):
-        seeds = range(first, min(first + BATCH, CANDIDATES))
-        images = images_of(generator, start, seeds)
-        with torch.no_grad():
-            read, sure = reader.read(images), reader.probabilities(images)[case.keep].amax(1)
-            called = (scorer.embed_images(images) @ texts.T).argmax(1).tolist()
-        for place, seed in enumerate(seeds):
-            right = all(read[name][place] == value for name, value in case.named.items())
-            right &= vocabulary.words[called[place]] == read[case.keep][place]
-            if right and float(sure[place]) >= SURE:
-                return seed, read[case.keep][place]
-    raise SystemExit(f"{case.prompt}: none of {CANDIDATES} seeds shows it and a clear {case.keep}")
+    images = images_of(generator, start, range(CANDIDATES))
+    with torch.no_grad():
+        read, sure = reader.read(images), reader.probabilities(images)[case.keep].amax(1)
+        best = (scorer.embed_images(images) @ texts.T).topk(2, dim=1)
+    leads = {
+        seed: float(best.values[seed, 0] - best.values[seed, 1])
+        for seed in range(CANDIDATES)
+        if all(read[name][seed] == value for name, value in case.named.items())
+        and float(sure[seed]) >= SURE
+        and vocabulary.words[int(best.indices[seed, 0])] == read[case.keep][seed]
+    }
+    if not leads:
+        raise SystemExit(f"{case.prompt}: none of {CANDIDATES} seeds shows it and a clear {case.keep}")
+    clearest = max(leads, key=leads.__getitem__)
+    return clearest, read[case.keep][clearest]
 
 
 def compare(case: Case, value: str, before: dict[str, list[str]], after: dict[str, list[str]]) -> dict[str, Any]:

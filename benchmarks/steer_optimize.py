@@ -42,7 +42,7 @@ CHAIN_STEPS = 8
 STEPS = 5
 """Places measured after the start, by ours; the baseline takes as many steps as its denoiser calls pay for."""
 LEARNING_RATE = 0.01
-TUNED_LEARNING_RATES = {"sharpness": 0.01, "blur": 0.01, "clip": 0.01}
+TUNED_LEARNING_RATES = {"sharpness": 3.0, "blur": 1.0, "clip": 1.0}
 """What `--tune` found."""
 LEARNING_RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 

@@ -36,11 +36,11 @@ class Settings:
         random: the seed of which training seeds come when.
     """
 
-    steps: int = 32
+    steps: int = 24
     batch: int = 4
-    length: float = 0.15
+    length: float = 0.08
     radius: float = 0.5
-    rest_weight: float = 0.7
+    rest_weight: float = 0.8
     held_out: int = 8
     judge_every: int = 4
     patience: int | None = 5
