@@ -2,6 +2,7 @@
 
 import random
 import string
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from thalweg.embedding import Embedding
+from thalweg.errors import PromptCut
 from thalweg.generator import Generator
 from thalweg.steer.looks import far_apart
 from thalweg.steer.paths import Method, between
@@ -92,7 +94,8 @@ class Surroundings:
     def embed(self, prompt: str) -> Embedding:
         """Return the embedding of `prompt`, encoded once."""
         if prompt not in self._known:
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", PromptCut)  # nobody wrote these prompts
                 self._known[prompt] = self._generator.embed(prompt)
         return self._known[prompt]
 
