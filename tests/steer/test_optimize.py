@@ -184,7 +184,7 @@ def test_a_finished_run_is_not_gone_on_with(toy, start, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"), [({"radius": 0.9}, "radius 0.3, asked for is 0.9"), ({"steps": 5}, "steps 4, asked for is 5")]
+    ("change", "says"), [({"radius": 0.9}, "radius 0.6, asked for is 0.9"), ({"steps": 5}, "steps 4, asked for is 5")]
 )
 def test_a_run_of_other_settings_is_refused(toy, start, tmp_path, change, says):
     run = Run.create(tmp_path / "run", "optimize", toy.model, {})
