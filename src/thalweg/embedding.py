@@ -1,7 +1,6 @@
 """Embedding: the value that generators turn into images and tools move; docs/embedding-file.md has its file."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from thalweg._version import __version__
 from thalweg.errors import ThalwegError, UsageError
+from thalweg.files import write_whole
 from thalweg.hashing import content_hash
 
 FORMAT = "thalweg-embedding"
@@ -120,14 +120,7 @@ class Embedding:
             "lineage": json.dumps(record, ensure_ascii=False, sort_keys=True),
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            unfinished.write_bytes(save(tensors, metadata))
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        return path
+        return write_whole(path, save(tensors, metadata))
 
     @classmethod
     def load(cls, path: Path | str, model: ModelIdentity | None = None) -> "Embedding":

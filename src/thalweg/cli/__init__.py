@@ -2,7 +2,9 @@
 
 import sys
 import warnings
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 
@@ -21,9 +23,9 @@ app.add_typer(miniature, name="miniature")
 
 def main() -> None:
     """Run the command line; a `ThalwegError` is one line on stderr, exit code 2 (usage) or 1 (failure)."""
-    warnings.showwarning = _show_warning
     try:
-        app()
+        with _own_warnings_in_one_line():
+            app()
     except ThalwegError as error:
         print(f"thalweg: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
@@ -32,10 +34,20 @@ def main() -> None:
         sys.exit(1)
 
 
-def _show_warning(message: Warning | str, *details: object, **more: object) -> None:
-    """Show the package's own warnings as one line; those of libraries are for their developers."""
-    if isinstance(message, PromptCut):
-        print(f"thalweg: {message}", file=sys.stderr)
+@contextmanager
+def _own_warnings_in_one_line() -> Iterator[None]:
+    """Show the package's own warnings as one line each; others as they were."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_in_one_line(message: Warning | str, *details: Any, **more: Any) -> None:
+            if isinstance(message, PromptCut):
+                print(f"thalweg: {message}", file=sys.stderr)
+            else:
+                show(message, *details, **more)
+
+        warnings.showwarning = show_in_one_line
+        yield
 
 
 def _version(asked: bool) -> None:

@@ -91,7 +91,7 @@ def optimize(
     print(f"{aim.name}: {result.start_score:.4g} -> {result.score:.4g} at step {result.step} ({result.stopped})")
     print(f"on unseen seeds: {result.unseen_start_score:.4g} -> {result.unseen_score:.4g}")
     print(f"embedding: {out / BEST}; pictures: {out / 'before-after.png'}, {out / 'trace.png'}")
-    if "expected" in result.stopped:
+    if result.failed:
         raise ThalwegError(f"stopped early, the best so far is kept: {result.stopped}")
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -66,7 +67,7 @@ class Settings:
         return replace(self, **changes)
 
 
-class Family:
+class Family(ABC):
     """A pipeline's weights, frozen, and how its family conditions, denoises and decodes.
 
     Attributes:
@@ -151,9 +152,9 @@ class Family:
             tensors = self.encode(prompt, against)
         return {name: tensor[0].to(self.precision) for name, tensor in tensors.items() if name in self.names}
 
+    @abstractmethod
     def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
         """Return the pipeline's own encoding, each tensor (1, ...)."""
-        raise NotImplementedError
 
     def movable(self) -> dict[str, Tensor]:
         """Return masks of what a tool may move: all but the rows of the start token."""
@@ -215,9 +216,9 @@ class Family:
         away, toward = output.chunk(2)
         return away + settings.guidance_scale * (toward - away)
 
+    @abstractmethod
     def predict(self, settings: Settings, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
         """Return the denoiser's output for conditions (S, ...) in the order of `conditions`."""
-        raise NotImplementedError
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return images (S, 3, H, W) in 0..1 from latents (S, C, h, w)."""

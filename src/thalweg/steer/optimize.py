@@ -59,6 +59,7 @@ class Result:
         step: the step at which it was found.
         trace: every step, the start first.
         stopped: why it ended, in words.
+        failed: whether a fault ended it, such as NaN; the best so far is kept.
         unseen_score: the best embedding's score on the unseen seeds; None where none were given.
         unseen_start_score: the start's on these.
     """
@@ -69,6 +70,7 @@ class Result:
     step: int
     trace: tuple[Step, ...]
     stopped: str
+    failed: bool = False
     unseen_score: float | None = None
     unseen_start_score: float | None = None
 
@@ -176,7 +178,7 @@ def optimize(
     stopped = search.climb(steps, patience)
     best = start.derive(region.tensors(search.best), "optimize", **settings)
     found = search.trace[search.best_step]
-    result = Result(best, found.score, search.trace[0].score, found.step, tuple(search.trace), stopped)
+    result = Result(best, found.score, search.trace[0].score, found.step, tuple(search.trace), stopped, search.failed)
     if unseen:
         judge = Objective(generator, region, metric, None, kept, unseen, batch or len(seeds))
         before, after = (
@@ -207,6 +209,7 @@ class _Search:
         self.best = torch.zeros_like(objective.region.spread)
         self.best_step = 0
         self.calls = 0
+        self.failed = False
         if run is not None and (run.folder / STATE).is_file():
             self._restore(run)
 
@@ -220,6 +223,7 @@ class _Search:
             except ThalwegError as fault:
                 if step == 0:
                     raise
+                self.failed = True
                 return f"step {step}: {fault}"
         return f"took {steps} steps"
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 from thalweg._version import __version__
 from thalweg.embedding import ModelIdentity
 from thalweg.errors import UsageError
+from thalweg.files import write_whole
 
 FORMAT_VERSION = 1
 RECORD = "run.json"
@@ -92,14 +92,7 @@ class Run:
 
     def write_bytes(self, name: str, content: bytes) -> Path:
         """Write one file, whole or not at all."""
-        path = self.path(name)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            unfinished.write_bytes(content)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        return path
+        return write_whole(self.path(name), content)
 
     def write_json(self, name: str, value: Any) -> Path:
         """Write `value` as indented JSON."""

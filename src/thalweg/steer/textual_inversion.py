@@ -1,6 +1,5 @@
 """Input space: a learned token vector, and its file as diffusers' `load_textual_inversion` reads it."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
+from thalweg.files import write_whole
 from thalweg.generator import TokenGenerator
 
 FILE = "learned_embeds.safetensors"
@@ -73,11 +73,4 @@ def save_textual_inversion(path: Path | str, token: str, vector: Tensor) -> Path
         raise UsageError(f"expected a token without spaces, got {token!r}")
     if vector.ndim != 1 or not bool(vector.isfinite().all()):
         raise UsageError(f"expected a finite vector (width), got shape {tuple(vector.shape)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(save({token: vector.detach().cpu()[None].contiguous()}, {"format": "pt"}))
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
+    return write_whole(path, save({token: vector.detach().cpu()[None].contiguous()}, {"format": "pt"}))
