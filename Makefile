@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[earth,diffusion,steer,benchmarks,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[earth,archive,gpp,diffusion,steer,benchmarks,test]'
 	touch $@
 
 demo: $(INSTALLED)
