@@ -9,7 +9,7 @@ from thalweg.embedding import Embedding, ModelIdentity
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.steer.candidates import LOOSE
 from thalweg.steer.navigate import Navigation, Settings
-from thalweg.steer.recipes import drawn_prompts
+from thalweg.steer.recipes import Surroundings, drawn_prompts, near_plans, planned
 from thalweg.steer.words import GROUPS, WordGroup, Wording
 
 PROMPT = "a red ball"
@@ -89,6 +89,41 @@ def test_none_brings_other_candidates(toy):
     navigation.none()
     assert navigation.current.hash == toy.embed(PROMPT).hash
     assert len(before & {candidate.embedding.hash for candidate in navigation.propose(4)}) <= 1
+
+
+def test_none_brings_nearer_candidates_with_fewer_changes(toy):
+    navigation = Navigation(toy, settings(groups=GROUPS))
+    navigation.propose(5)
+    navigation.choose(0)
+
+    def changes(label):
+        there, here = Wording.of(label).words, navigation.node.words
+        return sum(there.get(group.name) != here.get(group.name) for group in GROUPS)
+
+    distances, most = [], []
+    for _ in range(3):
+        shown = navigation.propose(5)
+        distances.append(max(candidate.distance for candidate in shown))
+        most.append(max(changes(candidate.label) for candidate in shown if candidate.label.startswith("a")))
+        navigation.none()
+    assert distances[2] < distances[0]
+    assert most[0] <= 3
+    assert most[1] <= 2
+    assert most[2] == 1
+
+
+def test_a_near_prompt_keeps_what_the_current_embedding_has_beyond_its_words(toy):
+    wording = Wording.of(PROMPT, FEW)
+    around = Surroundings(toy, wording)
+    prompt = toy.embed(PROMPT)
+    extra = 0.3 * torch.ones_like(prompt.tensors["prompt"])
+    extra[0] = 0  # the model holds it
+    current = prompt.derive({"prompt": prompt.tensors["prompt"] + extra}, "mixed")
+    plan = next(plan for plan in near_plans(around, wording.words, 1, 0) if plan.wording.text == "a blue ball")
+    endpoint = planned(around, current, wording.words, around.point(wording.words), plan)
+    wanted = toy.embed("a blue ball").tensors["prompt"] + extra
+    torch.testing.assert_close(endpoint.embedding.tensors["prompt"], wanted)
+    assert endpoint.words == {"colour": "blue"}
 
 
 def test_undone_choices_teach_no_more_and_the_same_choice_leads_to_the_same_node(toy):

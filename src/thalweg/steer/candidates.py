@@ -19,8 +19,6 @@ TOLERANCE = 1.15
 """Factor between a candidate's image distance and the step up to which they count as equal."""
 LOOSE = 1.3
 """Factor up to which a candidate competes for a place; those beyond only fill the round."""
-QUANTILE = 0.6
-"""Where the step lies among the image distances of the endpoints."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +90,13 @@ class Viewer:
         return Candidate(embedding, images, endpoint.label, distance, here, weight, endpoint.words, endpoint.point)
 
     def at_equal_steps(
-        self, current: Embedding, endpoints: Sequence[Endpoint], count: int, step: float | None, renders: int
+        self,
+        current: Embedding,
+        endpoints: Sequence[Endpoint],
+        count: int,
+        step: float | None,
+        quantile: float,
+        renders: int,
     ) -> list[Candidate]:
         """Return `count` candidates toward as many of `endpoints`: far from each other, equally far from `current`.
 
@@ -101,6 +105,7 @@ class Viewer:
             endpoints: at least `count`, the most promising first: that one is always shown.
             count: how many.
             step: the image distance; None: a quantile of those of the endpoints themselves.
+            quantile: which one, 0 to 1.
             renders: how often each may be rendered.
 
         Raises:
@@ -111,7 +116,7 @@ class Viewer:
         if not differing:
             raise ThalwegError("no direction changes the images: expected a model whose images follow its embedding")
         if step is None:
-            step = sorted(differing)[round(QUANTILE * (len(differing) - 1))]
+            step = sorted(differing)[round(quantile * (len(differing) - 1))]
         found = [
             self._at_step(current, endpoint, candidate, step, renders)
             for endpoint, candidate in zip(endpoints, whole, strict=True)

@@ -36,12 +36,12 @@ class Settings:
         random: the seed of which training seeds come when.
     """
 
-    steps: int = 24
-    batch: int = 4
-    length: float = 0.08
+    steps: int = 16
+    batch: int = 8
+    length: float = 0.12
     radius: float = 0.5
-    rest_weight: float = 0.8
-    held_out: int = 8
+    rest_weight: float = 0.6
+    held_out: int = 16
     judge_every: int = 4
     patience: int | None = 5
     random: int = 0

@@ -17,12 +17,13 @@ from thalweg.steer.paths import METHODS, Method
 from thalweg.steer.preferences import Preferences
 from thalweg.steer.recipes import (
     ISOTROPIC,
+    MOST_CHANGES,
     Endpoint,
     Surroundings,
     drawn_prompts,
-    encoded,
     near_plans,
     paper_endpoints,
+    planned,
     random_endpoints,
     spread_endpoints,
 )
@@ -34,6 +35,10 @@ Recipe = Literal["preference", "paper", "random"]
 RECIPES: tuple[Recipe, ...] = ("preference", "paper", "random")
 OTHERS = 0.2
 """Share of the endpoints rendered that are no near prompts: mixed and random directions, and the last one again."""
+QUANTILE = 0.6
+"""Where the step of a round lies among the image distances of its endpoints."""
+NEARER = 0.5
+"""What that is multiplied by for each refused round: where nothing was better, all were too far."""
 ARRIVED = 0.5
 """Weight on the way to a near prompt from which on its words count as the prompt's."""
 
@@ -47,8 +52,9 @@ class Settings:
         seeds: of the images shown; image distance is over all of them.
         seed: of all random draws.
         recipe: "preference": near prompts, the embeddings' spread and random directions, chosen by what the choices
-            so far teach. "paper": arXiv 2308.12059. "random": random directions.
-        step: image distance of a candidate to the current embedding; None: in each round, what endpoints differ by.
+            so far teach. "paper": arXiv 2308.12059. "random": random directions; choices teach nothing.
+        step: image distance of a candidate to the current embedding; None: in each round, what endpoints differ by;
+            less after each "none".
         pool: how many candidates are rendered for each that is shown.
         renders: how often each may be rendered to find the point at the step's distance.
         method: the path to a candidate; "transport" suits models that see token rows as a set.
@@ -331,7 +337,19 @@ class Navigation:
     def _at_equal_steps(self, n: int) -> list[Candidate]:
         settings = self.settings
         endpoints = self._endpoints(max(n, round(n * settings.pool)))
-        return self._viewer.at_equal_steps(self.current, endpoints, n, settings.step, settings.renders)
+        quantile = QUANTILE * (1 if settings.recipe == "random" else NEARER ** self._refusals())
+        return self._viewer.at_equal_steps(self.current, endpoints, n, settings.step, quantile, settings.renders)
+
+    def _refusals(self) -> int:
+        """How many rounds in a row, up to now, had nothing better than the current embedding."""
+        way = self._tree.way()
+        return next((passed for passed, node in enumerate(reversed(way)) if node.choice.kind != "none"), 0)
+
+    def _most_changes(self) -> int:
+        """How many words a near prompt may change: any at first, few once something is wanted, fewer if refused."""
+        if not any(node.choice.kind == "choose" for node in self._tree.way()):
+            return len(self._around.wording.groups)
+        return max(MOST_CHANGES - self._refusals(), 1)
 
     def _endpoints(self, count: int) -> list[Endpoint]:
         """Choose `count` endpoints to render, the most promising first: near prompts, and others for a share."""
@@ -346,7 +364,7 @@ class Navigation:
             onward = around.toward(before.embedding, node.embedding, 2.0)
             point = 2 * here - torch.tensor(before.point, dtype=torch.float64)
             others.append(Endpoint(onward, "onward", node.words, point))
-        plans = near_plans(around, node.words, node.seed)
+        plans = near_plans(around, node.words, self._most_changes(), node.seed)
         shown, comparisons = self._comparisons()
         taught = Preferences(shown, comparisons) if comparisons else None
 
@@ -358,7 +376,7 @@ class Navigation:
         few = max(1, round(count * OTHERS)) if count > 1 else 0
         near = best([plan.point for plan in plans], count - few)
         rest = best([endpoint.point for endpoint in others], few) if few else []
-        return [encoded(around, plans[index]) for index in near] + [others[index] for index in rest]
+        return [planned(*current, plans[index]) for index in near] + [others[index] for index in rest]
 
     def _comparisons(self) -> tuple[Tensor, list[tuple[int, int]]]:
         """Return the points (N, k) shown on the way here, and pairs of them, the preferred one first."""

@@ -18,6 +18,8 @@ from thalweg.steer.words import STYLE_WORDS, Wording
 
 COMBINATIONS = 150
 """Near prompts with more than one word changed, a round."""
+MOST_CHANGES = 3
+"""Words that a near prompt may change once something was chosen: much of what an image shows is then wanted."""
 MIXTURES = 16
 """Directions drawn from the embeddings' own spread, a round."""
 ISOTROPIC = 4
@@ -150,21 +152,28 @@ def _pooled(embedding: Embedding) -> Tensor:
     return torch.cat([part.mean(dim=0) if part.ndim > 1 else part for part in parts]).cpu()
 
 
-def near_plans(around: Surroundings, words: Mapping[str, str], seed: int) -> list[Plan]:
-    """Return near prompts of the prompt with `words`: every change of one word, and combinations of any number."""
+def near_plans(around: Surroundings, words: Mapping[str, str], most: int, seed: int) -> list[Plan]:
+    """Return near prompts of the prompt with `words`: every change of one word, and combinations of up to `most`."""
     wording = Wording(around.wording.head, words, around.wording.groups)
     draws = random.Random(seed)
     near = wording.variations()
-    for _ in range(COMBINATIONS if len(wording.groups) > 1 else 0):
-        groups = draws.sample(wording.groups, draws.randint(2, len(wording.groups)))
+    most = min(most, len(wording.groups))
+    for _ in range(COMBINATIONS if most > 1 else 0):
+        groups = draws.sample(wording.groups, draws.randint(2, most))
         near.append(wording.put({group.name: draws.choice(group.words) for group in groups}))
     distinct = {one.text: one for one in near if one.text != wording.text}
     return [Plan(one, around.point(one.words)) for one in distinct.values()]
 
 
-def encoded(around: Surroundings, plan: Plan) -> Endpoint:
-    """Encode a near prompt."""
-    return Endpoint(around.embed(plan.wording.text), plan.wording.text, plan.wording.words, plan.point)
+def planned(around: Surroundings, current: Embedding, words: Mapping[str, str], point: Tensor, plan: Plan) -> Endpoint:
+    """Encode a near prompt, and move the current embedding, whose prompt has `words`, by what tells the two apart.
+
+    What choices between directions without words have added to the current embedding so far is kept.
+    """
+    near, prompt = plan.wording, Wording(around.wording.head, words, around.wording.groups)
+    shift = _flat(around.embed(near.text)) - _flat(around.embed(prompt.text))
+    there = point + plan.point - around.point(words)
+    return Endpoint(around.moved(current, shift), near.text, near.words, there)
 
 
 def spread_endpoints(
