@@ -152,7 +152,7 @@ def main() -> None:
         "--model", type=Path, default=miniature.SHIPPED, help="model folder; the shipped one by default"
     )
     parser.add_argument("--targets", type=int, default=30, help="number of targets")
-    parser.add_argument("--cap", type=int, default=12, help="rounds after which a walk ends")
+    parser.add_argument("--cap", type=int, default=20, help="rounds after which a walk ends")
     parser.add_argument("--steps", type=int, default=CHAIN_STEPS, help="denoising steps of an image")
     parser.add_argument("--draw", type=int, default=0, help="which targets: another number for tuning")
     parser.add_argument("--recipes", nargs="+", choices=tuple(RECIPES), default=tuple(RECIPES))
