@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from thalweg.cli.archive import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Sensors, Time, cube_and_out, fetch
 from thalweg.cli.progress import progress
 from thalweg.errors import UsageError
 
@@ -16,6 +17,9 @@ Picture = Annotated[Path | None, typer.Option("--png", help="where to write the 
 Pixel = Annotated[
     tuple[float, float] | None, typer.Option("--pixel", help="column and row, or map coordinates x and y")
 ]
+
+
+earth.command()(fetch)
 
 
 @earth.command("sensors")
@@ -118,17 +122,23 @@ def fuse(
 
 @earth.command()
 def embed(
-    cube: Source,
-    out: Annotated[Path, typer.Argument(help="Zarr store to write; must not exist")],
+    cube: Annotated[Path, typer.Argument(help="a NetCDF file, a Zarr store, or a folder of them; none with --bbox")],
+    out: Annotated[Path | None, typer.Argument(help="Zarr store to write; must not exist")] = None,
     size: Annotated[int, typer.Option(help="7 values (the paper's size) or all 32")] = 7,
     model: Annotated[Path | None, typer.Option(help="model folder; the shipped weights by default")] = None,
+    bbox: Box = None,
+    time: Time = None,
+    sensor: Sensors = None,
+    catalog: CatalogueName = DEFAULT_CATALOGUE,
+    crs: Crs = None,
 ) -> None:
-    """Embed a cube: one small vector per pixel and clear date. A killed run resumes."""
+    """Embed a cube, or with --bbox and --time what a catalogue has: a vector per pixel and date. A killed run resumes."""
     from thalweg.earth.cubes import Cube
     from thalweg.earth.embedder import Job
     from thalweg.earth.model import EarthModel
     from thalweg.earth.store import embed_to_zarr
 
+    cube, out = cube_and_out(cube, out, bbox, time, sensor, catalog, crs)
     with progress("pixel-dates") as show:
         embed_to_zarr(Job(Cube.open(cube), EarthModel.load(model), size), out, show)
     print(f"embeddings: {out}")

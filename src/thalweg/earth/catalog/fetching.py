@@ -15,7 +15,7 @@ from thalweg._version import __version__
 from thalweg.earth.catalog.catalogues import Catalogue, catalogue_by_name
 from thalweg.earth.catalog.loading import Loader
 from thalweg.earth.catalog.request import Request
-from thalweg.earth.catalog.scenes import Acquisition, acquisitions
+from thalweg.earth.catalog.scenes import Acquisition, Scene, acquisitions
 from thalweg.earth.catalog.search import Archive, Patience
 from thalweg.earth.catalog.storage import coding_of, layer_codes
 from thalweg.earth.sensors import Sensor, sensor_by_name
@@ -165,20 +165,20 @@ def _fetch_date(
         for left in range(0, columns, SHARD)
     ]
     arrays = store.room_for_a_date(sensor)
-    skipped_before, start, seen = len(loader.skipped), done, False
-    fill = coding_of(sensor).fill
+    skipped_before, start = len(loader.skipped), done
+    used: list[Scene] = []
     for count, window in enumerate(windows):
-        numbers = loader.read(date, *window)
+        numbers, scenes = loader.read(date, *window)
         if count and len(loader.skipped) > skipped_before:  # what the windows before took of it goes again
             return _fetch_date(store, sensor, date, loader, start, progress)
-        seen |= any((numbers[name] != fill).any() for name in sensor.band_names)
+        used += [scene for scene in scenes if scene not in used]
         for name, values in numbers.items():
             arrays[name][-1, window[0], window[1]] = values
         skipped_before = len(loader.skipped)
         done += values.size * _bytes_a_pixel(sensor) / 1e6
         if progress:
             progress(round(done), round(store.plan.megabytes))
-    store.record(sensor, date, seen, loader.skipped)
+    store.record(sensor, date, used, loader.skipped)
     return done
 
 
@@ -268,11 +268,11 @@ class _Store:
             if array.shape[0] != dates:
                 array.resize((dates, *self.shape))
 
-    def record(self, sensor: Sensor, date: Acquisition, seen: bool, skipped: dict[str, str]) -> None:
-        """Count a date as read, and as kept where it has a pixel."""
+    def record(self, sensor: Sensor, date: Acquisition, used: list[Scene], skipped: dict[str, str]) -> None:
+        """Count a date as read, and as kept where a scene had a pixel."""
         self._state["read"].setdefault(sensor.name, []).append(date.names)
-        if seen:
-            self._state["kept"].setdefault(sensor.name, []).append(_facts(date, skipped))
+        if used:
+            self._state["kept"].setdefault(sensor.name, []).append(_facts(date, used))
         self._state["skipped"] = dict(skipped)
         self._save()
 
@@ -325,18 +325,29 @@ def request_attributes(what: Plan) -> dict[str, Any]:
         "time": request.time,
         "sensors": list(request.sensors or []),
         "crs": request.grid_crs,
+        "chosen_crs": request.crs,
         "catalogue": what.catalogue.url,
     }
 
 
-def _facts(date: Acquisition, skipped: dict[str, str]) -> dict[str, Any]:
-    """What is kept of a date beside its numbers; of a mosaic, what its preferred scene says."""
-    scenes = [scene for scene in date.scenes if scene.name not in skipped]
-    state, number = scenes[0].orbit
+def fetched_request(store: str | Path) -> Request | None:
+    """The request a store was fetched for; None where it is no fetched store."""
+    import zarr
+
+    try:
+        said = zarr.open_group(store, mode="r").attrs["thalweg:request"]
+        return Request(tuple(said["bbox"]), said["time"], tuple(said["sensors"]) or None, said["chosen_crs"])
+    except (OSError, KeyError, zarr.errors.BaseZarrError):
+        return None
+
+
+def _facts(date: Acquisition, used: list[Scene]) -> dict[str, Any]:
+    """What is kept of a date beside its numbers; baseline and orbit are its preferred scene's."""
+    state, number = used[0].orbit
     return {
         "time": date.time.isoformat(),
-        "item_id": " ".join(scene.name for scene in scenes),
-        "processing_baseline": None if np.isnan(scenes[0].baseline) else scenes[0].baseline,
+        "item_id": " ".join(scene.name for scene in used),
+        "processing_baseline": None if np.isnan(used[0].baseline) else used[0].baseline,
         "orbit_state": state,
         "relative_orbit": number,
     }

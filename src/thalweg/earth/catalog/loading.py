@@ -2,6 +2,7 @@
 
 import logging
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -53,8 +54,8 @@ class Loader:
     tell: Callable[[str], None]
     skipped: dict[str, str] = field(default_factory=dict)
 
-    def read(self, date: Acquisition, rows: slice, columns: slice) -> dict[str, np.ndarray]:
-        """Stored numbers (rows, columns) of each band and layer of a date in a window of the grid.
+    def read(self, date: Acquisition, rows: slice, columns: slice) -> tuple[dict[str, np.ndarray], list[Scene]]:
+        """Stored numbers (rows, columns) of each band and layer of a date in a window; the scenes they are of.
 
         Scenes are laid under one another in their order: a pixel takes all its bands from the first scene that
         has any there. A scene that can not be read is skipped, and `skipped` says why.
@@ -71,6 +72,7 @@ class Loader:
         if layer is not None:
             mosaic[layer] = layer_codes(layer).empty(shape)
         empty = np.ones(shape, bool)
+        used = []
         for scene in date.scenes:
             if scene.name in self.skipped or not empty.any():
                 continue
@@ -87,8 +89,10 @@ class Loader:
             taken = empty & has
             for name, values in numbers.items():
                 mosaic[name][taken] = values[taken]
+            if taken.any():
+                used.append(scene)
             empty &= ~has
-        return mosaic
+        return mosaic, used
 
     def _scene(self, scene: Scene, window: "GeoBox", coding: Coding) -> dict[str, np.ndarray]:
         """Stored numbers of the bands and layers that a scene has."""
@@ -172,24 +176,27 @@ def _read_band(
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong, with what caused it, in one line."""
+    """What went wrong, its deepest cause first, in one line."""
     said = []
     cause: BaseException | None = error
     while cause is not None:
         said.append(" ".join(str(cause).split()))
         cause = cause.__cause__ or cause.__context__
-    return "; ".join(dict.fromkeys(text for text in said if text))
+    return "; ".join(dict.fromkeys(text for text in reversed(said) if text))
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the reader's own log lines: faults are told once, in the package's words."""
+    """Without the reader's own log lines and warnings: faults are told once, in the package's words.
+
+    The libraries change the warnings' filters in each of their threads; here they are put back.
+    """
     logger = logging.getLogger("odc.loader")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logger.setLevel(level)
-
-
