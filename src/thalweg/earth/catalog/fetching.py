@@ -286,7 +286,8 @@ class _Store:
         kept = {name: dates for name, dates in self._state["kept"].items() if dates}
         if not kept:
             self.remove()
-            raise ThalwegError(f"{self.out}: no pixel in the box on any date: the items' footprints only graze it")
+            why = next(iter(skipped.values()), "the items' footprints only graze it")
+            raise ThalwegError(f"{self.out}: no pixel in the box on any date ({len(skipped)} items skipped): {why}")
         for name in self.plan.dates:
             if name not in kept:
                 shutil.rmtree(self.path / name)

@@ -28,6 +28,7 @@ _SERVER_FAULT = re.compile(
     r"connection|resolve host|empty reply|recv failure|ssl",
     re.IGNORECASE,
 )
+_REFUSED = re.compile(r"HTTP response code:? ?40[13]|access ?denied|credentials|forbidden", re.IGNORECASE)
 
 
 class Unreadable(Exception):
@@ -45,6 +46,7 @@ class Loader:
         patience: how often a server is asked again.
         skipped: item -> why it could not be read; filled while reading.
         tell: called with one line for each item skipped.
+        has_read: whether any scene was read: a first refusal is told from a single forbidden file.
     """
 
     grid: "GeoBox"
@@ -53,6 +55,7 @@ class Loader:
     patience: Patience
     tell: Callable[[str], None]
     skipped: dict[str, str] = field(default_factory=dict)
+    has_read: bool = False
 
     def read(self, date: Acquisition, rows: slice, columns: slice) -> tuple[dict[str, np.ndarray], list[Scene]]:
         """Stored numbers (rows, columns) of each band and layer of a date in a window; the scenes they are of.
@@ -83,6 +86,7 @@ class Loader:
                 self.skipped[scene.name] = str(error)
                 self.tell(f"{scene.name}: skipped, {error}")
                 continue
+            self.has_read = True
             has = np.zeros(shape, bool)
             for name in set(sensor.band_names) & set(numbers):
                 has |= numbers[name] != coding.fill
@@ -115,6 +119,10 @@ class Loader:
             return _read_band(scene, band, window, self.sign, {**self.options, **self._http})
         except Exception as error:  # rasterio's and GDAL's many kinds
             reason = _reason(error)
+            if _REFUSED.search(reason) and not self.has_read:
+                raise ThalwegError(
+                    f"{scene.assets[band].href}: the server refuses to give it ({reason[:120]}): check the credentials"
+                ) from error
             if not _SERVER_FAULT.search(reason):
                 raise Unreadable(f"{band} can not be read ({reason[:120]})") from error
             raise ThalwegError(

@@ -170,8 +170,9 @@ class Archive:
             return question()
         except APIError as error:
             reason = " ".join(str(error).split())[:160]
-            if error.status_code is not None and error.status_code < 500:
-                raise UsageError(f"{url}: no STAC there (status {error.status_code}): {reason}") from error
+            status = getattr(error, "status_code", None)  # not there where no answer came
+            if status is not None and status < 500:
+                raise UsageError(f"{url}: no STAC there (status {status}): {reason}") from error
             raise ThalwegError(f"{url}: does not answer ({reason}): try again later") from error
         except (STACError, KeyError) as error:
             reason = " ".join(str(error).split())[:160]
