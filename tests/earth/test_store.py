@@ -55,14 +55,19 @@ job, out = Job(Cube.open(cube), EarthModel.load(model), block=int(block)), Path(
 moments, kills, resumed = random.Random(0), 0, 0
 job.dates  # reads the cube once, here
 ledger = out.with_name(f".{out.name}.unfinished") / LEDGER
+lines = lambda: len(ledger.read_bytes().splitlines()) if ledger.exists() else 0
 while True:
-    resumed += ledger.exists() and len(ledger.read_bytes().splitlines()) > 1
+    before = lines()
+    resumed += before > 1
     child = os.fork()
     if not child:
         embed_to_zarr(job, out)
         os._exit(0)
     if kills < 20:
-        time.sleep(moments.uniform(0, 0.5))
+        further = moments.choice([0, 1])
+        while lines() < before + further and not out.exists():
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.15))
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):

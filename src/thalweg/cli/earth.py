@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from thalweg.cli.archive import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Sensors, Time, cube_and_out, fetch
-from thalweg.cli.progress import progress
+from thalweg.cli.store import Memory, Quantise, Scheduler, Workers, export, write_embeddings
 from thalweg.errors import UsageError
 
 earth = typer.Typer(no_args_is_help=True, help="Embedding spaces learned from satellites.")
+earth.command()(export)
 
 Source = Annotated[Path, typer.Argument(help="a NetCDF file, a Zarr store, or a folder of them")]
 Store = Annotated[Path, typer.Argument(help="an embedding store written by `thalweg earth embed`")]
@@ -131,17 +132,21 @@ def embed(
     sensor: Sensors = None,
     catalog: CatalogueName = DEFAULT_CATALOGUE,
     crs: Crs = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    quantise: Quantise = None,
 ) -> None:
-    """Embed a cube, or with --bbox and --time what a catalogue has: a vector per pixel and date. A killed run resumes."""
+    """Embed a cube, or what a catalogue has (--bbox, --time): a vector per pixel and date. A killed run resumes."""
     from thalweg.earth.cubes import Cube
     from thalweg.earth.embedder import Job
     from thalweg.earth.model import EarthModel
-    from thalweg.earth.store import embed_to_zarr
+    from thalweg.earth.quantise import check_bits
 
+    check_bits(quantise)
     cube, out = cube_and_out(cube, out, bbox, time, sensor, catalog, crs)
-    with progress("pixel-dates") as show:
-        embed_to_zarr(Job(Cube.open(cube), EarthModel.load(model), size), out, show)
-    print(f"embeddings: {out}")
+    job = Job(Cube.open(cube), EarthModel.load(model), size, quantise=quantise)
+    write_embeddings(job, out, scheduler, workers, memory)
 
 
 @earth.command("map")

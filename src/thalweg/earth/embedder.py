@@ -122,12 +122,14 @@ def embed_observations(
     model = job.model.to(device)
     contexts = {name: as_context(job.cube.series[name], part).to(device) for name, part in seen.items()}
     centre_days = torch.from_numpy(days_since_epoch(job.dates)).float().to(device)
-    values, spreads = [], []
-    for days in centre_days.split(job.dates_at_once):
-        fused = model(contexts, days)
-        values.append(fused.values[:, : job.size].cpu().numpy())
-        spreads.append(model.fusion.intervals(fused.spread[:, : job.size], 0.68).cpu().numpy())
-    embeddings, uncertainty = np.concatenate(values), np.concatenate(spreads)
+    # Allocated before the loop: kept results between large temporary ones would break up the heap.
+    shape = (len(centre_days), job.size, window.height, window.width)
+    embeddings, uncertainty = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    for first in range(0, len(centre_days), job.dates_at_once):
+        some = slice(first, first + job.dates_at_once)
+        fused = model(contexts, centre_days[some])
+        embeddings[some] = fused.values[:, : job.size].cpu().numpy()
+        uncertainty[some] = model.fusion.intervals(fused.spread[:, : job.size], 0.68).cpu().numpy()
 
     centre = seen[job.cube.reference.sensor.name].inner(HALO)
     state = centre.quality

@@ -25,9 +25,6 @@ _CONVENTIONS = [
 def attributes(job: Job) -> dict[str, Any]:
     """The store's attributes: conventions `geoemb:`, `proj:`, `spatial:`, and the provenance."""
     grid = job.cube.grid
-    step = grid.resolution
-    left, top = float(grid.x[0]) - step / 2, float(grid.y[0]) + step / 2
-    rows, columns = grid.shape
     coding = codings(job.quantise).get("embeddings")
     return {
         "Conventions": "CF-1.8",
@@ -39,14 +36,11 @@ def attributes(job: Job) -> dict[str, Any]:
         "geoemb:source_data": [series.sensor.title for series in job.cube.series.values()],
         "geoemb:data_type": coding.dtype.name if coding else "float32",
         **({"geoemb:quantization": convention(job.quantise)} if job.quantise else {}),
-        "geoemb:gsd": step,
+        "geoemb:gsd": grid.resolution,
         "geoemb:build_version": __version__,
         "proj:code": grid.describe(),
         "proj:wkt2": grid.crs,
-        "spatial:dimensions": ["y", "x"],
-        "spatial:transform": [step, 0.0, left, 0.0, -step, top],
-        "spatial:shape": [rows, columns],
-        "spatial:bbox": [left, top - rows * step, left + columns * step, top],
+        **spatial_attributes(grid.x, grid.y, grid.resolution),
         "thalweg:version": __version__,
         "thalweg:model": job.model.identifier,
         "thalweg:sources": {
@@ -61,6 +55,17 @@ def attributes(job: Job) -> dict[str, Any]:
             for name, series in job.cube.series.items()
             if name in job.model.sensors
         },
+    }
+
+
+def spatial_attributes(x: np.ndarray, y: np.ndarray, step: float) -> dict[str, Any]:
+    """The `spatial:` attributes of pixel centres `step` apart."""
+    left, top = float(x[0]) - step / 2, float(y[0]) + step / 2
+    return {
+        "spatial:dimensions": ["y", "x"],
+        "spatial:transform": [step, 0.0, left, 0.0, -step, top],
+        "spatial:shape": [len(y), len(x)],
+        "spatial:bbox": [left, top - len(y) * step, left + len(x) * step, top],
     }
 
 

@@ -1,7 +1,7 @@
 """How embeddings are written and read: Zarr v3, one shard a block, self-describing and resumable."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,8 +35,11 @@ class Outcome:
     unwritable: str | None = None
 
 
-Crew = Callable[[Job, Path, Sequence[int]], Iterator[Outcome]]
-"""Who embeds blocks: from a job, the store's folder and the blocks' indices to outcomes, in any order."""
+Crew = Callable[[Job, Path, Sequence[int]], Generator[Outcome, None, None]]
+"""Who embeds blocks: from a job, the store's folder and the blocks' indices to outcomes, in any order.
+
+Once the generator is closed, nothing is written any more.
+"""
 
 
 def finish_block(job: Job, folder: Path, index: int) -> Outcome:
@@ -58,7 +61,7 @@ def in_a_line(error: BaseException) -> str:
     return message if isinstance(error, ThalwegError) else f"{type(error).__name__}: {message}"
 
 
-def this_process(job: Job, folder: Path, indices: Sequence[int]) -> Iterator[Outcome]:
+def this_process(job: Job, folder: Path, indices: Sequence[int]) -> Generator[Outcome, None, None]:
     """Embed block after block here (see `Crew`)."""
     for index in indices:
         yield finish_block(job, folder, index)
@@ -86,19 +89,20 @@ def embed_to_zarr(job: Job, out: str | Path, progress: Progress | None = None, c
     if tidy(out):
         return out
     unfinished = out.with_name(f".{out.name}.unfinished")
-    _refuse_existing(out)
+    refuse_existing(out)
     try:
         with Ledger(unfinished, out) as ledger:
             if out.exists():  # another run finished it between our look and our lock
                 ledger.discard()
-            _refuse_existing(out)
+            refuse_existing(out)
             _embed_all(job, out, ledger, progress, crew)
     except OSError as error:
         raise _unwritable(out, str(error)) from error
     return out
 
 
-def _refuse_existing(out: Path) -> None:
+def refuse_existing(out: Path) -> None:
+    """Raise `UsageError` where there is something under the name of what is to be written."""
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another name or remove it")
 
@@ -132,8 +136,9 @@ def _embed_all(job: Job, out: Path, ledger: Ledger, progress: Progress | None, c
     for index in sorted(done):
         count(index)
     failed: list[Outcome] = []
-    for outcome in crew(job, ledger.folder, [index for index in range(len(windows)) if index not in done]):
-        try:
+    outcomes = crew(job, ledger.folder, [index for index in range(len(windows)) if index not in done])
+    try:
+        for outcome in outcomes:
             if outcome.unwritable:
                 raise OSError(outcome.unwritable)
             if outcome.failed:
@@ -142,10 +147,11 @@ def _embed_all(job: Job, out: Path, ledger: Ledger, progress: Progress | None, c
             else:
                 done.add(outcome.index)
                 ledger.add_done(outcome.index)
-        except OSError:  # a full disk: what is half-written goes
-            ledger.discard()
-            raise
-        count(outcome.index)
+            count(outcome.index)
+    except OSError:  # a full disk
+        outcomes.close()
+        ledger.discard()
+        raise
     if failed:
         raise _failure(out, ledger, failed, windows, bool(done))
     ledger.finish(out)
