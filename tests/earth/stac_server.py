@@ -88,7 +88,8 @@ def write_site(landscape: Landscape, folder: Path) -> Site:
         "landsat-c2-l2": list(_landsat(site)),
     }.items():
         extent = pystac.Extent(
-            pystac.SpatialExtent([[-180, -90, 180, 90]]), pystac.TemporalExtent([[datetime(2018, 1, 1, tzinfo=UTC), None]])
+            pystac.SpatialExtent([[-180, -90, 180, 90]]),
+            pystac.TemporalExtent([[datetime(2018, 1, 1, tzinfo=UTC), None]]),
         )
         collection = pystac.Collection(identifier, identifier, extent)
         collection.add_items(items)
@@ -116,7 +117,14 @@ def _sentinel2(site: Site) -> Iterator[pystac.Item]:
         yield _item(site, f"S2_31_{index:02d}", when, properties, west, WEST_COLUMNS, {n: n for n in numbers}, COARSE)
         if index < 4:
             yield _item(
-                site, f"S2_32_{index:02d}", when, properties, numbers, EAST_COLUMNS, {n: n for n in numbers}, zone=EAST_ZONE
+                site,
+                f"S2_32_{index:02d}",
+                when,
+                properties,
+                numbers,
+                EAST_COLUMNS,
+                {n: n for n in numbers},
+                zone=EAST_ZONE,
             )
 
 
@@ -229,7 +237,7 @@ def _item(
     for key, values in numbers.items():
         step = 2 if key in coarse else 1
         path = site.folder / "files" / name / f"{keys[key]}.tif"
-        _write_cog(path, values[::step, ::step], affine * Affine.scale(step), zone)
+        _write_cog(path, values[::step, ::step], affine @ Affine.scale(step), zone)
         asset = pystac.Asset(str(path), media_type=pystac.MediaType.COG, roles=["data"])
         asset.extra_fields["gsd"] = 10 * step
         if key in COMMON:
@@ -259,7 +267,7 @@ class StacServer:
 
     Attributes:
         url: address of the folder.
-        faults: end of a path -> status codes to answer with, one a request, before the answer is fine.
+        faults: end of a path -> status codes to answer with, one a request, 0 where it is fine, as it is thereafter.
         pauses: end of a path -> seconds to wait before each answer.
         requests: how often each path was asked for.
     """
@@ -281,13 +289,13 @@ def serve(folder: Path) -> Iterator[StacServer]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             self._answer()
 
-        def do_HEAD(self) -> None:  # noqa: N802
+        def do_HEAD(self) -> None:
             self._answer(body=False)
 
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
         def _answer(self, asked: dict[str, Any] | None = None, body: bool = True) -> None:
@@ -297,8 +305,8 @@ def serve(folder: Path) -> Iterator[StacServer]:
                 if parts.path.endswith(end) and seconds:
                     time.sleep(seconds.pop(0))
             for end, codes in state.faults.items():
-                if parts.path.endswith(end) and codes:
-                    return self._send(codes.pop(0), b"try later", body=body)
+                if parts.path.endswith(end) and codes and (code := codes.pop(0)):
+                    return self._send(code, b"try later", body=body)
             if parts.path.startswith("/api"):
                 query = asked or {key: values[0] for key, values in parse_qs(parts.query).items()}
                 status, answer = _api(folder, state, parts.path.removeprefix("/api").rstrip("/"), query)

@@ -283,6 +283,6 @@ def test_a_missing_signer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_missing_credentials_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    with pytest.raises(UsageError, match="cdse: .*set AWS_ACCESS_KEY_ID .*S3 keys of the Copernicus"):
+    with pytest.raises(UsageError, match=r"cdse: .*set AWS_ACCESS_KEY_ID .*S3 keys of the Copernicus"):
         CATALOGUES["cdse"].check_credentials(product("cdse"))
     CATALOGUES["earth-search"].check_credentials(product("earth-search"))

@@ -17,7 +17,8 @@ Box = Annotated[
 ]
 Time = Annotated[str | None, typer.Option("--time", help="a day, month or year, or two: 2022-01/2022-12")]
 Sensors = Annotated[
-    list[str] | None, typer.Option("--sensor", help="a declared sensor; repeat for more; the shipped model's by default")
+    list[str] | None,
+    typer.Option("--sensor", help="a declared sensor; repeat for more; the shipped model's by default"),
 ]
 CatalogueName = Annotated[
     str, typer.Option("--catalog", help="planetary-computer, earth-search, cdse, or a STAC catalogue's URL or path")

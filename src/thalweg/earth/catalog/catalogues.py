@@ -126,9 +126,7 @@ CDSE = Catalogue(
     reading={"AWS_S3_ENDPOINT": "eodata.dataspace.copernicus.eu", "AWS_VIRTUAL_HOSTING": "FALSE", "AWS_HTTPS": "YES"},
     key_help="S3 keys of the Copernicus Data Space Ecosystem",
     products=(
-        Product(
-            sensor="sentinel-2", collection="sentinel-2-l2a", assets=_S2_RESOLUTION, credentials=_AWS_KEYS
-        ),
+        Product(sensor="sentinel-2", collection="sentinel-2-l2a", assets=_S2_RESOLUTION, credentials=_AWS_KEYS),
         Product(
             sensor="sentinel-1",
             collection="sentinel-1-grd",

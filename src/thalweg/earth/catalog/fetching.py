@@ -57,7 +57,9 @@ class Plan:
     @property
     def megabytes(self) -> float:
         """Size before compression: dates x bands x pixels x bytes."""
-        return sum(len(dates) * _date_bytes(sensor_by_name(name), self.grid) for name, dates in self.dates.items()) / 1e6
+        return (
+            sum(len(dates) * _date_bytes(sensor_by_name(name), self.grid) for name, dates in self.dates.items()) / 1e6
+        )
 
     def lines(self) -> list[str]:
         """The plan in words: grid, dates a sensor, size, notes."""
@@ -336,7 +338,7 @@ def fetched_request(store: str | Path) -> Request | None:
     import zarr
 
     try:
-        said = zarr.open_group(store, mode="r").attrs["thalweg:request"]
+        said: Any = zarr.open_group(store, mode="r").attrs["thalweg:request"]
         return Request(tuple(said["bbox"]), said["time"], tuple(said["sensors"]) or None, said["chosen_crs"])
     except (OSError, KeyError, zarr.errors.BaseZarrError):
         return None

@@ -31,7 +31,7 @@ _SERVER_FAULT = re.compile(
 _REFUSED = re.compile(r"HTTP response code:? ?40[13]|access ?denied|credentials|forbidden", re.IGNORECASE)
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """A scene's file can not be read: it is damaged, missing or forbidden."""
 
 
@@ -82,7 +82,7 @@ class Loader:
             try:
                 with _quiet():
                     numbers = self._scene(scene, window, coding)
-            except Unreadable as error:
+            except UnreadableError as error:
                 self.skipped[scene.name] = str(error)
                 self.tell(f"{scene.name}: skipped, {error}")
                 continue
@@ -124,7 +124,7 @@ class Loader:
                     f"{scene.assets[band].href}: the server refuses to give it ({reason[:120]}): check the credentials"
                 ) from error
             if not _SERVER_FAULT.search(reason):
-                raise Unreadable(f"{band} can not be read ({reason[:120]})") from error
+                raise UnreadableError(f"{band} can not be read ({reason[:120]})") from error
             raise ThalwegError(
                 f"{scene.assets[band].href}: no answer after {self.patience.attempts} attempts ({reason[:120]}): "
                 "the same command goes on where this one stopped"
@@ -148,10 +148,11 @@ def _read_band(
 ) -> np.ndarray:
     """One band's numbers as its file has them, int32 or float32, on the window's grid.
 
-    On the reference system of the file, and for layers of classes, a pixel is the nearest one of the file. From
-    another one, numbers are interpolated between the pixels that have data.
+    On the reference system of the file a pixel is the file's pixel there. From another one, numbers are
+    interpolated between the pixels that have data, and classes are those of the nearest pixel; each pixel's
+    place is computed exactly, so that windows join.
     """
-    import odc.geo.xr  # noqa: F401  (gives arrays their .odc)
+    import odc.geo.xr
     import odc.stac
     import pystac
     import rasterio
@@ -161,9 +162,9 @@ def _read_band(
     # The reader gets one asset under the band's name: what else the item holds can not be mistaken for it.
     alone = pystac.Item(item.id, item.geometry, item.bbox, item.datetime or scene.time.to_pydatetime(), {})
     alone.add_asset(band, pystac.Asset(asset.href, media_type="image/tiff", roles=["data"]))
-    own = scene.crs(band)
-    interpolate = own not in (None, f"EPSG:{window.crs.epsg}") and band in scene.sensor.band_names
-    around = window.pad(8).footprint(own).boundingbox if interpolate else None
+    own = scene.crs(band) or str(window.crs)
+    elsewhere = own != str(window.crs)
+    around = window.pad(8).footprint(own).boundingbox if elsewhere else None
     floating = scene.sensor.units == "dB" or not scene.is_integer(band)
     with rasterio.Env(**options):
         loaded = odc.stac.load(
@@ -177,8 +178,9 @@ def _read_band(
             stac_cfg={"*": {"warnings": "ignore"}},
         )
         numbers = loaded[band].isel(time=0)
-        if interpolate:
-            numbers = numbers.odc.reproject(window, resampling="bilinear")
+        if elsewhere:
+            resampling = "bilinear" if band in scene.sensor.band_names else "nearest"
+            numbers = numbers.odc.reproject(window, resampling=resampling, tolerance=0)
     values: np.ndarray = numbers.values
     return values
 

@@ -201,7 +201,7 @@ def _raster(asset: "pystac.Asset") -> dict[str, Any]:
     """Data type, no data, scale and offset of an asset's first band, as far as it says."""
     fields = asset.extra_fields
     first = next(iter(fields.get("raster:bands") or fields.get("bands") or [{}]))
-    said = {}
+    said: dict[str, Any] = {}
     for key in ("data_type", "nodata", "scale", "offset"):
         for holder in (first, fields):
             value = holder.get(key, holder.get(f"raster:{key}"))

@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -61,12 +62,14 @@ class Archive:
         """
         products = self.catalogue.products_of(sensor)
         if not products:
-            raise UsageError(f"{self.catalogue.name}: no collection of {sensor} is known there: choose another catalogue")
+            raise UsageError(
+                f"{self.catalogue.name}: no collection of {sensor} is known there: choose another catalogue"
+            )
         scenes: list[Scene] = []
         for product in self._held(products, sensor):
             # Calibrated power and digital numbers do not mix: the first level that has anything is taken.
             if not scenes or product.level == scenes[0].product.level:
-                scenes += self._asked(lambda product=product: list(self._found(request, product)))
+                scenes += self._asked(partial(self._all_of, request, product))
         if not scenes:
             raise UsageError(self._asked(lambda: self._why_empty(request, sensor)))
         for product in {scene.product.collection: scene.product for scene in scenes}.values():
@@ -90,6 +93,9 @@ class Archive:
             yield from self._api.get_collections()
         else:
             yield from _collections_under(self._static)
+
+    def _all_of(self, request: Request, product: Product) -> list[Scene]:
+        return list(self._found(request, product))
 
     def _found(self, request: Request, product: Product) -> Iterator[Scene]:
         for item in self._items(request, product.collection, box=True, time=True):
@@ -118,7 +124,8 @@ class Archive:
             if held.id == collection:
                 for item in held.get_items(recursive=True):
                     if (not box or _touches(item, request)) and (not time or _within(item, request)):
-                        yield item.make_asset_hrefs_absolute()
+                        item.make_asset_hrefs_absolute()
+                        yield item
 
     def _why_empty(self, request: Request, sensor: str) -> str:
         """The line that says which filter removed everything."""
@@ -239,6 +246,6 @@ def _touches(item: "pystac.Item", request: Request) -> bool:
 
 def _within(item: "pystac.Item", request: Request) -> bool:
     first, last = request.interval
-    start = item.datetime or item.properties.get("start_datetime")
-    end = item.datetime or item.properties.get("end_datetime")
+    start = item.datetime or item.properties["start_datetime"]
+    end = item.datetime or item.properties["end_datetime"]
     return pd.Timestamp(start).tz_convert(None) <= last and pd.Timestamp(end).tz_convert(None) >= first
