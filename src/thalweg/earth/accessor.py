@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -125,7 +124,8 @@ class Embeddings:
         vectors = np.array(self._dataset.embeddings.isel(time=index).values)
         away = torch.full((1, 1), float(days))
         rebuilt = model.decode(torch.from_numpy(vectors)[None], sensor, away, self._dataset.sizes["embedding"])
-        return cast(np.ndarray, rebuilt[0, 0].numpy())
+        bands: np.ndarray = rebuilt[0, 0].numpy()
+        return bands
 
     def _image(self, values: np.ndarray, name: str, attributes: dict[str, object]) -> xr.DataArray:
         return xr.DataArray(

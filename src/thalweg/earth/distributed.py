@@ -144,4 +144,5 @@ def _finish_here(index: int, folder: str) -> Outcome:
     """Embed and write one block in a worker."""
     from distributed import get_worker
 
-    return finish_block(get_worker().thalweg_job, Path(folder), index)
+    job: Job = get_worker().thalweg_job  # type: ignore[attr-defined]
+    return finish_block(job, Path(folder), index)

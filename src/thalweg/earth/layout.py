@@ -97,7 +97,7 @@ def empty_dataset(job: Job, lazy: bool = False) -> "xr.Dataset":
     unit = levels[QUANTILE_LEVELS.index(0.68)]
     flags = [quality.name.lower() for quality in Quality]
     pixel, vector = ("time", "y", "x"), ("time", "embedding", "y", "x")
-    variables = {
+    variables: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {
         "embeddings": (vector, numbers("embeddings"), {"long_name": "embedding", "units": "1"}),
         "uncertainty": (
             vector,
