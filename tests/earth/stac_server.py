@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pystac
 import rasterio
+import rasterio.control
 import xarray as xr
 from affine import Affine
 from pyproj import Transformer
@@ -85,6 +86,7 @@ def write_site(landscape: Landscape, folder: Path) -> Site:
     for identifier, items in {
         "sentinel-2-l2a": [*_sentinel2(site), *_sentinel2_faults(site)],
         "sentinel-1-rtc": list(_sentinel1(site)),
+        "sentinel-1-grd": [_ground_range(site)],
         "landsat-c2-l2": list(_landsat(site)),
     }.items():
         extent = pystac.Extent(
@@ -173,6 +175,53 @@ def _sentinel1(site: Site) -> Iterator[pystac.Item]:
         }
         when = pd.Timestamp(data.time.values)
         yield _item(site, f"S1_{index:02d}", when, properties, power, slice(0, 32), {"vv": "vv", "vh": "vh"})
+
+
+def ground_range_decibel(band: str, east: np.ndarray, north: np.ndarray) -> np.ndarray:
+    """What the GRD product shows, in dB, at metres east and north of the site's first pixel: waves of 200 m."""
+    level = {"VV": -10.0, "VH": -17.0}[band]
+    return level + 3 * np.sin(east * 2 * np.pi / 200) + 2 * np.cos(north * 2 * np.pi / 200 + 1)
+
+
+def _ground_range(site: Site) -> pystac.Item:
+    """A GRD product of `ground_range_decibel`: digital numbers on a turned image, tie points, calibration tables."""
+    x, y = site.sentinel1.x.values, site.sentinel1.y.values
+    size = 60
+    middle = Affine.translation(x.mean(), y.mean())
+    image = middle @ Affine.rotation(12) @ Affine.scale(10, -10) @ Affine.translation(-size / 2, -size / 2)
+    rows, columns = np.mgrid[:size, :size] + 0.5
+    image_x, image_y = image.a * columns + image.b * rows + image.c, image.d * columns + image.e * rows + image.f
+    table = 400 + 2 * columns + 3 * rows  # as in products, it changes along and across
+    to_degrees = Transformer.from_crs(WEST_ZONE, "EPSG:4326", always_xy=True)
+    points = []
+    for row in np.linspace(0, size, 5):
+        for column in np.linspace(0, size, 5):
+            longitude, latitude = to_degrees.transform(*(image @ (column, row)))
+            points.append(rasterio.control.GroundControlPoint(row, column, longitude, latitude, 0))
+    bounds = to_degrees.transform_bounds(x[0], y[-1], x[-1], y[0])
+    properties = {"platform": "sentinel-1a", "sat:orbit_state": "descending", "sat:relative_orbit": 37}
+    when = pd.Timestamp("2022-06-01T05:40").tz_localize("UTC").to_pydatetime()
+    item = pystac.Item("GRD", mapping(box(*bounds)), list(bounds), when, properties)
+    folder = site.folder / "files" / "GRD"
+    folder.mkdir(parents=True)
+    for band in ("VV", "VH"):
+        power = 10 ** (ground_range_decibel(band, image_x - x[0], image_y - y[0]) / 10)
+        numbers = np.rint(table * np.sqrt(power)).astype(np.uint16)
+        profile = {"height": size, "width": size, "count": 1, "dtype": "uint16"}
+        path = folder / f"iw-{band.lower()}.tif"
+        with rasterio.open(path, "w", driver="GTiff", gcps=points, crs="EPSG:4326", **profile) as file:
+            file.write(numbers, 1)
+        item.add_asset(band.lower(), pystac.Asset(str(path), media_type=pystac.MediaType.GEOTIFF, roles=["data"]))
+        vectors = "".join(
+            f"<calibrationVector><line>{line}</line><pixel>0 30 60</pixel>"
+            f"<sigmaNought>{' '.join(str(400 + 2 * (p + 0.5) + 3 * (line + 0.5)) for p in (0, 30, 60))}</sigmaNought>"
+            "</calibrationVector>"
+            for line in (0, 20, 60)
+        )
+        path = folder / f"calibration-{band.lower()}.xml"
+        path.write_text(f"<calibration><calibrationVectorList>{vectors}</calibrationVectorList></calibration>")
+        item.add_asset(f"schema-calibration-{band.lower()}", pystac.Asset(str(path), roles=["metadata"]))
+    return item
 
 
 def _landsat(site: Site) -> Iterator[pystac.Item]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from stac_server import BANDS, EAST_ZONE, WEST_ZONE, Site, StacServer, serve
+from stac_server import BANDS, EAST_ZONE, WEST_ZONE, Site, StacServer, ground_range_decibel, serve
 
 from thalweg.earth.catalog import CATALOGUES, Catalogue, Request, fetch, fetched_request, fetching, plan
 from thalweg.earth.catalog.search import Patience
@@ -225,6 +225,26 @@ def test_landsat_is_read_by_its_declaration(site: Site, server: StacServer, tmp_
     np.testing.assert_allclose(seen, truth, atol=2.75e-5)
 
 
+def test_ground_range_products_become_sigma_nought(site: Site, server: StacServer, tmp_path: Path) -> None:
+    """The archive's terrain-corrected collection has nothing in that month, its GRD has."""
+    out = fetch_site(tmp_path / "grd.zarr", server.api, site.box(slice(6, 26)), "2022-06", "sentinel-1")
+    store = opened(out, "sentinel-1")
+    assert list(map(str, store.item_id.values)) == ["GRD"] and list(map(str, store.orbit_state.values)) == [
+        "descending"
+    ]
+    east, north = np.meshgrid(store.x - site.sentinel1.x.values[0], store.y - site.sentinel1.y.values[0])
+    for band in ("VV", "VH"):
+        off = store[band].values[0] * 0.01 - ground_range_decibel(band, east, north)
+        assert np.abs(off).max() < 0.15, band  # what interpolating power between pixels of 10 m costs
+        assert abs(off.mean()) < 0.03, band
+
+
+def test_a_ground_range_product_without_its_table_is_skipped(site: Site, server: StacServer, tmp_path: Path) -> None:
+    server.faults = {"calibration-vh.xml": [404] * 9}
+    with pytest.raises(ThalwegError, match=r"1 items skipped\): VH can not be read"):
+        fetch_site(tmp_path / "grd.zarr", server.api, site.box(slice(6, 26)), "2022-06", "sentinel-1")
+
+
 def test_two_faults_of_the_server_are_waited_out(site: Site, server: StacServer, tmp_path: Path) -> None:
     server.faults = {"S2_31_01/B04.tif": [503, 503], "S2_31_00/SCL.tif": [500, 429], "/api/search": [502, 503]}
     out = fetch_site(tmp_path / "out.zarr", server.api, site.box(WEST), "2018-01", "sentinel-2")
@@ -381,7 +401,9 @@ def test_a_collection_that_is_not_there_is_told_with_those_that_are(site: Site, 
     only = CATALOGUES["earth-search"].model_copy(update={"url": server.api})
     products = tuple(p for p in only.products if p.collection == "sentinel-2-c1-l2a")
     only = only.model_copy(update={"products": products})
-    with pytest.raises(UsageError, match=r"expected sentinel-2-c1-l2a, it has landsat-c2-l2, sentinel-1-rtc"):
+    with pytest.raises(
+        UsageError, match=r"expected sentinel-2-c1-l2a, it has landsat-c2-l2, sentinel-1-grd, sentinel-1-rtc"
+    ):
         plan(Request(site.box(WEST), "2018", ("sentinel-2",)), only, QUICK)
 
 

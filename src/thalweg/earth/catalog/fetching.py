@@ -16,7 +16,7 @@ from thalweg.earth.catalog.catalogues import Catalogue, catalogue_by_name
 from thalweg.earth.catalog.loading import Loader
 from thalweg.earth.catalog.request import Request
 from thalweg.earth.catalog.scenes import Acquisition, Scene, acquisitions
-from thalweg.earth.catalog.search import Archive, Patience
+from thalweg.earth.catalog.search import Archive, Patience, http_reader
 from thalweg.earth.catalog.storage import coding_of, layer_codes
 from thalweg.earth.sensors import Sensor, sensor_by_name
 from thalweg.errors import ThalwegError, UsageError
@@ -138,8 +138,14 @@ def fetch(
     out = Path(out)
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another name or remove it")
+    patience = patience or Patience()
     loader = Loader(
-        what.grid, what.catalogue.signer(), what.catalogue.reading, patience or Patience(), tell or (lambda line: None)
+        grid=what.grid,
+        sign=what.catalogue.signer(),
+        options=what.catalogue.reading,
+        read_text=http_reader(patience).read_text,
+        patience=patience,
+        tell=tell or (lambda line: None),
     )
     store = _Store(out, what)
     try:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thalweg.earth.catalog.ground_range import sigma_nought, text_reader
 from thalweg.earth.catalog.request import PIXEL
 from thalweg.earth.catalog.scenes import Acquisition, Scene
 from thalweg.earth.catalog.search import Patience
 from thalweg.earth.catalog.storage import Coding, coding_of, layer_codes
-from thalweg.errors import ThalwegError
+from thalweg.errors import ThalwegError, UsageError
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -43,6 +44,7 @@ class Loader:
         grid: the grid.
         sign: makes an href readable, where the catalogue needs that.
         options: GDAL options of the catalogue.
+        read_text: reads a small file at an address.
         patience: how often a server is asked again.
         skipped: item -> why it could not be read; filled while reading.
         tell: called with one line for each item skipped.
@@ -52,6 +54,7 @@ class Loader:
     grid: "GeoBox"
     sign: Callable[[str], str] | None
     options: Mapping[str, str]
+    read_text: Callable[[str], str]
     patience: Patience
     tell: Callable[[str], None]
     skipped: dict[str, str] = field(default_factory=dict)
@@ -115,8 +118,13 @@ class Loader:
 
     def _numbers(self, scene: Scene, band: str, window: "GeoBox") -> np.ndarray:
         """One band's numbers as its file has them; what can not be read is told apart from who does not answer."""
+        options = {**self.options, **self._http}
         try:
-            return _read_band(scene, band, window, self.sign, {**self.options, **self._http})
+            if scene.product.level == "digital numbers":
+                return sigma_nought(scene, band, window, self.sign, options, text_reader(self.read_text, self.options))
+            return _read_band(scene, band, window, self.sign, options)
+        except UsageError:
+            raise
         except Exception as error:  # rasterio's and GDAL's many kinds
             reason = _reason(error)
             if _REFUSED.search(reason) and not self.has_read:

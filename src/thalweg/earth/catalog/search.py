@@ -45,7 +45,7 @@ class Archive:
             ThalwegError: the server does not answer.
         """
         self.catalogue = catalogue
-        self._io = _reader(patience or Patience())
+        self._io = http_reader(patience or Patience())
         root = self._read_root()
         self._api = None
         if "conformsTo" in root or any(link.get("rel") == "search" for link in root.get("links", [])):
@@ -186,7 +186,7 @@ class Archive:
             raise UsageError(f"{url}: no valid STAC ({reason})") from error
 
 
-def _reader(patience: Patience) -> Any:
+def http_reader(patience: Patience) -> Any:
     """pystac-client's reader with its own retries, doubled in time from one to the next."""
     from pystac_client.stac_api_io import StacApiIO
     from urllib3 import Retry
