@@ -128,7 +128,7 @@ def test_another_model_and_an_unknown_sensor_are_refused(opened: xr.Dataset, mod
 
 
 def test_the_accessor_is_for_embeddings() -> None:
-    with pytest.raises(AttributeError, match=r"open one with thalweg.open\(path\)"):
+    with pytest.raises(UsageError, match=r"open one with thalweg.open\(path\)"):
         _ = xr.Dataset({"rain": ("x", [1.0])}).thalweg.pca
 
 

@@ -143,7 +143,7 @@ def test_a_scheduler_without_workers_is_one_line() -> None:
         pass
 
 
-def test_numbers_do_not_depend_on_threads(cube: Cube, model: EarthModel) -> None:
+def test_numbers_do_not_depend_on_how_many_threads_torch_may_use(cube: Cube, model: EarthModel) -> None:
     job = Job(cube, model)
     before = torch.get_num_threads()
     blocks = []

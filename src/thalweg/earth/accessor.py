@@ -32,7 +32,7 @@ class Embeddings:
 
     def __init__(self, dataset: xr.Dataset) -> None:
         if "embeddings" not in dataset or "thalweg:model" not in dataset.attrs:
-            raise AttributeError("not a dataset of embeddings: open one with thalweg.open(path)")
+            raise UsageError("not a dataset of embeddings: open one with thalweg.open(path)")
         self._dataset = dataset
 
     def at(self, lon: float, lat: float) -> xr.Dataset:

@@ -1,8 +1,8 @@
 """Blocks over several processes or machines with dask: independent tasks, each writing the shards it owns.
 
 Workers get the job once, when they join, so that one that died is replaced and its blocks done again. A cube
-opened from files travels as their paths, one in memory by value. Every process computes with one thread: the numbers
-do not depend on it (tests/earth/test_distributed.py), the speed of many processes does.
+opened from files travels as their paths, one in memory by value. Every process computes with one thread
+(`embedder.one_thread`), here and there.
 """
 
 import logging
@@ -21,8 +21,8 @@ from thalweg.errors import ThalwegError, UsageError
 if TYPE_CHECKING:
     from distributed import Client, Worker
 
-LARGE = 10_000_000
-"""Pixel-dates from which a local cluster is worth its start: about five minutes of one core."""
+LARGE = 3_000_000
+"""Pixel-dates from which a local cluster is worth its start: about two minutes of one core."""
 
 AHEAD = 3
 """Blocks a worker has waiting: enough to keep it busy, few enough for a scheduler to hold any number in all."""
@@ -132,9 +132,6 @@ def _plugin(job: Job) -> Any:
 
     class HoldJob(WorkerPlugin):
         def setup(self, worker: "Worker") -> None:
-            import torch
-
-            torch.set_num_threads(1)
             worker.thalweg_job = job  # type: ignore[attr-defined]
 
     return HoldJob()

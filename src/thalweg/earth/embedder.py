@@ -1,6 +1,7 @@
 """A cube in, an embedding cube out: dense, block by block with a halo, so that memory stays bounded."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,11 +114,23 @@ def read_block(job: Job, window: Window) -> dict[str, Observations]:
     return {name: job.cube.series[name].read(around) for name in job.model.sensors if name in job.cube.series}
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: sums over more come out in another order, and results would depend on the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
 @torch.inference_mode()
 def embed_observations(
     job: Job, window: Window, seen: dict[str, Observations], device: torch.device | None = None
 ) -> Block:
-    """Embed the centre pixels of a window from what `read_block` read."""
+    """Embed the centre pixels of a window from what `read_block` read, with one thread; more cores, more processes."""
     device = device or evaluation_device()
     model = job.model.to(device)
     contexts = {name: as_context(job.cube.series[name], part).to(device) for name, part in seen.items()}
