@@ -1,5 +1,6 @@
 """Requests, what items say of themselves, and how numbers are stored; nothing is fetched here."""
 
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ import pystac
 import pytest
 from pyproj import Transformer
 
-from thalweg.earth.catalog import CATALOGUES, Product, Request
+from thalweg.earth.catalog import CATALOGUES, Product, Request, plan
 from thalweg.earth.catalog.catalogues import catalogue_by_name
 from thalweg.earth.catalog.scenes import Scene, acquisitions
 from thalweg.earth.catalog.storage import BACKSCATTER, LANDSAT, REFLECTANCE, collection_1_quality, layer_codes
@@ -271,9 +272,13 @@ def test_power_is_stored_as_decibel() -> None:
     np.testing.assert_array_equal(BACKSCATTER.stored_power(power), expected)
 
 
-def test_a_missing_signer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
+def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pystac_client", None)
+    with pytest.raises(UsageError, match=r"need pystac_client: install thalweg\[archive\]"):
+        plan(Request(BOX, "2022"))
 
+
+def test_a_missing_signer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "planetary_computer", None)
     with pytest.raises(UsageError, match=r"planetary-computer: .* install thalweg\[planetary-computer\]"):
         CATALOGUES["planetary-computer"].signer()

@@ -14,6 +14,7 @@ from stac_server import Site, StacServer
 from thalweg.earth.store import open_embeddings
 
 WEST = slice(2, 18)
+REPOSITORY = Path(__file__).parents[2]
 FULL_DISK = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))  # a file may not grow beyond it, as on a full disk
@@ -128,6 +129,28 @@ def test_bad_input_is_one_line_and_leaves_nothing(name: str, cli: Callable) -> N
     (line,) = ran.err.splitlines()
     assert line.startswith("thalweg: ") and words in line
     assert not list(Path.cwd().iterdir())
+
+
+def documented_commands() -> list[str]:
+    pages = (REPOSITORY / "docs" / "data-access.md", REPOSITORY / "README.md")
+    lines = [line for page in pages for line in page.read_text().splitlines()]
+    start = "$ thalweg earth "
+    return [line.removeprefix(start) for line in lines if line.startswith(start) and "--bbox" in line]
+
+
+@pytest.mark.parametrize("line", documented_commands())
+def test_documented_commands_are_understood(line: str) -> None:
+    """Options, box and time as they are written; only the search itself is left out."""
+    import typer.main
+
+    from thalweg.cli.earth import earth
+    from thalweg.earth.catalog import Request
+
+    name, *arguments = line.split()
+    command = typer.main.get_command(earth).commands[name]  # type: ignore[attr-defined]
+    given = command.make_context(name, arguments).params
+    assert given["out"] is not None or given["cube"] is not None
+    assert Request(given["bbox"], given["time"], tuple(given["sensor"] or ()) or None, given["crs"]).grid.shape
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(site: Site, server: StacServer, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 from stac_server import BANDS, EAST_ZONE, WEST_ZONE, Site, StacServer, ground_range_decibel, serve
 
-from thalweg.earth.catalog import CATALOGUES, Catalogue, Request, fetch, fetched_request, fetching, plan
+from thalweg.earth.catalog import CATALOGUES, Catalogue, Request, fetch, fetched_request, growing, plan
 from thalweg.earth.catalog.search import Patience
 from thalweg.earth.cubes import Cube
 from thalweg.earth.embedder import embed
@@ -98,7 +98,7 @@ def test_plain_xarray_and_rioxarray_open_it(year: Path) -> None:
     root = xr.open_zarr(year).attrs
     assert root["thalweg:skipped"] == {} and root["thalweg:request"]["time"] == "2018"
     assert [entry.name for entry in year.parent.iterdir()] == ["year.zarr"]
-    assert not (year / fetching.PROGRESS_FILE).exists()
+    assert not [*year.glob("*.jsonl"), *year.glob("dates.json")]
 
 
 def test_a_fetched_store_knows_its_request(site: Site, year: Path, tmp_path: Path) -> None:
@@ -281,6 +281,16 @@ def test_a_server_that_stops_to_answer_stops_the_fetch_which_goes_on_later(
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.zarr", "plain.zarr"]
 
 
+def test_two_fetches_of_one_store_are_not_both_let_in(site: Site, tmp_path: Path) -> None:
+    what = plan(Request(site.box(WEST), "2018-01", ("sentinel-2",)), str(site.catalogue))
+
+    def second(done: int, total: int) -> None:
+        with pytest.raises(UsageError, match="another process is writing it"):
+            fetch(what, tmp_path / "out.zarr")
+
+    assert opened(fetch(what, tmp_path / "out.zarr", second), "sentinel-2").sizes["time"] >= 2
+
+
 def test_another_request_starts_afresh(site: Site, server: StacServer, tmp_path: Path) -> None:
     out = tmp_path / "out.zarr"
     server.faults = {"S2_31_01/B04.tif": [503] * 50}
@@ -326,8 +336,8 @@ def test_a_killed_fetch_goes_on_where_it_stopped(site: Site, server: StacServer,
 
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "CHUNK", 8)
-    monkeypatch.setattr(fetching, "SHARD", 16)
+    monkeypatch.setattr(growing, "CHUNK", 8)
+    monkeypatch.setattr(growing, "SHARD", 16)
 
 
 def test_windows_join_without_a_seam(
@@ -364,6 +374,7 @@ def test_forbidden_files_are_told_as_such(site: Site, server: StacServer, tmp_pa
     server.faults = {".tif": [403] * 1000}
     with pytest.raises(ThalwegError, match=r"refuses to give it .*check the credentials"):
         fetch_site(tmp_path / "out.zarr", server.api, site.box(WEST), "2018-01", "sentinel-2")
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_left_where_no_item_could_be_read(site: Site, server: StacServer, tmp_path: Path) -> None:

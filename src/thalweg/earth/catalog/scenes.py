@@ -39,7 +39,7 @@ class Scene:
     def time(self) -> pd.Timestamp:
         """Instant of the acquisition, UTC without a zone; its start where the item gives a span."""
         properties = self.item.properties
-        given = self.item.datetime or properties.get("start_datetime")
+        given = self.item.datetime or properties["start_datetime"]
         return pd.Timestamp(given).tz_convert(None)
 
     @cached_property

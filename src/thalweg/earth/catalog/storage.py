@@ -127,3 +127,9 @@ LAYERS = {"SCL": Layer("uint8", 0), "pixel_qa": LandsatQuality("uint16", 1)}
 def layer_codes(name: str) -> Layer:
     """How a sensor's validity layer is stored."""
     return LAYERS.get(name, Layer("uint16", 0))
+
+
+def date_bytes(sensor: Sensor, shape: tuple[int, int]) -> int:
+    """Size of a date of some rows and columns, all bands and the validity layer, before compression."""
+    layer = np.dtype(layer_codes(sensor.validity.variable).dtype).itemsize if sensor.validity else 0
+    return int(shape[0] * shape[1]) * (len(sensor.bands) * np.dtype(coding_of(sensor).dtype).itemsize + layer)
