@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+import rasterio.errors
 import rioxarray  # noqa: F401  (gives datasets their .rio)
 import xarray as xr
 from pyproj import CRS
@@ -194,6 +196,25 @@ def test_source_items_are_kept(datasets: dict[str, xr.Dataset], model: EarthMode
 def test_a_store_is_one_shard_a_block(store: Path) -> None:
     shards = [file for file in (store / "embeddings" / "c").rglob("*") if file.is_file()]
     assert len(shards) == 9
+
+
+GDAL_READS_SHARDS = tuple(map(int, rasterio.__gdal_version__.split(".")[:2])) >= (3, 13)
+
+
+@pytest.mark.skipif(not GDAL_READS_SHARDS, reason=f"GDAL {rasterio.__gdal_version__}: shards are read since 3.13")
+def test_gdal_reads_the_store(store: Path) -> None:
+    with rasterio.open(f'ZARR:"{store}":/embeddings:2:1') as file:
+        np.testing.assert_array_equal(file.read(1), open_embeddings(store).embeddings.values[2, 1])
+        assert file.crs.to_epsg() == 32631
+
+
+@pytest.mark.skipif(GDAL_READS_SHARDS, reason="this GDAL reads shards")
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_an_older_gdal_lists_the_arrays_and_says_what_it_lacks(store: Path) -> None:
+    with rasterio.open(f'ZARR:"{store}"') as file:
+        assert any(name.endswith(":/embeddings") for name in file.subdatasets)
+    with pytest.raises(rasterio.errors.RasterioIOError, match="Unsupported codec: sharding_indexed"):
+        rasterio.open(f'ZARR:"{store}":/embeddings')
 
 
 def test_a_killed_run_goes_on_where_it_stopped(
