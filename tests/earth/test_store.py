@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -388,6 +389,26 @@ def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_taken_over(
     embed_to_zarr(job, out)
     assert contents(out) == contents(store)
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.zarr"]
+
+
+def test_a_cube_that_is_no_good_leaves_no_folder(
+    datasets: dict[str, xr.Dataset], model: EarthModel, tmp_path: Path
+) -> None:
+    dark = datasets["sentinel-2"].copy(deep=True)
+    dark["SCL"][:] = 9
+    with pytest.raises(UsageError, match="no valid pixel"):
+        embed_to_zarr(Job(Cube.open(dark), model), tmp_path / "out.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kill_in_the_last_instant_leaves_nothing_to_do(
+    store: Path, cube: Cube, model: EarthModel, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.zarr"
+    shutil.copytree(store, out)
+    (out / LEDGER).write_text("{}\n")  # renamed, but the record not yet removed
+    assert embed_to_zarr(Job(cube, model, block=BLOCK), out) == out
+    assert contents(out) == contents(store)
 
 
 def test_what_is_no_store_of_embeddings_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ opened from files travels as their paths, one in memory by value. Every process 
 """
 
 import logging
-import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,7 +38,9 @@ def pixel_dates(job: Job) -> int:
 
 def workers_by_default(job: Job) -> int:
     """Processes for a job: one, or as many as there are cores for a cube of `LARGE` pixel-dates or more."""
-    return len(os.sched_getaffinity(0)) if pixel_dates(job) >= LARGE else 1
+    from dask import system
+
+    return system.CPU_COUNT if pixel_dates(job) >= LARGE else 1
 
 
 @contextmanager
@@ -56,7 +57,7 @@ def local_workers(count: int) -> Iterator[Crew]:
             threads_per_worker=1,
             processes=True,
             memory_limit=0,  # the plan keeps the budget; a worker stopped half-way would only do its block again
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,

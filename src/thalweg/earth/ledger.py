@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import shutil
 from pathlib import Path
 from types import TracebackType
@@ -82,7 +81,7 @@ class Ledger:
         for left in self.folder.rglob("*.partial"):  # what a killed write left beside its shard
             left.unlink()
         self.folder.rename(out)
-        (out / LEDGER).unlink()
+        (out / LEDGER).unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Remove the unfinished store."""
@@ -97,5 +96,5 @@ def tidy(out: Path) -> bool:
     """Whether `out` was complete but for its record, left by a kill in the last instant; removes the record."""
     if not (out / LEDGER).is_file():
         return False
-    os.unlink(out / LEDGER)
+    (out / LEDGER).unlink(missing_ok=True)
     return True

@@ -90,12 +90,13 @@ def embed_to_zarr(job: Job, out: str | Path, progress: Progress | None = None, c
         return out
     unfinished = out.with_name(f".{out.name}.unfinished")
     refuse_existing(out)
+    identity = _identity(job)  # reads the cube: what is no good is refused before anything is written
     try:
         with Ledger(unfinished, out) as ledger:
             if out.exists():  # another run finished it between our look and our lock
                 ledger.discard()
             refuse_existing(out)
-            _embed_all(job, out, ledger, progress, crew)
+            _embed_all(job, identity, out, ledger, progress, crew)
     except OSError as error:
         raise _unwritable(out, str(error)) from error
     return out
@@ -111,8 +112,9 @@ def _unwritable(out: Path, reason: str) -> ThalwegError:
     return ThalwegError(f"{out}: could not be written ({reason}): free some space or choose another disk")
 
 
-def _embed_all(job: Job, out: Path, ledger: Ledger, progress: Progress | None, crew: Crew) -> None:
-    identity = _identity(job)
+def _embed_all(
+    job: Job, identity: dict[str, Any], out: Path, ledger: Ledger, progress: Progress | None, crew: Crew
+) -> None:
     try:
         done = ledger.done(identity)
         if done is None:
