@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask.config
 import numpy as np
 import psutil
 import pytest
@@ -130,6 +131,7 @@ def test_a_scheduler_that_is_not_there_is_one_line(address: str, monkeypatch: py
     ):
         pass
     assert "\n" not in str(caught.value)
+    assert dask.config.get("scheduler", None) is None  # else dask would look for the one that is not there
 
 
 def test_a_scheduler_without_workers_is_one_line() -> None:

@@ -60,7 +60,7 @@ def local_workers(count: int) -> Iterator[Crew]:
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         ) as cluster,
-        Client(cluster) as client,
+        Client(cluster, set_as_default=False) as client,
     ):
         yield lambda job, folder, indices: _outcomes(client, job, folder, indices)
 
@@ -75,7 +75,7 @@ def scheduler_workers(address: str) -> Iterator[Crew]:
     from distributed import Client
 
     try:
-        client = Client(address, timeout=_CONNECTING)
+        client = Client(address, timeout=_CONNECTING, set_as_default=False)
     except (OSError, ValueError) as error:
         raise UsageError(
             f"scheduler {address}: not reachable: expected the address of a running one, such as tcp://host:8786"
