@@ -200,6 +200,16 @@ def test_a_missing_band_is_told_and_missing(may: Any) -> None:
     assert any(line.startswith("no_B11: has no B11") for line in told)
 
 
+def test_a_band_that_no_item_has_is_not_in_the_store(site: Site, tmp_path: Path) -> None:
+    """Else every pixel of the sensor would count as missing."""
+    what = plan(Request(site.box(WEST), "2022-05-03", ("sentinel-2",)), str(site.catalogue))
+    assert what.notes == ("sentinel-2: no item has B11: the cube is without",)
+    series = Cube.open(fetch(what, tmp_path / "out.zarr")).series["sentinel-2"]
+    assert "B11" not in series.dataset and series.present_bands.sum() == 9
+    _, quality = measurements(series.dataset, series.sensor, "store")
+    assert (quality < 2).any()
+
+
 def test_a_corrupt_file_is_skipped_told_and_recorded(may: Any) -> None:
     store, told, skipped = may
     assert list(skipped) == ["corrupt"] and "B04 can not be read" in skipped["corrupt"]

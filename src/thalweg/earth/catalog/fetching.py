@@ -93,10 +93,11 @@ def _fetch_date(
         if count and len(loader.skipped) > skipped_before:  # what the windows before took of it goes again
             return _fetch_date(store, sensor, date, loader, start, progress)
         used += [scene for scene in scenes if scene not in used]
-        for name, values in numbers.items():
-            arrays[name][-1, window[0], window[1]] = values
+        for name, array in arrays.items():
+            array[-1, window[0], window[1]] = numbers[name]
         skipped_before = len(loader.skipped)
-        done += date_bytes(sensor, values.shape) / 1e6
+        rows_here, columns_here = (extent.stop - extent.start for extent in window)
+        done += date_bytes(sensor, (rows_here, columns_here)) / 1e6
         if progress:
             progress(round(done), round(store.plan.megabytes))
     store.record(sensor, date, used, loader.skipped)

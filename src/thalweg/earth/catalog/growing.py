@@ -30,7 +30,7 @@ DATES_FILE = "dates.json"
 CHUNK = 128
 """Pixels of a chunk, each way."""
 
-SHARD = 2048
+SHARD = 1024
 """Pixels of a shard, each way: one window is read, and held in memory, at a time."""
 
 
@@ -84,12 +84,12 @@ class GrowingStore:
         for name in self.plan.dates:
             sensor = sensor_by_name(name)
             group, coding = root.create_group(name), coding_of(sensor)
-            for band in sensor.band_names:
-                self._array(group, band, coding.dtype, coding.fill, coding.attributes)
-            if sensor.validity is not None:
-                layer = layer_codes(sensor.validity.variable)
-                attributes = {"grid_mapping": "spatial_ref"}
-                self._array(group, sensor.validity.variable, layer.dtype, layer.fill, attributes)
+            for variable in self.plan.bands(name):
+                if variable in sensor.band_names:
+                    self._array(group, variable, coding.dtype, coding.fill, coding.attributes)
+                else:
+                    layer = layer_codes(variable)
+                    self._array(group, variable, layer.dtype, layer.fill, {"grid_mapping": "spatial_ref"})
 
     def _array(self, group: Any, name: str, dtype: str, fill: int, attributes: dict[str, Any]) -> None:
         shard = tuple(min(SHARD, CHUNK * -(-side // CHUNK)) for side in self.shape)
@@ -122,8 +122,7 @@ class GrowingStore:
         import zarr
 
         group = zarr.open_group(self.path / sensor.name, mode="r+")
-        layer = [sensor.validity.variable] if sensor.validity else []
-        return {name: group[name] for name in (*sensor.band_names, *layer)}
+        return {name: group[name] for name in self.plan.bands(sensor.name)}
 
     def _resize(self, arrays: dict[str, Any], dates: int) -> None:
         for array in arrays.values():
@@ -152,7 +151,7 @@ class GrowingStore:
             raise ThalwegError(f"{self.out}: no pixel in the box on any date ({len(skipped)} items skipped): {why}")
         for name in self.plan.dates:
             if name not in kept:
-                shutil.rmtree(self.path / name)
+                shutil.rmtree(self.path / name, ignore_errors=True)
                 continue
             sensor = sensor_by_name(name)
             self._resize(self._arrays(sensor), len(kept[name]))
@@ -172,8 +171,8 @@ class GrowingStore:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)  # consolidation is no part of format 3 yet
             zarr.consolidate_metadata(self.path)
-        (self.path / DATES_FILE).unlink()
         self._ledger.finish(self.out)
+        (self.out / DATES_FILE).unlink()  # last: a kill before would cost all that was read
 
 
 def request_attributes(what: Plan) -> dict[str, Any]:

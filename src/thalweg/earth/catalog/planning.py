@@ -1,6 +1,7 @@
 """What a fetch will read: found in a catalogue, grouped into dates, sized before anything is read."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from thalweg.earth.catalog.catalogues import Catalogue, catalogue_by_name
@@ -31,6 +32,13 @@ class Plan:
     def grid(self) -> "GeoBox":
         """The grid."""
         return self.request.grid
+
+    def bands(self, sensor: str) -> list[str]:
+        """Bands of a sensor, and its validity layer, that any of the items has; the store has no others."""
+        declared = sensor_by_name(sensor)
+        layer = [declared.validity.variable] if declared.validity else []
+        here = {name for date in self.dates[sensor] for scene in date.scenes for name in scene.assets}
+        return [name for name in (*declared.band_names, *layer) if name in here]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -92,8 +100,20 @@ def plan(request: Request, catalogue: str | Catalogue = "planetary-computer", pa
             if request.sensors is not None or sensor_by_name(name).sets_dates:
                 raise
             notes.append(f"without {name}: {error}")
-    for found in dates.values():
-        for scene in (scene for date in found for scene in date.scenes):
-            if scene.missing():
-                notes.append(f"{scene.name}: has no {', '.join(scene.missing())}: its pixels count as missing")
-    return Plan(request, chosen, dates, tuple(notes))
+    planned = Plan(request, chosen, dates, ())
+    return replace(planned, notes=(*notes, *_lacking(planned)))
+
+
+def _lacking(planned: Plan) -> Iterator[str]:
+    """A line for each band that no item of a sensor has, and for each item without a band that others have."""
+    for name, dates in planned.dates.items():
+        sensor, here = sensor_by_name(name), planned.bands(name)
+        nowhere = [band for band in sensor.band_names if band not in here]
+        if nowhere:
+            yield f"{name}: no item has {', '.join(nowhere)}: the cube is without"
+        if sensor.validity is not None and sensor.validity.variable not in here:
+            yield f"{name}: no item has {sensor.validity.variable}: clouds will count as clear"
+        for scene in (scene for date in dates for scene in date.scenes):
+            lacking = [band for band in scene.missing() if band in here]
+            if lacking:
+                yield f"{scene.name}: has no {', '.join(lacking)}: its pixels count as missing"
