@@ -101,7 +101,7 @@ def _outcomes(client: "Client", job: Job, folder: Path, indices: Sequence[int]) 
         running.update(zip(futures, some, strict=True))
         return list(futures)
 
-    queue = as_completed(hand_out(AHEAD * len(client.scheduler_info()["workers"])))
+    queue = as_completed(hand_out(AHEAD * len(client.scheduler_info()["workers"])), loop=client.loop)
     try:
         for future in queue:
             index = running.pop(future)
