@@ -22,9 +22,10 @@ from common import arguments, report
 from thalweg.earth.context import RECEPTIVE_FIELD, cube_context, days_since_epoch
 from thalweg.earth.cubes import Cube, Window
 from thalweg.earth.embedder import Job, embed_blocks
+from thalweg.earth.layout import empty_dataset, place
 from thalweg.earth.model import EarthModel
 from thalweg.earth.simulate import simulate
-from thalweg.earth.store import embed_to_zarr, empty_dataset, place
+from thalweg.earth.store import embed_to_zarr
 
 PATCHES = 40
 

@@ -334,9 +334,9 @@ def test_dates_with_too_little_to_see_get_no_embedding(make_s2: Callable) -> Non
     np.testing.assert_array_equal(Cube.open(data).eligible, [0, 2, 3])
 
 
-def test_strips_cover_the_grid_once(make_s2: Callable) -> None:
+def test_windows_cover_the_grid_once(make_s2: Callable) -> None:
     cube = Cube.open(make_s2())
-    assert list(cube.strips(4)) == [Window(0, 0, 4, 6), Window(4, 0, 2, 6)]
+    assert list(cube.windows(4)) == [Window(0, 0, 4, 4), Window(0, 4, 4, 2), Window(4, 0, 2, 4), Window(4, 4, 2, 2)]
 
 
 def test_a_bad_cube_is_refused_in_one_line(bad_cube: object) -> None:

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from thalweg.earth.analysis import PrincipalComponents, similarity
 from thalweg.earth.cubes import Cube
 from thalweg.earth.embedder import embed
 from thalweg.earth.figures import (
-    ColourScale,
     availability,
     embedding_map,
     pixel_series,
-    similarity,
     similarity_map,
 )
 from thalweg.earth.model import EarthModel
@@ -66,14 +65,14 @@ def test_a_date_far_from_any_is_refused(embedded: xr.Dataset, tmp_path: Path) ->
 
 
 def test_one_colour_scale_for_all_dates(embedded: xr.Dataset) -> None:
-    scale = ColourScale(embedded)
+    scale = PrincipalComponents.of(embedded)
     colours = scale.colours(embedded.embeddings.values[3])
     assert colours.shape == (32, 32, 3)
     usable = embedded.quality.values[3] <= 1
     assert (colours[~usable] == 0.85).all()
     assert colours[usable].min() >= 0
     assert colours[usable].max() <= 1
-    same = ColourScale(embedded).colours(embedded.embeddings.values[3])
+    same = PrincipalComponents.of(embedded).colours(embedded.embeddings.values[3])
     np.testing.assert_array_equal(colours, same)
     later = embedded.embeddings.values[3] + 0.5  # a later date that differs must look different
     assert not np.array_equal(scale.colours(later)[usable], colours[usable])

@@ -1,13 +1,19 @@
 """The store: what xarray and rioxarray find in it, and what a kill leaves."""
 
+import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+import rasterio.errors
 import rioxarray  # noqa: F401  (gives datasets their .rio)
 import xarray as xr
 from pyproj import CRS
@@ -15,10 +21,11 @@ from pyproj import CRS
 import thalweg
 from thalweg.earth.cubes import Cube
 from thalweg.earth.embedder import Job, embed
+from thalweg.earth.ledger import LEDGER
 from thalweg.earth.model import EarthModel
 from thalweg.earth.sensors import Quality
-from thalweg.earth.store import embed_to_zarr, open_embeddings
-from thalweg.errors import UsageError
+from thalweg.earth.store import Outcome, embed_to_zarr, finish_block, open_embeddings, this_process
+from thalweg.errors import ThalwegError, UsageError
 
 BLOCK = 12
 KILLED = """
@@ -34,6 +41,54 @@ def progress(done, total):
     if len(told) == int(blocks):
         os.kill(os.getpid(), signal.SIGKILL)
 embed_to_zarr(Job(Cube.open(cube), EarthModel.load(model), block=int(block)), out, progress)
+"""
+KILLED_AT_RANDOM = """
+import os, random, shutil, signal, sys, time
+from pathlib import Path
+import torch
+from thalweg.earth.cubes import Cube
+from thalweg.earth.embedder import Job
+from thalweg.earth.ledger import LEDGER
+from thalweg.earth.model import EarthModel
+from thalweg.earth.store import embed_to_zarr
+
+torch.set_num_threads(1)
+cube, model, out, block = sys.argv[1:5]
+job, out = Job(Cube.open(cube), EarthModel.load(model), block=int(block)), Path(out)
+moments, kills, resumed = random.Random(0), 0, 0
+job.dates  # reads the cube once, here
+ledger = out.with_name(f".{out.name}.unfinished") / LEDGER
+lines = lambda: len(ledger.read_bytes().splitlines()) if ledger.exists() else 0
+while True:
+    before = lines()
+    resumed += before > 1
+    child = os.fork()
+    if not child:
+        embed_to_zarr(job, out)
+        os._exit(0)
+    if kills < 20:
+        further = moments.choice([0, 1])
+        while lines() < before + further and not out.exists():
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.15))
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        kills += 1
+    if out.exists():
+        if kills >= 20:
+            break
+        shutil.rmtree(out)
+print(kills, resumed)
+"""
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from thalweg.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # a file may not grow beyond it, as on a full disk
+sys.argv = ["thalweg", "earth", "embed", *sys.argv[1:]]
+main()
 """
 
 
@@ -99,7 +154,7 @@ def test_attributes_follow_their_conventions(store: Path, cube: Cube, model: Ear
         "geoemb:type": "pixel",
         "geoemb:dimensions": 7,
         "geoemb:model": model.identifier,
-        "geoemb:source_data": "Sentinel-2 L2A, Sentinel-1",
+        "geoemb:source_data": ["Sentinel-2 L2A", "Sentinel-1"],
         "geoemb:gsd": 10.0,
         "proj:code": "EPSG:32631",
         "spatial:dimensions": ["y", "x"],
@@ -144,6 +199,25 @@ def test_a_store_is_one_shard_a_block(store: Path) -> None:
     assert len(shards) == 9
 
 
+GDAL_READS_SHARDS = tuple(map(int, rasterio.__gdal_version__.split(".")[:2])) >= (3, 13)
+
+
+@pytest.mark.skipif(not GDAL_READS_SHARDS, reason=f"GDAL {rasterio.__gdal_version__}: shards are read since 3.13")
+def test_gdal_reads_the_store(store: Path) -> None:
+    with rasterio.open(f'ZARR:"{store}":/embeddings:2:1') as file:
+        np.testing.assert_array_equal(file.read(1), open_embeddings(store).embeddings.values[2, 1])
+        assert file.crs.to_epsg() == 32631
+
+
+@pytest.mark.skipif(GDAL_READS_SHARDS, reason="this GDAL reads shards")
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_an_older_gdal_lists_the_arrays_and_says_what_it_lacks(store: Path) -> None:
+    with rasterio.open(f'ZARR:"{store}"') as file:
+        assert any(name.endswith(":/embeddings") for name in file.subdatasets)
+    with pytest.raises(rasterio.errors.RasterioIOError, match="Unsupported codec: sharding_indexed"):
+        rasterio.open(f'ZARR:"{store}":/embeddings')
+
+
 def test_a_killed_run_goes_on_where_it_stopped(
     store: Path, cube_folder: Path, model_folder: Path, tmp_path: Path
 ) -> None:
@@ -159,6 +233,20 @@ def test_a_killed_run_goes_on_where_it_stopped(
         assert (out / file).stat().st_mtime_ns == when, file
     xr.testing.assert_identical(xr.open_zarr(out).compute(), xr.open_zarr(store).compute())
     assert sorted(p.relative_to(out) for p in out.rglob("*")) == sorted(p.relative_to(store) for p in store.rglob("*"))
+    assert [entry.name for entry in out.parent.iterdir()] == ["out.zarr"]
+
+
+def test_a_run_killed_twenty_times_at_random_equals_an_undisturbed_one(
+    store: Path, cube_folder: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run" / "out.zarr"
+    arguments = [str(argument) for argument in (cube_folder, model_folder, out, BLOCK)]
+    done = subprocess.run([sys.executable, "-c", KILLED_AT_RANDOM, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    kills, resumed = map(int, done.stdout.split())
+    assert kills >= 20
+    assert resumed > 5  # most runs went on with something, as opposed to having been killed at once
+    assert contents(out) == contents(store)
     assert [entry.name for entry in out.parent.iterdir()] == ["out.zarr"]
 
 
@@ -203,18 +291,124 @@ def test_an_existing_path_is_refused(store: Path, cube: Cube, model: EarthModel)
         embed_to_zarr(Job(cube, model), store)
 
 
-def test_a_cube_that_fails_in_the_middle_leaves_nothing(
-    datasets: dict[str, xr.Dataset], model: EarthModel, tmp_path: Path
-) -> None:
+def with_one_bad_corner(datasets: dict[str, xr.Dataset], folder: Path, value: float) -> Path:
+    """A cube folder whose Sentinel-1 holds `value` at one pixel of the lower right corner."""
+    folder.mkdir(exist_ok=True)
     radar = datasets["sentinel-1"].isel(time=slice(0, 8)).copy(deep=True)
     for name in ("VV", "VH"):
         values = radar[name].values.astype(np.float32) / 100
-        values[3, 30, 30] = np.inf
+        values[3, 30, 30] = value
         radar[name] = (radar[name].dims, values, {"units": "dB"})
-    cube = Cube.open({"sentinel-2": datasets["sentinel-2"], "sentinel-1": radar})
+    datasets["sentinel-2"].to_netcdf(folder / "s2.nc", engine="h5netcdf")
+    radar.to_netcdf(folder / "s1.nc", engine="h5netcdf")
+    return folder
+
+
+def test_a_block_that_fails_is_recorded_and_the_others_go_on(
+    datasets: dict[str, xr.Dataset], model: EarthModel, tmp_path: Path
+) -> None:
+    cube = Cube.open(with_one_bad_corner(datasets, tmp_path / "cube", np.inf))
+    out = tmp_path / "run" / "out.zarr"
+    told: list[int] = []
+    with pytest.raises(
+        ThalwegError, match=r"4 of 9 blocks failed, .*infinite values in Sentinel-1.*same command again"
+    ) as caught:
+        embed_to_zarr(Job(cube, model, block=BLOCK), out, lambda done, total: told.append(done))
+    assert "\n" not in str(caught.value)
+    assert not isinstance(caught.value, UsageError)  # exit code 1: some of it is done
+    assert len(told) == 9
+    (left,) = out.parent.iterdir()
+    entries = [json.loads(line) for line in (left / LEDGER).read_text().splitlines()[1:]]
+    assert sorted(entry["done"] for entry in entries if "done" in entry) == [0, 1, 2, 3, 6]
+    assert sorted(entry["failed"] for entry in entries if "failed" in entry) == [4, 5, 7, 8]
+    assert all("infinite" in entry["reason"] for entry in entries if "failed" in entry)
+
+
+def test_the_same_job_again_does_the_failed_blocks_only(
+    cube: Cube, store: Path, model: EarthModel, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.zarr"
+
+    def two_fail(job: Job, folder: Path, indices: Sequence[int]) -> Iterator[Outcome]:
+        for index in indices:
+            yield Outcome(index, failed="OSError: a bad disk") if index in (2, 7) else finish_block(job, folder, index)
+
+    with pytest.raises(ThalwegError, match="2 of 9 blocks failed, the first at row 0, column 24"):
+        embed_to_zarr(Job(cube, model, block=BLOCK), out, crew=two_fail)
+    redone: list[int] = []
+
+    def noted(job: Job, folder: Path, indices: Sequence[int]) -> Iterator[Outcome]:
+        redone.extend(indices)
+        yield from this_process(job, folder, indices)
+
+    embed_to_zarr(Job(cube, model, block=BLOCK), out, crew=noted)
+    assert redone == [2, 7]
+    assert contents(out) == contents(store)
+
+
+def contents(path: Path) -> dict[Path, bytes]:
+    """Every file of a folder, hidden ones included."""
+    return {file.relative_to(path): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def test_a_job_of_which_no_block_can_be_done_leaves_nothing(
+    datasets: dict[str, xr.Dataset], model: EarthModel, tmp_path: Path
+) -> None:
+    cube = Cube.open(with_one_bad_corner(datasets, tmp_path / "cube", np.inf))
     with pytest.raises(UsageError, match="infinite values in Sentinel-1"):
-        embed_to_zarr(Job(cube, model, block=BLOCK), tmp_path / "out.zarr")
+        embed_to_zarr(Job(cube, model, block=32), tmp_path / "run" / "out.zarr")
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(cube: Cube, model: EarthModel, tmp_path: Path) -> None:
+    out = tmp_path / "run" / "out.zarr"
+    arguments = ["-c", FULL_DISK, str(cube.series["sentinel-2"].where), str(out)]
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert re.search(r"out.zarr: could not be written \(.*File too large.*\): free some space", done.stderr)
+    assert list(out.parent.iterdir()) == []
+
+
+def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_taken_over(
+    store: Path, cube: Cube, model: EarthModel, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.zarr"
+    job = Job(cube, model, block=BLOCK)
+
+    def meanwhile(job: Job, folder: Path, indices: Sequence[int]) -> Iterator[Outcome]:
+        with pytest.raises(UsageError, match=r"out.zarr: another process is writing it: wait for it") as caught:
+            embed_to_zarr(job, out)
+        assert "\n" not in str(caught.value)
+        yield from this_process(job, folder, indices[:3])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_to_zarr(job, out, crew=meanwhile)
+    assert not out.exists()
+    embed_to_zarr(job, out)
+    assert contents(out) == contents(store)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.zarr"]
+
+
+def test_a_cube_that_is_no_good_leaves_no_folder(
+    datasets: dict[str, xr.Dataset], model: EarthModel, tmp_path: Path
+) -> None:
+    dark = datasets["sentinel-2"].copy(deep=True)
+    dark["SCL"][:] = 9
+    with pytest.raises(UsageError, match="no valid pixel"):
+        embed_to_zarr(Job(Cube.open(dark), model), tmp_path / "out.zarr")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kill_in_the_last_instant_leaves_nothing_to_do(
+    store: Path, cube: Cube, model: EarthModel, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.zarr"
+    shutil.copytree(store, out)
+    (out / LEDGER).write_text("{}\n")  # renamed, but the record not yet removed
+    assert embed_to_zarr(Job(cube, model, block=BLOCK), out) == out
+    assert contents(out) == contents(store)
 
 
 def test_what_is_no_store_of_embeddings_is_refused(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
-from thalweg.cli.progress import progress
+from thalweg.cli.archive import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Sensors, Time, cube_and_out, fetch
+from thalweg.cli.store import Memory, Quantise, Scheduler, Workers, export, write_embeddings
 from thalweg.errors import UsageError
 
 earth = typer.Typer(no_args_is_help=True, help="Embedding spaces learned from satellites.")
+earth.command()(export)
 
 Source = Annotated[Path, typer.Argument(help="a NetCDF file, a Zarr store, or a folder of them")]
 Store = Annotated[Path, typer.Argument(help="an embedding store written by `thalweg earth embed`")]
@@ -16,6 +18,9 @@ Picture = Annotated[Path | None, typer.Option("--png", help="where to write the 
 Pixel = Annotated[
     tuple[float, float] | None, typer.Option("--pixel", help="column and row, or map coordinates x and y")
 ]
+
+
+earth.command()(fetch)
 
 
 @earth.command("sensors")
@@ -118,20 +123,30 @@ def fuse(
 
 @earth.command()
 def embed(
-    cube: Source,
-    out: Annotated[Path, typer.Argument(help="Zarr store to write; must not exist")],
+    cube: Annotated[Path, typer.Argument(help="a NetCDF file, a Zarr store, or a folder of them; none with --bbox")],
+    out: Annotated[Path | None, typer.Argument(help="Zarr store to write; must not exist")] = None,
     size: Annotated[int, typer.Option(help="7 values (the paper's size) or all 32")] = 7,
     model: Annotated[Path | None, typer.Option(help="model folder; the shipped weights by default")] = None,
+    bbox: Box = None,
+    time: Time = None,
+    sensor: Sensors = None,
+    catalog: CatalogueName = DEFAULT_CATALOGUE,
+    crs: Crs = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    quantise: Quantise = None,
 ) -> None:
-    """Embed a cube: one small vector per pixel and clear date. A killed run resumes."""
+    """Embed a cube, or what a catalogue has (--bbox, --time): a vector per pixel and date. A killed run resumes."""
     from thalweg.earth.cubes import Cube
     from thalweg.earth.embedder import Job
     from thalweg.earth.model import EarthModel
-    from thalweg.earth.store import embed_to_zarr
+    from thalweg.earth.quantise import check_bits
 
-    with progress("pixel-dates") as show:
-        embed_to_zarr(Job(Cube.open(cube), EarthModel.load(model), size), out, show)
-    print(f"embeddings: {out}")
+    check_bits(quantise)
+    cube, out = cube_and_out(cube, out, bbox, time, sensor, catalog, crs)
+    job = Job(Cube.open(cube), EarthModel.load(model), size, quantise=quantise)
+    write_embeddings(job, out, scheduler, workers, memory)
 
 
 @earth.command("map")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thalweg.earth.cubes import Cube, Series, Window
+from thalweg.earth.cubes import Cube, Observations, Series, Window
 
 RECEPTIVE_FIELD = 15
 """Width in pixels of the context of one pixel."""
@@ -61,7 +61,11 @@ class SensorContext:
 
 def sensor_context(series: Series, window: Window) -> SensorContext:
     """Read a window of a series as a context (T, C, H, W)."""
-    seen = series.read(window)
+    return as_context(series, series.read(window))
+
+
+def as_context(series: Series, seen: Observations) -> SensorContext:
+    """What a series saw in a window as a context (T, C, H, W)."""
     valid = seen.valid
     scaled = np.nan_to_num(series.sensor.scale(seen.values)) * valid[:, None]
     return SensorContext(

@@ -116,6 +116,11 @@ class Observations:
         """Usable pixels, boolean (T, H, W)."""
         return self.quality <= Quality.WATER
 
+    def inner(self, margin: int) -> "Observations":
+        """The same without `margin` pixels on every side."""
+        inside = (..., slice(margin, -margin), slice(margin, -margin))
+        return Observations(self.values[inside], self.quality[inside])
+
 
 @dataclass(frozen=True)
 class Series:
@@ -231,16 +236,17 @@ class Cube:
         """The window that covers the grid."""
         return Window(0, 0, *self.grid.shape)
 
-    def strips(self, height: int = 64) -> Iterator[Window]:
-        """Windows of full width that cover the grid from north to south."""
+    def windows(self, side: int = 64) -> Iterator[Window]:
+        """Windows of `side` pixels each way that cover the grid, row by row; smaller at its edges."""
         rows, columns = self.grid.shape
-        for top in range(0, rows, height):
-            yield Window(top, 0, min(height, rows - top), columns)
+        for top in range(0, rows, side):
+            for left in range(0, columns, side):
+                yield Window(top, left, min(side, rows - top), min(side, columns - left))
 
     def usable_fraction(self, sensor: str) -> np.ndarray:
         """Share of the grid's pixels that a sensor saw clearly on each of its dates, (T,)."""
         series = self.series[sensor]
-        counts = sum(series.read(strip).valid.sum((1, 2)) for strip in self.strips())
+        counts = sum(series.read(window).valid.sum((1, 2)) for window in self.windows())
         return np.asarray(counts) / (self.grid.shape[0] * self.grid.shape[1])
 
     @cached_property

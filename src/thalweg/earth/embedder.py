@@ -1,6 +1,7 @@
 """A cube in, an embedding cube out: dense, block by block with a halo, so that memory stays bounded."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from thalweg.earth.context import HALO, SensorContext, cube_context, days_since_epoch
+from thalweg.earth.context import HALO, SensorContext, as_context, days_since_epoch
 from thalweg.earth.cubes import Cube, Observations, Window
 from thalweg.earth.fusion import FULL, SMALL
 from thalweg.earth.model import EarthModel, evaluation_device
+from thalweg.earth.quantise import check_bits
 from thalweg.earth.sensors import Quality
 from thalweg.errors import UsageError
 
@@ -46,14 +48,26 @@ class Block:
 
 @dataclass(frozen=True)
 class Job:
-    """What is embedded with what: everything that decides the result."""
+    """What is embedded with what: everything that decides the result.
+
+    Attributes:
+        cube: what was seen.
+        model: what embeds it.
+        size: 7 or 32 values.
+        block: pixels of a block, each way.
+        dates_at_once: centre dates encoded together.
+        quantise: bits of the codes a store holds, 8 or 16; None for float32.
+    """
 
     cube: Cube
     model: EarthModel
     size: int = SMALL
     block: int = BLOCK
+    dates_at_once: int = DATES_AT_ONCE
+    quantise: int | None = None
 
     def __post_init__(self) -> None:
+        check_bits(self.quantise)
         if self.size not in (SMALL, FULL):
             raise UsageError(f"size {self.size}: expected {SMALL} or {FULL}")
         reference = self.cube.reference.sensor
@@ -86,33 +100,52 @@ class Job:
 
     def windows(self) -> list[Window]:
         """The blocks that cover the grid."""
-        rows, columns = self.cube.grid.shape
-        return [
-            Window(top, left, min(self.block, rows - top), min(self.block, columns - left))
-            for top in range(0, rows, self.block)
-            for left in range(0, columns, self.block)
-        ]
+        return list(self.cube.windows(self.block))
 
 
-@torch.inference_mode()
 def embed_block(job: Job, window: Window, device: torch.device | None = None) -> Block:
     """Embed the centre pixels of a window at every eligible date."""
+    return embed_observations(job, window, read_block(job, window), device)
+
+
+def read_block(job: Job, window: Window) -> dict[str, Observations]:
+    """What the model's sensors saw in a window and its halo, by sensor name."""
+    around = window.grown(HALO)
+    return {name: job.cube.series[name].read(around) for name in job.model.sensors if name in job.cube.series}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: sums over more come out in another order, and results would depend on the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
+@torch.inference_mode()
+def embed_observations(
+    job: Job, window: Window, seen: dict[str, Observations], device: torch.device | None = None
+) -> Block:
+    """Embed the centre pixels of a window from what `read_block` read, with one thread; more cores, more processes."""
     device = device or evaluation_device()
     model = job.model.to(device)
-    contexts = {
-        name: context.to(device)
-        for name, context in cube_context(job.cube, window.grown(HALO), job.model.sensors).items()
-    }
+    contexts = {name: as_context(job.cube.series[name], part).to(device) for name, part in seen.items()}
     centre_days = torch.from_numpy(days_since_epoch(job.dates)).float().to(device)
-    values, spreads = [], []
-    for days in centre_days.split(DATES_AT_ONCE):
-        fused = model(contexts, days)
-        values.append(fused.values[:, : job.size].cpu().numpy())
-        spreads.append(model.fusion.intervals(fused.spread[:, : job.size], 0.68).cpu().numpy())
-    embeddings, uncertainty = np.concatenate(values), np.concatenate(spreads)
+    # Allocated before the loop: kept results between large temporary ones would break up the heap.
+    shape = (len(centre_days), job.size, window.height, window.width)
+    embeddings, uncertainty = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    for first in range(0, len(centre_days), job.dates_at_once):
+        some = slice(first, first + job.dates_at_once)
+        fused = model(contexts, centre_days[some])
+        embeddings[some] = fused.values[:, : job.size].cpu().numpy()
+        uncertainty[some] = model.fusion.intervals(fused.spread[:, : job.size], 0.68).cpu().numpy()
 
-    seen = job.cube.reference.read(window)
-    state = seen.quality
+    centre = seen[job.cube.reference.sensor.name].inner(HALO)
+    state = centre.quality
     quality = state[job.cube.eligible]
     never = ~(state <= Quality.WATER).any(0)
     quality[:, never & (quality[0] != Quality.OUTSIDE)] = Quality.NEVER_OBSERVED
@@ -121,7 +154,7 @@ def embed_block(job: Job, window: Window, device: torch.device | None = None) ->
     uncertainty[unusable] = np.nan
     counts = sum(_valid_dates(context, centre_days) for context in contexts.values())
     gaps = {name: _signed_gap(contexts.get(name), centre_days, window) for name in job.companions}
-    return Block(window, embeddings, uncertainty, np.asarray(counts, np.uint16), quality, _picture(job, seen), gaps)
+    return Block(window, embeddings, uncertainty, np.asarray(counts, np.uint16), quality, _picture(job, centre), gaps)
 
 
 def _picture(job: Job, seen: Observations) -> np.ndarray:
@@ -182,7 +215,7 @@ def embed(cube: "Cube | str | Path | xr.Dataset", model: EarthModel | None = Non
     Returns:
         Dataset with dims (time, embedding, y, x); the layout is that of `thalweg earth embed` (docs/store.md).
     """
-    from thalweg.earth.store import empty_dataset, place
+    from thalweg.earth.layout import empty_dataset, place
 
     job = Job(cube if isinstance(cube, Cube) else Cube.open(cube), model or EarthModel.load(), size)
     dataset = empty_dataset(job)

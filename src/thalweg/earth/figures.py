@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thalweg.earth.analysis import PrincipalComponents, pixel_index, similarity
 from thalweg.earth.sensors import Quality
 from thalweg.errors import ThalwegError, UsageError
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from thalweg.earth.cubes import Cube
-
-_SAMPLE = 200_000
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -70,44 +69,6 @@ def _date_index(dataset: "xr.Dataset", date: str | None) -> int:
     return index
 
 
-def _pixel(dataset: "xr.Dataset", pixel: Sequence[float]) -> tuple[int, int]:
-    """Row and column of map coordinates, or of column and row numbers where they are small."""
-    x, y = pixel
-    columns, rows = dataset.sizes["x"], dataset.sizes["y"]
-    if float(x).is_integer() and float(y).is_integer() and 0 <= x < columns and 0 <= y < rows:
-        return int(y), int(x)
-    column, row = int(np.abs(dataset.x.values - x).argmin()), int(np.abs(dataset.y.values - y).argmin())
-    step = abs(float(dataset.x[1] - dataset.x[0])) if columns > 1 else 10.0
-    if abs(float(dataset.x[column]) - x) > step or abs(float(dataset.y[row]) - y) > step:
-        raise UsageError(
-            f"pixel {x:g} {y:g} is outside: expected a column below {columns} and a row below {rows}, or map "
-            f"coordinates x {float(dataset.x.min()):g} to {float(dataset.x.max()):g}, "
-            f"y {float(dataset.y.min()):g} to {float(dataset.y.max()):g}"
-        )
-    return row, column
-
-
-class ColourScale:
-    """The embedding's first three principal components as red, green and blue, alike for all dates."""
-
-    def __init__(self, dataset: "xr.Dataset") -> None:
-        dates = dataset.sizes["time"]
-        vectors = dataset.embeddings.isel(time=slice(0, dates, max(1, dates // 24))).values
-        flat = np.moveaxis(vectors, 1, -1).reshape(-1, vectors.shape[1])
-        flat = flat[np.isfinite(flat).all(1)]
-        flat = flat[:: max(1, len(flat) // _SAMPLE)]
-        self.mean = flat.mean(0)
-        self.axes = np.linalg.svd(flat - self.mean, full_matrices=False)[2][:3]
-        components = (flat - self.mean) @ self.axes.T
-        self.low, self.high = np.percentile(components, [2, 98], axis=0)
-
-    def colours(self, vectors: np.ndarray) -> np.ndarray:
-        """(K, H, W) -> (H, W, 3) in 0..1, grey where there is no embedding."""
-        components = (np.moveaxis(vectors, 0, -1) - self.mean) @ self.axes.T
-        colours = np.clip((components - self.low) / (self.high - self.low), 0, 1)
-        return np.where(np.isfinite(colours), colours, 0.85)
-
-
 def embedding_map(dataset: "xr.Dataset", path: str | Path, date: str | None = None) -> Path:
     """Draw a date's picture beside the embedding's first three principal components."""
     index = _date_index(dataset, date)
@@ -119,7 +80,9 @@ def embedding_map(dataset: "xr.Dataset", path: str | Path, date: str | None = No
     left.imshow(picture, interpolation="nearest")
     bands = ", ".join(dataset.picture.attrs["bands"])
     left.set_title(f"{np.datetime_as_string(dataset.time.values[index], 'D')}: {bands}", fontsize=10)
-    right.imshow(ColourScale(dataset).colours(dataset.embeddings.isel(time=index).values), interpolation="nearest")
+    right.imshow(
+        PrincipalComponents.of(dataset).colours(dataset.embeddings.isel(time=index).values), interpolation="nearest"
+    )
     right.set_title(f"first three components of {dataset.sizes['embedding']} values", fontsize=10)
     for axis in (left, right):
         axis.set_axis_off()
@@ -129,7 +92,7 @@ def embedding_map(dataset: "xr.Dataset", path: str | Path, date: str | None = No
 
 def pixel_series(dataset: "xr.Dataset", path: str | Path, pixel: Sequence[float]) -> Path:
     """Draw one pixel's embedding over time with its 68 % interval; up to seven values."""
-    row, column = _pixel(dataset, pixel)
+    row, column = pixel_index(dataset, pixel)
     here = dataset.isel(y=row, x=column)
     seen = np.isfinite(here.embeddings.values).all(1)
     if not seen.any():
@@ -148,33 +111,9 @@ def pixel_series(dataset: "xr.Dataset", path: str | Path, pixel: Sequence[float]
     return _save(figure, path)
 
 
-def similarity(dataset: "xr.Dataset", pixel: Sequence[float]) -> np.ndarray:
-    """How alike each pixel's season is to one pixel's, (H, W) in 0..1, NaN where they share no date.
-
-    One minus the mean squared distance over common dates, in units of the scene's own spread, floored at zero.
-    """
-    row, column = _pixel(dataset, pixel)
-    total = np.zeros((dataset.sizes["y"], dataset.sizes["x"]))
-    count = np.zeros_like(total)
-    for index in range(dataset.sizes["time"]):
-        vectors = dataset.embeddings.isel(time=index).values
-        here = vectors[:, row, column]
-        if not np.isfinite(here).all():
-            continue
-        distance = ((vectors - here[:, None, None]) ** 2).sum(0)
-        spread = 2 * np.nansum(np.nanvar(vectors, axis=(1, 2)))
-        seen = np.isfinite(distance)
-        total[seen] += distance[seen] / max(float(spread), 1e-12)
-        count[seen] += 1
-    if not count.any():
-        raise UsageError(f"pixel {pixel[0]:g} {pixel[1]:g} has no embedding on any date: choose another")
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.clip(1 - total / count, 0, 1))
-
-
 def similarity_map(dataset: "xr.Dataset", path: str | Path, pixel: Sequence[float]) -> Path:
     """Draw the similarity of every pixel's season to one pixel's."""
-    row, column = _pixel(dataset, pixel)
+    row, column = pixel_index(dataset, pixel)
     figure = _figure(6.4, 5.4)
     axis = figure.subplots()
     image = axis.imshow(similarity(dataset, pixel), vmin=0, vmax=1, cmap="viridis", interpolation="nearest")

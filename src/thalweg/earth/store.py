@@ -1,195 +1,179 @@
 """How embeddings are written and read: Zarr v3, one shard a block, self-describing and resumable."""
 
-import json
-import shutil
 import warnings
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from thalweg._version import __version__
-from thalweg.earth.embedder import CONTEXT_DAYS, Block, Job, Progress, embed_blocks
-from thalweg.earth.fusion import QUANTILE_LEVELS
-from thalweg.earth.sensors import Quality
+from thalweg.earth.embedder import Job, Progress, embed_block
+from thalweg.earth.layout import attributes, create_store, write_block
+from thalweg.earth.ledger import Ledger, tidy
 from thalweg.errors import ThalwegError, UsageError
 
 if TYPE_CHECKING:
     import xarray as xr
 
-PROGRESS_FILE = "unfinished.json"
 
-_CONVENTIONS = [
-    {"name": "geoemb:", "uuid": "61c12cc5-0e28-4056-999a-480cf3fb7e4c"},
-    {"name": "spatial:", "uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4"},
-    {"name": "proj:", "uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f"},
-]
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a block.
 
+    Attributes:
+        index: the block's place in `Job.windows()`.
+        failed: why it could not be embedded, in a line; None where it is on disk.
+        usage: whether the failure is the input's fault (`UsageError`).
+        unwritable: why it could not be written; ends the job.
+    """
 
-def attributes(job: Job) -> dict[str, Any]:
-    """The store's attributes: conventions `geoemb:`, `proj:`, `spatial:`, and the provenance."""
-    grid = job.cube.grid
-    step = grid.resolution
-    left, top = float(grid.x[0]) - step / 2, float(grid.y[0]) + step / 2
-    rows, columns = grid.shape
-    return {
-        "Conventions": "CF-1.8",
-        "title": f"Thalweg embeddings of {job.cube.name}",
-        "zarr_conventions": _CONVENTIONS,
-        "geoemb:type": "pixel",
-        "geoemb:dimensions": job.size,
-        "geoemb:model": job.model.identifier,
-        "geoemb:source_data": ", ".join(series.sensor.title for series in job.cube.series.values()),
-        "geoemb:data_type": "float32",
-        "geoemb:gsd": step,
-        "proj:code": grid.describe(),
-        "proj:wkt2": grid.crs,
-        "spatial:dimensions": ["y", "x"],
-        "spatial:transform": [step, 0.0, left, 0.0, -step, top],
-        "spatial:shape": [rows, columns],
-        "spatial:bbox": [left, top - rows * step, left + columns * step, top],
-        "thalweg:version": __version__,
-        "thalweg:model": job.model.identifier,
-        "thalweg:sources": {
-            name: {
-                "where": Path(series.where).name,
-                "dates": len(series.dates),
-                "bands": [
-                    band for band, here in zip(series.sensor.band_names, series.present_bands, strict=True) if here
-                ],
-                "items": series.items,
-            }
-            for name, series in job.cube.series.items()
-            if name in job.model.sensors
-        },
-    }
+    index: int
+    failed: str | None = None
+    usage: bool = False
+    unwritable: str | None = None
 
 
-def empty_dataset(job: Job, lazy: bool = False) -> "xr.Dataset":
-    """The embedding cube with its coordinates and attributes, filled with "nothing here" values."""
-    import rioxarray  # noqa: F401  (gives datasets their .rio)
-    import xarray as xr
+Crew = Callable[[Job, Path, Sequence[int]], Generator[Outcome, None, None]]
+"""Who embeds blocks: from a job, the store's folder and the blocks' indices to outcomes, in any order.
 
-    grid = job.cube.grid
-    shape = (len(job.dates), *grid.shape)
-    vectors = (shape[0], job.size, *grid.shape)
-    if lazy:
-        import dask.array
-
-        def full(of: tuple[int, ...], value: float, dtype: Any) -> Any:
-            return dask.array.full(of, value, dtype=dtype, chunks=of)
-    else:
-
-        def full(of: tuple[int, ...], value: float, dtype: Any) -> Any:
-            return np.full(of, value, dtype)
-
-    levels = [float(value) for value in job.model.fusion.quantiles]
-    unit = levels[QUANTILE_LEVELS.index(0.68)]
-    flags = [quality.name.lower() for quality in Quality]
-    pixel, vector = ("time", "y", "x"), ("time", "embedding", "y", "x")
-    variables = {
-        "embeddings": (vector, full(vectors, np.nan, np.float32), {"long_name": "embedding", "units": "1"}),
-        "uncertainty": (
-            vector,
-            full(vectors, np.nan, np.float32),
-            {
-                "long_name": "half-width of the 68 % interval of the embedding, were more of the context seen",
-                "interval_levels": list(QUANTILE_LEVELS),
-                "interval_factors": [level / unit for level in levels],
-            },
-        ),
-        "valid_context_dates": (
-            pixel,
-            full(shape, 0, np.uint16),
-            {"long_name": f"valid acquisitions of all sensors within {CONTEXT_DAYS} days at the pixel"},
-        ),
-        "quality": (
-            pixel,
-            full(shape, Quality.OUTSIDE, np.uint8),
-            {"long_name": "quality flag", "flag_values": [int(q) for q in Quality], "flag_meanings": " ".join(flags)},
-        ),
-    }
-    picture_attributes = {"long_name": "reference sensor as a picture", "bands": list(job.picture_bands)}
-    pictures = (shape[0], 3, *grid.shape)
-    variables["picture"] = (("time", "colour", "y", "x"), full(pictures, 0, np.uint8), picture_attributes)
-    for name in job.companions:
-        variables[f"gap_{name}"] = (
-            pixel,
-            full(shape, np.nan, np.float32),
-            {"long_name": f"signed days to the nearest valid {name} acquisition", "units": "days"},
-        )
-    dataset = xr.Dataset(
-        variables,
-        coords={
-            "time": ("time", job.dates),
-            "embedding": ("embedding", np.arange(job.size)),
-            "y": ("y", grid.y, {"units": "m", "standard_name": "projection_y_coordinate"}),
-            "x": ("x", grid.x, {"units": "m", "standard_name": "projection_x_coordinate"}),
-        },
-        attrs=attributes(job),
-    )
-    return dataset.rio.write_crs(grid.crs)
+Once the generator is closed, nothing is written any more.
+"""
 
 
-def block_arrays(block: Block) -> dict[str, np.ndarray]:
-    """A block's results under the names of the store's variables."""
-    gaps = {f"gap_{name}": gap for name, gap in block.gaps.items()}
-    return {
-        "embeddings": block.embeddings,
-        "uncertainty": block.uncertainty,
-        "valid_context_dates": block.valid_context_dates,
-        "quality": block.quality,
-        "picture": block.picture,
-        **gaps,
-    }
+def finish_block(job: Job, folder: Path, index: int) -> Outcome:
+    """Embed one block and write it to its shards; never raises but for what is not an `Exception`."""
+    try:
+        block = embed_block(job, job.windows()[index])
+    except Exception as error:  # whatever is wrong with one block, the others can be embedded
+        return Outcome(index, failed=in_a_line(error), usage=isinstance(error, UsageError))
+    try:
+        write_block(folder, block, job.quantise)
+    except OSError as error:
+        return Outcome(index, unwritable=in_a_line(error))
+    return Outcome(index)
 
 
-def place(dataset: "xr.Dataset", block: Block) -> None:
-    """Write a block's results into a dataset in memory."""
-    window = block.window
-    rows, columns = slice(window.top, window.top + window.height), slice(window.left, window.left + window.width)
-    for variable, values in block_arrays(block).items():
-        dataset[variable].values[..., rows, columns] = values
+def in_a_line(error: BaseException) -> str:
+    """An error's message in one line, with its kind where it is not the package's own."""
+    message = " ".join(str(error).split())
+    return message if isinstance(error, ThalwegError) else f"{type(error).__name__}: {message}"
 
 
-def embed_to_zarr(job: Job, out: str | Path, progress: Progress | None = None) -> Path:
+def this_process(job: Job, folder: Path, indices: Sequence[int]) -> Generator[Outcome, None, None]:
+    """Embed block after block here (see `Crew`)."""
+    for index in indices:
+        yield finish_block(job, folder, index)
+
+
+def embed_to_zarr(job: Job, out: str | Path, progress: Progress | None = None, crew: Crew = this_process) -> Path:
     """Embed a cube into a Zarr store, block by block.
 
     The store grows beside `out` under a hidden name and gets its own when complete. A killed run goes on where
-    it stopped when the same job is started again; a failed one leaves nothing.
+    it stopped when the same job is started again. A block that fails is recorded and the others go on; the same
+    job, started again, does the failed ones only.
+
+    Args:
+        job: what is embedded with what.
+        out: path of the store; must not exist.
+        progress: told pixel-dates done and in all.
+        crew: who does the work; this process by default, others in `earth.distributed`.
 
     Raises:
-        UsageError: `out` exists already.
-        ThalwegError: the store can not be written.
+        UsageError: `out` exists already, or another process is writing it; no block could be embedded because of
+            the input.
+        ThalwegError: the store can not be written, which leaves nothing; or blocks failed, which leaves the others.
     """
     out = Path(out)
-    if out.exists():
-        raise UsageError(f"{out}: exists already: choose another name or remove it")
+    if tidy(out):
+        return out
     unfinished = out.with_name(f".{out.name}.unfinished")
-    identity = _identity(job)
+    refuse_existing(out)
+    identity = _identity(job)  # reads the cube: what is no good is refused before anything is written
     try:
-        done = _resume(unfinished, identity)
-        if done is None:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            _create(job, unfinished)
-            done = set()
-            _record(unfinished, identity, done)
-        for index, block in embed_blocks(job, progress, frozenset(done)):
-            _write_block(unfinished, block)
-            done.add(index)
-            _record(unfinished, identity, done)
-        (unfinished / PROGRESS_FILE).unlink()
-        unfinished.rename(out)
+        with Ledger(unfinished, out) as ledger:
+            if out.exists():  # another run finished it between our look and our lock
+                ledger.discard()
+            refuse_existing(out)
+            _embed_all(job, identity, out, ledger, progress, crew)
     except OSError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise ThalwegError(f"{out}: could not be written ({error}): free some space or choose another disk") from error
-    except Exception:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+        raise _unwritable(out, str(error)) from error
     return out
 
 
+def refuse_existing(out: Path) -> None:
+    """Raise `UsageError` where there is something under the name of what is to be written."""
+    if out.exists():
+        raise UsageError(f"{out}: exists already: choose another name or remove it")
+
+
+def _unwritable(out: Path, reason: str) -> ThalwegError:
+    return ThalwegError(f"{out}: could not be written ({reason}): free some space or choose another disk")
+
+
+def _embed_all(
+    job: Job, identity: dict[str, Any], out: Path, ledger: Ledger, progress: Progress | None, crew: Crew
+) -> None:
+    try:
+        done = ledger.done(identity)
+        if done is None:
+            ledger.clear()
+            create_store(job, ledger.folder)
+            ledger.start(identity)
+            done = set()
+    except BaseException:
+        ledger.discard()
+        raise
+    windows, dates = job.windows(), len(job.dates)
+    total = sum(window.height * window.width for window in windows) * dates
+    counted = 0
+
+    def count(index: int) -> None:
+        nonlocal counted
+        counted += windows[index].height * windows[index].width * dates
+        if progress:
+            progress(counted, total)
+
+    for index in sorted(done):
+        count(index)
+    failed: list[Outcome] = []
+    outcomes = crew(job, ledger.folder, [index for index in range(len(windows)) if index not in done])
+    try:
+        for outcome in outcomes:
+            if outcome.unwritable:
+                raise OSError(outcome.unwritable)
+            if outcome.failed:
+                failed.append(outcome)
+                ledger.add_failed(outcome.index, outcome.failed)
+            else:
+                done.add(outcome.index)
+                ledger.add_done(outcome.index)
+            count(outcome.index)
+    except OSError:  # a full disk
+        outcomes.close()
+        ledger.discard()
+        raise
+    if failed:
+        raise _failure(out, ledger, failed, windows, bool(done))
+    ledger.finish(out)
+
+
+def _failure(out: Path, ledger: Ledger, failed: list[Outcome], windows: list[Any], some_done: bool) -> ThalwegError:
+    """The error for blocks that failed; where none was done, nothing is left."""
+    first = failed[0]
+    if not some_done:
+        ledger.discard()
+        return (UsageError if first.usage else ThalwegError)(str(first.failed))
+    window = windows[first.index]
+    return ThalwegError(
+        f"{out}: {len(failed)} of {len(windows)} blocks failed, the first at row {window.top}, column {window.left} "
+        f"({first.failed}): the others are kept, run the same command again to do these"
+    )
+
+
 def _identity(job: Job) -> dict[str, Any]:
+    """What must be the same for a run to go on with what another left; JSON values only."""
     return {
         "model": job.model.identifier,
         "cube": job.cube.name,
@@ -199,6 +183,8 @@ def _identity(job: Job) -> dict[str, Any]:
         "dates": [str(date) for date in job.dates],
         "size": job.size,
         "block": job.block,
+        "dates_at_once": job.dates_at_once,
+        "quantise": job.quantise,
         "version": __version__,
     }
 
@@ -211,59 +197,8 @@ def _modified(where: str) -> int | None:
     return None
 
 
-def _resume(unfinished: Path, identity: dict[str, Any]) -> set[int] | None:
-    """Blocks done by an earlier run of the same job, or None where there is nothing to go on with."""
-    try:
-        state = json.loads((unfinished / PROGRESS_FILE).read_text())
-    except (OSError, json.JSONDecodeError):
-        return None
-    return set(state["done"]) if state["identity"] == identity else None
-
-
-def _record(unfinished: Path, identity: dict[str, Any], done: set[int]) -> None:
-    new = unfinished / f"{PROGRESS_FILE}.new"
-    new.write_text(json.dumps({"identity": identity, "done": sorted(done)}))
-    new.replace(unfinished / PROGRESS_FILE)
-
-
-def _create(job: Job, path: Path) -> None:
-    """Write the store's metadata and coordinates; no chunk of data yet."""
-    import zarr
-
-    dataset = empty_dataset(job, lazy=True)
-    dates, side = len(job.dates), job.block
-    encoding: dict[str, dict[str, Any]] = {}
-    for name, variable in dataset.data_vars.items():
-        inner = variable.shape[1:-2]  # one chunk holds whole vectors of one date
-        floating = np.issubdtype(variable.dtype, np.floating)
-        encoding[str(name)] = {
-            "chunks": (1, *inner, side, side),
-            "shards": (dates, *inner, side, side),
-            "_FillValue": np.nan if floating else None,
-        }
-    encoding["time"] = {"units": "seconds since 1970-01-01", "dtype": "int64"}
-    dataset.to_zarr(path, mode="w", encoding=encoding, compute=False, zarr_format=3, consolidated=False)
-    # Named here, the reference system is a coordinate to any reader that decodes CF.
-    zarr.open_group(path, mode="r+").attrs["coordinates"] = "spatial_ref"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)  # consolidation is no part of format 3 yet
-        zarr.consolidate_metadata(path)
-
-
-def _write_block(path: Path, block: Block) -> None:
-    import zarr
-
-    group = zarr.open_group(path, mode="r+", use_consolidated=False)
-    window = block.window
-    rows, columns = slice(window.top, window.top + window.height), slice(window.left, window.left + window.width)
-    for variable, values in block_arrays(block).items():
-        array = group[variable]
-        assert isinstance(array, zarr.Array)
-        array[..., rows, columns] = values
-
-
 def open_embeddings(path: str | Path) -> "xr.Dataset":
-    """Open an embedding store lazily; `UsageError` where it is none."""
+    """Open an embedding store lazily, codes as the numbers they stand for; `UsageError` where it is none."""
     import xarray as xr
 
     path = Path(path)
@@ -277,4 +212,9 @@ def open_embeddings(path: str | Path) -> "xr.Dataset":
         raise UsageError(f"{path}: not a readable Zarr store: expected one written by `thalweg earth embed`") from error
     if "geoemb:model" not in dataset.attrs or "embeddings" not in dataset:
         raise UsageError(f"{path}: a Zarr store without embeddings: expected one written by `thalweg earth embed`")
+    for name, variable in dataset.data_vars.items():
+        if "scale_factor" in variable.attrs:
+            for key in ("scale_factor", "add_offset"):  # as float32, else xarray decodes to float64
+                variable.attrs[key] = np.float32(variable.attrs[key])
+            dataset[name] = xr.conventions.decode_cf_variable(str(name), variable.variable)
     return dataset

@@ -1,0 +1,90 @@
+"""`thalweg earth embed` at scale, and `thalweg earth export`."""
+
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from thalweg.cli.progress import progress
+from thalweg.errors import UsageError
+
+if TYPE_CHECKING:
+    from thalweg.earth.embedder import Job
+
+Scheduler = Annotated[
+    str | None, typer.Option(help="address of a running dask scheduler, such as tcp://host:8786, whose workers embed")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="processes on this machine; by default one, or one a core for a large cube")
+]
+Memory = Annotated[
+    str | None, typer.Option(help="most memory of all processes together, such as 4GB; of each, with --scheduler")
+]
+Quantise = Annotated[int | None, typer.Option(help="store codes of 8 or 16 bits; float32 by default")]
+
+
+def write_embeddings(job: "Job", out: Path, scheduler: str | None, workers: int | None, memory: str | None) -> None:
+    """Embed a job into a store with the processes and the memory asked for; say what quantisation costs."""
+    from thalweg.earth.budget import parse_size, plan
+    from thalweg.earth.distributed import local_workers, scheduler_workers, workers_by_default
+    from thalweg.earth.quantise import measure_loss
+    from thalweg.earth.store import embed_to_zarr, refuse_existing, this_process
+
+    if scheduler and workers:
+        raise UsageError("--scheduler and --workers: give one of them, a scheduler has its own workers")
+    budget = parse_size(memory) if memory else None
+    refuse_existing(out)
+    with ExitStack() as stack:
+        crew = stack.enter_context(scheduler_workers(scheduler)) if scheduler else this_process
+        count = 1 if scheduler else workers or workers_by_default(job)
+        if budget is not None:
+            planned = plan(job, budget, count)
+            job, count = planned.job, planned.workers
+            print(
+                f"memory: at most {planned.bytes / 1e6:,.0f} MB with {count} worker(s), blocks of {job.block} px, "
+                f"{job.dates_at_once} date(s) at once"
+            )
+        if count > 1:
+            print(f"workers: {count}")
+            crew = stack.enter_context(local_workers(count))
+        with progress("pixel-dates") as show:
+            embed_to_zarr(job, out, show, crew)
+    print(f"embeddings: {out}")
+    if job.quantise:
+        loss = measure_loss(job)
+        print(
+            f"quantised to {job.quantise} bits: a linear probe of the picture's colours loses {loss.probe:.3%} of its "
+            f"R2, {loss.clipped:.3%} of the numbers are clipped (one block)"
+        )
+
+
+class Format(StrEnum):
+    """What an archive can be exported to."""
+
+    COG = "cog"
+    GEOPARQUET = "geoparquet"
+    STAC = "stac"
+
+
+def export(
+    store: Annotated[Path, typer.Argument(help="an embedding store written by `thalweg earth embed`")],
+    out: Annotated[Path, typer.Argument(help="folder to write; must not exist")],
+    format: Annotated[Format, typer.Option(help="one GeoTIFF, or one table, a date; or a STAC catalogue of GeoTIFFs")],
+    model: Annotated[
+        Path | None, typer.Option(help="folder of the model that STAC describes; the shipped weights by default")
+    ] = None,
+) -> None:
+    """Export embeddings: cloud-optimised GeoTIFFs, GeoParquet of points, or a STAC collection."""
+    from thalweg.earth.export import write_cogs, write_geoparquet
+    from thalweg.earth.stac import write_catalogue
+    from thalweg.earth.store import open_embeddings
+
+    dataset = open_embeddings(store)
+    with progress("dates") as show:
+        if format == Format.STAC:
+            write_catalogue(dataset, out, model, show)
+        else:
+            {Format.COG: write_cogs, Format.GEOPARQUET: write_geoparquet}[format](dataset, out, show)
+    print(f"{format}: {out}")

@@ -1,0 +1,103 @@
+"""What embeddings say: how alike places are, their principal components, the pixel of a place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from thalweg.errors import UsageError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_SAMPLE = 200_000
+
+
+def pixel_index(dataset: "xr.Dataset", pixel: Sequence[float]) -> tuple[int, int]:
+    """Row and column of map coordinates, or of column and row numbers where they are small."""
+    x, y = pixel
+    columns, rows = dataset.sizes["x"], dataset.sizes["y"]
+    if float(x).is_integer() and float(y).is_integer() and 0 <= x < columns and 0 <= y < rows:
+        return int(y), int(x)
+    column, row = int(np.abs(dataset.x.values - x).argmin()), int(np.abs(dataset.y.values - y).argmin())
+    step = abs(float(dataset.x[1] - dataset.x[0])) if columns > 1 else 10.0
+    if abs(float(dataset.x[column]) - x) > step or abs(float(dataset.y[row]) - y) > step:
+        raise UsageError(
+            f"pixel {x:g} {y:g} is outside: expected a column below {columns} and a row below {rows}, or map "
+            f"coordinates x {float(dataset.x.min()):g} to {float(dataset.x.max()):g}, "
+            f"y {float(dataset.y.min()):g} to {float(dataset.y.max()):g}"
+        )
+    return row, column
+
+
+def similarity(dataset: "xr.Dataset", pixel: Sequence[float]) -> np.ndarray:
+    """How alike each pixel's season is to one pixel's, (H, W) in 0..1, NaN where they share no date.
+
+    One minus the mean squared distance over common dates, in units of the scene's own spread, floored at zero.
+    """
+    row, column = pixel_index(dataset, pixel)
+    total = np.zeros((dataset.sizes["y"], dataset.sizes["x"]))
+    count = np.zeros_like(total)
+    for index in range(dataset.sizes["time"]):
+        vectors = dataset.embeddings.isel(time=index).values
+        here = vectors[:, row, column]
+        if not np.isfinite(here).all():
+            continue
+        distance = ((vectors - here[:, None, None]) ** 2).sum(0)
+        spread = 2 * np.nansum(np.nanvar(vectors, axis=(1, 2)))
+        seen = np.isfinite(distance)
+        total[seen] += distance[seen] / max(float(spread), 1e-12)
+        count[seen] += 1
+    if not count.any():
+        raise UsageError(f"pixel {pixel[0]:g} {pixel[1]:g} has no embedding on any date: choose another")
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.clip(1 - total / count, 0, 1))
+
+
+@dataclass(frozen=True)
+class PrincipalComponents:
+    """Principal components of a scene's embeddings, alike for all dates.
+
+    Attributes:
+        mean: (K,), the mean embedding.
+        axes: (N, K), the components, the largest first.
+        share: (N,), each component's share of the variance.
+        low, high: (N,), 2nd and 98th percentile of each component.
+    """
+
+    mean: np.ndarray
+    axes: np.ndarray
+    share: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def of(cls, dataset: "xr.Dataset", count: int = 3) -> "PrincipalComponents":
+        """Fit on up to 24 dates and 200,000 vectors of a dataset."""
+        size = dataset.sizes["embedding"]
+        if not 1 <= count <= size:
+            raise UsageError(f"{count} components: expected 1 to {size}, the values of an embedding")
+        dates = dataset.sizes["time"]
+        vectors = dataset.embeddings.isel(time=slice(0, dates, max(1, dates // 24))).values
+        flat = np.moveaxis(vectors, 1, -1).reshape(-1, size)
+        flat = flat[np.isfinite(flat).all(1)]
+        flat = flat[:: max(1, len(flat) // _SAMPLE)]
+        if len(flat) < 2:
+            raise UsageError("no embedding in this part of the store: choose another")
+        mean = flat.mean(0)
+        _, lengths, axes = np.linalg.svd(flat - mean, full_matrices=False)
+        axes = axes[:count]
+        components = (flat - mean) @ axes.T
+        low, high = np.percentile(components, [2, 98], axis=0)
+        return cls(mean, axes, lengths[:count] ** 2 / (lengths**2).sum(), low, high)
+
+    def components(self, vectors: np.ndarray) -> np.ndarray:
+        """(..., K, H, W) -> (..., N, H, W), NaN where there is no embedding."""
+        return np.moveaxis((np.moveaxis(vectors, -3, -1) - self.mean) @ self.axes.T, -1, -3)
+
+    def colours(self, vectors: np.ndarray) -> np.ndarray:
+        """(K, H, W) -> (H, W, 3) in 0..1, grey where there is no embedding."""
+        components = np.moveaxis(self.components(vectors), 0, -1)
+        colours = np.clip((components - self.low) / (self.high - self.low), 0, 1)
+        return np.where(np.isfinite(colours), colours, 0.85)

@@ -1,0 +1,219 @@
+"""What an item says of itself: which asset is which band, scale and offset, baseline, orbit; and who is one date."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from thalweg.earth.catalog.catalogues import Product
+from thalweg.earth.sensors import Band, Sensor, sensor_by_name
+
+if TYPE_CHECKING:
+    import pystac
+
+PICTURES = {"thumbnail", "overview", "visual"}
+"""Roles of assets that hold a picture, whatever bands they declare."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An item of a catalogue as a sensor's acquisition."""
+
+    item: "pystac.Item"
+    product: Product
+
+    @property
+    def sensor(self) -> Sensor:
+        """The declared sensor."""
+        return sensor_by_name(self.product.sensor)
+
+    @property
+    def name(self) -> str:
+        """The item's identifier."""
+        return self.item.id
+
+    @cached_property
+    def time(self) -> pd.Timestamp:
+        """Instant of the acquisition, UTC without a zone; its start where the item gives a span."""
+        properties = self.item.properties
+        given = self.item.datetime or properties["start_datetime"]
+        return pd.Timestamp(given).tz_convert(None)
+
+    @cached_property
+    def assets(self) -> "dict[str, pystac.Asset]":
+        """The asset of each band, and of the validity layer, that the item has."""
+        found = {band.name: self._asset_of(band) for band in self.sensor.bands}
+        if self.sensor.validity is not None:
+            layer = self.sensor.validity.variable
+            names = (self.product.assets.get(layer, layer), layer, layer.lower())
+            found[layer] = next((self.item.assets[name] for name in names if name in self.item.assets), None)
+        return {name: asset for name, asset in found.items() if asset is not None}
+
+    def _asset_of(self, band: Band) -> "pystac.Asset | None":
+        """The asset that says it is the band; where none does, the one that is called so.
+
+        Several may say so (resolutions, file formats): the one the catalogue's declaration names is taken, else
+        the finest.
+        """
+        assets, declared = self.item.assets, self.product.assets.get(band.name)
+        names = {band.name, *band.aliases}
+        saying = {key: asset for key, asset in assets.items() if _declared_names(asset) & names}
+        if saying:
+            finest = min(saying, key=lambda key: (key != declared, _resolution(saying[key]), key))
+            return saying[finest]
+        return next((assets[name] for name in (declared, band.name, *band.aliases) if name in assets), None)
+
+    def missing(self) -> list[str]:
+        """Bands and layers the item lacks."""
+        layer = [self.sensor.validity.variable] if self.sensor.validity else []
+        return [name for name in (*self.sensor.band_names, *layer) if name not in self.assets]
+
+    @cached_property
+    def baseline(self) -> float:
+        """Processing baseline, NaN where the item does not give one."""
+        given = next((v for key, v in self.item.properties.items() if key.endswith("processing_baseline")), None)
+        given = given or self.item.properties.get("processing:version")
+        try:
+            return float(given)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return np.nan
+
+    @cached_property
+    def orbit(self) -> tuple[str, int]:
+        """Orbit state ("" where not given) and relative orbit (-1 where not given)."""
+        properties = self.item.properties
+        return str(properties.get("sat:orbit_state") or "").lower(), int(properties.get("sat:relative_orbit") or -1)
+
+    @cached_property
+    def solar_day(self) -> pd.Timestamp:
+        """The day of the acquisition in local solar time: no pass is cut in two by midnight UTC."""
+        west, _, east, _ = self.item.bbox or (0.0, 0.0, 0.0, 0.0)
+        return (self.time + pd.Timedelta(hours=(west + east) / 2 / 15)).normalize()
+
+    def crs(self, band: str) -> str | None:
+        """Reference system of a band's file as the item gives it, such as `EPSG:32631`."""
+        for fields in (self.assets[band].extra_fields, self.item.properties):
+            if code := fields.get("proj:code"):
+                return str(code)
+            if epsg := fields.get("proj:epsg"):
+                return f"EPSG:{epsg}"
+        return None
+
+    def is_integer(self, band: str) -> bool:
+        """Whether a band's file holds integers, as far as the item says."""
+        return "float" not in str(_raster(self.assets[band]).get("data_type", ""))
+
+    def nodata(self, band: str) -> float | None:
+        """What stands for no data in a band's file, where the item says it."""
+        value = _raster(self.assets[band]).get("nodata")
+        return None if value is None else float(value)
+
+    def scale_and_offset(self, band: str) -> tuple[float, float]:
+        """Factor and offset from the file's numbers to reflectance.
+
+        Sentinel-2's products add 1000 since processing baseline 04.00. In this order: a catalogue that has taken
+        that off says so (`...boa_offset_applied`), whatever else it says; an item that gives the offset is
+        believed; else the baseline tells.
+        """
+        said = _raster(self.assets[band])
+        default, offset = STATED.get(self.sensor.name, (self.sensor.digital_number_scale or 1.0, 0.0))
+        scale = float(said.get("scale") or default)
+        since = self.sensor.offset_since_baseline
+        if since is None:
+            return scale, float(said.get("offset", offset))
+        if any(value for key, value in self.item.properties.items() if key.endswith("boa_offset_applied")):
+            return scale, 0.0
+        if "offset" in said:
+            return scale, float(said["offset"])
+        return scale, since[1] * scale if self.baseline >= since[0] else 0.0
+
+
+STATED = {"landsat-8": (2.75e-5, -0.2)}
+"""Scale and offset of a sensor's products where an item does not give them (Landsat Collection 2 level 2)."""
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """The scenes of one sensor, day and orbit, which become one date; the ones to prefer come first."""
+
+    scenes: tuple[Scene, ...]
+
+    @property
+    def time(self) -> pd.Timestamp:
+        """When the first of them was taken."""
+        return min(scene.time for scene in self.scenes)
+
+    @property
+    def names(self) -> list[str]:
+        """Identifiers of the items."""
+        return [scene.name for scene in self.scenes]
+
+
+def acquisitions(scenes: Iterable[Scene], crs: str) -> list[Acquisition]:
+    """Group scenes into dates, in the order of time.
+
+    Of scenes that overlap, one on the grid's own reference system is preferred, then the collection that comes
+    first in `scenes`, then the newer processing baseline.
+    """
+    groups: dict[Any, list[Scene]] = {}
+    collections: dict[str, int] = {}
+    for scene in scenes:
+        groups.setdefault((scene.solar_day, scene.orbit), []).append(scene)
+        collections.setdefault(scene.product.collection, len(collections))
+
+    def place(scene: Scene) -> tuple[bool, int, float, str]:
+        elsewhere = all(scene.crs(band) != crs for band in scene.assets)
+        return elsewhere, collections[scene.product.collection], -np.nan_to_num(scene.baseline), scene.name
+
+    dates = [Acquisition(tuple(sorted(group, key=place))) for group in groups.values()]
+    return _apart(sorted(dates, key=lambda date: (date.time, date.names)))
+
+
+def _apart(dates: list[Acquisition]) -> list[Acquisition]:
+    """Join dates of the very same instant: a cube has an instant once."""
+    joined: list[Acquisition] = []
+    for date in dates:
+        if joined and joined[-1].time == date.time:
+            date = Acquisition(joined.pop().scenes + date.scenes)
+        joined.append(date)
+    return joined
+
+
+def _bands(asset: "pystac.Asset") -> list[dict[str, Any]]:
+    """What the asset says of its bands (STAC 1.1 `bands`, or the extensions' fields before)."""
+    return asset.extra_fields.get("bands") or asset.extra_fields.get("eo:bands") or []
+
+
+def _declared_names(asset: "pystac.Asset") -> set[str]:
+    """The names under which an asset of one band declares it; empty for pictures and stacks of bands."""
+    bands = _bands(asset)
+    if len(bands) != 1 or PICTURES & set(asset.roles or ()):
+        return set()
+    (band,) = bands
+    names = {band.get("name"), band.get("common_name"), band.get("eo:common_name")}
+    return {str(name) for name in names if name}
+
+
+def _raster(asset: "pystac.Asset") -> dict[str, Any]:
+    """Data type, no data, scale and offset of an asset's first band, as far as it says."""
+    fields = asset.extra_fields
+    first = next(iter(fields.get("raster:bands") or fields.get("bands") or [{}]))
+    said: dict[str, Any] = {}
+    for key in ("data_type", "nodata", "scale", "offset"):
+        for holder in (first, fields):
+            value = holder.get(key, holder.get(f"raster:{key}"))
+            if value is not None:
+                said.setdefault(key, value)
+    return said
+
+
+def _resolution(asset: "pystac.Asset") -> float:
+    """Pixel size of an asset in metres, as far as it says."""
+    fields = asset.extra_fields
+    first = next(iter(fields.get("raster:bands") or [{}]))
+    transform = fields.get("proj:transform")
+    given = fields.get("gsd") or first.get("spatial_resolution") or (abs(transform[0]) if transform else None)
+    return float(given) if given else np.inf
