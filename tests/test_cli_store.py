@@ -1,5 +1,6 @@
 """`thalweg earth embed` at scale and `thalweg earth export`: what they print, leave and refuse."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,3 +95,15 @@ def test_export_refuses_in_one_line(cli: Callable, store: Path, tmp_path: Path) 
         (line,) = ran.err.splitlines()
         assert words in line
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["here", "taken"]
+
+
+def test_a_missing_extra_is_one_line(
+    cli: Callable, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "geopandas", None)  # as if it were not installed
+    ran = cli("earth", "export", store, tmp_path / "out", "--format", "geoparquet")
+    assert ran.code == 1
+    (line,) = ran.err.splitlines()
+    assert "needs geopandas, which is not installed" in line
+    assert "thalweg[earth,archive,gpp]" in line
+    assert not (tmp_path / "out").exists()

@@ -29,6 +29,15 @@ def main() -> None:
     except ThalwegError as error:
         print(f"thalweg: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except ModuleNotFoundError as error:
+        if (error.name or "thalweg").partition(".")[0] == "thalweg":
+            raise
+        print(
+            f"thalweg: this command needs {error.name}, which is not installed: install the extra it is in, such as "
+            "thalweg[earth,archive,gpp] or thalweg[diffusion,steer]",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     except OSError as error:  # a full or read-only disk where a library wrote
         print(f"thalweg: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(1)

@@ -217,7 +217,7 @@ def _open_static(root: dict[str, Any], url: str, reader: Any) -> "pystac.Catalog
             return str(reader.read_text(str(source.href if isinstance(source, pystac.Link) else source)))
 
         def write_text(self, *_: Any, **__: Any) -> None:
-            raise NotImplementedError("catalogues are read only")
+            raise ThalwegError("catalogues are only read here, never written")
 
     kind = pystac.Collection if root["type"] == "Collection" else pystac.Catalog
     opened = kind.from_dict(root, href=url if "://" in url else pystac.utils.make_absolute_href(url))
