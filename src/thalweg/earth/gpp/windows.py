@@ -4,7 +4,7 @@ A window is a view: every site's days lie once, in one array, and a window is th
 may ask for the windows themselves (`Windows.values`) or run over the days once (`Windows.daily`, `Windows.runs`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,6 +73,26 @@ class Windows:
         """(N,) whether any of the 90 days lies in a calendar year."""
         first = (self.time - np.timedelta64(DAYS - 1, "D")).astype("datetime64[Y]").astype(np.int64) + 1970
         return (first <= year) & (year <= self.year)
+
+    def split(
+        self, sites: Collection[str] | None = None, years: Collection[int] | None = None
+    ) -> "tuple[Windows, Windows]":
+        """Hold out sites, years, or sites in years: (training, held out).
+
+        Held out are the windows whose last day is at a named site and in a named year. Training has no window of a
+        named site, and none with any of its 90 days in a named year, so that no window straddles the split.
+        """
+        training, held_out = np.ones((2, len(self)), bool)
+        if sites is not None:
+            here = np.isin(self.site, list(sites))
+            training &= ~here
+            held_out &= here
+        for_years = list(years) if years is not None else []
+        for year in for_years:
+            training &= ~self.touches(year)
+        if years is not None:
+            held_out &= np.isin(self.year, for_years)
+        return self.select(training), self.select(held_out)
 
 
 def make_windows(

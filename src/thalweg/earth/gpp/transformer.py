@@ -1,0 +1,214 @@
+"""The paper's temporal transformer (section "GPP use"), small and dense: one pass over a site predicts every day.
+
+Attention looks back over a limited number of days in each layer, positions are lags, and the layers' reaches add up
+to 89 days. So the prediction of a day depends on its 90-day window alone, and a pass over years gives what a pass
+over each window would give, without encoding a day ninety times.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from thalweg.earth.gpp.windows import DAYS, Windows
+
+BANDS = (15, 30, 47)
+"""Days that each layer looks at, the day itself included; the reaches (one less each) add up to 89."""
+
+LOW, HIGH = 0.05, 0.95
+"""Quantiles that the network predicts beside its best estimate."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the network is built and trained."""
+
+    width: int = 32
+    heads: int = 4
+    dropout: float = 0.1
+    noise: float = 0.1
+    rate: float = 3e-3
+    decay: float = 0.05
+    epochs: int = 16
+    crops: int = 8
+    crop_days: int = 365
+
+
+class BandedAttention(nn.Module):
+    """Causal self-attention over the last ``band`` days, with a learned bias per head and lag."""
+
+    def __init__(self, width: int, heads: int, band: int) -> None:
+        super().__init__()
+        self.heads, self.band = heads, band
+        self.inward = nn.Linear(width, 3 * width)
+        self.outward = nn.Linear(width, width)
+        self.lag_bias = nn.Parameter(torch.zeros(heads, band))
+
+    def forward(self, days: Tensor) -> Tensor:
+        """(B, L, W) -> (B, L, W), L a multiple of nothing in particular: it is padded to whole blocks here."""
+        batch, length, width = days.shape
+        band, blocks = self.band, -(-length // self.band)
+        joined = F.pad(self.inward(days), (0, 0, 0, blocks * band - length))
+        shape = (batch, blocks, band, 3, self.heads, width // self.heads)
+        query, key, value = joined.view(shape).permute(3, 0, 4, 1, 2, 5)  # each (B, heads, blocks, band, w)
+        key, value = (torch.cat([F.pad(part, (0, 0, 0, 0, 1, 0))[:, :, :-1], part], 3) for part in (key, value))
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=self._bias(blocks))
+        return cast(Tensor, self.outward(attended.permute(0, 2, 3, 1, 4).reshape(batch, -1, width)[:, :length]))
+
+    def _bias(self, blocks: int) -> Tensor:
+        """(heads, blocks, band, 2 band): the bias of each lag, -inf beyond the band, ahead, and before the start."""
+        band = self.band
+        lag = torch.arange(band)[:, None] + band - torch.arange(2 * band)
+        near = (lag >= 0) & (lag < band)
+        bias = self.lag_bias[:, lag.clamp(0, band - 1)].masked_fill(~near, -torch.inf)
+        bias = bias[:, None].expand(-1, blocks, -1, -1).clone()
+        bias[:, 0, :, :band] = -torch.inf
+        return bias
+
+
+class TemporalTransformer(nn.Module):
+    """Daily features (B, L, F) with their validity (B, L, F) -> lower bound, estimate, upper bound (B, L, 3)."""
+
+    def __init__(self, features: int, settings: Settings) -> None:
+        super().__init__()
+        width = settings.width
+        self.inward = nn.Linear(2 * features, width)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 * len(BANDS)))
+        self.attentions = nn.ModuleList(BandedAttention(width, settings.heads, band) for band in BANDS)
+        self.perceptrons = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)) for _ in BANDS
+        )
+        self.dropout = nn.Dropout(settings.dropout)
+        self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3))
+
+    def forward(self, values: Tensor, valid: Tensor) -> Tensor:
+        """Standardised values, zero where invalid."""
+        days = self.inward(torch.cat([values, valid], -1))
+        for index, (attention, perceptron) in enumerate(zip(self.attentions, self.perceptrons, strict=True)):
+            days = days + self.dropout(attention(self.norms[2 * index](days)))
+            days = days + self.dropout(perceptron(self.norms[2 * index + 1](days)))
+        below, estimate, above = self.outward(days).unbind(-1)
+        return torch.stack([estimate - F.softplus(below), estimate, estimate + F.softplus(above)], -1)
+
+    def __call__(self, *inputs: Any, **named: Any) -> Tensor:
+        """See `forward`."""
+        return cast(Tensor, super().__call__(*inputs, **named))
+
+
+class TransformerLearner:
+    """Trains a `TemporalTransformer`; keeps the epoch that predicts the held-out sites best."""
+
+    def __init__(self, seed: int = 0, settings: Settings | None = None) -> None:
+        self.seed = seed
+        self.settings = settings or Settings()
+
+    def fit(self, training: Windows, held_out: Windows) -> Self:
+        """Train on crops of the sites' days; every day of a crop whose window is in ``training`` counts."""
+        settings = self.settings
+        generator = torch.Generator().manual_seed(self.seed)
+        self._standardise(training)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.network = TemporalTransformer(len(training.features), settings)
+            days = self._days(training)
+            target = _spread_out(training, (training.target - self.centre) / self.scale)
+            optimizer = torch.optim.AdamW(self.network.parameters(), settings.rate, weight_decay=settings.decay)
+            crops = _crops(training, settings.crop_days, 0)
+            steps = settings.epochs * -(-len(crops) // settings.crops)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, settings.rate, steps + settings.epochs, pct_start=0.2
+            )
+            best, kept = np.inf, self.network.state_dict()
+            self.history = []
+            for _ in range(settings.epochs):
+                offset = int(torch.randint(settings.crop_days, (), generator=generator))
+                crops = _crops(training, settings.crop_days, offset)
+                self.network.train()
+                for chosen in torch.randperm(len(crops), generator=generator).split(settings.crops):
+                    rows = crops[chosen]
+                    values, valid = days[0][rows], days[1][rows]
+                    values = values + settings.noise * torch.randn_like(values) * valid
+                    loss = _loss(self.network(values, valid)[:, DAYS - 1 :], target[rows[:, DAYS - 1 :]])
+                    optimizer.zero_grad()
+                    loss.backward()
+                    nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+                    optimizer.step()
+                    schedule.step()
+                error = float(np.square(self.predict(held_out)[:, 1] - held_out.target).mean())
+                self.history.append(error)
+                if error < best:
+                    best, kept = error, {name: value.clone() for name, value in self.network.state_dict().items()}
+            self.network.load_state_dict(kept)
+        return self
+
+    @torch.no_grad()
+    def predict(self, windows: Windows) -> NDArray[np.float32]:
+        """(N, 3) lower bound, best estimate, upper bound, gC m-2 d-1."""
+        self.network.eval()
+        values, valid = self._days(windows)
+        found = torch.full((len(windows.daily) + 1, 3), torch.nan)
+        for rows in _crops(windows, self.settings.crop_days, 0).split(64):
+            found[rows[:, DAYS - 1 :]] = self.network(values[rows], valid[rows])[:, DAYS - 1 :]
+        return found.numpy()[windows.last] * self.scale + self.centre
+
+    def _standardise(self, windows: Windows) -> None:
+        """Keep mean and spread of the features on training days, and of the target."""
+        seen = windows.daily[_covered(windows)]
+        self.feature_mean = np.nanmean(seen, 0)
+        spread = np.nanstd(seen, 0)
+        self.feature_scale = np.where(spread > 1e-6, spread, 1).astype(np.float32)
+        self.centre, self.scale = np.float32(windows.target.mean()), np.float32(windows.target.std() + 1e-6)
+
+    def _days(self, windows: Windows) -> tuple[Tensor, Tensor]:
+        """(D + 1, F) standardised days, zero where missing, and their validity; one empty day at the end to pad."""
+        values = torch.from_numpy((windows.daily - self.feature_mean) / self.feature_scale)
+        values = torch.cat([values, torch.full((1, values.shape[1]), torch.nan)])
+        return values.nan_to_num(0.0), values.isfinite().float()
+
+
+def _loss(found: Tensor, target: Tensor) -> Tensor:
+    """Huber loss of the estimate and pinball losses of the bounds, over the days that have a target."""
+    known = target.isfinite()
+    low, estimate, high = found[known].unbind(-1)
+    truth = target[known]
+    pinball = [
+        torch.maximum(level * (truth - bound), (level - 1) * (truth - bound)).mean()
+        for level, bound in ((LOW, low), (HIGH, high))
+    ]
+    return F.huber_loss(estimate, truth) + 0.5 * (pinball[0] + pinball[1])
+
+
+def _spread_out(windows: Windows, values: NDArray) -> Tensor:
+    """Values of windows at the rows of their last days, (D + 1,), NaN elsewhere."""
+    placed = torch.full((len(windows.daily) + 1,), torch.nan)
+    placed[torch.from_numpy(windows.last)] = torch.from_numpy(values.astype(np.float32))
+    return placed
+
+
+def _covered(windows: Windows) -> NDArray[np.bool_]:
+    """(D,) the days that lie in any window."""
+    edges = np.zeros(len(windows.daily) + 1, np.int64)
+    np.add.at(edges, windows.last - DAYS + 1, 1)
+    np.add.at(edges, windows.last + 1, -1)
+    return np.cumsum(edges[:-1]) > 0
+
+
+def _crops(windows: Windows, length: int, offset: int) -> Tensor:
+    """(C, 89 + length) rows of crops that hold every window's last day once; row D where a crop leaves its site.
+
+    The first 89 rows of a crop are there to be looked back at. ``offset`` shifts where the crops begin.
+    """
+    crops = []
+    step = np.arange(1 - DAYS, length)
+    for first, end in windows.runs:
+        last = windows.last[(windows.last >= first) & (windows.last < end)]
+        if not len(last):
+            continue
+        starts = np.unique((last - first + offset) // length) * length - offset + first
+        rows = starts[:, None] + step
+        crops.append(np.where((rows >= first) & (rows < end), rows, len(windows.daily)))
+    return torch.from_numpy(np.concatenate(crops))
