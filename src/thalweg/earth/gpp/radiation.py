@@ -6,6 +6,9 @@ from numpy.typing import ArrayLike, NDArray
 SOLAR_CONSTANT = 1361.0
 """W m-2 (Kopp and Lean 2011)."""
 
+POTENTIAL_RADIATION = "SW_IN_POT"
+"""Its column in a daily table: the name FLUXNET files give it."""
+
 
 def potential_radiation(latitude: ArrayLike, time: ArrayLike) -> NDArray[np.float64]:
     """Daily mean radiation on a horizontal plane on top of the atmosphere, W m-2.

@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 from thalweg.earth.gpp.windows import DAYS, Windows
 
-BANDS = (15, 30, 47)
-"""Days that each layer looks at, the day itself included; the reaches (one less each) add up to 89."""
+LAYERS = ((7, 1), (12, 7), (7, 1))
+"""Each layer's band and dilation: it looks at ``band`` days, every ``dilation``-th, the day itself the last.
+
+A week, twelve weeks week by week, and a week again: every one of the 90 days is reached, and none before them.
+"""
 
 LOW, HIGH = 0.05, 0.95
 """Quantiles that the network predicts beside its best estimate."""
@@ -39,25 +42,28 @@ class Settings:
 
 
 class BandedAttention(nn.Module):
-    """Causal self-attention over the last ``band`` days, with a learned bias per head and lag."""
+    """Causal self-attention over ``band`` days, every ``dilation``-th, with a learned bias per head and lag."""
 
-    def __init__(self, width: int, heads: int, band: int) -> None:
+    def __init__(self, width: int, heads: int, band: int, dilation: int) -> None:
         super().__init__()
-        self.heads, self.band = heads, band
+        self.heads, self.band, self.dilation = heads, band, dilation
         self.inward = nn.Linear(width, 3 * width)
         self.outward = nn.Linear(width, width)
         self.lag_bias = nn.Parameter(torch.zeros(heads, band))
 
     def forward(self, days: Tensor) -> Tensor:
-        """(B, L, W) -> (B, L, W), L a multiple of nothing in particular: it is padded to whole blocks here."""
+        """(B, L, W) -> (B, L, W)."""
         batch, length, width = days.shape
-        band, blocks = self.band, -(-length // self.band)
-        joined = F.pad(self.inward(days), (0, 0, 0, blocks * band - length))
-        shape = (batch, blocks, band, 3, self.heads, width // self.heads)
-        query, key, value = joined.view(shape).permute(3, 0, 4, 1, 2, 5)  # each (B, heads, blocks, band, w)
-        key, value = (torch.cat([F.pad(part, (0, 0, 0, 0, 1, 0))[:, :, :-1], part], 3) for part in (key, value))
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=self._bias(blocks))
-        return cast(Tensor, self.outward(attended.permute(0, 2, 3, 1, 4).reshape(batch, -1, width)[:, :length]))
+        band, dilation = self.band, self.dilation
+        blocks = -(-length // (band * dilation))
+        joined = F.pad(self.inward(days), (0, 0, 0, blocks * band * dilation - length))
+        # Blocks of `band` days of one phase of the dilation; a block looks at itself and at the block before.
+        shape = (batch, blocks, band, dilation, 3, self.heads, width // self.heads)
+        query, key, value = joined.view(shape).permute(4, 0, 3, 5, 1, 2, 6)  # (B, dilation, heads, blocks, band, w)
+        key, value = (torch.cat([F.pad(part, (0, 0, 0, 0, 1, 0))[..., :-1, :, :], part], -2) for part in (key, value))
+        scores = query @ key.mT * query.shape[-1] ** -0.5 + self._bias(blocks)
+        attended = (scores.softmax(-1) @ value).permute(0, 3, 4, 1, 2, 5).reshape(batch, -1, width)
+        return cast(Tensor, self.outward(attended[:, :length]))
 
     def _bias(self, blocks: int) -> Tensor:
         """(heads, blocks, band, 2 band): the bias of each lag, -inf beyond the band, ahead, and before the start."""
@@ -65,9 +71,8 @@ class BandedAttention(nn.Module):
         lag = torch.arange(band)[:, None] + band - torch.arange(2 * band)
         near = (lag >= 0) & (lag < band)
         bias = self.lag_bias[:, lag.clamp(0, band - 1)].masked_fill(~near, -torch.inf)
-        bias = bias[:, None].expand(-1, blocks, -1, -1).clone()
-        bias[:, 0, :, :band] = -torch.inf
-        return bias
+        first = torch.cat([torch.full_like(bias[..., :band], -torch.inf), bias[..., band:]], -1)
+        return torch.cat([first[:, None], bias[:, None].expand(-1, blocks - 1, -1, -1)], 1)
 
 
 class TemporalTransformer(nn.Module):
@@ -77,10 +82,10 @@ class TemporalTransformer(nn.Module):
         super().__init__()
         width = settings.width
         self.inward = nn.Linear(2 * features, width)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 * len(BANDS)))
-        self.attentions = nn.ModuleList(BandedAttention(width, settings.heads, band) for band in BANDS)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 * len(LAYERS)))
+        self.attentions = nn.ModuleList(BandedAttention(width, settings.heads, *layer) for layer in LAYERS)
         self.perceptrons = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)) for _ in BANDS
+            nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)) for _ in LAYERS
         )
         self.dropout = nn.Dropout(settings.dropout)
         self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3))
