@@ -5,6 +5,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.earth.gpp.seasons import mean_cycle
 from thalweg.earth.gpp.windows import Windows
 
 MEANS = (7, 30, 90)
@@ -95,8 +96,10 @@ class ClimatologyLearner:
         self.cycles: dict[str, NDArray] = {}
 
     def fit(self, training: Windows, held_out: Windows) -> Self:
-        """Average by day of year, smoothed over `SMOOTHING` days."""
-        self.cycles = {site: mean_cycle(training.select(training.site == site)) for site in training.sites}
+        """Average each site's days by day of year, smoothed over a month."""
+        for site in training.sites:
+            here = training.site == site
+            self.cycles[site] = mean_cycle(training.day_of_year[here], training.target[here])
         self.common = np.nanmean(list(self.cycles.values()), 0)
         return self
 
@@ -109,17 +112,3 @@ class ClimatologyLearner:
                 own = self.cycles[site][windows.day_of_year[here] - 1]
                 estimate[here] = np.where(np.isfinite(own), own, estimate[here])
         return _alike(estimate)
-
-
-SMOOTHING = 31
-"""Days over which a mean cycle is averaged, and the year's ends joined."""
-
-
-def mean_cycle(windows: Windows, values: NDArray | None = None) -> NDArray:
-    """(366,) mean of the target (or of ``values``) within 15 days of each day of year, NaN where none was seen."""
-    given = windows.target if values is None else values
-    total = np.bincount(windows.day_of_year - 1, given, minlength=366)
-    count = np.bincount(windows.day_of_year - 1, minlength=366).astype(float)
-    around = (np.arange(366)[:, None] + np.arange(-(SMOOTHING // 2), SMOOTHING // 2 + 1)) % 366
-    total, count = total[around].sum(1), count[around].sum(1)
-    return np.divide(total, count, out=np.full(366, np.nan), where=count > 0)

@@ -162,7 +162,7 @@ class TransformerLearner:
 
     def _standardise(self, windows: Windows) -> None:
         """Keep mean and spread of the features on training days, and of the target."""
-        seen = windows.daily[_covered(windows)]
+        seen = windows.daily[windows.covered]
         self.feature_mean = np.nanmean(seen, 0)
         spread = np.nanstd(seen, 0)
         self.feature_scale = np.where(spread > 1e-6, spread, 1).astype(np.float32)
@@ -192,14 +192,6 @@ def _spread_out(windows: Windows, values: NDArray) -> Tensor:
     placed = torch.full((len(windows.daily) + 1,), torch.nan)
     placed[torch.from_numpy(windows.last)] = torch.from_numpy(values.astype(np.float32))
     return placed
-
-
-def _covered(windows: Windows) -> NDArray[np.bool_]:
-    """(D,) the days that lie in any window."""
-    edges = np.zeros(len(windows.daily) + 1, np.int64)
-    np.add.at(edges, windows.last - DAYS + 1, 1)
-    np.add.at(edges, windows.last + 1, -1)
-    return np.cumsum(edges[:-1]) > 0
 
 
 def _crops(windows: Windows, length: int, offset: int) -> Tensor:

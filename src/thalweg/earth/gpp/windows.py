@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from thalweg.earth.gpp.seasons import day_of_year
 from thalweg.errors import UsageError
 
 DAYS = 90
@@ -62,7 +63,15 @@ class Windows:
     @property
     def day_of_year(self) -> NDArray[np.int64]:
         """(N,) 1 to 366."""
-        return (self.time.astype("datetime64[D]") - self.time.astype("datetime64[Y]")).astype(np.int64) + 1
+        return day_of_year(self.time)
+
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        """(D,) the days that lie in any of the windows."""
+        edges = np.zeros(len(self.daily) + 1, np.int64)
+        np.add.at(edges, self.last - DAYS + 1, 1)
+        np.add.at(edges, self.last + 1, -1)
+        return np.cumsum(edges[:-1]) > 0
 
     def select(self, chosen: NDArray) -> "Windows":
         """The windows that a mask or an index chooses; the days are shared, not copied."""
