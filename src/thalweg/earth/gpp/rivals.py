@@ -1,6 +1,7 @@
 """Honest rivals of the transformer on the same windows: gradient boosting, ridge, climatology."""
 
-from typing import Self
+from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,35 +41,53 @@ def _alike(estimate: NDArray) -> NDArray[np.float32]:
     return np.repeat(estimate.astype(np.float32)[:, None], 3, 1)
 
 
-class BoostingLearner:
-    """Histogram gradient boosting on `summaries`, stopped early on the held-out sites."""
+class _OneStage:
+    """A learner without stages."""
 
-    def __init__(self, seed: int = 0, leaves: int = 31, rate: float = 0.05, least_leaf: int = 50) -> None:
+    def keep(self, stage: int) -> None:
+        """There is one stage."""
+
+
+class BoostingLearner:
+    """Histogram gradient boosting on `summaries`; its stages are every `STAGE` trees."""
+
+    STAGE = 20
+
+    def __init__(
+        self, seed: int = 0, leaves: int = 31, rate: float = 0.05, least_leaf: int = 50, trees: int = 400
+    ) -> None:
         from sklearn.ensemble import HistGradientBoostingRegressor
 
-        self.trees = HistGradientBoostingRegressor(
+        self.boosting = HistGradientBoostingRegressor(
             learning_rate=rate,
             max_leaf_nodes=leaves,
             min_samples_leaf=least_leaf,
-            max_iter=400,
+            max_iter=trees,
             max_features=0.5,
             l2_regularization=1.0,
-            early_stopping=True,
-            n_iter_no_change=25,
+            early_stopping=False,
             random_state=seed,
         )
+        self.stage = trees // self.STAGE - 1
 
-    def fit(self, training: Windows, held_out: Windows) -> Self:
-        """Fit the trees."""
-        self.trees.fit(summaries(training), training.target, X_val=summaries(held_out), y_val=held_out.target)
-        return self
+    def fit(self, training: Windows, held_out: Windows) -> NDArray[np.float32]:
+        """Fit the trees; (stages, N, 3)."""
+        self.boosting.fit(summaries(training), training.target)
+        return np.stack([_alike(estimate) for estimate in self._stages(held_out)])
+
+    def keep(self, stage: int) -> None:
+        """Use the trees up to a stage."""
+        self.stage = stage
 
     def predict(self, windows: Windows) -> NDArray[np.float32]:
         """(N, 3) three times the estimate, gC m-2 d-1."""
-        return _alike(self.trees.predict(summaries(windows)))
+        return _alike(next(islice(self._stages(windows), self.stage, None)))
+
+    def _stages(self, windows: Windows) -> Iterator[NDArray]:
+        return islice(self.boosting.staged_predict(summaries(windows)), self.STAGE - 1, None, self.STAGE)
 
 
-class RidgeLearner:
+class RidgeLearner(_OneStage):
     """Ridge regression on `summaries`, missing values at their mean."""
 
     def __init__(self, seed: int = 0, penalty: float = 10.0) -> None:
@@ -79,29 +98,29 @@ class RidgeLearner:
 
         self.regression = make_pipeline(SimpleImputer(), StandardScaler(), Ridge(penalty))
 
-    def fit(self, training: Windows, held_out: Windows) -> Self:
-        """Solve the regression; the held-out windows are not needed."""
+    def fit(self, training: Windows, held_out: Windows) -> NDArray[np.float32]:
+        """Solve the regression; (1, N, 3)."""
         self.regression.fit(summaries(training), training.target)
-        return self
+        return self.predict(held_out)[None]
 
     def predict(self, windows: Windows) -> NDArray[np.float32]:
         """(N, 3) three times the estimate, gC m-2 d-1."""
         return _alike(self.regression.predict(summaries(windows)))
 
 
-class ClimatologyLearner:
+class ClimatologyLearner(_OneStage):
     """The mean GPP of the day of year: a site's own where it was seen in training, else that of all sites."""
 
     def __init__(self, seed: int = 0) -> None:
         self.cycles: dict[str, NDArray] = {}
 
-    def fit(self, training: Windows, held_out: Windows) -> Self:
-        """Average each site's days by day of year, smoothed over a month."""
+    def fit(self, training: Windows, held_out: Windows) -> NDArray[np.float32]:
+        """Average each site's days by day of year, smoothed over a month; (1, N, 3)."""
         for site in training.sites:
             here = training.site == site
             self.cycles[site] = mean_cycle(training.day_of_year[here], training.target[here])
         self.common = np.nanmean(list(self.cycles.values()), 0)
-        return self
+        return self.predict(held_out)[None]
 
     def predict(self, windows: Windows) -> NDArray[np.float32]:
         """(N, 3) three times the estimate, gC m-2 d-1."""

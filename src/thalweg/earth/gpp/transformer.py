@@ -6,7 +6,7 @@ over each window would give, without encoding a day ninety times.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -105,50 +105,50 @@ class TemporalTransformer(nn.Module):
 
 
 class TransformerLearner:
-    """Trains a `TemporalTransformer`; keeps the epoch that predicts the held-out sites best."""
+    """Trains a `TemporalTransformer`; its stages are epochs."""
 
     def __init__(self, seed: int = 0, settings: Settings | None = None) -> None:
         self.seed = seed
         self.settings = settings or Settings()
+        self.states: list[dict[str, Tensor]] = []
 
-    def fit(self, training: Windows, held_out: Windows) -> Self:
-        """Train on crops of the sites' days; every day of a crop whose window is in ``training`` counts."""
+    def fit(self, training: Windows, held_out: Windows) -> NDArray[np.float32]:
+        """Train on crops of the sites' days; every day of a crop whose window is in ``training`` counts.
+
+        Returns:
+            (epochs, N, 3) lower bound, best estimate, upper bound of the held-out days, gC m-2 d-1.
+        """
         settings = self.settings
-        generator = torch.Generator().manual_seed(self.seed)
         self._standardise(training)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.network = TemporalTransformer(len(training.features), settings)
-            days = self._days(training)
+            values, valid = self._days(training)
             target = _spread_out(training, (training.target - self.centre) / self.scale)
             optimizer = torch.optim.AdamW(self.network.parameters(), settings.rate, weight_decay=settings.decay)
-            crops = _crops(training, settings.crop_days, 0)
-            steps = settings.epochs * -(-len(crops) // settings.crops)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, settings.rate, steps + settings.epochs, pct_start=0.2
-            )
-            best, kept = np.inf, self.network.state_dict()
-            self.history = []
-            for _ in range(settings.epochs):
-                offset = int(torch.randint(settings.crop_days, (), generator=generator))
-                crops = _crops(training, settings.crop_days, offset)
+            epochs = [self._crops(training) for _ in range(settings.epochs)]
+            steps = sum(map(len, epochs))
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.rate, steps, pct_start=0.2)
+            path = []
+            for crops in epochs:
                 self.network.train()
-                for chosen in torch.randperm(len(crops), generator=generator).split(settings.crops):
-                    rows = crops[chosen]
-                    values, valid = days[0][rows], days[1][rows]
-                    values = values + settings.noise * torch.randn_like(values) * valid
-                    loss = _loss(self.network(values, valid)[:, DAYS - 1 :], target[rows[:, DAYS - 1 :]])
+                for rows in crops:
+                    seen = valid[rows]
+                    noisy = values[rows] + settings.noise * torch.randn(seen.shape) * seen
+                    loss = _loss(self.network(noisy, seen)[:, DAYS - 1 :], target[rows[:, DAYS - 1 :]])
                     optimizer.zero_grad()
                     loss.backward()
                     nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
                     optimizer.step()
                     schedule.step()
-                error = float(np.square(self.predict(held_out)[:, 1] - held_out.target).mean())
-                self.history.append(error)
-                if error < best:
-                    best, kept = error, {name: value.clone() for name, value in self.network.state_dict().items()}
-            self.network.load_state_dict(kept)
-        return self
+                path.append(self.predict(held_out))
+                self.states.append({name: value.clone() for name, value in self.network.state_dict().items()})
+        return np.stack(path)
+
+    def keep(self, stage: int) -> None:
+        """Go back to an epoch."""
+        self.network.load_state_dict(self.states[stage])
+        self.states = []
 
     @torch.no_grad()
     def predict(self, windows: Windows) -> NDArray[np.float32]:
@@ -159,6 +159,12 @@ class TransformerLearner:
         for rows in _crops(windows, self.settings.crop_days, 0).split(64):
             found[rows[:, DAYS - 1 :]] = self.network(values[rows], valid[rows])[:, DAYS - 1 :]
         return found.numpy()[windows.last] * self.scale + self.centre
+
+    def _crops(self, windows: Windows) -> tuple[Tensor, ...]:
+        """Batches of crops for one epoch, begun at another day each time and shuffled."""
+        offset = int(torch.randint(self.settings.crop_days, ()))
+        crops = _crops(windows, self.settings.crop_days, offset)
+        return crops[torch.randperm(len(crops))].split(self.settings.crops)
 
     def _standardise(self, windows: Windows) -> None:
         """Keep mean and spread of the features on training days, and of the target."""
