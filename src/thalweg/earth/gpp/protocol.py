@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from thalweg.earth.gpp.models import Model, Unit
+from thalweg.earth.gpp.models import Ensemble, Model, Unit
 from thalweg.earth.gpp.scores import score
 from thalweg.earth.gpp.windows import Windows, make_windows
 from thalweg.errors import UsageError
@@ -17,7 +21,7 @@ Splitting = Literal["site", "year", "site-year"]
 """Leave a site out, leave a year out, or leave a site in a year out."""
 
 Progress = Callable[[int, int], None]
-"""Called with folds done and folds in all."""
+"""Called with models evaluated and models in all."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +118,17 @@ def common_windows(table: pd.DataFrame, predictors: Sequence[Predictors], stride
 def evaluate(
     table: pd.DataFrame,
     predictors: Sequence[Predictors],
-    models: Mapping[str, Callable[[int], Model]],
+    models: Mapping[str, Callable[[int], Ensemble]],
     splittings: Iterable[Splitting] = ("site",),
     seeds: Sequence[int] = (0,),
     level: float = 0.9,
+    partitions: int | None = None,
     groups: int | None = None,
     stride: int = 1,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Fit every model on every training part and score what it says of the held-out part.
+    """Fit every model on every training part and score what it says of the held-out part, all on the same rows.
 
     Args:
         table: A daily table.
@@ -132,26 +137,34 @@ def evaluate(
         splittings: Which splits.
         seeds: One run each.
         level: Of the intervals.
+        partitions: Leave one site out with members shared between sites (`Ensemble.leave_site_out`), so many per
+            site; None fits an ensemble for every site anew.
         groups: See `folds`.
         stride: Days between windows.
         workers: Processes.
-        progress: Called after each fold.
+        progress: Called after each model of each set of features.
+
+    Raises:
+        UsageError: A column or common days are missing, or there are too few sites or years.
     """
     windows = common_windows(table, predictors, stride)
-    jobs = [
-        (splitting, one, name, seed, fold)
-        for splitting in splittings
-        for one in predictors
-        for name in models
-        for seed in seeds
-        for fold in folds(windows[one.name], splitting, groups)
-    ]
-    tasks = [(models[name], seed, one, fold, level) for _, one, name, seed, fold in jobs]
+    jobs = list(product(splittings, predictors, models, seeds))
     parts = []
-    for (splitting, one, name, seed, _), part in zip(jobs, _run(tasks, workers), strict=True):
-        parts.append(part.assign(split=splitting, predictors=one.name, model=name, seed=seed))
-        if progress is not None:
-            progress(len(parts), len(jobs))
+    with _processes(workers) as run:
+        for splitting, one, name, seed in jobs:
+            here = windows[one.name]
+            if splitting == "site" and partitions is not None:
+                bounds = models[name](seed).leave_site_out(here, level, partitions, partial(reduce, one), run)
+                part = _predictions(here, bounds[:, 1], bounds[:, 0], bounds[:, 2])
+            else:
+                split = list(folds(here, splitting, groups, seed))
+                count = len(split)
+                part = pd.concat(
+                    run(predict_fold, count * [models[name]], count * [seed], count * [one], split, count * [level])
+                )
+            parts.append(part.assign(split=splitting, predictors=one.name, model=name, seed=seed))
+            if progress is not None:
+                progress(len(parts), len(jobs))
     predictions = pd.concat(parts, ignore_index=True)
     keys = ["split", "predictors", "model", "seed"]
     rows = [dict(zip(keys, key, strict=True)) | score(rows) for key, rows in predictions.groupby(keys, sort=False)]
@@ -159,32 +172,22 @@ def evaluate(
 
 
 def predict_fold(
-    make_model: Callable[[int], Model], seed: int, predictors: Predictors, fold: Fold, level: float
+    make_model: Callable[[int], Model], seed: int, predictors: Predictors, fold: Fold, level: float = 0.9
 ) -> pd.DataFrame:
     """Fit a model to a fold's training part; observed and predicted GPP of its held-out part."""
-    fold = reduce(fold, predictors)
-    model = make_model(seed).fit(fold.training, fold.unit)
-    lower, upper = model.predict_interval(fold.held_out, level)
-    return pd.DataFrame(
-        {
-            "site": fold.held_out.site,
-            "time": fold.held_out.time,
-            "observed": fold.held_out.target,
-            "predicted": model.predict(fold.held_out),
-            "lower": lower,
-            "upper": upper,
-        }
-    )
+    training, held_out = reduce(predictors, fold.training, fold.held_out)
+    model = make_model(seed).fit(training, fold.unit)
+    return _predictions(held_out, model.predict(held_out), *model.predict_interval(held_out, level))
 
 
-def reduce(fold: Fold, predictors: Predictors) -> Fold:
+def reduce(predictors: Predictors, training: Windows, held_out: Windows) -> tuple[Windows, Windows]:
     """Replace the features to be reduced by their first principal components over the training part's days."""
     if not predictors.components:
-        return fold
-    names = fold.training.features
+        return training, held_out
+    names = training.features
     chosen = np.isin(names, predictors.reduced)
-    daily = fold.training.daily
-    seen = daily[fold.training.covered][:, chosen]
+    daily = training.daily
+    seen = daily[training.covered][:, chosen]
     seen = seen[np.isfinite(seen).all(1)]
     mean, scale = seen.mean(0), seen.std(0) + 1e-9
     axes = np.linalg.svd((seen - mean) / scale, full_matrices=False)[2][: predictors.components]
@@ -192,10 +195,19 @@ def reduce(fold: Fold, predictors: Predictors) -> Fold:
     kept = (name for name, here in zip(names, chosen, strict=True) if not here)
     features = (*(f"component_{index + 1}" for index in range(len(axes))), *kept)
     changed = np.concatenate([components.astype(np.float32), daily[:, ~chosen]], 1)
-    return replace(
-        fold,
-        training=replace(fold.training, features=features, daily=changed),
-        held_out=replace(fold.held_out, features=features, daily=changed),
+    return replace(training, features=features, daily=changed), replace(held_out, features=features, daily=changed)
+
+
+def _predictions(windows: Windows, predicted: NDArray, lower: NDArray, upper: NDArray) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "site": windows.site,
+            "time": windows.time,
+            "observed": windows.target,
+            "predicted": predicted,
+            "lower": lower,
+            "upper": upper,
+        }
     )
 
 
@@ -203,12 +215,14 @@ def _keys(windows: Windows) -> pd.MultiIndex:
     return pd.MultiIndex.from_arrays([windows.site, windows.time])
 
 
-def _run(tasks: Sequence[tuple], workers: int) -> Iterator[pd.DataFrame]:
+@contextmanager
+def _processes(workers: int) -> Iterator[Callable[..., Iterable]]:
+    """A ``map`` over processes of one thread each, or the plain one."""
     if workers <= 1:
-        yield from (predict_fold(*task) for task in tasks)
+        yield map
         return
     with ProcessPoolExecutor(workers, initializer=_one_thread) as pool:
-        yield from pool.map(predict_fold, *zip(*tasks, strict=True))
+        yield pool.map
 
 
 def _one_thread() -> None:

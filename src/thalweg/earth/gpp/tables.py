@@ -37,6 +37,9 @@ def daily_table(frame: pd.DataFrame, units: Mapping[str, str] | None = None, sou
     table.attrs = {"units": {"gpp": GPP_UNITS} | frame.attrs.get("units", {}) | dict(units or {})}
     for column, meaning in (("site", "the site's name"), ("time", "the day"), ("gpp", f"daily GPP in {GPP_UNITS}")):
         if column not in table:
+            in_moles = [str(name) for name in table if str(name).lower().startswith(column) and "mol" in str(name)]
+            if in_moles:
+                check_units(in_moles[0], in_moles[0][len(column) :].strip(" _()[]"), source)
             raise UsageError(f"{source}: no column {column!r} ({meaning}): it has {_named(table.columns)}")
     table["site"] = table["site"].astype(str)
     try:
