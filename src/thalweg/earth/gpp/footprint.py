@@ -256,3 +256,22 @@ def from_cube(cube: "Cube | str | Path", tower: Tower, model: "EarthModel", size
         block.quality <= Quality.WATER,
         block.uncertainty,
     )
+
+
+def from_bands(cube: "Cube | str | Path", tower: Tower) -> dict[str, FootprintSeries]:
+    """The raw bands of every sensor in a tower's footprint, by sensor name, each on its own dates.
+
+    Reflectance as a fraction, backscatter in dB after the sensor's own averaging over acquisitions.
+
+    Raises:
+        UsageError: the cube does not cover the footprint.
+    """
+    cube = cube if isinstance(cube, Cube) else Cube.open(cube)
+    near, footprint = around(cube, Footprint.on(cube.grid, tower, cube.name))
+    found = {}
+    for name, series in near.series.items():
+        seen = series.read(footprint.window)
+        here = series.present_bands
+        names = [band for band, present in zip(series.sensor.band_names, here, strict=True) if present]
+        found[name] = average(footprint, series.dates, names, seen.values[:, here], seen.valid)
+    return found

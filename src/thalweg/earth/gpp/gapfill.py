@@ -12,7 +12,7 @@ from thalweg.errors import UsageError
 
 Method = Literal["linear", "kalman"]
 
-MIN_DATES = 10
+MIN_DATES = 5
 """Fewest dates that make a daily series."""
 
 

@@ -156,7 +156,7 @@ def simulate_tower(place: Place, years: int = 2) -> SimulatedTower:
         "TA": "deg C",
         "SW_IN": "W m-2",
         "VPD": "hPa",
-        "P": "mm",
+        "P": "mm d-1",
     }
     cube = {"sentinel-2": landscape.sentinel2, "sentinel-1": landscape.sentinel1}
     return SimulatedTower(place, longitude, latitude, cube, daily)
