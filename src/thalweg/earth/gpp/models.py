@@ -77,7 +77,7 @@ class Ensemble:
         self.seed = seed
         self.chosen = ""
         self.fitted: list[Learner] = []
-        self._beyond = np.zeros(0, np.float32)
+        self.beyond = np.zeros(0, np.float32)
 
     def fit(self, windows: Windows, unit: Unit = "site") -> Self:
         """Fit the members; the settings are compared over all held-out groups together.
@@ -93,7 +93,7 @@ class Ensemble:
         }
         self.chosen = min(tried, key=lambda name: sum(one.error * len(one.beyond) for one in tried[name]))
         self.fitted = [one.learner for one in tried[self.chosen]]
-        self._beyond = np.concatenate([one.beyond for one in tried[self.chosen]])
+        self.beyond = np.concatenate([one.beyond for one in tried[self.chosen]])
         return self
 
     def predict(self, windows: Windows) -> NDArray[np.float32]:
@@ -102,7 +102,7 @@ class Ensemble:
 
     def predict_interval(self, windows: Windows, level: float = 0.9) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(N,) lower and upper bounds at ``level``, gC m-2 d-1."""
-        widened = _widen(self._bounds(windows), self._beyond, level)
+        widened = _widen(self._bounds(windows), self.beyond, level)
         return widened[:, 0], widened[:, 2]
 
     def leave_site_out(
