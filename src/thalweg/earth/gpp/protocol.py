@@ -1,6 +1,6 @@
 """The evaluation protocol: what is held out, on what a model is fitted, on which rows all are compared."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -127,6 +127,7 @@ def evaluate(
     stride: int = 1,
     workers: int = 1,
     progress: Progress | None = None,
+    featureless: Collection[str] = (),
 ) -> Evaluation:
     """Fit every model on every training part and score what it says of the held-out part, all on the same rows.
 
@@ -143,16 +144,20 @@ def evaluate(
         stride: Days between windows.
         workers: Processes.
         progress: Called after each model of each set of features.
+        featureless: Models that look at no feature, such as climatology: run once, not once per set.
 
     Raises:
         UsageError: A column or common days are missing, or there are too few sites or years.
     """
     windows = common_windows(table, predictors, stride)
-    jobs = list(product(splittings, predictors, models, seeds))
+    jobs = [
+        (splitting, replace(one, name="no features") if name in featureless else one, windows[one.name], name, seed)
+        for splitting, one, name, seed in product(splittings, predictors, models, seeds)
+        if name not in featureless or one is predictors[0]
+    ]
     parts = []
     with _processes(workers) as run:
-        for splitting, one, name, seed in jobs:
-            here = windows[one.name]
+        for splitting, one, here, name, seed in jobs:
             if splitting == "site" and partitions is not None:
                 bounds = models[name](seed).leave_site_out(here, level, partitions, partial(reduce, one), run)
                 part = _predictions(here, bounds[:, 1], bounds[:, 0], bounds[:, 2])

@@ -32,11 +32,11 @@ class Settings:
 
     width: int = 32
     heads: int = 4
+    pieces: int = 16
     dropout: float = 0.1
-    noise: float = 0.1
-    rate: float = 3e-3
-    decay: float = 0.05
-    epochs: int = 16
+    rate: float = 2e-3
+    decay: float = 1.0
+    epochs: int = 6
     crops: int = 8
     crop_days: int = 365
 
@@ -76,12 +76,12 @@ class BandedAttention(nn.Module):
 
 
 class TemporalTransformer(nn.Module):
-    """Daily features (B, L, F) with their validity (B, L, F) -> lower bound, estimate, upper bound (B, L, 3)."""
+    """Encoded days (B, L, E) -> lower bound, estimate, upper bound (B, L, 3)."""
 
-    def __init__(self, features: int, settings: Settings) -> None:
+    def __init__(self, inputs: int, settings: Settings) -> None:
         super().__init__()
         width = settings.width
-        self.inward = nn.Linear(2 * features, width)
+        self.inward = nn.Linear(inputs, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 * len(LAYERS)))
         self.attentions = nn.ModuleList(BandedAttention(width, settings.heads, *layer) for layer in LAYERS)
         self.perceptrons = nn.ModuleList(
@@ -90,9 +90,9 @@ class TemporalTransformer(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
         self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3))
 
-    def forward(self, values: Tensor, valid: Tensor) -> Tensor:
-        """Standardised values, zero where invalid."""
-        days = self.inward(torch.cat([values, valid], -1))
+    def forward(self, encoded: Tensor) -> Tensor:
+        """Days as `PiecewiseEncoding` gives them."""
+        days = self.inward(encoded)
         for index, (attention, perceptron) in enumerate(zip(self.attentions, self.perceptrons, strict=True)):
             days = days + self.dropout(attention(self.norms[2 * index](days)))
             days = days + self.dropout(perceptron(self.norms[2 * index + 1](days)))
@@ -102,6 +102,39 @@ class TemporalTransformer(nn.Module):
     def __call__(self, *inputs: Any, **named: Any) -> Tensor:
         """See `forward`."""
         return cast(Tensor, super().__call__(*inputs, **named))
+
+
+class PiecewiseEncoding:
+    """Each feature as a few ramps between its quantiles (Gorishniy, Rubachev and Babenko 2022).
+
+    A ramp rises from 0 to 1 between two quantiles of the training days and stays there, so that a value beyond what
+    training has seen is taken for the most extreme it has seen: a site in another climate does not throw the network
+    off. Missing is zero with a validity of zero; a feature that does not vary in training has no ramp.
+    """
+
+    def __init__(self, days: NDArray[np.float32], pieces: int) -> None:
+        """Quantiles of (D, F) training days."""
+        levels = np.linspace(0, 1, pieces + 1)
+        edges = [np.unique(np.nanquantile(column, levels)) for column in days.T]
+        self.feature = np.repeat(np.arange(len(edges)), [len(edge) - 1 for edge in edges])
+        self.low = np.concatenate([edge[:-1] for edge in edges]).astype(np.float32)
+        self.high = np.concatenate([edge[1:] for edge in edges]).astype(np.float32)
+        ramps = self._ramps(days)
+        self.mean, self.scale = np.nanmean(ramps, 0), np.nanstd(ramps, 0) + np.float32(1e-6)
+
+    @property
+    def inputs(self) -> int:
+        """Values of an encoded day: the ramps and their validity."""
+        return 2 * len(self.feature)
+
+    def __call__(self, days: NDArray[np.float32]) -> Tensor:
+        """(D, F) -> (D + 1, 2 R) ramps and their validity; one empty day at the end, to pad with."""
+        ramps = torch.from_numpy((self._ramps(days) - self.mean) / self.scale)
+        ramps = torch.cat([ramps, torch.full((1, ramps.shape[1]), torch.nan)])
+        return torch.cat([ramps.nan_to_num(0.0), ramps.isfinite().float()], 1)
+
+    def _ramps(self, days: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.clip((days[:, self.feature] - self.low) / (self.high - self.low), 0, 1)
 
 
 class TransformerLearner:
@@ -119,11 +152,12 @@ class TransformerLearner:
             (epochs, N, 3) lower bound, best estimate, upper bound of the held-out days, gC m-2 d-1.
         """
         settings = self.settings
-        self._standardise(training)
+        self.encoding = PiecewiseEncoding(training.daily[training.covered], settings.pieces)
+        self.centre, self.scale = np.float32(training.target.mean()), np.float32(training.target.std() + 1e-6)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.network = TemporalTransformer(len(training.features), settings)
-            values, valid = self._days(training)
+            self.network = TemporalTransformer(self.encoding.inputs, settings)
+            days = self.encoding(training.daily)
             target = _spread_out(training, (training.target - self.centre) / self.scale)
             optimizer = torch.optim.AdamW(self.network.parameters(), settings.rate, weight_decay=settings.decay)
             epochs = [self._crops(training) for _ in range(settings.epochs)]
@@ -133,9 +167,7 @@ class TransformerLearner:
             for crops in epochs:
                 self.network.train()
                 for rows in crops:
-                    seen = valid[rows]
-                    noisy = values[rows] + settings.noise * torch.randn(seen.shape) * seen
-                    loss = _loss(self.network(noisy, seen)[:, DAYS - 1 :], target[rows[:, DAYS - 1 :]])
+                    loss = _loss(self.network(days[rows])[:, DAYS - 1 :], target[rows[:, DAYS - 1 :]])
                     optimizer.zero_grad()
                     loss.backward()
                     nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -154,10 +186,10 @@ class TransformerLearner:
     def predict(self, windows: Windows) -> NDArray[np.float32]:
         """(N, 3) lower bound, best estimate, upper bound, gC m-2 d-1."""
         self.network.eval()
-        values, valid = self._days(windows)
+        days = self.encoding(windows.daily)
         found = torch.full((len(windows.daily) + 1, 3), torch.nan)
         for rows in _crops(windows, self.settings.crop_days, 0).split(64):
-            found[rows[:, DAYS - 1 :]] = self.network(values[rows], valid[rows])[:, DAYS - 1 :]
+            found[rows[:, DAYS - 1 :]] = self.network(days[rows])[:, DAYS - 1 :]
         return found.numpy()[windows.last] * self.scale + self.centre
 
     def _crops(self, windows: Windows) -> tuple[Tensor, ...]:
@@ -165,20 +197,6 @@ class TransformerLearner:
         offset = int(torch.randint(self.settings.crop_days, ()))
         crops = _crops(windows, self.settings.crop_days, offset)
         return crops[torch.randperm(len(crops))].split(self.settings.crops)
-
-    def _standardise(self, windows: Windows) -> None:
-        """Keep mean and spread of the features on training days, and of the target."""
-        seen = windows.daily[windows.covered]
-        self.feature_mean = np.nanmean(seen, 0)
-        spread = np.nanstd(seen, 0)
-        self.feature_scale = np.where(spread > 1e-6, spread, 1).astype(np.float32)
-        self.centre, self.scale = np.float32(windows.target.mean()), np.float32(windows.target.std() + 1e-6)
-
-    def _days(self, windows: Windows) -> tuple[Tensor, Tensor]:
-        """(D + 1, F) standardised days, zero where missing, and their validity; one empty day at the end to pad."""
-        values = torch.from_numpy((windows.daily - self.feature_mean) / self.feature_scale)
-        values = torch.cat([values, torch.full((1, values.shape[1]), torch.nan)])
-        return values.nan_to_num(0.0), values.isfinite().float()
 
 
 def _loss(found: Tensor, target: Tensor) -> Tensor:
