@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field
 
 from thalweg.earth.cubes import Cube, Grid
 from thalweg.earth.fusion import FULL, SMALL
-from thalweg.earth.gpp.footprint import FootprintSeries, Tower, from_cube, from_embeddings
+from thalweg.earth.gpp.footprint import FootprintSeries, Tower, embedding_names, from_cube, from_embeddings
 from thalweg.earth.gpp.gapfill import Method, fill_to_days
 from thalweg.earth.gpp.radiation import POTENTIAL_RADIATION, potential_radiation
-from thalweg.earth.gpp.tables import GPP_UNITS, daily_table
+from thalweg.earth.gpp.tables import GPP_UNITS, daily_table, feature_columns
 from thalweg.earth.sensors import Declaration
 from thalweg.errors import UsageError
 from thalweg.files import write_whole
@@ -110,14 +111,10 @@ def embedding_table(
     latitude = tower.latitude(grid)
     frame[POTENTIAL_RADIATION] = potential_radiation(latitude, frame["time"].to_numpy())
     frame = frame.assign(site=site, latitude=latitude, gpp=np.nan)
-    units = {name: "1" for name in frame if str(name).startswith("e")}
+    units = dict.fromkeys(feature_columns(frame), "1")
     units |= {POTENTIAL_RADIATION: "W m-2", "latitude": "degrees", "gpp": GPP_UNITS}
-    table = daily_table(frame[["site", "time", "gpp", "latitude", *_features(frame)]], units, where)
+    table = daily_table(frame[["site", "time", "gpp", "latitude", *feature_columns(frame)]], units, where)
     return table, Recipe(embedding_model=identifier, size=size, gap_filling=method, units=units)
-
-
-def _features(frame: pd.DataFrame) -> list[str]:
-    return [name for name in frame if name not in ("site", "time", "gpp", "latitude")]
 
 
 def _first_values(dataset: "xr.Dataset", size: int, where: str) -> "xr.Dataset":
@@ -127,33 +124,76 @@ def _first_values(dataset: "xr.Dataset", size: int, where: str) -> "xr.Dataset":
     return dataset.isel(embedding=slice(0, size))
 
 
-def join_daily(table: pd.DataFrame, other: pd.DataFrame, columns: Sequence[str], what: str) -> pd.DataFrame:
-    """Put a site's columns of another daily table beside its features, day by day.
+def decoded(values: NDArray, model: "EarthModel") -> dict[str, NDArray[np.float32]]:
+    """What the sensors would see on the day, by the model's own decoders: an embedding in its sensors' units.
 
     Args:
-        table: one site's daily table; its columns of these names are replaced.
-        other: with `time` and the columns.
-        columns: which ones.
-        what: what to call the other table in a message.
+        values: (N, K) embeddings, K 7 or 32.
+        model: the model they are of.
 
     Returns:
-        The table, NaN on days that the other lacks.
+        (N,) by sensor and band, such as `sentinel-1 VV`.
+    """
+    import torch
+
+    from thalweg.earth.sensors import sensor_by_name
+
+    pixels = torch.from_numpy(values.astype(np.float32))[:, :, None, None]
+    found = {}
+    with torch.inference_mode():
+        for name in model.sensors:
+            sensor = sensor_by_name(name)
+            seen = model.decode(pixels, name, torch.zeros(len(pixels), 1), values.shape[1])[:, 0, :, 0, 0]
+            bands = (f"{name} {band}" for band in sensor.band_names)
+            found |= dict(zip(bands, sensor.unscale(seen.numpy().T), strict=True))
+    return found
+
+
+def join_flux(
+    table: pd.DataFrame, recipe: Recipe, measured: pd.DataFrame, site: str | None, what: str
+) -> tuple[pd.DataFrame, Recipe]:
+    """Put a tower's GPP, vegetation and meteorology beside its features, day by day.
+
+    Args:
+        table: one site's daily table.
+        recipe: how it was made.
+        measured: a daily table of flux measurements.
+        site: the measured site to take; needed where there are several.
+        what: what to call the measurements in a message.
+
+    Returns:
+        The table, NaN on days that were not measured, and the recipe with the joined columns' units.
 
     Raises:
-        UsageError: no day in common, or a column is not there.
+        UsageError: no such site, several to choose from, or no day in common.
     """
-    if missing := [name for name in columns if name not in other]:
-        raise UsageError(f"{what}: no column {missing[0]!r}: it has {', '.join(map(str, other.columns))}")
-    beside = other.set_index("time")[list(columns)].reindex(table["time"])
-    if not np.isin(table["time"].to_numpy(), other["time"].to_numpy()).any():
-        spans = (
-            f"{part['time'].min():%Y-%m-%d} to {part['time'].max():%Y-%m-%d}" for part in (table, other) if len(part)
+    sites = sorted(measured["site"].unique())
+    chosen = sites[0] if site is None and len(sites) == 1 else site
+    if chosen not in sites:
+        asked = "it has several" if site is None else f"no site {site!r}"
+        raise UsageError(f"{what}: {asked}: name one of {', '.join(sites)} with --site")
+    own = measured[measured["site"] == chosen].set_index("time")
+    if not table["time"].isin(own.index).any():
+        raise UsageError(
+            f"{what}: no overlap in time: measured {_span(own.index)}, the cube shows {_span(table['time'])}"
         )
-        raise UsageError(f"{what}: no overlap in time: {', the features span '.join(reversed(list(spans)))}")
-    joined = table.assign(**{name: beside[name].to_numpy() for name in columns})
-    units = other.attrs.get("units", {})
-    joined.attrs = {"units": table.attrs.get("units", {}) | {k: units[k] for k in columns if k in units}}
-    return joined
+    added = ["gpp", *(["vegetation"] if "vegetation" in own else [])]
+    added += [name for name in feature_columns(measured) if name not in table]
+    beside = own.reindex(table["time"])
+    joined = table.assign(site=chosen, **{name: beside[name].to_numpy() for name in added if name != "vegetation"})
+    if "vegetation" in added:
+        joined["vegetation"] = own["vegetation"].iloc[0]
+    units = recipe.units | {k: v for k, v in measured.attrs.get("units", {}).items() if k in added}
+    return daily_table(joined, units, what), recipe.model_copy(update={"units": units})
+
+
+def _span(days: "pd.Series | pd.Index") -> str:
+    return f"{days.min():%Y-%m-%d} to {days.max():%Y-%m-%d}"
+
+
+def model_columns(recipe: Recipe) -> list[str]:
+    """The columns a model predicts from by default, all of which a map has, too."""
+    return [*embedding_names(recipe.size), POTENTIAL_RADIATION]
 
 
 def write_table(table: pd.DataFrame, recipe: Recipe, path: Path) -> None:
@@ -187,6 +227,26 @@ def read_table(path: Path) -> tuple[pd.DataFrame, Recipe]:
     except (ValidationError, ValueError) as error:
         raise UsageError(f"{path}: damaged ({str(error).splitlines()[0]}): prepare it again") from error
     return daily_table(frame, recipe.units, str(path)), recipe
+
+
+def read_tables(paths: Sequence[Path]) -> tuple[pd.DataFrame, Recipe]:
+    """Read the tables of several sites, made alike, as one.
+
+    Raises:
+        UsageError: one is no such table, made otherwise than the first, or has no GPP; or a site comes twice.
+    """
+    read = [read_table(path) for path in paths]
+    first = read[0][1]
+    for path, (table, recipe) in zip(paths, read, strict=True):
+        for name in ("embedding_model", "size", "gap_filling"):
+            own, other = getattr(recipe, name), getattr(first, name)
+            if own != other:
+                raise UsageError(f"{path}: {name} {own}, expected {other} as in {paths[0]}: prepare them alike")
+        if not table["gpp"].notna().any():
+            raise UsageError(f"{path}: no day with GPP: prepare it with --flux")
+    units = {name: unit for _, recipe in read for name, unit in recipe.units.items()}
+    joined = pd.concat([table for table, _ in read], ignore_index=True)
+    return daily_table(joined, units, "the tables"), first.model_copy(update={"units": units})
 
 
 def _recipe_path(path: Path) -> Path:

@@ -1,6 +1,6 @@
 """What a tower sees of a cube: the mean and the spread of the pixels inside a radius, date by date."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -275,3 +275,58 @@ def from_bands(cube: "Cube | str | Path", tower: Tower) -> dict[str, FootprintSe
         names = [band for band, present in zip(series.sensor.band_names, here, strict=True) if present]
         found[name] = average(footprint, series.dates, names, seen.values[:, here], seen.valid)
     return found
+
+
+def ask(
+    cube: "Cube | str | Path",
+    tower: Tower,
+    model: "EarthModel",
+    size: int,
+    dates: NDArray[np.datetime64],
+    views: Mapping[str, Sequence[str]],
+) -> dict[str, FootprintSeries]:
+    """Embed a tower's footprint on dates of one's own choice, as if only some sensors were there.
+
+    The model answers on any date from the context around it, whether or not a sensor passed; between the clear
+    dates of Sentinel-2 the radar goes on seeing. Each sensor is encoded once for all views.
+
+    Args:
+        cube: a `Cube`, or anything `Cube.open` takes.
+        tower: where, and how far around it.
+        model: embeds the cube.
+        size: 7 or 32 values.
+        dates: (T,) datetime64[ns].
+        views: names of the sensors to listen to, by name of the view.
+
+    Returns:
+        One series a view, on the dates on which any of its sensors has seen the pixels.
+
+    Raises:
+        UsageError: the cube does not cover the footprint, or lacks a sensor.
+    """
+    import torch
+
+    from thalweg.earth.context import cube_context, days_since_epoch
+    from thalweg.earth.embedder import DATES_AT_ONCE
+
+    cube = cube if isinstance(cube, Cube) else Cube.open(cube)
+    for sensor in {sensor for sensors in views.values() for sensor in sensors}:
+        if sensor not in cube.series or sensor not in model.sensors:
+            raise UsageError(f"{cube.name}: no {sensor}, it has {', '.join(cube.series)}: leave the sensor out")
+    near, footprint = around(cube, Footprint.on(cube.grid, tower, cube.name))
+    contexts = cube_context(near, footprint.window.grown(HALO), model.sensors)
+    found: dict[str, list[tuple[NDArray, NDArray, NDArray]]] = {view: [] for view in views}
+    with torch.inference_mode():
+        for days in torch.from_numpy(days_since_epoch(dates)).float().split(DATES_AT_ONCE):
+            encodings = model.encode(contexts, days)
+            for view, sensors in views.items():
+                heard = {name: encodings[name] for name in sensors}
+                fused = model.fusion(heard)
+                half_width = model.fusion.intervals(fused.spread[:, :size], 0.68)
+                seen = torch.stack([encoding.seen[:, 0] for encoding in heard.values()]).amax(0) > 0
+                found[view].append((fused.values[:, :size].numpy(), half_width.numpy(), seen.numpy()))
+    joined = {view: [np.concatenate(part) for part in zip(*parts, strict=True)] for view, parts in found.items()}
+    return {
+        view: average(footprint, dates, embedding_names(size), values, seen, half_width)
+        for view, (values, half_width, seen) in joined.items()
+    }

@@ -19,6 +19,7 @@ from thalweg.earth.gpp.tables import GPP_UNITS
 from thalweg.earth.gpp.windows import DAYS, Windows, make_windows
 from thalweg.earth.sensors import Quality
 from thalweg.errors import ThalwegError, UsageError
+from thalweg.files import write_whole
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,7 +49,7 @@ def predict_series(saved: SavedModel, table: pd.DataFrame, level: float = 0.9) -
     if missing := [name for name in saved.card.features if name not in table]:
         raise UsageError(
             f"the model needs {missing[0]!r}, which the features lack ({', '.join(saved.card.features)} in all): "
-            "give the daily meteorology with --meteorology, or use another model"
+            "give the tower's daily table with --flux, or use another model"
         )
     windows = make_windows(table, saved.card.features, with_target=False)
     gpp = saved.model.predict(windows)
@@ -56,6 +57,17 @@ def predict_series(saved: SavedModel, table: pd.DataFrame, level: float = 0.9) -
     series = pd.DataFrame({"site": windows.site, "time": windows.time, "gpp": gpp, "lower": lower, "upper": upper})
     series.attrs["units"] = dict.fromkeys(_NAMES, GPP_UNITS)
     return series
+
+
+def write_series(series: pd.DataFrame, path: Path) -> None:
+    """Write a predicted series as CSV; GPP in gC m-2 d-1.
+
+    Raises:
+        UsageError: the file exists already.
+    """
+    if path.exists():
+        raise UsageError(f"{path}: exists already: choose another name or remove it")
+    write_whole(path, series.to_csv(index=False, date_format="%Y-%m-%d", float_format="%.5g").encode())
 
 
 @dataclass(frozen=True)

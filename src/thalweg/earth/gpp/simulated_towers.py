@@ -31,7 +31,7 @@ SIZE = 64
 """Pixels of the landscapes along each side."""
 
 FIRST_SEED = 5000
-"""Landscapes are searched from this seed on; the shipped weights were trained on others."""
+"""Landscapes are searched from this seed on by default; the shipped weights were trained on others."""
 
 _CODES = {name: code for code, name in LAND_COVER.items()}
 _MARGIN = 12  # pixels between a tower and the landscape's edge, so that its context is whole
@@ -58,7 +58,8 @@ class SimulatedTower:
         longitude: degrees east.
         latitude: degrees north.
         cube: `sentinel-2` and `sentinel-1` datasets, as `Cube.open` takes them.
-        daily: a daily table (site, time, gpp, vegetation, latitude) with meteorology TA, SW_IN, VPD and P.
+        daily: a daily table (site, time, gpp, vegetation, latitude) with meteorology TA_F, SW_IN_F, VPD_F
+            and P_F, named as in FLUXNET.
     """
 
     place: Place
@@ -68,17 +69,18 @@ class SimulatedTower:
     daily: pd.DataFrame
 
 
-def tower_places(towers: int = 24) -> list[Place]:
+def tower_places(towers: int = 24, first_seed: int = FIRST_SEED) -> list[Place]:
     """Choose where towers stand: vegetation types and climates in turn, each in the next landscape that has room.
 
     Args:
         towers: how many; 18 make every type in every climate.
+        first_seed: landscapes are searched from this seed on.
 
     Returns:
-        The places, the same for the same number.
+        The places, the same for the same arguments.
     """
     wanted = _combinations()
-    seeds = count(FIRST_SEED)
+    seeds = count(first_seed)
     waiting = [next(wanted) for _ in range(towers)]
     places: dict[int, Place] = {}
     while len(places) < towers:
@@ -153,10 +155,10 @@ def simulate_tower(place: Place, years: int = 2) -> SimulatedTower:
     daily.attrs["units"] = {
         "gpp": "gC m-2 d-1",
         "latitude": "degrees",
-        "TA": "deg C",
-        "SW_IN": "W m-2",
-        "VPD": "hPa",
-        "P": "mm d-1",
+        "TA_F": "deg C",
+        "SW_IN_F": "W m-2",
+        "VPD_F": "hPa",
+        "P_F": "mm d-1",
     }
     cube = {"sentinel-2": landscape.sentinel2, "sentinel-1": landscape.sentinel1}
     return SimulatedTower(place, longitude, latitude, cube, daily)
@@ -167,8 +169,8 @@ def _meteorology(weather: xr.Dataset) -> dict[str, NDArray]:
     temperature = weather.temperature_mean.values.astype(float) - 273.15
     saturated = saturation_pressure(temperature)
     return {
-        "TA": temperature,
-        "SW_IN": weather.solar_radiation_flux.values.astype(float) / 86400,
-        "VPD": np.maximum(saturated - weather.vapour_pressure.values, 0),
-        "P": weather.precipitation_flux.values.astype(float),
+        "TA_F": temperature,
+        "SW_IN_F": weather.solar_radiation_flux.values.astype(float) / 86400,
+        "VPD_F": np.maximum(saturated - weather.vapour_pressure.values, 0),
+        "P_F": weather.precipitation_flux.values.astype(float),
     }
