@@ -149,7 +149,9 @@ def _read_file(path: Path) -> pd.DataFrame:
     try:
         time = pd.to_datetime(frame[stamp].astype("int64").astype(str), format=_TIMESTAMPS[stamp])
     except ValueError as error:
-        raise UsageError(f"{path.name}: {stamp}: expected {_TIMESTAMPS[stamp]} ({error})") from error
+        raise UsageError(
+            f"{path.name}: {stamp}: expected {_TIMESTAMPS[stamp]} ({str(error).splitlines()[0]})"
+        ) from error
     kept = [name for name in _names(frame) if _wanted(name)]
     values = frame[kept].apply(pd.to_numeric, errors="coerce").replace(_MISSING, np.nan)
     values.index = pd.DatetimeIndex(time)

@@ -45,7 +45,9 @@ def daily_table(frame: pd.DataFrame, units: Mapping[str, str] | None = None, sou
     try:
         table["time"] = pd.to_datetime(table["time"]).astype("datetime64[ns]").dt.normalize()
     except (ValueError, TypeError) as error:
-        raise UsageError(f"{source}: column 'time': expected dates such as 2018-06-30 ({error})") from error
+        raise UsageError(
+            f"{source}: column 'time': expected dates such as 2018-06-30 ({str(error).splitlines()[0]})"
+        ) from error
     check_units("gpp", table.attrs["units"]["gpp"], source)
     for column in table.columns:
         if column not in ("site", "time", "vegetation") and not pd.api.types.is_numeric_dtype(table[column]):
