@@ -49,6 +49,12 @@ def test_climatology_knows_a_site_it_has_seen(make_table):
     assert (ClimatologyLearner().fit(others, unseen)[0, :, 1] - unseen.target).mean() < -4
 
 
+def test_climatology_bridges_days_it_has_never_seen(make_table):
+    windows = make_windows(make_table(sites=3), ["wet"])
+    seen = windows.select((windows.day_of_year > 60) & (windows.day_of_year < 300))
+    assert np.isfinite(ClimatologyLearner().fit(seen, windows)).all()
+
+
 def test_an_ensemble_predicts_with_honest_intervals(make_table):
     windows = make_windows(make_table(sites=12, noise=1.0), ["SW_IN_POT", "wet"])
     training, held_out = windows.split(sites=["S3", "S8"])

@@ -92,11 +92,13 @@ def folds(windows: Windows, splitting: Splitting, groups: int | None = None, see
         held_sites = [None]
     elif splitting != "site-year":
         raise UsageError(f"splitting {splitting!r}: expected site, year or site-year")
+    # Inside the training part years are held back too, where there are two of them.
+    unit: Unit = "year" if splitting == "year" and len(years) > 2 else "site"
     for some_sites in held_sites:
         for some_years in held_years:
             training, held_out = windows.split(some_sites, some_years)
             if len(held_out):
-                yield Fold(training, held_out, "year" if splitting == "year" else "site")
+                yield Fold(training, held_out, unit)
 
 
 def common_windows(table: pd.DataFrame, predictors: Sequence[Predictors], stride: int = 1) -> dict[str, Windows]:

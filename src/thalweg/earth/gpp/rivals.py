@@ -119,7 +119,7 @@ class ClimatologyLearner(_OneStage):
         for site in training.sites:
             here = training.site == site
             self.cycles[site] = mean_cycle(training.day_of_year[here], training.target[here])
-        self.common = np.nanmean(list(self.cycles.values()), 0)
+        self.common = _filled(mean_cycle(training.day_of_year, training.target))
         return self.predict(held_out)[None]
 
     def predict(self, windows: Windows) -> NDArray[np.float32]:
@@ -131,3 +131,10 @@ class ClimatologyLearner(_OneStage):
                 own = self.cycles[site][windows.day_of_year[here] - 1]
                 estimate[here] = np.where(np.isfinite(own), own, estimate[here])
         return _alike(estimate)
+
+
+def _filled(cycle: NDArray) -> NDArray:
+    """A cycle whose days that were never seen lie on a line between their neighbours, around the year's end too."""
+    days = np.arange(len(cycle))
+    seen = np.isfinite(cycle)
+    return np.interp(days, days[seen], cycle[seen], period=len(cycle))
