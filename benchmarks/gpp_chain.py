@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from common import parser, report
 from thalweg.earth.cubes import Cube
@@ -52,7 +53,9 @@ HIDDEN = 0.7
 """Share of the Sentinel-2 dates hidden in the cloudy case."""
 
 SENSORS = (SENTINEL_2, SENTINEL_1)
-EVERY = np.timedelta64(5, "D")
+EVERY = 5
+"""Days between the dates on which the model is asked."""
+
 OFFSETS = (-60, -40, -20, 0, 20, 40, 60)
 WEATHER = ("TA_F", "SW_IN_F", "VPD_F", "P_F")
 VIEWS = {"both": ("sentinel-2", "sentinel-1"), "radar": ("sentinel-1",), "optical": ("sentinel-2",)}
@@ -88,7 +91,7 @@ def features(tower: SimulatedTower, model: EarthModel) -> pd.DataFrame:
     for case in CASES:
         cube = Cube.open(hide(tower.cube, tower.place.seed) if case else tower.cube)
         columns |= {f"{name}{case}": values for name, values in rivals(from_bands(cube, place), days).items()}
-        dates = np.arange(days[0], days[-1] + EVERY, EVERY) + np.timedelta64(12, "h")
+        dates: NDArray[np.datetime64] = days[::EVERY] + np.timedelta64(12, "h")
         for view, series in ask(cube, place, model, 32, dates, VIEWS).items():
             values = dict(daily(series, days))
             read = decoded(np.stack(list(values.values()), 1), model)
@@ -188,16 +191,16 @@ def main() -> None:
         stride=STRIDE,
         workers=options.workers,
     )
-    scores = found.scores.set_index("predictors")
+    scores = {str(row["predictors"]): row for row in found.scores.to_dict("records")}
     results: dict[str, Any] = {"towers": options.towers, "learner": options.learner, "weather": options.weather}
-    for name, row in scores.iterrows():
-        results[f"r2_{name}"] = float(row["r2"])
-    for name in ("embedding", "bands", "embedding_cloudy", "bands_cloudy"):
-        for measure in ("rmse", "anomaly_r2", "coverage"):
-            results[f"{measure}_{name}"] = float(scores.loc[name, measure])
+    results |= {f"r2_{name}": row["r2"] for name, row in scores.items()}
+    for name in ("embedding", "bands"):
+        for case in CASES:
+            for measure in ("rmse", "anomaly_r2", "coverage"):
+                results[f"{measure}_{name}{case}"] = scores[f"{name}{case}"][measure]
     for case in CASES:
-        rival = max(float(scores.loc[f"{name}{case}", "r2"]) for name in ("bands", "indices", "pca", "pca_32"))
-        results[f"ahead_of_best{case}"] = results[f"r2_embedding{case}"] - rival
+        best = max(scores[f"{name}{case}"]["r2"] for name in ("bands", "indices", "pca", "pca_32"))
+        results[f"ahead_of_best{case}"] = scores[f"embedding{case}"]["r2"] - best
     results |= {"seconds_features": prepared - started, "seconds_learning": time.perf_counter() - prepared}
     report(results, options.json)
 

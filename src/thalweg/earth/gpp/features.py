@@ -139,7 +139,7 @@ def decoded(values: NDArray, model: "EarthModel") -> dict[str, NDArray[np.float3
     from thalweg.earth.sensors import sensor_by_name
 
     pixels = torch.from_numpy(values.astype(np.float32))[:, :, None, None]
-    found = {}
+    found: dict[str, NDArray[np.float32]] = {}
     with torch.inference_mode():
         for name in model.sensors:
             sensor = sensor_by_name(name)

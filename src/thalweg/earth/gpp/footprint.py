@@ -102,7 +102,7 @@ class Footprint:
                 f"footprint of {tower.radius:g} m: take a larger cube or a smaller radius"
             )
         away = np.hypot(grid.x - x, grid.y[:, None] - y)
-        near = away <= max(tower.radius, float(away.min()))
+        near = away <= max(tower.radius, float(away.min())) + 1e-6 * grid.resolution
         rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
         window = Window(int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1)
         return cls(window, near[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])

@@ -82,7 +82,7 @@ def _smooth(series: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
     from statsmodels.tsa.statespace.structural import UnobservedComponents
 
     centre, scale = float(np.nanmean(series)), float(np.nanstd(series))
-    if scale == 0:
+    if scale <= 1e-9 * abs(centre):
         return np.full(len(series), centre), np.zeros(len(series))
     model = UnobservedComponents((series - centre) / scale, "smooth trend", use_exact_diffuse=True)
     with warnings.catch_warnings():

@@ -1,6 +1,7 @@
 """GPP from a fitted model: a tower's daily series, or a daily map of a whole cube, with intervals."""
 
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,6 +264,9 @@ def _create(job: MapJob, path: Path) -> None:
     dataset.to_zarr(path, mode="w", encoding=encoding, compute=False, zarr_format=3, consolidated=False)
     # Named here, the reference system is a coordinate to any reader that decodes CF.
     zarr.open_group(path, mode="r+").attrs["coordinates"] = "spatial_ref"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)  # consolidation is no part of format 3 yet
+        zarr.consolidate_metadata(path)
 
 
 def _embedding(job: Any) -> Callable[[Window], _Block]:
