@@ -13,7 +13,7 @@ TAIL = 0.9
 """Quantile of a site's observed GPP from which a day is in the tail."""
 
 UNITS = {
-    "r2": "1",
+    "r2": "share of the variance explained",
     "rmse": "gC m-2 d-1",
     "mae": "gC m-2 d-1",
     "bias": "gC m-2 d-1, predicted less observed",
