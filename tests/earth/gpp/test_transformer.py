@@ -1,8 +1,16 @@
 import numpy as np
+import pytest
 import torch
 
 from thalweg.earth.gpp.scores import r_squared
-from thalweg.earth.gpp.transformer import LAYERS, PiecewiseEncoding, Settings, TemporalTransformer, TransformerLearner
+from thalweg.earth.gpp.transformer import (
+    LAYERS,
+    PiecewiseEncoding,
+    Settings,
+    TemporalTransformer,
+    TransformerLearner,
+    _anomaly_loss,
+)
 from thalweg.earth.gpp.windows import DAYS, make_windows
 
 
@@ -42,6 +50,14 @@ def test_ramps_saturate_and_hide_what_is_missing():
     beyond = encoding(np.array([[8, 3], [80, 3], [np.nan, 3]], np.float32))
     torch.testing.assert_close(beyond[0], beyond[1])
     assert not beyond[2].any() and not beyond[3].any()
+
+
+def test_anomalies_count_and_levels_do_not():
+    target = torch.randn(2, 120)
+    target[0, 30:50] = torch.nan
+    assert _anomaly_loss(target.nan_to_num(0.0) + 3, target) == pytest.approx(0, abs=1e-6)
+    daily = torch.tensor([1.0, -1.0]).repeat(60)
+    assert _anomaly_loss(target.nan_to_num(0.0) + daily, target) == pytest.approx(0.5, abs=0.03)
 
 
 def test_training_learns_what_windows_tell(make_table):

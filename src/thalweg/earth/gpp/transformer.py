@@ -25,6 +25,9 @@ A week, twelve weeks week by week, and a week again: every one of the 90 days is
 LOW, HIGH = 0.05, 0.95
 """Quantiles that the network predicts beside its best estimate."""
 
+MONTH = 31
+"""Days of the running mean from which an anomaly departs."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -36,6 +39,7 @@ class Settings:
     dropout: float = 0.1
     rate: float = 2e-3
     decay: float = 1.0
+    anomalies: float = 3.0
     epochs: int = 6
     crops: int = 8
     crop_days: int = 365
@@ -167,7 +171,8 @@ class TransformerLearner:
             for crops in epochs:
                 self.network.train()
                 for rows in crops:
-                    loss = _loss(self.network(days[rows])[:, DAYS - 1 :], target[rows[:, DAYS - 1 :]])
+                    found, truth = self.network(days[rows])[:, DAYS - 1 :], target[rows[:, DAYS - 1 :]]
+                    loss = _loss(found, truth) + settings.anomalies * _anomaly_loss(found[..., 1], truth)
                     optimizer.zero_grad()
                     loss.backward()
                     nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -209,6 +214,18 @@ def _loss(found: Tensor, target: Tensor) -> Tensor:
         for level, bound in ((LOW, low), (HIGH, high))
     ]
     return F.huber_loss(estimate, truth) + 0.5 * (pinball[0] + pinball[1])
+
+
+def _anomaly_loss(found: Tensor, target: Tensor) -> Tensor:
+    """Huber loss of how the errors (B, L) depart from their own running mean of a month.
+
+    A site's level is what other sites tell least about; how its days differ carries over better, so it counts again.
+    """
+    known = target.isfinite()
+    error = torch.where(known, found - target.nan_to_num(0.0), 0.0)
+    total, count = (F.avg_pool1d(part, MONTH, 1, MONTH // 2) for part in (error, known.to(error.dtype)))
+    departure = (error - total / count.clamp(min=0.5 / MONTH))[known]
+    return F.huber_loss(departure, torch.zeros_like(departure))
 
 
 def _spread_out(windows: Windows, values: NDArray) -> Tensor:
