@@ -9,13 +9,18 @@ SHARED = Path(__file__).parents[2] / "shared" / "earth"
 """The real sites, beside the repository; not part of it."""
 
 
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser of the arguments all benchmarks take, for those that take more."""
+    common = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    common.add_argument("--json", type=Path, help="also write the JSON object to this file")
+    common.add_argument("--data", type=Path, default=SHARED, help="folder of the real sites")
+    common.add_argument("--model", type=Path, help="model folder; the shipped weights by default")
+    return common
+
+
 def arguments(description: str | None) -> argparse.Namespace:
     """Parse the arguments all benchmarks take."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="also write the JSON object to this file")
-    parser.add_argument("--data", type=Path, default=SHARED, help="folder of the real sites")
-    parser.add_argument("--model", type=Path, help="model folder; the shipped weights by default")
-    return parser.parse_args()
+    return parser(description).parse_args()
 
 
 def report(results: dict[str, Any], path: Path | None) -> None:

@@ -10,12 +10,14 @@ import typer
 
 from thalweg._version import __version__
 from thalweg.cli.earth import earth
+from thalweg.cli.gpp import gpp
 from thalweg.cli.images import generate, miniature
 from thalweg.cli.steer import steer
 from thalweg.errors import PromptCut, ThalwegError, UsageError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(earth, name="earth")
+app.add_typer(gpp, name="gpp")
 app.command()(generate)
 app.add_typer(steer, name="steer")
 app.add_typer(miniature, name="miniature")

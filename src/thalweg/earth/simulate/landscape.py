@@ -15,7 +15,7 @@ from thalweg.earth.simulate import records
 from thalweg.earth.simulate.acquisitions import landsat_passes, sentinel1_passes, sentinel2_passes
 from thalweg.earth.simulate.climates import CLIMATES, Climate
 from thalweg.earth.simulate.clouds import Sky
-from thalweg.earth.simulate.layout import draw_layout
+from thalweg.earth.simulate.layout import Layout, draw_layout
 from thalweg.earth.simulate.management import plan_management
 from thalweg.earth.simulate.optics import draw_heterogeneity
 from thalweg.earth.simulate.scene import (
@@ -119,8 +119,7 @@ def simulate(
     first = _check(seed, size, years, climate, start)
     tell = progress or (lambda share, what: None)
     spec = CLIMATES[climate]
-    seeds = np.random.SeedSequence(seed).spawn(12)
-    generators = [np.random.Generator(np.random.PCG64(item)) for item in seeds]
+    seeds, generators = _sources(seed)
 
     tell(0.0, "weather and layout")
     last = first + pd.DateOffset(years=years) - pd.Timedelta(days=1)
@@ -152,6 +151,18 @@ def simulate(
     parts = (sentinel2, sentinel1, landsat8, truth.merge(parcel_series(site)), weather.to_dataset())
     tell(1.0, "done")
     return Landscape(*(part.assign_attrs(described) for part in parts))
+
+
+def layout_of(seed: int, size: int, climate: Climate) -> Layout:
+    """Where everything is in the landscape that `simulate` makes of the same arguments, without its seasons."""
+    _, generators = _sources(seed)
+    return draw_layout(generators[1], size, CLIMATES[climate])
+
+
+def _sources(seed: int) -> tuple[list[np.random.SeedSequence], list[np.random.Generator]]:
+    """Independent sources of randomness, one for each step of the simulation."""
+    seeds = np.random.SeedSequence(seed).spawn(12)
+    return seeds, [np.random.Generator(np.random.PCG64(item)) for item in seeds]
 
 
 def _check(seed: int, size: int, years: int, climate: str, start: str) -> pd.Timestamp:

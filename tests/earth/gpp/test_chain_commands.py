@@ -1,0 +1,95 @@
+"""`thalweg gpp prepare`, `train` and `predict`, as a user runs them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from thalweg.earth.cubes import Cube
+from thalweg.earth.gpp import baselines
+from thalweg.earth.gpp.models import Ensemble
+from thalweg.earth.gpp.transformer import Settings, TransformerLearner
+
+Run = Callable[..., object]
+
+
+@pytest.fixture(scope="module")
+def tower(cube: Cube) -> tuple[str, float, float]:
+    return "--tower", float(cube.grid.x[15]), float(cube.grid.y[16])
+
+
+@pytest.fixture
+def flux(tmp_path: Path) -> Path:
+    days = pd.date_range("2018-01-01", periods=365)
+    gpp = 6 - 5 * np.cos(2 * np.pi * np.arange(365) / 365)
+    frame = pd.DataFrame({"site": "A", "time": days, "gpp": gpp, "vegetation": "CRO"})
+    pd.concat([frame, frame.assign(site="B"), frame.assign(site="C")]).to_csv(tmp_path / "flux.csv", index=False)
+    return tmp_path / "flux.csv"
+
+
+def tiny(seed: int) -> Ensemble:
+    return Ensemble({"tiny": lambda seed: TransformerLearner(seed, Settings(width=8, heads=2, epochs=1))}, members=2)
+
+
+def test_from_a_store_to_a_series_and_a_map(
+    cli: Run, embedding_store: Path, flux: Path, tower: tuple, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(baselines, "transformer", tiny)
+    for site in "ABC":
+        ran = cli(
+            "gpp", "prepare", embedding_store, *tower, "--radius", 30, "--out", f"{site}.csv", "--flux", flux,
+            "--site", site,
+        )  # fmt: skip
+        assert (ran.code, ran.err) == (0, "")
+        assert f"table: {site}.csv" in ran.out
+    ran = cli("gpp", "train", "A.csv", "B.csv", "C.csv", "--out", "model")
+    assert (ran.code, ran.err) == (0, "")
+    assert "2 members" in ran.out
+    ran = cli("gpp", "predict", embedding_store, "series.csv", "--model", "model", *tower, "--radius", 30)
+    assert (ran.code, ran.err) == (0, "")
+    series = pd.read_csv("series.csv", parse_dates=["time"])
+    assert list(series) == ["site", "time", "gpp", "lower", "upper"]
+    assert (series["lower"] <= series["gpp"]).all()
+    ran = cli("gpp", "predict", embedding_store, "map.zarr", "--model", "model")
+    assert (ran.code, ran.err) == (0, "")
+    with xr.open_zarr("map.zarr", chunks=None, decode_coords="all") as found:
+        assert found["gpp"].sizes["y"] == 32
+        assert found["gpp"].notnull().any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--tower", 3.0, 45.0), "does not cover the tower"),
+        (("--tower", 3.0, 45.0, "--gap-filling", "spline"), "does not cover the tower"),
+        (("--size", 8), "size 8"),
+        (("--gap-filling", "spline"), "expected one of linear, kalman"),
+        (("--flux", "nothing.csv"), "no such file"),
+    ],
+)
+def test_what_prepare_refuses(cli: Run, embedding_store: Path, tower: tuple, arguments: tuple, message: str):
+    ran = cli("gpp", "prepare", embedding_store, *tower, "--radius", 30, "--out", "t.csv", *arguments)
+    assert ran.code == 2
+    assert message in ran.err
+    assert ran.err.count("\n") == 1
+    assert not list(Path().iterdir())
+
+
+def test_what_predict_refuses(cli: Run, embedding_store: Path, model_folder: Path, gpp_model: Path, tower: tuple):
+    ran = cli("gpp", "predict", embedding_store, "out.csv", "--model", model_folder / "fusion", *tower)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "expected gpp-transformer" in ran.err
+    Path("there.csv").write_text("")
+    ran = cli("gpp", "predict", embedding_store, "there.csv", "--model", gpp_model, *tower)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "exists already" in ran.err
+
+
+def test_train_refuses_what_prepare_did_not_write(cli: Run):
+    Path("other.csv").write_text("site,time,gpp\n")
+    ran = cli("gpp", "train", "other.csv", "--out", "model")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "expected a table of `thalweg gpp prepare`" in ran.err

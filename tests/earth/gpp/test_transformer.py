@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+
+from thalweg.earth.gpp.scores import r_squared
+from thalweg.earth.gpp.transformer import (
+    LAYERS,
+    PiecewiseEncoding,
+    Settings,
+    TemporalTransformer,
+    TransformerLearner,
+    _anomaly_loss,
+)
+from thalweg.earth.gpp.windows import DAYS, make_windows
+
+
+def network(inputs: int = 3) -> TemporalTransformer:
+    torch.manual_seed(0)
+    made = TemporalTransformer(inputs, Settings(width=16)).eval()
+    for attention in made.attentions:
+        torch.nn.init.normal_(attention.lag_bias)
+    return made
+
+
+def test_the_layers_reach_90_days():
+    assert sum((band - 1) * dilation for band, dilation in LAYERS) == DAYS - 1
+
+
+@torch.no_grad()
+def test_a_pass_over_years_is_a_pass_over_each_window():
+    days = torch.randn(1, 400, 3)
+    dense = network()(days)
+    for last in (DAYS - 1, 200, 399):
+        window = network()(days[:, last - DAYS + 1 : last + 1])
+        torch.testing.assert_close(window[0, -1], dense[0, last], rtol=1e-5, atol=1e-5)
+
+
+def test_a_prediction_looks_at_each_of_its_90_days_and_no_other():
+    days = torch.randn(1, 300, 3, requires_grad=True)
+    network()(days)[0, 250, 1].backward()
+    looked_at = days.grad[0].abs().sum(-1).nonzero()[:, 0]
+    assert looked_at.tolist() == list(range(250 - DAYS + 1, 251))
+
+
+def test_ramps_saturate_and_hide_what_is_missing():
+    days = np.linspace(0, 8, 81, dtype=np.float32)[:, None]
+    days = np.concatenate([days, np.full_like(days, 3.0)], 1)  # the second never varies
+    encoding = PiecewiseEncoding(days, pieces=4)
+    assert encoding.inputs == 8
+    beyond = encoding(np.array([[8, 3], [80, 3], [np.nan, 3]], np.float32))
+    torch.testing.assert_close(beyond[0], beyond[1])
+    assert not beyond[2].any() and not beyond[3].any()
+
+
+def test_anomalies_count_and_levels_do_not():
+    target = torch.randn(2, 120)
+    target[0, 30:50] = torch.nan
+    assert _anomaly_loss(target.nan_to_num(0.0) + 3, target) == pytest.approx(0, abs=1e-6)
+    daily = torch.tensor([1.0, -1.0]).repeat(60)
+    assert _anomaly_loss(target.nan_to_num(0.0) + daily, target) == pytest.approx(0.5, abs=0.03)
+
+
+def test_training_learns_what_windows_tell(make_table):
+    windows = make_windows(make_table(sites=4, years=1, noise=0.1), ["SW_IN_POT", "wet"])
+    training, held_out = windows.split(sites=["S2"])
+    learner = TransformerLearner(0, Settings(width=16, epochs=12, crop_days=120, dropout=0.0, rate=5e-3, decay=0.1))
+    path = learner.fit(training, held_out)
+    assert path.shape == (12, len(held_out), 3)
+    learner.keep(11)
+    np.testing.assert_allclose(learner.predict(held_out), path[11], rtol=1e-4, atol=1e-4)
+    assert r_squared(held_out.target, path[11, :, 1]) > 0.8
+    assert (np.diff(path, axis=2) >= 0).all()
