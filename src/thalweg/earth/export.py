@@ -1,15 +1,13 @@
 """Embeddings in other formats: a cloud-optimised GeoTIFF or a GeoParquet table of points for each date."""
 
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thalweg.errors import ThalwegError, UsageError
+from thalweg.files import new_folder
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,35 +55,6 @@ def day_of(dataset: "xr.Dataset", index: int) -> str:
     return str(days[index]) if unique else np.datetime_as_string(moment, "s").replace(":", "")
 
 
-@contextmanager
-def new_folder(out: str | Path) -> Iterator[Path]:
-    """A folder to fill that gets its name when all is written, or vanishes.
-
-    Raises:
-        UsageError: `out` exists already.
-        ThalwegError: it can not be written.
-    """
-    from rasterio.errors import RasterioError
-
-    out = Path(out)
-    if out.exists():
-        raise UsageError(f"{out}: exists already: choose another name or remove it")
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        unfinished.rename(out)
-    except BaseException as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        if isinstance(error, OSError | RasterioError):
-            reason = " ".join(str(error).split())
-            raise ThalwegError(
-                f"{out}: could not be written ({reason}): free some space or choose another disk"
-            ) from error
-        raise
-
-
 def write_cogs(dataset: "xr.Dataset", out: str | Path, progress: Progress | None = None) -> Path:
     """Write one cloud-optimised GeoTIFF a date, float32, one band a value, overviews as renormalised means.
 
@@ -98,8 +67,10 @@ def write_cogs(dataset: "xr.Dataset", out: str | Path, progress: Progress | None
         UsageError: `out` exists already.
         ThalwegError: it can not be written.
     """
+    from rasterio.errors import RasterioError
+
     dates = dataset.sizes["time"]
-    with new_folder(out) as folder:
+    with new_folder(out, RasterioError) as folder:
         for index in range(dates):
             write_cog(dataset, index, folder / f"{day_of(dataset, index)}.tif")
             if progress:

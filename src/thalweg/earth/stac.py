@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thalweg.earth.export import Progress, day_of, new_folder, write_cog
+from thalweg.earth.export import Progress, day_of, write_cog
 from thalweg.earth.model import SHIPPED, EarthModel
 from thalweg.errors import UsageError
+from thalweg.files import new_folder
 
 if TYPE_CHECKING:
     import pystac

@@ -29,6 +29,7 @@ from thalweg.earth.model import EarthModel, load_autoencoder
 from thalweg.earth.sensors import Declaration, Sensor
 from thalweg.earth.tiles import Hiding, RandomTiles, Site, Targets, Tile, hide_parts, random_gain, targets
 from thalweg.errors import UsageError
+from thalweg.files import new_folder
 
 
 class Settings(Declaration):
@@ -333,16 +334,10 @@ def train_fusion(
         chosen, settings.seed, settings.tile, settings.centres, validation=settings.calibration_tiles
     )
     calibrate(model, held_out, settings)
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
+    with new_folder(out) as unfinished:
         checkpoints.save(model.fusion, "fusion", tuple(sensors), unfinished / "fusion", record, replace=False)
         for sensor, folder in zip(sensors, encoders, strict=True):
             shutil.copytree(folder, unfinished / sensor.name)
-        unfinished.rename(out)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     return EarthModel.load(out)
 
 

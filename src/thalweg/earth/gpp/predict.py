@@ -1,6 +1,5 @@
 """GPP from a fitted model: a tower's daily series, or a daily map of a whole cube, with intervals."""
 
-import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from thalweg.earth.gpp.saved import SavedModel
 from thalweg.earth.gpp.tables import GPP_UNITS
 from thalweg.earth.gpp.windows import DAYS, Windows, make_windows
 from thalweg.earth.sensors import Quality
-from thalweg.errors import ThalwegError, UsageError
-from thalweg.files import write_whole
+from thalweg.errors import UsageError
+from thalweg.files import new_folder, write_whole
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -196,15 +195,10 @@ def predict_map(job: MapJob, out: str | Path, progress: Callable[[int, int], Non
     """
     import zarr
 
-    out = Path(out)
-    if out.exists():
-        raise UsageError(f"{out}: exists already: choose another name or remove it")
-    unfinished = out.with_name(f".{out.name}.unfinished")
     rows, columns = job.grid.shape
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        _create(job, unfinished)
-        group = zarr.open_group(unfinished, mode="r+", use_consolidated=False)
+    with new_folder(out) as folder:
+        _create(job, folder)
+        group = zarr.open_group(folder, mode="r+", use_consolidated=False)
         done = 0
         for window, block in ((window, job.predict(window)) for window in job.windows()):
             box = (slice(window.top, window.top + window.height), slice(window.left, window.left + window.width))
@@ -215,12 +209,7 @@ def predict_map(job: MapJob, out: str | Path, progress: Callable[[int, int], Non
             done += window.height * window.width
             if progress is not None:
                 progress(done, rows * columns)
-        unfinished.rename(out)
-    except OSError as error:
-        raise ThalwegError(f"{out}: could not be written ({error}): free some space or choose another disk") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return out
+    return Path(out)
 
 
 def _create(job: MapJob, path: Path) -> None:

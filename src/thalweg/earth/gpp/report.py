@@ -1,6 +1,5 @@
 """A report folder: scores as CSV and Markdown, scores by site, predictions, figures."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pandas as pd
 
 from thalweg.earth.gpp.protocol import Evaluation
 from thalweg.earth.gpp.scores import UNITS, score_by_site
-from thalweg.errors import UsageError
+from thalweg.files import new_folder
 
 _KEYS = ["split", "predictors", "model", "seed"]
 _SPLITS = {"site": "Leave site out", "year": "Leave year out", "site-year": "Leave site and year out"}
@@ -28,16 +27,11 @@ def write_report(evaluation: Evaluation, folder: str | Path, notes: Sequence[str
 
     Raises:
         UsageError: The folder exists.
+        ThalwegError: It can not be written.
     """
     from thalweg.earth.gpp.figures import error_by_month, observed_against_predicted, series_by_site
 
-    folder = Path(folder)
-    if folder.exists():
-        raise UsageError(f"{folder}: exists already: choose another folder or remove it")
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
+    with new_folder(folder) as unfinished:
         evaluation.scores.to_csv(unfinished / "scores.csv", index=False, float_format="%.5g")
         sites_table(evaluation).to_csv(unfinished / "sites.csv", index=False, float_format="%.5g")
         evaluation.predictions.to_csv(unfinished / "predictions.csv", index=False, float_format="%.5g")
@@ -47,10 +41,7 @@ def write_report(evaluation: Evaluation, folder: str | Path, notes: Sequence[str
             series_by_site(predictions, unfinished / f"{split}-series.png", title, evaluation.level)
             error_by_month(predictions, unfinished / f"{split}-error-by-month.png", title)
         (unfinished / "report.md").write_text(_markdown(evaluation, notes, best))
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
+    return Path(folder)
 
 
 def sites_table(evaluation: Evaluation) -> pd.DataFrame:

@@ -5,7 +5,6 @@ Python objects that could only be pickled, and a pickle runs code when it is rea
 """
 
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +20,8 @@ from thalweg.earth.gpp.models import Ensemble
 from thalweg.earth.gpp.transformer import PiecewiseEncoding, Settings, TemporalTransformer, TransformerLearner
 from thalweg.earth.gpp.windows import Windows
 from thalweg.earth.sensors import Declaration
-from thalweg.errors import ThalwegError, UsageError
+from thalweg.errors import UsageError
+from thalweg.files import new_folder
 from thalweg.hashing import content_hash
 
 FORMAT = 1
@@ -75,8 +75,6 @@ def save_model(model: Ensemble, windows: Windows, recipe: Recipe, folder: Path) 
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    if folder.exists():
-        raise UsageError(f"{folder}: exists already: choose another folder or remove it")
     members = [member for member in model.fitted if isinstance(member, TransformerLearner)]
     if not members or len(members) != len(model.fitted):
         raise UsageError("only a fitted transformer can be saved: trees and regressions would have to be pickled")
@@ -94,19 +92,9 @@ def save_model(model: Ensemble, windows: Windows, recipe: Recipe, folder: Path) 
         package_version=__version__,
         training={"sites": windows.sites, "days": len(windows), "seed": model.seed},
     )
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
+    with new_folder(folder, SafetensorError) as unfinished:
         save_file(tensors, unfinished / "weights.safetensors")
         (unfinished / "model.json").write_text(card.model_dump_json(indent=2) + "\n")
-        unfinished.rename(folder)
-    except (OSError, SafetensorError) as error:
-        raise ThalwegError(
-            f"{folder}: could not be written ({error}): free some space or choose another disk"
-        ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return card
 
 
