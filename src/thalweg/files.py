@@ -37,12 +37,13 @@ def new_folder(out: str | Path, *faults: type[Exception]) -> Iterator[Path]:
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another name or remove it")
     unfinished = out.with_name(f".{out.name}.unfinished")
+    failing: tuple[type[Exception], ...] = (OSError, *faults)
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         unfinished.mkdir(parents=True)
         yield unfinished
         unfinished.rename(out)
-    except (OSError, *faults) as error:
+    except failing as error:
         reason = " ".join(str(error).split())
         raise ThalwegError(f"{out}: could not be written ({reason}): free some space or choose another disk") from error
     finally:
