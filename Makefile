@@ -5,19 +5,27 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+CHROMIUM := /usr/bin/chromium
 
 .PHONY: demo test clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[earth,archive,gpp,diffusion,steer,benchmarks,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[app,earth,archive,gpp,diffusion,steer,benchmarks,test]'
 	touch $@
+
+# The browser that the end-to-end tests of the app drive; without one they are skipped.
+$(CHROMIUM):
+	@if command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then \
+		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes chromium >/dev/null; \
+	else echo "no Chromium at $@ and no way to install it: its tests will be skipped"; fi
 
 demo: $(INSTALLED)
 	$(BIN)/thalweg earth demo demo/earth
 	$(BIN)/thalweg steer demo demo/steer
 
-test: $(INSTALLED)
+test: $(INSTALLED) $(CHROMIUM)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
