@@ -1,0 +1,1 @@
+"""The browser interface: `thalweg app`; the extra `app` holds what it needs."""
