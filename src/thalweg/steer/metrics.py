@@ -281,7 +281,7 @@ _FACTOR = re.compile(
 )
 
 
-def parse(text: str, load_scorer: Callable[[], Scorer] | None = None) -> Metric:
+def parse(text: str, load_scorer: Callable[[], Scorer] | None = None, read_files: bool = True) -> Metric:
     """Read a metric as written on a command line: `sharpness`, `0.5*sharpness + colourfulness`, `text: a red ball`.
 
     Terms are joined by + and -, factors by *; an argument runs on to the next of these between spaces, or is quoted.
@@ -289,9 +289,10 @@ def parse(text: str, load_scorer: Callable[[], Scorer] | None = None) -> Metric:
     Args:
         text: the metric.
         load_scorer: makes the scorer; called once, where the text needs one.
+        read_files: whether terms that name a file (image, aesthetics) may read it.
 
     Raises:
-        UsageError: not a metric; names those known.
+        UsageError: not a metric; names those known. A file is named and none may be read.
     """
     scorer = functools.cache(load_scorer) if load_scorer is not None else None
     terms: list[tuple[int, float, Metric | None]] = []
@@ -306,7 +307,10 @@ def parse(text: str, load_scorer: Callable[[], Scorer] | None = None) -> Metric:
         if found["number"]:
             weight *= float(found["number"])
         else:
-            factor = _named(found["name"].lower(), (found["argument"] or "").strip("\"' "), text, scorer)
+            name = found["name"].lower()
+            if name in ("image", "aesthetics") and not read_files:
+                raise UsageError(f"metric {name} reads a file of this machine, which is not allowed here; take others")
+            factor = _named(name, (found["argument"] or "").strip("\"' "), text, scorer)
             product = factor if product is None else product * factor
         terms[-1] = sign, weight, product
         position = found.end()

@@ -1,7 +1,8 @@
 """Tool 2, navigate: show candidates near the current embedding, take a choice, keep the tree of choices."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -55,6 +56,8 @@ class Settings:
             so far teach. "paper": arXiv 2308.12059. "random": random directions; choices teach nothing.
         step: image distance of a candidate to the current embedding; None: in each round, what endpoints differ by;
             less after each "none".
+        one_by_one: show each candidate as soon as it is found: the first sets the step, and none is rendered to choose
+            from a pool.
         pool: how many candidates are rendered for each that is shown.
         renders: how often each may be rendered to find the point at the step's distance.
         method: the path to a candidate; "transport" suits models that see token rows as a set.
@@ -69,6 +72,7 @@ class Settings:
     seed: int = 0
     recipe: Recipe = "preference"
     step: float | None = None
+    one_by_one: bool = False
     pool: float = 2.0
     renders: int = 3
     method: Method = "slerp"
@@ -104,6 +108,7 @@ class Navigation:
         start: an embedding to start from instead of the prompt's.
         features: images (S, 3, H, W) to features (S, d) in which distance is image distance, for instance a scorer's
             `embed_images`.
+        loading: how the model was loaded, kept in the folder for who goes on.
 
     Raises:
         UsageError: settings at fault, an embedding of another model, or something in the folder already.
@@ -116,6 +121,7 @@ class Navigation:
         folder: Path | str | None = None,
         start: Embedding | None = None,
         features: Features = pooled_look,
+        loading: Mapping[str, Any] | None = None,
     ) -> None:
         settings = Settings(settings) if isinstance(settings, str) else settings
         root = generator.embed(settings.prompt) if start is None else start
@@ -124,7 +130,7 @@ class Navigation:
         seed = chained_seed(settings.seed, settings.prompt, settings.recipe)
         point = around.point(around.wording.words).tolist()
         tree = Tree({0: Node(0, None, Choice("start"), seed, root, around.wording.words, point)})
-        run = None if folder is None else Run.create(folder, "navigate", generator.model, asdict(settings))
+        run = None if folder is None else Run.create(folder, "navigate", generator.model, asdict(settings), loading)
         self._begin(generator, settings, around, tree, run, features)
         self._save()
 
@@ -144,7 +150,9 @@ class Navigation:
         self._tree = tree
         self._run = run
         self._viewer = Viewer(generator, around, settings.seeds, features, settings.method)
+        self._asked = 0
         self._candidates: list[Candidate] = []
+        self._finding: Iterator[Candidate] = iter(())
 
     @classmethod
     def open(cls, folder: Path | str, generator: Generator, features: Features = pooled_look) -> Self:
@@ -174,7 +182,7 @@ class Navigation:
         for node in list(self._tree.nodes.values())[1:]:
             assert node.parent is not None  # the root alone has none
             again._go(numbers[node.parent])
-            again._make(node.choice)
+            again._make(node)
             numbers[node.number] = again.node.number
             if again.current.hash != node.embedding.hash:
                 raise ThalwegError(
@@ -182,11 +190,12 @@ class Navigation:
                     "and the library versions that the navigation was made with"
                 )
 
-    def _make(self, choice: Choice) -> None:
-        if choice.kind == "fork":
+    def _make(self, made: Node) -> None:
+        choice = made.choice
+        if made.round is None:
             self.fork()
             return
-        self.propose(choice.count)
+        list(islice(self.candidates(choice.count), len(made.round.labels)))
         if choice.kind == "choose":
             self.choose(choice.index, choice.strength)
         else:
@@ -221,13 +230,26 @@ class Navigation:
             UsageError: fewer than 1.
             ThalwegError: no direction changes the images, or the embedding holds NaN.
         """
+        return list(self.candidates(n))
+
+    def candidates(self, n: int = 5) -> Iterator[Candidate]:
+        """Yield the candidates of `propose` as they are found; a choice may be made among those yielded so far.
+
+        Raises:
+            UsageError, ThalwegError: as `propose`.
+        """
         if n < 1:
             raise UsageError(f"expected at least 1 candidate, got {n}")
-        if len(self._candidates) != n:
+        if self._asked != n:
             self.current.check_finite()
-            self._candidates = self._paper(n) if self.settings.recipe == "paper" else self._at_equal_steps(n)
-            self._write_round()
-        return self._candidates
+            self._forget_round()
+            self._asked, self._finding = n, self._find(n)
+        found, finding = self._candidates, self._finding  # a choice begins others
+        yield from tuple(found)
+        for candidate in finding:
+            found.append(candidate)
+            self._write_candidate()
+            yield candidate
 
     def choose(self, index: int, strength: float = 1.0) -> Embedding:
         """Move toward candidate `index` (from 0): by `strength` 1 to it, by less or more not as far or beyond.
@@ -237,7 +259,7 @@ class Navigation:
         """
         candidate = self._candidate(index)
         arrived = candidate.weight * strength >= ARRIVED
-        choice = Choice("choose", len(self._candidates), index, float(strength))
+        choice = Choice("choose", self._asked, index, float(strength))
         words = candidate.words if arrived else self.node.words
         point = self._point(candidate, strength)
         return self._descend(choice, self._toward(candidate, strength), words, point)
@@ -249,7 +271,7 @@ class Navigation:
             UsageError: nothing was proposed.
         """
         self._candidate(0)
-        return self._descend(Choice("none", len(self._candidates)), self.current, self.node.words, self.node.point)
+        return self._descend(Choice("none", self._asked), self.current, self.node.words, self.node.point)
 
     def undo(self) -> Embedding:
         """Go back to where the last choice was made; the branch that it made stays in the tree, but teaches no more.
@@ -262,6 +284,29 @@ class Navigation:
         self._go(self.node.parent)
         return self.current
 
+    def go(self, number: int) -> Embedding:
+        """Return to node `number`: its candidates are shown again, and choices made there before lead where they did.
+
+        Raises:
+            UsageError: there is no such node.
+        """
+        self._go(number)
+        return self.current
+
+    def name(self, number: int, name: str) -> None:
+        """Name a node, for people; an empty name takes it away.
+
+        Raises:
+            UsageError: there is no such node.
+        """
+        self._tree.name(number, name)
+        self._save()
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """The names that nodes were given, by number."""
+        return self._tree.names
+
     def fork(self, number: int | None = None) -> Embedding:
         """Begin a branch at node `number`, by default the current one: the same embedding, other candidates.
 
@@ -269,7 +314,6 @@ class Navigation:
             UsageError: there is no such node.
         """
         self._go(self.node.number if number is None else number)
-        self._candidates = []
         forks = sum(child.choice.kind == "fork" for child in self._tree.children(self.node.number))
         return self._descend(Choice("fork", index=forks), self.current, self.node.words, self.node.point)
 
@@ -282,11 +326,12 @@ class Navigation:
         return self._viewer.images(self._toward(self._candidate(index), strength))
 
     def _go(self, number: int) -> None:
-        if number not in self._tree.nodes:
-            raise UsageError(f"expected a node from 0 to {len(self._tree.nodes) - 1}, got {number}")
-        self._tree.current = number
-        self._candidates = []
+        self._tree.current = self._tree.node(number).number
+        self._forget_round()
         self._save()
+
+    def _forget_round(self) -> None:
+        self._asked, self._candidates, self._finding = 0, [], iter(())
 
     def _candidate(self, index: int) -> Candidate:
         if not self._candidates:
@@ -311,8 +356,8 @@ class Navigation:
         seed = chained_seed(self.node.seed, choice)
         number = len(self._tree.nodes)
         self._tree.add(Node(number, self.node.number, choice, seed, embedding, words, point, self._round()))
-        self._candidates = []
-        self._viewer.forget()
+        self._forget_round()
+        self._viewer.forget(self.current)
         self._save()
         return self.current
 
@@ -334,11 +379,21 @@ class Navigation:
         endpoints = paper_endpoints(self._around, node.embedding, node.words, point, n, unseen or prompts, node.seed)
         return [self._viewer.at(node.embedding, endpoint) for endpoint in endpoints]
 
-    def _at_equal_steps(self, n: int) -> list[Candidate]:
+    def _find(self, n: int) -> Iterator[Candidate]:
         settings = self.settings
+        if settings.recipe == "paper":
+            yield from self._paper(n)
+            return
+        nearer = 1 if settings.recipe == "random" else NEARER ** self._refusals()
+        if settings.one_by_one:
+            yield from self._viewer.one_by_one(
+                self.current, self._endpoints(n), settings.step, nearer, settings.renders
+            )
+            return
         endpoints = self._endpoints(max(n, round(n * settings.pool)))
-        quantile = QUANTILE * (1 if settings.recipe == "random" else NEARER ** self._refusals())
-        return self._viewer.at_equal_steps(self.current, endpoints, n, settings.step, quantile, settings.renders)
+        yield from self._viewer.at_equal_steps(
+            self.current, endpoints, n, settings.step, QUANTILE * nearer, settings.renders
+        )
 
     def _refusals(self) -> int:
         """How many rounds in a row, up to now, had nothing better than the current embedding."""
@@ -401,13 +456,12 @@ class Navigation:
         if self._run is not None:
             self._tree.save(self._run)
 
-    def _write_round(self) -> None:
-        """Write the candidates' images, and one sheet: the current embedding first, a row for each seed."""
+    def _write_candidate(self) -> None:
+        """Write the last candidate's image, and a sheet of all so far: the current embedding first, a row a seed."""
         if self._run is None:
             return
         folder = f"rounds/{self.node.number:03d}"
+        self._run.write_image(f"{folder}/candidate-{len(self._candidates)}.png", self._candidates[-1].images[0])
         shown = [self.images, *(candidate.images for candidate in self._candidates)]
-        for number, images in enumerate(shown[1:], 1):
-            self._run.write_image(f"{folder}/candidate-{number}.png", images[0])
         rows = torch.stack(shown, dim=1).flatten(0, 1)
         self._run.write_image(f"{folder}/sheet.png", contact_sheet(rows, len(shown)))

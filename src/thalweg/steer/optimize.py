@@ -25,6 +25,8 @@ Recipe = Literal["thalweg", "paper"]
 
 STATE = "state.safetensors"
 BEST = "best.safetensors"
+STEPS = 30
+"""Places measured after the start, where nobody says how many."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def optimize(
     metric: Metric,
     seeds: Sequence[int],
     *,
-    steps: int = 30,
+    steps: int = STEPS,
     radius: float = 0.6,
     length: float = 0.4,
     patience: int = 8,
