@@ -1,6 +1,6 @@
 """Tool 2, navigate: show candidates near the current embedding, take a choice, keep the tree of choices."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -218,8 +218,16 @@ class Navigation:
 
     @property
     def images(self) -> Tensor:
-        """The current embedding's images (S, 3, H, W), one a seed."""
-        return self._viewer.images(self.current)
+        """The current embedding's images (S, 3, H, W), one a seed; in the folder they are the round's current.png."""
+        images = self._viewer.images(self.current)
+        if self._run is not None and not (self._run.folder / self._in_round("current.png")).is_file():
+            self._run.write_image(self._in_round("current.png"), contact_sheet(images, len(images)))
+        return images
+
+    @property
+    def found(self) -> Sequence[Candidate]:
+        """The candidates found so far in this round: those that `choose` may name."""
+        return tuple(self._candidates)
 
     def propose(self, n: int = 5) -> list[Candidate]:
         """Return `n` candidates near the current embedding, far from each other, at equal image distances from it.
@@ -347,6 +355,13 @@ class Navigation:
             return candidate.embedding
         return self._around.toward(self.current, candidate.embedding, strength)
 
+    def point_of(self, candidate: Candidate) -> list[float]:
+        """Where a candidate lies in the subspace that preferences live in, as `Node.point` does.
+
+        Its axes are the principal ones of the prompts near the start, the longest first, the start at zero.
+        """
+        return self._point(candidate)
+
     def _point(self, candidate: Candidate, strength: float = 1.0) -> list[float]:
         """Where a candidate lies in the subspace: as far toward its endpoint as it is in the embedding."""
         here = torch.tensor(self.node.point, dtype=torch.float64)
@@ -457,11 +472,15 @@ class Navigation:
             self._tree.save(self._run)
 
     def _write_candidate(self) -> None:
-        """Write the last candidate's image, and a sheet of all so far: the current embedding first, a row a seed."""
+        """Write the last candidate's images, and a sheet of all so far: the current embedding first, a row a seed."""
         if self._run is None:
             return
-        folder = f"rounds/{self.node.number:03d}"
-        self._run.write_image(f"{folder}/candidate-{len(self._candidates)}.png", self._candidates[-1].images[0])
+        last = self._candidates[-1].images
+        name = self._in_round(f"candidate-{len(self._candidates)}.png")
+        self._run.write_image(name, contact_sheet(last, len(last)))
         shown = [self.images, *(candidate.images for candidate in self._candidates)]
         rows = torch.stack(shown, dim=1).flatten(0, 1)
-        self._run.write_image(f"{folder}/sheet.png", contact_sheet(rows, len(shown)))
+        self._run.write_image(self._in_round("sheet.png"), contact_sheet(rows, len(shown)))
+
+    def _in_round(self, name: str) -> str:
+        return f"rounds/{self.node.number:03d}/{name}"

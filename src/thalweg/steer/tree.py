@@ -115,7 +115,7 @@ class Tree:
     def save(self, run: Run) -> None:
         """Write tree.json, and the embedding of each node that has no file yet."""
         for node in self.nodes.values():
-            file = run.path(_embedding_file(node.number))
+            file = run.path(embedding_file(node.number))
             if not file.is_file():
                 node.embedding.save(file)
         records = []
@@ -124,7 +124,7 @@ class Tree:
             record["words"] = dict(node.words)
             record["choice"] = asdict(node.choice)
             record["round"] = None if node.round is None else asdict(node.round)
-            records.append({**record, "embedding": _embedding_file(node.number), "hash": node.embedding.hash})
+            records.append({**record, "embedding": embedding_file(node.number), "hash": node.embedding.hash})
         run.write_json(TREE, {"current": self.current, "names": self.names, "nodes": records})
 
     @classmethod
@@ -146,7 +146,8 @@ class Tree:
         return tree
 
 
-def _embedding_file(number: int) -> str:
+def embedding_file(number: int) -> str:
+    """Return the name, within its run, of the file that holds a node's embedding."""
     return f"nodes/{number:03d}.safetensors"
 
 
