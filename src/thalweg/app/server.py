@@ -1,8 +1,10 @@
 """`thalweg app`: one page behind guards, on one port."""
 
 import functools
+import socket
 
 import gradio as gr
+import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse
 
@@ -14,7 +16,7 @@ from thalweg.app.steering.tabs import steering_tabs
 from thalweg.app.workspace import Workspace
 from thalweg.diffusion.choice import ModelChoice
 from thalweg.embedding import SUFFIX
-from thalweg.errors import UsageError
+from thalweg.errors import ThalwegError, UsageError
 
 UPLOAD_LIMIT = 20_000_000
 """Largest upload in bytes; the largest embedding known, of FLUX, has 4 MB."""
@@ -73,11 +75,27 @@ def create_app(
     )
 
 
-def serve(app: FastAPI, host: str, port: int) -> None:
-    """Answer until interrupted."""
-    import uvicorn
+def bind(host: str, port: int) -> socket.socket:
+    """Take a port, 0 for any that is free.
 
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    Raises:
+        ThalwegError: it is taken, or this machine has no such address.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    taken = socket.socket(family)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind((host, port))
+        taken.listen(128)  # who comes before the model is loaded waits
+    except (OSError, OverflowError) as error:
+        taken.close()
+        raise ThalwegError(f"can't bind to {host}:{port} ({error}): choose another --port or --host") from error
+    return taken
+
+
+def serve(app: FastAPI, taken: socket.socket) -> None:
+    """Answer on a bound port until interrupted."""
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[taken])
 
 
 def _page(desks: Desks) -> gr.Blocks:

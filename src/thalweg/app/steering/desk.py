@@ -105,8 +105,9 @@ class Desk:
             with self._changes:
                 self._changes.wait_for(lambda: self._version != seen, timeout=WAIT)  # noqa: B023 (waited for here)
                 seen = self._version
+            at_rest = self.job is None or not self.job.active  # asked before the last look, not after it
             yield
-            if self.job is None or not self.job.active:
+            if at_rest:
                 return
 
     def changed(self) -> None:
