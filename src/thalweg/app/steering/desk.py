@@ -20,7 +20,10 @@ WAIT = 10.0
 
 @dataclass(frozen=True)
 class Studio:
-    """What all desks share: the model, its scorer, the queue and the workspace."""
+    """What all desks share: the model, its scorer, the queue and the workspace.
+
+    The model and the scorer are used in jobs alone: one at a time, as their tokenizers ask.
+    """
 
     workspace: Workspace
     jobs: JobQueue
@@ -28,8 +31,8 @@ class Studio:
     generator: Generator
     load_scorer: Callable[[], Scorer]
 
-    def start(self, text: str) -> Embedding:
-        """Return the embedding that a prompt, or the name of a file in the workspace, stands for.
+    def start(self, text: str) -> Callable[[], Embedding]:
+        """Return what makes, in a job, the embedding that a prompt or the name of a file in the workspace stands for.
 
         Raises:
             UsageError: neither, or a file outside the workspace or of another model.
@@ -38,8 +41,9 @@ class Studio:
         if not text:
             raise UsageError("expected a prompt or an embedding file to start from, got nothing")
         if text.endswith((SUFFIX, ".pt", ".pth", ".bin", ".ckpt")):
-            return Embedding.load(self.workspace.inside(text), self.generator.model)
-        return self.generator.embed(text)
+            embedding = Embedding.load(self.workspace.inside(text), self.generator.model)
+            return lambda: embedding
+        return lambda: self.generator.embed(text)
 
 
 class Desk:
@@ -75,7 +79,6 @@ class Desk:
         folder = self.studio.workspace.run(self.person, name)
         self.stop()
         self.load(folder)
-        self.sit_at(folder)
 
     def attempt(self, wish: Callable[[], object]) -> None:
         """Follow a wish; what is wrong with it is told as the desk's problem."""
@@ -86,7 +89,7 @@ class Desk:
             self.changed()
 
     def load(self, folder: Path) -> None:
-        """Take up the run in `folder`.
+        """Take up the run in `folder`, and sit at it.
 
         Raises:
             UsageError: it is no run of this tool and this model.

@@ -33,6 +33,7 @@ class SeedsDesk(Desk):
     def load(self, folder: Path) -> None:
         """Take up images rendered before."""
         self.run = Run.open(folder, self.operation, self.studio.generator.model)
+        self.sit_at(folder)
 
     def start(self, text: str, seeds: str) -> None:
         """Render a prompt or an embedding file on seeds.
@@ -40,10 +41,11 @@ class SeedsDesk(Desk):
         Raises:
             UsageError: nothing to start from, or seeds at fault.
         """
-        start, numbers = self.studio.start(text), read_seeds(seeds)
+        make_start, numbers = self.studio.start(text), read_seeds(seeds)
 
         def render(job: Job) -> None:
             job.check()
+            start = make_start()
             folder = self.new_folder(f"{start.lineage.prompt} seeds")
             settings = {"prompt": text.strip(), "seeds": numbers}
             run = Run.create(folder, self.operation, self.studio.generator.model, settings, asdict(self.studio.choice))
@@ -98,6 +100,7 @@ class ImprintDesk(Desk):
         run = Run.open(folder, self.operation, self.studio.generator.model)
         self.task, self.run = ImprintTask.of(run), run
         self.trace = tuple(run.read_trace())
+        self.sit_at(folder)
 
     def start(self, seeds: SeedsDesk, keep: str, iterations: int, unseen: int = 8) -> None:
         """Put what the seed that is liked shows into the embedding.

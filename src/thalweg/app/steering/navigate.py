@@ -36,8 +36,14 @@ class NavigateDesk(Desk):
 
     def load(self, folder: Path) -> None:
         """Take up a navigation; its candidates are found again."""
-        self.walk, self.others = Navigation.open(folder, self.studio.generator), ()
-        self.submit(self._find)
+
+        def take_up(job: Job) -> None:
+            job.check()
+            self.walk, self.others = Navigation.open(folder, self.studio.generator), ()
+            self.sit_at(folder)
+            self._find(job)
+
+        self.submit(take_up)
 
     def start(self, text: str, seeds: str, count: int) -> None:
         """Begin a walk at a prompt or an embedding file, each image on all `seeds`.
@@ -45,13 +51,15 @@ class NavigateDesk(Desk):
         Raises:
             UsageError: nothing to start from, seeds at fault, or more candidates than number keys.
         """
-        start = self.studio.start(text)
-        settings = Settings(start.lineage.prompt, read_seeds(seeds), one_by_one=True)
+        make_start, numbers = self.studio.start(text), read_seeds(seeds)
         if not 1 <= count <= MOST:
             raise UsageError(f"expected 1 to {MOST} candidates, got {count}")
 
         def begin(job: Job) -> None:
+            job.check()
+            start = make_start()
             folder = self.new_folder(start.lineage.prompt)
+            settings = Settings(start.lineage.prompt, numbers, one_by_one=True)
             self.walk = Navigation(self.studio.generator, settings, folder, start, loading=asdict(self.studio.choice))
             self.count, self.others = count, ()
             self.sit_at(folder)

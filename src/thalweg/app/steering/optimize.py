@@ -36,20 +36,22 @@ class OptimizeDesk(Desk):
         """Take up an optimisation as it stands."""
         run = Run.open(folder, self.operation, self.studio.generator.model)
         self.task, self.run = OptimizeTask.of(run), run
+        self.sit_at(folder)
 
     def start(self, text: str, seeds: str, metric: str, keep: str, iterations: int) -> None:
         """Begin an optimisation from a prompt or an embedding file.
 
         Raises:
-            UsageError: nothing to start from, seeds or metrics at fault.
+            UsageError: nothing to start from, or seeds at fault. Metrics are read in the job.
         """
-        start, numbers = self.studio.start(text), read_seeds(seeds)
+        make_start, numbers = self.studio.start(text), read_seeds(seeds)
         unseen = tuple(number for number in range(100, 100 + 8 + len(numbers)) if number not in numbers)[:8]
         task = OptimizeTask(text.strip(), metric, keep or None, numbers, unseen, iterations)
-        task.aims(self.studio.load_scorer, read_files=False)
 
         def begin(job: Job) -> None:
             job.check()
+            task.aims(self.studio.load_scorer, read_files=False)
+            start = make_start()
             folder = self.new_folder(f"{start.lineage.prompt} {metric}")
             self.run, self.task = task.run_in(folder, self.studio.generator, asdict(self.studio.choice), start), task
             self.sit_at(folder)
