@@ -38,10 +38,10 @@ class Population:
     """
 
     model: str
-    mean: NDArray[np.float64]
-    covariance: NDArray[np.float64]
-    distances: NDArray[np.float64]
-    separations: NDArray[np.float64]
+    mean: NDArray[np.floating]
+    covariance: NDArray[np.floating]
+    distances: NDArray[np.floating]
+    separations: NDArray[np.floating]
 
     @classmethod
     def of(cls, dataset: "xr.Dataset", vectors: int = VECTORS, seed: int = 0) -> "Population":
@@ -83,25 +83,25 @@ class Population:
         return len(self.mean)
 
     @cached_property
-    def factor(self) -> NDArray[np.float64]:
+    def factor(self) -> NDArray[np.floating]:
         """(K, K), lower triangular: an embedding is the mean plus the factor times its whitened values."""
         return np.linalg.cholesky(self.covariance)
 
     @cached_property
-    def axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def axes(self) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Principal directions (K, K), one a row, and the standard deviation (K,) along each, the largest first."""
         variances, vectors = np.linalg.eigh(self.covariance)
         return vectors.T[::-1], np.sqrt(variances[::-1])
 
-    def whiten(self, vectors: NDArray) -> NDArray[np.float64]:
+    def whiten(self, vectors: NDArray) -> NDArray[np.floating]:
         """(..., K) embeddings to values that are uncorrelated and of unit variance in the population."""
         return np.linalg.solve(self.factor, (vectors - self.mean)[..., None])[..., 0]
 
-    def distance(self, vectors: NDArray) -> NDArray[np.float64]:
+    def distance(self, vectors: NDArray) -> NDArray[np.floating]:
         """(..., K) embeddings to their distance (...) from the mean."""
         return np.asarray(np.linalg.norm(self.whiten(vectors), axis=-1))
 
-    def length(self, changes: NDArray) -> NDArray[np.float64]:
+    def length(self, changes: NDArray) -> NDArray[np.floating]:
         """(..., K) differences of two embeddings to their Mahalanobis length (...)."""
         return np.asarray(np.linalg.norm(np.linalg.solve(self.factor, changes[..., None])[..., 0], axis=-1))
 
@@ -119,7 +119,7 @@ class Population:
             raise UsageError(f"expected a population of {identifier}, got one of {self.model}; make it of this store")
 
 
-def _quantile(ascending: NDArray[np.float64], level: float) -> float:
+def _quantile(ascending: NDArray[np.floating], level: float) -> float:
     if not 0 < level < 1:
         raise UsageError(f"expected a level between 0 and 1, got {level:g}")
     return float(np.quantile(ascending, level))

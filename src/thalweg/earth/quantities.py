@@ -116,14 +116,12 @@ class Readout:
     name: str
     unit: str
     model: str
-    weights: NDArray[np.float64]
+    weights: NDArray[np.floating]
     offset: float
     fitted_to: str = ""
 
     @classmethod
-    def fit(
-        cls, vectors: NDArray, values: NDArray, name: str, unit: str, model: str, fitted_to: str = ""
-    ) -> "Readout":
+    def fit(cls, vectors: NDArray, values: NDArray, name: str, unit: str, model: str, fitted_to: str = "") -> "Readout":
         """Fit by ordinary least squares to embeddings (N, K) and what was measured there (N,).
 
         Raises:
@@ -136,7 +134,7 @@ class Readout:
         found = np.linalg.lstsq(design, values.astype(np.float64), rcond=None)[0]
         return cls(name, unit, model, found[:-1], float(found[-1]), fitted_to)
 
-    def predict(self, vectors: NDArray) -> NDArray[np.float64]:
+    def predict(self, vectors: NDArray) -> NDArray[np.floating]:
         """(..., K) embeddings to values (...)."""
         return np.asarray(vectors @ self.weights + self.offset)
 

@@ -31,7 +31,7 @@ class Change:
 
     vector: NDArray[np.float32]
     reached: bool
-    values: NDArray[np.float64]
+    values: NDArray[np.floating]
     distance: float
     plausible: bool
 
