@@ -84,13 +84,13 @@ def draw(found: Between) -> "Figure":
 
     count = len(found.embeddings)
     figure = new_figure(10, 5.2)
-    above, below = figure.subfigures(2, 1, height_ratios=[1, 2])
+    above, below = np.ravel(figure.subfigures(2, 1, height_ratios=[1, 2]))
     shades = ScalarMappable(Normalize(-0.2 * count, 1.2 * count), "viridis")
     for step, (axis, shown) in enumerate(zip(above.subplots(1, count, squeeze=False)[0], found.pictures, strict=True)):
         axis.imshow(shown, interpolation="nearest")
         axis.set_xticks([])
         axis.set_yticks([])
-        axis.set_title(f"{step / (count - 1):.2f}", fontsize=9)
+        axis.set_title(f"{step / (count - 1):.0%} of the way", fontsize=8)
     axis = below.subplots()
     for step, values in enumerate(found.bands):
         ends = {0: found.start, count - 1: found.end}

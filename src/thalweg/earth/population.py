@@ -18,7 +18,7 @@ DATES, WINDOWS, SIDE = 24, 16, 64
 """Most dates and windows that are read, and a window's side in pixels: the shard of a store."""
 _LEAST_A_VALUE = 10
 """Vectors that a population needs for each value of the embedding."""
-_FLOOR = 1e-6
+_FLOOR = 1e-9
 """Share of the mean variance added to every value's, so that values that never differ can be told from noise."""
 
 
