@@ -87,6 +87,15 @@ class TokenGenerator(Generator, Protocol):
         ...
 
 
+@runtime_checkable
+class DirectedGenerator(Generator, Protocol):
+    """A generator that navigates without words: it names the directions to look along."""
+
+    def directions(self, embedding: Embedding) -> Mapping[str, Mapping[str, Tensor]]:
+        """Return, by name, moves of floating tensors, of their shapes; a tensor that is left out stays."""
+        ...
+
+
 def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     """Return `seeds` as a tuple; refuse none at all, negative or repeated ones.
 

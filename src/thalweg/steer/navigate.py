@@ -21,6 +21,7 @@ from thalweg.steer.recipes import (
     MOST_CHANGES,
     Endpoint,
     Surroundings,
+    directed_endpoints,
     drawn_prompts,
     near_plans,
     paper_endpoints,
@@ -422,13 +423,17 @@ class Navigation:
         return max(MOST_CHANGES - self._refusals(), 1)
 
     def _endpoints(self, count: int) -> list[Endpoint]:
-        """Choose `count` endpoints to render, the most promising first: near prompts, and others for a share."""
+        """Choose `count` endpoints to render, the most promising first: near prompts, and others for a share.
+
+        A generator without words has the directions it names among the others, and these are all.
+        """
         node, around = self.node, self._around
         here = torch.tensor(node.point, dtype=torch.float64)
         current = (around, node.embedding, node.words, here)
         if self.settings.recipe == "random":
             return random_endpoints(*current, count, node.seed)
-        others = spread_endpoints(*current, node.seed) + random_endpoints(*current, ISOTROPIC, node.seed)
+        others = directed_endpoints(*current) + spread_endpoints(*current, node.seed)
+        others += random_endpoints(*current, ISOTROPIC, node.seed)
         if node.choice.kind == "choose" and node.parent is not None:
             before = self._tree.nodes[node.parent]
             onward = around.toward(before.embedding, node.embedding, 2.0)
@@ -444,7 +449,8 @@ class Navigation:
             return taught.best_batch(torch.stack(points), of_them, here[None], node.seed % 2**31)
 
         few = max(1, round(count * OTHERS)) if count > 1 else 0
-        near = best([plan.point for plan in plans], count - few)
+        few = few if plans else count
+        near = best([plan.point for plan in plans], count - few) if plans else []
         rest = best([endpoint.point for endpoint in others], few) if few else []
         return [planned(*current, plans[index]) for index in near] + [others[index] for index in rest]
 

@@ -97,6 +97,7 @@ def optimize(
     dimensions: int = 16,
     basis: Tensor | None = None,
     search_seed: int = 0,
+    region: TrustRegion | None = None,
     run: Run | None = None,
     progress: Callable[[Step, Tensor], None] | None = None,
 ) -> Result:
@@ -124,6 +125,7 @@ def optimize(
         dimensions: number of random directions that CMA-ES searches.
         basis: directions (d, n) for CMA-ES in the place of random ones, in the offsets of `TrustRegion`.
         search_seed: of CMA-ES and its directions.
+        region: where the search may go, in the place of `radius` and the start's own spread.
         run: where to write images, trace, the best embedding and a state; one that has a state goes on from it, with
             the same result as without the break.
         progress: called with every row of the trace and its images (S, 3, H, W).
@@ -147,7 +149,7 @@ def optimize(
         "kept": kept,
         "seeds": list(seeds),
         "steps": steps,
-        "radius": radius,
+        "radius": radius if region is None else region.radius,
         "length": length,
         "patience": patience,
         "method": method,
@@ -158,7 +160,7 @@ def optimize(
         settings["learning_rate"] = learning_rate
     if method == "cma-es":
         settings |= {"dimensions": dimensions if basis is None else len(basis), "search_seed": search_seed}
-    region = TrustRegion(generator, start, radius)
+    region = TrustRegion(generator, start, radius) if region is None else region
     climber: Climber
     if recipe == "paper" and method == "gradient" and keep is None:
         if isinstance(generator, ChainGenerator):

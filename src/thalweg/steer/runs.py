@@ -174,8 +174,11 @@ class Run:
 
 
 def png(image: Tensor) -> bytes:
-    """Return an image (3, H, W) in 0..1 as the bytes of a PNG file."""
+    """Return an image (3, H, W) in 0..1 as the bytes of a PNG file; `UsageError` for other than 3 channels."""
     from PIL import Image
+
+    if image.shape[0] != 3:
+        raise UsageError(f"expected a picture of 3 channels, got {image.shape[0]}: leave out the run folder")
 
     pixels = (image.detach().cpu().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     content = io.BytesIO()
