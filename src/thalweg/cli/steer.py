@@ -112,7 +112,8 @@ def navigate(
     """
     from thalweg.diffusion.choice import ModelChoice
     from thalweg.generator import read_embedding, read_seeds
-    from thalweg.steer.navigate import Navigation, Recipe, Settings
+    from thalweg.steer.navigate import Navigation, Settings
+    from thalweg.steer.navigation_settings import Recipe
     from thalweg.steer.runs import RECORD
 
     choice = ModelChoice(model, device, steps, guidance, scheduler)

@@ -1,6 +1,6 @@
 """Candidates of a navigation: points on the way to endpoints, at equal image distances from the current embedding."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -129,7 +129,7 @@ class Viewer:
         return [near[index] for index in sorted(chosen)]
 
     def one_by_one(
-        self, current: Embedding, endpoints: Sequence[Endpoint], step: float | None, weight: float, renders: int
+        self, current: Embedding, endpoints: Iterable[Endpoint], step: float | None, weight: float, renders: int
     ) -> Iterator[Candidate]:
         """Yield a candidate toward each of `endpoints` as it is found; the first one sets the step where none is given.
 

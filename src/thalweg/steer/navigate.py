@@ -1,20 +1,20 @@
 """Tool 2, navigate: show candidates near the current embedding, take a choice, keep the tree of choices."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.generator import Generator, check_seeds
+from thalweg.generator import Generator
 from thalweg.steer.candidates import Candidate, Viewer
 from thalweg.steer.looks import Features, far_apart, pooled_look
-from thalweg.steer.paths import METHODS, Method
+from thalweg.steer.navigation_settings import Settings
 from thalweg.steer.preferences import Preferences
 from thalweg.steer.recipes import (
     ISOTROPIC,
@@ -31,10 +31,8 @@ from thalweg.steer.recipes import (
 )
 from thalweg.steer.runs import Run, contact_sheet
 from thalweg.steer.tree import Choice, Node, Round, Tree, chained_seed
-from thalweg.steer.words import GROUPS, WordGroup, Wording, check_groups
+from thalweg.steer.words import Wording
 
-Recipe = Literal["preference", "paper", "random"]
-RECIPES: tuple[Recipe, ...] = ("preference", "paper", "random")
 OTHERS = 0.2
 """Share of the endpoints rendered that are no near prompts: mixed and random directions, and the last one again."""
 QUANTILE = 0.6
@@ -43,60 +41,6 @@ NEARER = 0.5
 """What that is multiplied by for each refused round: where nothing was better, all were too far."""
 ARRIVED = 0.5
 """Weight on the way to a near prompt from which on its words count as the prompt's."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a navigation does; with the same settings, the same choices lead to the same embeddings.
-
-    Attributes:
-        prompt: what it starts from.
-        seeds: of the images shown; image distance is over all of them.
-        seed: of all random draws.
-        recipe: "preference": near prompts, the embeddings' spread and random directions, chosen by what the choices
-            so far teach. "paper": arXiv 2308.12059. "random": random directions; choices teach nothing.
-        step: image distance of a candidate to the current embedding; None: in each round, what endpoints differ by;
-            less after each "none".
-        one_by_one: show each candidate as soon as it is found: the first sets the step, and none is rendered to choose
-            from a pool.
-        pool: how many candidates are rendered for each that is shown.
-        renders: how often each may be rendered to find the point at the step's distance.
-        method: the path to a candidate; "transport" suits models that see token rows as a set.
-        groups: the word list.
-
-    Raises:
-        UsageError: a value out of range.
-    """
-
-    prompt: str
-    seeds: tuple[int, ...] = (0,)
-    seed: int = 0
-    recipe: Recipe = "preference"
-    step: float | None = None
-    one_by_one: bool = False
-    pool: float = 2.0
-    renders: int = 3
-    method: Method = "slerp"
-    groups: tuple[WordGroup, ...] = GROUPS
-
-    def __post_init__(self) -> None:
-        """Refuse what can't be done."""
-        object.__setattr__(self, "seeds", check_seeds(self.seeds))
-        object.__setattr__(self, "groups", check_groups(self.groups))
-        if self.recipe not in RECIPES:
-            raise UsageError(f"expected a recipe out of {', '.join(RECIPES)}, got {self.recipe}")
-        if self.method not in METHODS:
-            raise UsageError(f"expected a path method out of {', '.join(METHODS)}, got {self.method}")
-        if self.pool < 1 or self.renders < 1:
-            raise UsageError(f"expected a pool and renders of at least 1, got {self.pool} and {self.renders}")
-        if self.step is not None and not self.step > 0:
-            raise UsageError(f"expected a step above 0, got {self.step}")
-
-    @classmethod
-    def read(cls, record: Mapping[str, Any]) -> "Settings":
-        """Return settings from a run's record."""
-        groups = tuple(WordGroup(**{**group, "words": tuple(group["words"])}) for group in record["groups"])
-        return cls(**{**record, "seeds": tuple(record["seeds"]), "groups": groups})
 
 
 class Navigation:
@@ -406,7 +350,7 @@ class Navigation:
                 self.current, self._endpoints(n), settings.step, nearer, settings.renders
             )
             return
-        endpoints = self._endpoints(max(n, round(n * settings.pool)))
+        endpoints = list(self._endpoints(max(n, round(n * settings.pool))))
         yield from self._viewer.at_equal_steps(
             self.current, endpoints, n, settings.step, QUANTILE * nearer, settings.renders
         )
@@ -422,8 +366,10 @@ class Navigation:
             return len(self._around.wording.groups)
         return max(MOST_CHANGES - self._refusals(), 1)
 
-    def _endpoints(self, count: int) -> list[Endpoint]:
+    def _endpoints(self, count: int) -> Iterator[Endpoint]:
         """Choose `count` endpoints to render, the most promising first: near prompts, and others for a share.
+
+        A prompt is encoded when it is asked for, so that the first one does not wait for the others.
 
         A generator without words has the directions it names among the others, and these are all.
         """
@@ -431,7 +377,8 @@ class Navigation:
         here = torch.tensor(node.point, dtype=torch.float64)
         current = (around, node.embedding, node.words, here)
         if self.settings.recipe == "random":
-            return random_endpoints(*current, count, node.seed)
+            yield from random_endpoints(*current, count, node.seed)
+            return
         others = directed_endpoints(*current) + spread_endpoints(*current, node.seed)
         others += random_endpoints(*current, ISOTROPIC, node.seed)
         if node.choice.kind == "choose" and node.parent is not None:
@@ -452,7 +399,8 @@ class Navigation:
         few = few if plans else count
         near = best([plan.point for plan in plans], count - few) if plans else []
         rest = best([endpoint.point for endpoint in others], few) if few else []
-        return [planned(*current, plans[index]) for index in near] + [others[index] for index in rest]
+        yield from (planned(*current, plans[index]) for index in near)
+        yield from (others[index] for index in rest)
 
     def _comparisons(self) -> tuple[Tensor, list[tuple[int, int]]]:
         """Return the points (N, k) shown on the way here, and pairs of them, the preferred one first."""
