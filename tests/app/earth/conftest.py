@@ -1,0 +1,54 @@
+"""A workspace with a small store, a broken one and a cube; and the Earth tab served by itself."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray as xr
+
+from thalweg.app.workspace import Workspace
+from thalweg.earth.cubes import Cube
+from thalweg.earth.embedder import Job
+from thalweg.earth.model import EarthModel
+from thalweg.earth.store import embed_to_zarr
+
+pytest.importorskip("gradio", reason="gradio is not installed")
+
+
+def earth_app(workspace: Workspace) -> Any:
+    """The Earth tab and its routes as an app of their own, guarded as the whole app is."""
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from thalweg.app.earth import earth_router, earth_tab
+    from thalweg.app.guard import add_guards
+
+    app = FastAPI()
+    add_guards(app, "127.0.0.1", None)
+    app.include_router(earth_router(workspace))
+    with gr.Blocks(title="Thalweg") as blocks:
+        earth_tab(workspace)
+    return gr.mount_gradio_app(app, blocks, path="/")
+
+
+@pytest.fixture(scope="session")
+def workspace(cube: Cube, datasets: dict[str, xr.Dataset], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """`fields.zarr` is a store, `broken.zarr` has a damaged shard, `text.zarr` is none, `cube.zarr` holds no embeddings."""
+    import shutil
+
+    folder = tmp_path_factory.mktemp("workspace")
+    embed_to_zarr(Job(cube, EarthModel.load()), folder / "fields.zarr")
+    shutil.copytree(folder / "fields.zarr", folder / "broken.zarr")
+    for name in ("picture", "embeddings"):
+        for shard in (folder / "broken.zarr" / name / "c").rglob("*"):
+            if shard.is_file():
+                shard.write_bytes(b"these bytes are no shard")
+    (folder / "text.zarr").mkdir()
+    (folder / "text.zarr" / "zarr.json").write_text("this is no metadata")
+    datasets["sentinel-1"].drop_vars("spatial_ref").to_zarr(folder / "cube.zarr", zarr_format=3, consolidated=False)
+    return Workspace(folder)
+
+
+@pytest.fixture(scope="session")
+def store(workspace: Workspace) -> Path:
+    return workspace.folder / "fields.zarr"
