@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _SAMPLE = 200_000
+_PIXEL_DATES = 2**17
 
 
 def pixel_index(dataset: "xr.Dataset", pixel: Sequence[float]) -> tuple[int, int]:
@@ -79,15 +80,17 @@ class Likeness:
         """How alike each pixel of a part of the dataset is, (H, W) in 0..1, NaN where no date is common.
 
         One minus the mean squared distance over common dates, in units of the scene's own spread, floored at zero.
-        Holds one date of the part in memory at a time.
+        Holds 130,000 pixel-dates in memory at a time, or one date of a larger part.
         """
         total = np.zeros((part.sizes["y"], part.sizes["x"]))
         count = np.zeros_like(total)
-        for date, vector, spread in zip(self.dates, self.vectors, self.spreads, strict=True):
-            distance = ((part.embeddings.isel(time=date).values - vector[:, None, None]) ** 2).sum(0)
-            seen = np.isfinite(distance)
-            total[seen] += distance[seen] / spread
-            count[seen] += 1
+        at_once = max(1, _PIXEL_DATES // total.size)
+        for first in range(0, len(self.dates), at_once):
+            some = slice(first, first + at_once)
+            vectors = part.embeddings.isel(time=self.dates[some]).values
+            distance = ((vectors - self.vectors[some, :, None, None]) ** 2).sum(1) / self.spreads[some, None, None]
+            total += np.nansum(distance, 0)
+            count += np.isfinite(distance).sum(0)
         with np.errstate(invalid="ignore"):
             return np.asarray(np.clip(1 - total / count, 0, 1))
 

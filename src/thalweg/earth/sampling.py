@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thalweg.earth.sensors import Quality
+
 if TYPE_CHECKING:
     import xarray as xr
 
 CHUNK_READS = 2048
-"""Most chunks that one statistic of a store reads."""
+"""Most chunks that one statistic of a store reads, where it has no more dates than that."""
 
-_BLOCKS_AT_ONCE = 256
+_BLOCKS = 256
+_CHUNKS_AT_ONCE = 64
 _SIDE = 64
 
 Part = tuple[slice, slice]
@@ -27,7 +30,7 @@ def block_shape(dataset: "xr.Dataset") -> tuple[int, int]:
 
 def spread_parts(dataset: "xr.Dataset", dates: int) -> list[Part]:
     """What a statistic over a number of dates looks at: the whole grid, or blocks on an even grid of their own."""
-    most = max(1, min(CHUNK_READS // max(1, dates), _BLOCKS_AT_ONCE))
+    most = max(1, min(CHUNK_READS // max(1, dates), _BLOCKS))
     size = dataset.sizes["y"], dataset.sizes["x"]
     side = block_shape(dataset)
     down, across = (math.ceil(pixels / step) for pixels, step in zip(size, side, strict=True))
@@ -48,15 +51,23 @@ def _block(index: int, count: int, blocks: int, side: int, size: int) -> slice:
     return slice(start, min(start + side, size))
 
 
-def date_by_date(
-    dataset: "xr.Dataset", name: str, dates: Sequence[int], parts: Sequence[Part]
-) -> Iterator[list[np.ndarray]]:
-    """Read a variable's parts, one date in memory at a time."""
-    for date in dates:
-        yield [dataset[name].isel(time=date, y=rows, x=columns).values for rows, columns in parts]
+def pieces(dataset: "xr.Dataset", name: str, dates: range, parts: Sequence[Part]) -> Iterator[tuple[slice, np.ndarray]]:
+    """Read a variable's parts, a few chunks in memory at a time.
+
+    Yields:
+        Which of `dates` a piece is of, as positions in it, and its values (D, ..., rows, columns).
+    """
+    side = block_shape(dataset)
+    for rows, columns in parts:
+        blocks = math.ceil((rows.stop - rows.start) / side[0]) * math.ceil((columns.stop - columns.start) / side[1])
+        at_once = max(1, _CHUNKS_AT_ONCE // blocks)
+        for first in range(0, len(dates), at_once):
+            some = dates[first : first + at_once]
+            piece = dataset[name].isel(time=slice(some.start, some.stop, some.step), y=rows, x=columns)
+            yield slice(first, first + len(some)), piece.values
 
 
-def sample_vectors(dataset: "xr.Dataset", dates: Sequence[int], most: int) -> np.ndarray:
+def sample_vectors(dataset: "xr.Dataset", dates: range, most: int) -> np.ndarray:
     """Embeddings (N, K) of some dates, spread over the grid; `most` of them, give or take a factor of two.
 
     Where the grid is read whole and holds fewer than twice `most` vectors, these are all of them.
@@ -64,13 +75,12 @@ def sample_vectors(dataset: "xr.Dataset", dates: Sequence[int], most: int) -> np
     parts = spread_parts(dataset, len(dates))
     pixels = sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in parts)
     every = max(1, pixels * len(dates) // (2 * most))
-    size = dataset.sizes["embedding"]
     found = []
-    for arrays in date_by_date(dataset, "embeddings", dates, parts):
-        flat = np.concatenate([np.moveaxis(array, 0, -1).reshape(-1, size) for array in arrays])
-        found.append(flat[np.isfinite(flat).all(1)][::every])
-    flat = np.concatenate(found)
-    return flat[:: max(1, len(flat) // most)]
+    for _, vectors in pieces(dataset, "embeddings", dates, parts):
+        flat = np.moveaxis(vectors, 1, -1).reshape(-1, vectors.shape[1])
+        found.append(flat[np.isfinite(flat).all(1)][::every].copy())  # a view would keep all of the piece
+    sample = np.concatenate(found)
+    return sample[:: max(1, len(sample) // most)]
 
 
 def date_spreads(dataset: "xr.Dataset") -> np.ndarray:
@@ -79,25 +89,23 @@ def date_spreads(dataset: "xr.Dataset") -> np.ndarray:
     Zero where a date has no embedding in what is looked at (`spread_parts`).
     """
     dates = range(dataset.sizes["time"])
-    parts = spread_parts(dataset, len(dates))
-    spreads = np.zeros(len(dates))
-    for date, arrays in zip(dates, date_by_date(dataset, "embeddings", dates, parts), strict=True):
-        flat = np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
-        flat = flat[:, np.isfinite(flat).all(0)]
-        if flat.size:
-            spreads[date] = 2 * flat.var(1, dtype=np.float64).sum()
-    return spreads
+    count = np.zeros((len(dates), 1))
+    total, squares = np.zeros((2, len(dates), dataset.sizes["embedding"]))
+    for of, vectors in pieces(dataset, "embeddings", dates, spread_parts(dataset, len(dates))):
+        seen = np.isfinite(vectors).all(1)
+        known = np.where(seen[:, None], vectors, 0).astype(np.float64)
+        count[of, 0] += seen.sum((1, 2))
+        total[of] += known.sum((2, 3))
+        squares[of] += (known**2).sum((2, 3))
+    count = np.maximum(count, 1)
+    return np.asarray(2 * (squares / count - (total / count) ** 2).sum(1))
 
 
 def clear_fractions(dataset: "xr.Dataset") -> np.ndarray:
     """(T,), the share of pixels of each date that are clear or water, in what is looked at (`spread_parts`)."""
-    from thalweg.earth.sensors import Quality
-
     dates = range(dataset.sizes["time"])
-    parts = spread_parts(dataset, len(dates))
-    return np.array(
-        [
-            np.concatenate([(array <= Quality.WATER).ravel() for array in arrays]).mean()
-            for arrays in date_by_date(dataset, "quality", dates, parts)
-        ]
-    )
+    clear, pixels = np.zeros((2, len(dates)))
+    for of, flags in pieces(dataset, "quality", dates, spread_parts(dataset, len(dates))):
+        clear[of] += (flags <= Quality.WATER).sum((1, 2))
+        pixels[of] += flags[0].size
+    return np.asarray(clear / pixels)

@@ -1,7 +1,6 @@
-"""A workspace with a small store, a broken one and a cube; and the Earth tab served by itself."""
+"""A workspace with a small store, a broken one and a cube."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import xarray as xr
@@ -15,25 +14,9 @@ from thalweg.earth.store import embed_to_zarr
 pytest.importorskip("gradio", reason="gradio is not installed")
 
 
-def earth_app(workspace: Workspace) -> Any:
-    """The Earth tab and its routes as an app of their own, guarded as the whole app is."""
-    import gradio as gr
-    from fastapi import FastAPI
-
-    from thalweg.app.earth import earth_router, earth_tab
-    from thalweg.app.guard import add_guards
-
-    app = FastAPI()
-    add_guards(app, "127.0.0.1", None)
-    app.include_router(earth_router(workspace))
-    with gr.Blocks(title="Thalweg") as blocks:
-        earth_tab(workspace)
-    return gr.mount_gradio_app(app, blocks, path="/")
-
-
 @pytest.fixture(scope="session")
 def workspace(cube: Cube, datasets: dict[str, xr.Dataset], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """`fields.zarr` is a store, `broken.zarr` has a damaged shard, `text.zarr` is none, `cube.zarr` holds no embeddings."""
+    """`fields.zarr` is a store, `broken.zarr` is damaged, `text.zarr` is none, `cube.zarr` has no embeddings."""
     import shutil
 
     folder = tmp_path_factory.mktemp("workspace")

@@ -92,9 +92,9 @@ function bandsChart(sensor) {
     const middle = box.left + (index + 0.5) * slot;
     const colour = LINE_COLOURS[0];
     paper.append(
-      trace("line", { x1: middle, x2: middle, y1: up(band.low), y2: up(band.high), stroke: colour, "stroke-width": 6,
-        "stroke-opacity": 0.35, class: "interval" }),
-      trace("circle", { cx: middle, cy: up(band.value), r: 3.5, fill: colour },
+      trace("line", { x1: middle, x2: middle, y1: up(band.low), y2: up(band.high), stroke: colour, "stroke-width": 12,
+        "stroke-opacity": 0.4, class: "interval" }),
+      trace("rect", { x: middle - 10, width: 20, y: up(band.value) - 1, height: 2, fill: colour },
         trace("title", {}, `${band.name}: ${band.value.toFixed(3)} (${band.low.toFixed(3)} to ${band.high.toFixed(3)})`)),
       trace("text", { x: middle, y: 147, "text-anchor": "middle" }, band.name),
     );

@@ -102,8 +102,7 @@ def asked_what_if(scene: Scene, row: int, column: int, date: int, target: str) -
 
     scene.check_pixel(row, column)
     scene.check_date(date)
-    when = np.datetime_as_string(scene.dataset.time.values[date], "s")
-    result = what_if(scene.dataset, (column, row), when, target)
+    result = what_if(scene.dataset, (column, row), date, target)
     out = io.BytesIO()
     draw(result).savefig(out, format="png")
     return {
