@@ -182,7 +182,13 @@ class LinkedMaps {
     keys[event.key]();
   }
 
+  // What is drawn is no longer what should be.
+  outdate() {
+    for (const { canvas } of this.panes) canvas.dataset.ready = "false";
+  }
+
   redraw() {
+    this.outdate();
     if (this.waiting || !this.scene) return;
     this.waiting = requestAnimationFrame(() => {
       this.waiting = null;

@@ -80,6 +80,7 @@ class Viewer {
     this.turn += 1;
     this.scene = null;
     this.clear = null;
+    this.maps.outdate();
     for (const part of ["maps", "dates", "hint", "pixel"]) this.part(part).hidden = true;
     this.part("legend").replaceChildren();
     this.say(`opening ${name} …`);
@@ -91,6 +92,7 @@ class Viewer {
       const shares = day < 0 ? await clear : null;
       if (!current()) return;
       this.scene = scene;
+      this.clear = shares;
       this.state.date = day < 0 ? shares.indexOf(Math.max(...shares)) : day;
       this.state.pixel = null;
       this.part("maps").hidden = this.part("dates").hidden = this.part("hint").hidden = false;
@@ -132,6 +134,7 @@ class Viewer {
     this.state.date = Math.min(this.scene.dates.length - 1, Math.max(0, date));
     this.showDate();
     this.remember();
+    this.maps.outdate();
     clearTimeout(this.quiet);
     this.quiet = setTimeout(() => {
       this.maps.redraw();
