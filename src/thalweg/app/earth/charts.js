@@ -1,6 +1,6 @@
 // A pixel's series and a sensor's decoded bands, as SVG.
 
-const LINE_COLOURS = ["#0072b2", "#d55e00", "#009e73", "#c0609a", "#a07000", "#4a90c8", "#7a5fd0"];
+const LINE_COLOURS = ["#2583c4", "#d55e00", "#0e9a74", "#c0609a", "#a07a10", "#6f8fd8", "#8a6fd6"];
 const DAY = 24 * 3600 * 1000;
 
 function ticksBetween(low, high, count) {
@@ -60,7 +60,7 @@ function seriesChart({ times, values, halfWidth, quality, colours, shown, date, 
     const upper = seen.map((index) => point(index, halfWidth[index][value] || 0));
     const lower = seen.map((index) => point(index, -(halfWidth[index][value] || 0))).reverse();
     paper.append(
-      trace("polygon", { points: [...upper, ...lower].join(" "), fill: colour, "fill-opacity": 0.22, class: "interval" }),
+      trace("polygon", { points: [...upper, ...lower].join(" "), fill: colour, "fill-opacity": 0.28, class: "interval" }),
       trace("polyline", { points: seen.map((index) => point(index, 0)).join(" "), fill: "none", stroke: colour,
         "stroke-width": 1.8, class: "value" }),
       ...seen.map((index) => trace("circle", { cx: across(times[index]), cy: up(values[index][value]), r: 2, fill: colour })),
@@ -93,7 +93,7 @@ function bandsChart(sensor) {
     const colour = LINE_COLOURS[0];
     paper.append(
       trace("line", { x1: middle, x2: middle, y1: up(band.low), y2: up(band.high), stroke: colour, "stroke-width": 12,
-        "stroke-opacity": 0.4, class: "interval" }),
+        "stroke-opacity": 0.5, class: "interval" }),
       trace("rect", { x: middle - 10, width: 20, y: up(band.value) - 1, height: 2, fill: colour },
         trace("title", {}, `${band.name}: ${band.value.toFixed(3)} (${band.low.toFixed(3)} to ${band.high.toFixed(3)})`)),
       trace("text", { x: middle, y: 147, "text-anchor": "middle" }, band.name),
