@@ -123,6 +123,36 @@ class TestNavigate:
         assert_one_line(cli("steer", "export", "walk", "x.safetensors", "--node", 9), 2, "9")
 
 
+class TestResume:
+    def test_goes_on_with_the_model_and_settings_of_the_run(
+        self, cli: Callable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert cli(*TestOptimize.ARGUMENTS, "--iterations", 2).code == 0
+        before = Path("out/best.safetensors").read_bytes()
+        trace = Path("out/trace.csv").read_text()
+        assert cli("steer", "resume", "out").code == 0
+        assert (Path("out/best.safetensors").read_bytes(), Path("out/trace.csv").read_text()) == (before, trace)
+
+        ran = cli("steer", "imprint", "a ball", "put", "--seed", 3, "--keep", "the colour", "--iterations", 1, *FEW)
+        assert ran.code == 0, ran.err
+        report = Path("put/report.json").read_text()
+        assert cli("steer", "resume", "put").code == 0
+        assert Path("put/report.json").read_text() == report
+
+        assert cli("generate", "a ball", "start", *FEW).code == 0
+        monkeypatch.setattr("sys.stdin", io.StringIO("1\nq\n"))
+        assert cli("steer", "navigate", "start/embedding.safetensors", "walk", "--candidates", 2, *FEW).code == 0
+        first = Embedding.load("walk/embedding.safetensors").hash
+        monkeypatch.setattr("sys.stdin", io.StringIO("q\n"))
+        assert cli("steer", "resume", "walk", "--candidates", 2).code == 0
+        assert Embedding.load("walk/embedding.safetensors").hash == first
+
+    def test_what_can_not_go_on_is_one_line(self, cli: Callable) -> None:
+        assert cli("generate", "a ball", "start", *FEW).code == 0
+        assert_one_line(cli("steer", "resume", "start"), 2, "optimize, navigate or imprint", "generate")
+        assert_one_line(cli("steer", "resume", "nowhere"), 2, "run.json", "nowhere")
+
+
 class TestPath:
     def test_writes_the_film_strip(self, cli: Callable) -> None:
         ran = cli("steer", "path", "a red ball", "a blue cube", "out", "--count", 3, "--no-even", *FEW)

@@ -5,7 +5,7 @@ from typing import Literal, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
-from thalweg.embedding import Embedding, ModelIdentity
+from thalweg.embedding import SUFFIX, Embedding, ModelIdentity
 from thalweg.errors import UsageError
 
 Gradient = Literal["full", "last_k", "one_step"] | None
@@ -87,6 +87,15 @@ class TokenGenerator(Generator, Protocol):
         ...
 
 
+@runtime_checkable
+class DirectedGenerator(Generator, Protocol):
+    """A generator that navigates without words: it names the directions to look along."""
+
+    def directions(self, embedding: Embedding) -> Mapping[str, Mapping[str, Tensor]]:
+        """Return, by name, moves of floating tensors, of their shapes; a tensor that is left out stays."""
+        ...
+
+
 def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     """Return `seeds` as a tuple; refuse none at all, negative or repeated ones.
 
@@ -103,3 +112,27 @@ def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     if repeated:
         raise UsageError(f"expected distinct seeds, got {repeated[0]} more than once")
     return seeds
+
+
+def read_seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds written as 3, 0,4,7 or 0-7.
+
+    Raises:
+        UsageError: not seeds, or negative or repeated ones.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first and dash:
+            raise UsageError(f"expected seeds of 0 or more, got {part.strip()}")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise UsageError(f"expected seeds such as 3 or 0,4,7 or 0-7, got {text!r}")
+        seeds += range(int(first), int(last if dash else first) + 1)
+    return check_seeds(seeds)
+
+
+def read_embedding(text: str, generator: Generator) -> Embedding:
+    """Return the embedding in the file of that name, or of that prompt."""
+    if text.endswith((SUFFIX, ".pt")):
+        return Embedding.load(text, generator.model).to("cpu")
+    return generator.embed(text)

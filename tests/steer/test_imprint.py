@@ -150,7 +150,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_result(toy: Any, tmp_path, m
     whole = imprint(toy, start, 3, mode=mode, settings=settings, unseen=4, run=begin("whole"))
     steps = 0
 
-    def cut() -> None:
+    def cut(row: Mapping[str, Any]) -> None:
         nonlocal steps
         steps += 1
         if steps == 7:
@@ -162,7 +162,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_result(toy: Any, tmp_path, m
     run = Run.open(tmp_path / "cut", "imprint", toy.model)
     calls = 0
 
-    def count() -> None:
+    def count(row: Mapping[str, Any]) -> None:
         nonlocal calls
         calls += 1
 

@@ -1,5 +1,5 @@
 import json
-from itertools import combinations
+from itertools import combinations, islice
 
 import pytest
 import torch
@@ -47,6 +47,53 @@ def test_candidates_lie_at_equal_image_distances_and_apart(toy):
 def test_a_given_step_is_kept(toy):
     candidates = Navigation(toy, settings(step=0.03, renders=6)).propose(4)
     assert all(candidate.distance == pytest.approx(0.03, rel=0.3) for candidate in candidates)
+
+
+def test_one_by_one_the_first_candidate_costs_one_render_and_sets_the_step(toy):
+    navigation = Navigation(toy, settings(groups=GROUPS, one_by_one=True, renders=5))
+    assert navigation.images is not None  # rendered once
+    before = toy.calls
+    first = next(navigation.candidates(5))
+    assert toy.calls - before == toy.steps * len(navigation.settings.seeds)
+    shown = navigation.propose(5)
+    assert shown[0] is first
+    assert len(shown) == 5
+    assert all(candidate.distance == pytest.approx(first.distance, rel=0.5) for candidate in shown)
+
+
+def test_a_choice_among_the_candidates_found_so_far_is_made_again_alike(toy, tmp_path):
+    navigation = Navigation(toy, settings(one_by_one=True), tmp_path / "run")
+    list(islice(navigation.candidates(4), 2))
+    navigation.choose(1)
+    navigation.propose(4)
+    navigation.none()
+    assert len(navigation.nodes[1].round.labels) == 2
+    navigation.replay()
+    Navigation.open(tmp_path / "run", toy).replay()
+
+
+def test_after_a_choice_its_image_is_not_rendered_again(toy):
+    navigation = Navigation(toy, settings())
+    navigation.propose(3)
+    navigation.choose(0)
+    before = toy.calls
+    assert navigation.images is not None
+    assert toy.calls == before
+
+
+def test_nodes_are_returned_to_and_named(toy, tmp_path):
+    navigation = Navigation(toy, settings(), tmp_path / "run")
+    navigation.propose(3)
+    navigation.choose(0)
+    navigation.name(1, " the  good one ")
+    navigation.name(0, "start")
+    navigation.name(0, "")
+    navigation.go(0)
+    again = Navigation.open(tmp_path / "run", toy)
+    assert (again.node.number, dict(again.names)) == (0, {1: "the good one"})
+    for wrong in (navigation.go, lambda number: navigation.name(number, "x")):
+        with pytest.raises(UsageError, match="from 0 to 1, got 7"):
+            wrong(7)
 
 
 def test_what_the_model_holds_stays(toy):

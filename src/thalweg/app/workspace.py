@@ -1,5 +1,6 @@
 """The one folder the browser reaches: runs, embedding files and stores in it, each run with the person it is of."""
 
+import contextlib
 import hashlib
 import json
 import secrets
@@ -52,7 +53,7 @@ class Workspace:
         )
 
     def run(self, person: str, name: str) -> Path:
-        """Return the folder of a run, which is the person's from now on.
+        """Return the folder of a run that a person may open: their own, or one of the command line.
 
         Raises:
             UsageError: there is none of that name, or it is another person's.
@@ -60,7 +61,6 @@ class Workspace:
         folder = self.inside(name)
         if not (folder / RECORD).is_file() or self._owner(folder) not in (None, _mark(person)):
             raise UsageError(f"expected the name of a run of yours in the workspace, got {name!r}")
-        self._claim(person, folder)
         return folder
 
     def new_run(self, person: str, title: str) -> Path:
@@ -70,9 +70,13 @@ class Workspace:
         folder.mkdir()
         return folder
 
-    def _claim(self, person: str, folder: Path) -> None:
+    def claim(self, person: str, folder: Path) -> None:
+        """Make a run a person's; `UsageError` where it is another's by now."""
         if self._owner(folder) is None:
-            write_whole(folder / OWNER, _mark(person).encode())
+            with contextlib.suppress(FileExistsError), (folder / OWNER).open("x") as file:
+                file.write(_mark(person))
+        if self._owner(folder) != _mark(person):
+            raise UsageError(f"expected the name of a run of yours in the workspace, got {folder.name!r}")
 
     def remember(self, person: str, tool: str, name: str) -> None:
         """Keep which run of a tool a person has open, for when they come back."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from thalweg._version import __version__
+from thalweg.cli.app import app as serve_app
 from thalweg.cli.earth import earth
 from thalweg.cli.gpp import gpp
 from thalweg.cli.images import generate, miniature
@@ -21,6 +22,7 @@ app.add_typer(gpp, name="gpp")
 app.command()(generate)
 app.add_typer(steer, name="steer")
 app.add_typer(miniature, name="miniature")
+app.command("app")(serve_app)
 
 
 def main() -> None:
@@ -36,7 +38,7 @@ def main() -> None:
             raise
         print(
             f"thalweg: this command needs {error.name}, which is not installed: install the extra it is in, such as "
-            "thalweg[earth,archive,gpp] or thalweg[diffusion,steer]",
+            "thalweg[earth,archive,gpp] or thalweg[app,diffusion,steer]",
             file=sys.stderr,
         )
         sys.exit(1)

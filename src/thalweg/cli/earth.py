@@ -7,6 +7,7 @@ import typer
 
 from thalweg.cli.archive import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Sensors, Time, cube_and_out, fetch
 from thalweg.cli.store import Memory, Quantise, Scheduler, Workers, export, write_embeddings
+from thalweg.cli.whatif import between, explain, whatif
 from thalweg.errors import UsageError
 
 earth = typer.Typer(no_args_is_help=True, help="Embedding spaces learned from satellites.")
@@ -21,6 +22,8 @@ Pixel = Annotated[
 
 
 earth.command()(fetch)
+for _command in (whatif, explain, between):
+    earth.command()(_command)
 
 
 @earth.command("sensors")

@@ -12,12 +12,9 @@ from thalweg.cli.models import (
     Folder,
     Guidance,
     Model,
-    ModelChoice,
     Prompt,
     Scheduler,
     Seeds,
-    read_embedding,
-    read_seeds,
 )
 from thalweg.cli.progress import progress
 from thalweg.errors import UsageError
@@ -38,12 +35,15 @@ def generate(
     """Render a prompt or an embedding file; writes the images, a sheet of them and the embedding."""
     import torch
 
+    from thalweg.diffusion.choice import ModelChoice
+    from thalweg.generator import read_embedding, read_seeds
     from thalweg.steer.runs import Run, contact_sheet
 
     numbers = read_seeds(seeds)
-    generator = ModelChoice(model, device, steps, guidance, scheduler).load()
+    choice = ModelChoice(model, device, steps, guidance, scheduler)
+    generator = choice.load()
     embedding = read_embedding(prompt, generator)
-    run = Run.create(out, "generate", generator.model, {"prompt": prompt, "seeds": numbers})
+    run = Run.create(out, "generate", generator.model, {"prompt": prompt, "seeds": numbers}, vars(choice))
     with progress("images") as show:
         images = []
         for index, seed in enumerate(numbers):

@@ -14,26 +14,28 @@ from thalweg.cli.models import (
     GradientMode,
     Guidance,
     Model,
-    ModelChoice,
     Prompt,
     Scheduler,
     Seeds,
-    read_embedding,
-    read_seeds,
 )
 from thalweg.cli.progress import progress
 from thalweg.errors import ThalwegError, UsageError
 
 if TYPE_CHECKING:
-    from thalweg.embedding import Embedding, ModelIdentity
+    from thalweg.diffusion.choice import ModelChoice
+    from thalweg.diffusion.generator import DiffusionGenerator
+    from thalweg.embedding import Embedding
     from thalweg.generator import Generator
+    from thalweg.steer.metrics import Metric
     from thalweg.steer.navigate import Navigation
     from thalweg.steer.runs import Run
+    from thalweg.steer.tasks import ImprintTask, OptimizeTask
 
 steer = typer.Typer(no_args_is_help=True, help="Move a prompt embedding: by a metric, by choosing, by a seed.")
 
 Iterations = Annotated[int | None, typer.Option(help="steps of the tool; its default if left out")]
 Radius = Annotated[float | None, typer.Option(help="how far to drift from the start; the tool's default if left out")]
+MASK = "mask.png"
 Spacing = Annotated[str, typer.Option("--method", help="lerp, slerp or transport")]
 
 
@@ -58,46 +60,41 @@ def optimize(
     gradient: GradientMode = "full",
 ) -> None:
     """Tool 1: move the embedding until its images score high on a metric."""
-    from thalweg.steer import metrics
-    from thalweg.steer.optimize import BEST, Method, Recipe
-    from thalweg.steer.optimize import optimize as climb
+    from thalweg.diffusion.choice import ModelChoice
+    from thalweg.generator import read_seeds
+    from thalweg.steer.optimize import Method, Recipe
+    from thalweg.steer.tasks import OptimizeTask
 
-    choice = ModelChoice(model, device, steps, guidance, scheduler, None if search == "cma-es" else gradient)
-    training, held_out = read_seeds(seeds), read_seeds(unseen)
-    aim = metrics.parse(metric, lambda: choice.load_scorer(clip))
-    stay = metrics.parse(keep, lambda: choice.load_scorer(clip)) if keep else None
+    mode = None if search == "cma-es" else gradient
+    choice = ModelChoice(model, device, steps, guidance, scheduler, mode, clip)
+    by, how = cast(Method, search), cast(Recipe, recipe)
+    task = OptimizeTask(prompt, metric, keep, read_seeds(seeds), read_seeds(unseen), iterations, radius, by, how)
+    aims = task.aims(choice.load_scorer)
     generator = choice.load()
-    start = read_embedding(prompt, generator)
-    run = _run(out, "optimize", generator.model, _settings(choice, prompt=prompt, metric=metric, seeds=training))
-    asked = {"steps": iterations, "radius": radius}
-    options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    total = options.get("steps", 30)
+    _optimize(task, task.run_in(out, generator, vars(choice)), generator, aims)
+
+
+def _optimize(
+    task: "OptimizeTask", run: "Run", generator: "DiffusionGenerator", aims: "tuple[Metric, Metric | None]"
+) -> None:
+    """Do an optimisation in its run, and say what came of it."""
+    from thalweg.steer.optimize import BEST
+    from thalweg.steer.tasks import start_of
+
     with progress("steps") as show:
-        result = climb(
-            generator,
-            start,
-            aim,
-            training,
-            keep=stay,
-            unseen_seeds=held_out,
-            method=cast(Method, search),
-            recipe=cast(Recipe, recipe),
-            run=run,
-            progress=lambda step, images: show(step.step + 1, total + 1),
-            **options,
-        )
-    _before_and_after(run, generator, start, result.embedding, training)
+        result = task.do(generator, aims, run, lambda step, images: show(step.step + 1, task.steps + 1))
+    _before_and_after(run, generator, start_of(run, generator), result.embedding, task.seeds)
     _draw_trace(run, "score")
-    print(f"{aim.name}: {result.start_score:.4g} -> {result.score:.4g} at step {result.step} ({result.stopped})")
+    print(f"{aims[0].name}: {result.start_score:.4g} -> {result.score:.4g} at step {result.step} ({result.stopped})")
     print(f"on unseen seeds: {result.unseen_start_score:.4g} -> {result.unseen_score:.4g}")
-    print(f"embedding: {out / BEST}; pictures: {out / 'before-after.png'}, {out / 'trace.png'}")
+    print(f"embedding: {run.folder / BEST}; pictures: {run.folder / 'before-after.png'}, {run.folder / 'trace.png'}")
     if result.failed:
         raise ThalwegError(f"stopped early, the best so far is kept: {result.stopped}")
 
 
 @steer.command()
 def navigate(
-    prompt: Annotated[str, typer.Argument(help="a prompt; of a run to go on with, anything")],
+    prompt: Annotated[str, typer.Argument(help="a prompt or an embedding file; of a run to go on with, anything")],
     out: Folder,
     candidates: Annotated[int, typer.Option(help="how many to choose from")] = 5,
     seeds: Seeds = "0",
@@ -113,15 +110,25 @@ def navigate(
 
     After the number a strength may follow ("2 0.5"). 0: none of these; u: undo; f: fork; q: stop, resume later.
     """
-    from thalweg.steer.navigate import Navigation, Recipe, Settings
+    from thalweg.diffusion.choice import ModelChoice
+    from thalweg.generator import read_embedding, read_seeds
+    from thalweg.steer.navigate import Navigation, Settings
+    from thalweg.steer.navigation_settings import Recipe
     from thalweg.steer.runs import RECORD
 
-    generator = ModelChoice(model, device, steps, guidance, scheduler).load()
+    choice = ModelChoice(model, device, steps, guidance, scheduler)
+    generator = choice.load()
     if (out / RECORD).is_file():
         walk = Navigation.open(out, generator)
     else:
-        settings = Settings(prompt, read_seeds(seeds), seed, cast(Recipe, recipe))
-        walk = Navigation(generator, settings, out)
+        start = read_embedding(prompt, generator)
+        settings = Settings(start.lineage.prompt, read_seeds(seeds), seed, cast(Recipe, recipe))
+        walk = Navigation(generator, settings, out, start, loading=vars(choice))
+    _navigate(walk, out, candidates)
+
+
+def _navigate(walk: "Navigation", out: Path, candidates: int) -> None:
+    """Ask for choices until there are no more."""
     while True:
         shown = walk.propose(candidates)
         print(f"\nround {walk.node.number}: {out / 'rounds' / f'{walk.node.number:03d}' / 'sheet.png'}")
@@ -175,6 +182,8 @@ def walk_path(
     """Walk from one embedding to another; writes the film strip, a row a seed."""
     import torch
 
+    from thalweg.diffusion.choice import ModelChoice
+    from thalweg.generator import read_embedding, read_seeds
     from thalweg.steer import paths
     from thalweg.steer.runs import Run, contact_sheet
 
@@ -184,7 +193,8 @@ def walk_path(
     first, last = read_embedding(start, generator), read_embedding(end, generator)
     centre = generator.embed("") if around_empty else None
     kind = cast(paths.Method, method)
-    run = Run.create(out, "path", generator.model, _settings(choice, start=start, end=end, method=method))
+    settings = {"start": start, "end": end, "method": method}
+    run = Run.create(out, "path", generator.model, settings, vars(choice))
     with progress("renders") as show:
         rendered = 0
 
@@ -230,48 +240,53 @@ def imprint(
     gradient: GradientMode = "full",
 ) -> None:
     """Tool 3: put what one seed shows into the embedding, so that other seeds show it too."""
-    from dataclasses import replace
+    from thalweg.diffusion.choice import ModelChoice
+    from thalweg.steer.imprint import Mode
+    from thalweg.steer.tasks import ImprintTask
 
-    from thalweg.steer.aspects import vocabulary
-    from thalweg.steer.imprint import DEFAULTS
-    from thalweg.steer.imprint import imprint as put
-
-    choice = ModelChoice(model, device, steps, guidance, scheduler, gradient)
-    if keep:
-        vocabulary(keep)  # refuses an unknown aspect before the run folder is made
-    scorer = choice.load_scorer(clip) if keep else None
+    choice = ModelChoice(model, device, steps, guidance, scheduler, gradient, clip)
+    task = ImprintTask(prompt, seed, keep, cast(Mode, mode), unseen, iterations, radius)
+    covered = mask.read_bytes() if mask and _read_mask(mask) is not None else None
     generator = choice.load()
-    start = read_embedding(prompt, generator)
-    covered = _read_mask(mask) if mask else None
-    asked: dict[str, Any] = {"steps": iterations, "radius": radius}
-    if mode not in DEFAULTS:
-        raise UsageError(f"expected a mode out of {', '.join(DEFAULTS)}, got {mode}")
-    settings = replace(DEFAULTS[mode], **{name: value for name, value in asked.items() if value is not None})
-    run = _run(out, "imprint", generator.model, _settings(choice, prompt=prompt, seed=seed, keep=keep, mode=mode))
+    run = task.run_in(out, generator, vars(choice))
+    if covered is not None:
+        run.write_bytes(MASK, covered)
+    _imprint(task, run, generator, choice)
+
+
+def _imprint(task: "ImprintTask", run: "Run", generator: "DiffusionGenerator", choice: "ModelChoice") -> None:
+    """Do an imprint in its run, and say what came of it."""
+    covered = _read_mask(run.folder / MASK) if (run.folder / MASK).is_file() else None
+    scorer = choice.load_scorer() if task.keep else None
     with progress("steps") as show:
-        done = 0
-
-        def count_step() -> None:
-            nonlocal done
-            done += 1
-            show(done, settings.steps)
-
-        result = put(
-            generator,
-            start,
-            seed,
-            mode=mode,
-            keep=keep,
-            mask=covered,
-            scorer=scorer,
-            unseen=unseen,
-            settings=settings,
-            run=run,
-            progress=count_step,
-        )
+        result = task.do(generator, scorer, run, covered, lambda row: show(row["step"], task.settings.steps))
     _draw_trace(run, "judged")
     print(json.dumps({name: value for name, value in result.report.items() if name != "unseen"}, indent=2))
-    print(f"embedding: {out / 'embedding.safetensors'}; sheet: {out / 'sheet.png'}")
+    print(f"embedding: {run.folder / 'embedding.safetensors'}; sheet: {run.folder / 'sheet.png'}")
+
+
+@steer.command()
+def resume(
+    folder: Annotated[Path, typer.Argument(help="a run folder of optimize, navigate or imprint")],
+    candidates: Annotated[int, typer.Option(help="navigate: how many to choose from")] = 5,
+) -> None:
+    """Go on with a run where it stopped, with the model and the settings it began with."""
+    from thalweg.diffusion.choice import ModelChoice
+    from thalweg.steer.navigate import Navigation
+    from thalweg.steer.runs import Run
+    from thalweg.steer.tasks import ImprintTask, OptimizeTask
+
+    run = Run.open_any(folder)
+    choice = ModelChoice(**run.loading)
+    if run.operation == "navigate":
+        _navigate(Navigation.open(folder, choice.load()), folder, candidates)
+    elif run.operation == "optimize":
+        task = OptimizeTask.of(run)
+        _optimize(task, run, choice.load(), task.aims(choice.load_scorer))
+    elif run.operation == "imprint":
+        _imprint(ImprintTask.of(run), run, choice.load(), choice)
+    else:
+        raise UsageError(f"{folder}: expected a run of optimize, navigate or imprint, got one of {run.operation}")
 
 
 @steer.command()
@@ -283,19 +298,14 @@ def export(
     """Copy what a run found into one embedding file."""
     from thalweg.embedding import Embedding
     from thalweg.steer.optimize import BEST
-    from thalweg.steer.runs import RECORD, Run
+    from thalweg.steer.runs import Run
     from thalweg.steer.tree import Tree
 
-    if not (run / RECORD).is_file():
-        raise UsageError(f"{run}: expected a run folder, found no {RECORD} in it")
-    operation = json.loads((run / RECORD).read_text()).get("operation")
-    opened = Run.open(run, operation)
+    opened = Run.open_any(run)
+    operation = opened.operation
     if operation == "navigate":
         tree = Tree.load(opened, opened.model)
-        number = tree.current if node is None else node
-        if number not in tree.nodes:
-            raise UsageError(f"expected a node from 0 to {len(tree.nodes) - 1}, got {number}")
-        embedding = tree.nodes[number].embedding
+        embedding = tree.node(tree.current if node is None else node).embedding
     else:
         names = {"optimize": BEST, "imprint": "embedding.safetensors", "generate": "embedding.safetensors"}
         if operation not in names:
@@ -317,27 +327,6 @@ def demo(
     walk_path("a red ball on a white background", "a blue cube on a black background", out / "path", steps=steps)
     imprint("single colour ball", out / "imprint", 0, keep="the colour", iterations=iterations, unseen=8, steps=steps)
     print(f"\nThe pictures lie in {out}: optimize/before-after.png, path/strip.png, imprint/sheet.png.")
-
-
-def _settings(choice: ModelChoice, **others: Any) -> dict[str, Any]:
-    return {**vars(choice), **others}
-
-
-def _run(out: Path, operation: str, model: "ModelIdentity", settings: dict[str, Any]) -> "Run":
-    """Begin a run, or open the one that lies there to go on with it."""
-    from thalweg.steer.runs import RECORD, Run
-
-    if not (out / RECORD).is_file():
-        return Run.create(out, operation, model, settings)
-    run = Run.open(out, operation, model)
-    given = json.loads(json.dumps(settings))
-    for name, value in given.items():
-        if run.settings.get(name) != value:
-            raise UsageError(
-                f"{out}: the run there has {name} {run.settings.get(name)!r}, asked for is {value!r}; "
-                "choose another folder, or the same settings to go on"
-            )
-    return run
 
 
 def _before_and_after(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thalweg.earth.analysis import PrincipalComponents, pixel_index, similarity
+from thalweg.earth.places import date_index
 from thalweg.earth.sensors import Quality
 from thalweg.errors import ThalwegError, UsageError
 
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
     from thalweg.earth.cubes import Cube
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure, its size in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=110)
 
 
-def _save(figure: "Figure", path: str | Path) -> Path:
+def save_figure(figure: "Figure", path: str | Path) -> Path:
+    """Write a figure as PNG, whole or not at all; `ThalwegError` where it can not be written."""
     path = Path(path)
     new = path.with_name(f".{path.name}.unfinished")
     try:
@@ -42,31 +45,22 @@ def _save(figure: "Figure", path: str | Path) -> Path:
 
 def availability(cube: "Cube", path: str | Path) -> Path:
     """Draw when each sensor saw how much of the cube."""
-    figure = _figure(10, 1 + 1.3 * len(cube.series))
+    figure = new_figure(10, 1 + 1.3 * len(cube.series))
     axes = figure.subplots(len(cube.series), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (name, series) in zip(axes, cube.series.items(), strict=True):
         axis.vlines(series.dates, 0, cube.usable_fraction(name), color="#26706b", linewidth=1.5)
         axis.set_ylim(0, 1.02)
         axis.set_ylabel("clear share")
         axis.set_title(f"{series.sensor.title}: {len(series.dates)} acquisitions", loc="left", fontsize=10)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _date_index(dataset: "xr.Dataset", date: str | None) -> int:
     """The index of the date asked for (the nearest one within three days), or of the clearest date."""
-    times = dataset.time.values
     if date is None:
         clear = (dataset.quality.values <= Quality.WATER).mean((1, 2))
         return int(clear.argmax())
-    try:
-        wanted = np.datetime64(date, "ns")
-    except ValueError as error:
-        raise UsageError(f"date {date!r}: expected a date such as 2018-06-30") from error
-    index = int(np.abs(times - wanted).argmin())
-    if abs(times[index] - wanted) > np.timedelta64(3, "D"):
-        nearest = np.datetime_as_string(times[index], "D")
-        raise UsageError(f"no embedding within 3 days of {date}: the nearest is of {nearest}")
-    return index
+    return date_index(dataset, date)
 
 
 def embedding_map(dataset: "xr.Dataset", path: str | Path, date: str | None = None) -> Path:
@@ -75,7 +69,7 @@ def embedding_map(dataset: "xr.Dataset", path: str | Path, date: str | None = No
     picture = np.moveaxis(dataset.picture.isel(time=index).values, 0, -1) / 255
     usable = dataset.quality.isel(time=index).values <= Quality.WATER
     picture = np.where(usable[..., None], picture, 0.85)
-    figure = _figure(10, 5.4)
+    figure = new_figure(10, 5.4)
     left, right = figure.subplots(1, 2)
     left.imshow(picture, interpolation="nearest")
     bands = ", ".join(dataset.picture.attrs["bands"])
@@ -87,7 +81,7 @@ def embedding_map(dataset: "xr.Dataset", path: str | Path, date: str | None = No
     for axis in (left, right):
         axis.set_axis_off()
     figure.suptitle(dataset.attrs["title"], fontsize=11)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def pixel_series(dataset: "xr.Dataset", path: str | Path, pixel: Sequence[float]) -> Path:
@@ -97,7 +91,7 @@ def pixel_series(dataset: "xr.Dataset", path: str | Path, pixel: Sequence[float]
     seen = np.isfinite(here.embeddings.values).all(1)
     if not seen.any():
         raise UsageError(f"pixel {pixel[0]:g} {pixel[1]:g} has no embedding on any date: choose another")
-    figure = _figure(10, 5)
+    figure = new_figure(10, 5)
     axis = figure.subplots()
     times = here.time.values[seen]
     for index in range(min(7, dataset.sizes["embedding"])):
@@ -108,17 +102,17 @@ def pixel_series(dataset: "xr.Dataset", path: str | Path, pixel: Sequence[float]
     axis.set_ylabel("embedding value")
     axis.legend(title="value", ncols=7, fontsize=8)
     axis.set_title(f"row {row}, column {column}: bands are 68 % intervals", loc="left", fontsize=10)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def similarity_map(dataset: "xr.Dataset", path: str | Path, pixel: Sequence[float]) -> Path:
     """Draw the similarity of every pixel's season to one pixel's."""
     row, column = pixel_index(dataset, pixel)
-    figure = _figure(6.4, 5.4)
+    figure = new_figure(6.4, 5.4)
     axis = figure.subplots()
     image = axis.imshow(similarity(dataset, pixel), vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
     axis.plot(column, row, marker="o", markersize=9, markerfacecolor="none", markeredgecolor="red")
     axis.set_axis_off()
     axis.set_title(f"similarity to row {row}, column {column} over {dataset.sizes['time']} dates", fontsize=10)
     figure.colorbar(image, ax=axis, shrink=0.85)
-    return _save(figure, path)
+    return save_figure(figure, path)

@@ -1,6 +1,6 @@
 """Candidates of a navigation: points on the way to endpoints, at equal image distances from the current embedding."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ TOLERANCE = 1.15
 """Factor between a candidate's image distance and the step up to which they count as equal."""
 LOOSE = 1.3
 """Factor up to which a candidate competes for a place; those beyond only fill the round."""
+_ALIKE = "no direction changes the images: expected a model whose images follow its embedding"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +76,9 @@ class Viewer:
                 self._rendered[key] = self._generator.render(embedding, self._seeds)
         return self._rendered[key]
 
-    def forget(self) -> None:
-        """Drop the images rendered so far."""
-        self._rendered = {}
+    def forget(self, kept: Embedding) -> None:
+        """Drop the images rendered so far, but for those of `kept`."""
+        self._rendered = {key: images for key, images in self._rendered.items() if key == kept.hash}
 
     def at(self, current: Embedding, endpoint: Endpoint, weight: float = 1.0) -> Candidate:
         """Return the candidate at `weight` on the way from `current` to an endpoint."""
@@ -114,7 +115,7 @@ class Viewer:
         whole = [self.at(current, endpoint) for endpoint in endpoints]
         differing = [candidate.distance for candidate in whole if candidate.distance > 0]
         if not differing:
-            raise ThalwegError("no direction changes the images: expected a model whose images follow its embedding")
+            raise ThalwegError(_ALIKE)
         if step is None:
             step = sorted(differing)[round(quantile * (len(differing) - 1))]
         found = [
@@ -126,6 +127,31 @@ class Viewer:
         near = [found[index] for index in by_fit[:fitting]]
         chosen = far_apart(torch.stack([candidate.look for candidate in near]), count, kept=0)
         return [near[index] for index in sorted(chosen)]
+
+    def one_by_one(
+        self, current: Embedding, endpoints: Iterable[Endpoint], step: float | None, weight: float, renders: int
+    ) -> Iterator[Candidate]:
+        """Yield a candidate toward each of `endpoints` as it is found; the first one sets the step where none is given.
+
+        Args:
+            current: the current embedding.
+            endpoints: the most promising first.
+            step: the image distance of all; None: that of the first candidate.
+            weight: where on the way to its endpoint each is looked for first.
+            renders: how often each but the first may be rendered.
+
+        Raises:
+            ThalwegError: no endpoint looks different from `current`.
+        """
+        for endpoint in endpoints:
+            candidate = self.at(current, endpoint, weight)
+            if step is not None:
+                yield self._at_step(current, endpoint, candidate, step, renders)
+            elif candidate.distance > 0:
+                step = candidate.distance
+                yield candidate
+        if step is None:
+            raise ThalwegError(_ALIKE)
 
     def _at_step(
         self, current: Embedding, endpoint: Endpoint, whole: Candidate, step: float, renders: int

@@ -174,7 +174,7 @@ def descend(
     settings: Settings,
     seeds_of: Callable[[int], Sequence[int]],
     keep_state: Callable[[], None],
-    progress: Callable[[], None] | None,
+    progress: Callable[[Mapping[str, Any]], None] | None,
 ) -> None:
     """Step until the steps or the patience are spent, or a number is not finite.
 
@@ -211,7 +211,7 @@ def descend(
         if numbers["judged"] is not None or search.stopped:
             keep_state()
         if progress is not None:
-            progress()
+            progress(search.trace[-1])
 
 
 def save_state(run: Run, fingerprint: Mapping[str, Any], search: Search, climber: Climber) -> None:

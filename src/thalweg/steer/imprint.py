@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -70,7 +70,7 @@ def imprint(
     placeholder: str = "<imprint>",
     word: str | None = None,
     run: Run | None = None,
-    progress: Callable[[], None] | None = None,
+    progress: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Result:
     """Move `start` until other seeds show what `target_seed` shows under it.
 
@@ -105,7 +105,7 @@ def imprint(
         placeholder: mode token: the word that stands for the vector.
         word: mode token: the word or words whose vector it begins as; None: the start's prompt.
         run: folder to write into, and to go on with.
-        progress: called after each step.
+        progress: called with each row of the trace.
 
     Raises:
         UsageError: an unknown mode or aspect, an embedding of another model, seeds negative or repeated, the target's

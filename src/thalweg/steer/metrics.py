@@ -4,7 +4,7 @@ import functools
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -44,12 +44,14 @@ class Metric:
         score: images (S, 3, H, W) in 0..1 to scores (S,).
         maximize: whether more is better.
         unit: the score's unit; "1" for pure numbers.
+        channels: of the images it scores; other than 3 for generators that show a sensor's bands or a map.
     """
 
     name: str
     score: Callable[[Tensor], Tensor]
     maximize: bool = True
     unit: str = "1"
+    channels: int = 3
 
     @property
     def sign(self) -> int:
@@ -62,8 +64,8 @@ class Metric:
         Raises:
             UsageError: the images or the scores have another shape.
         """
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise UsageError(f"expected images (S, 3, H, W), got {tuple(images.shape)}")
+        if images.ndim != 4 or images.shape[1] != self.channels:
+            raise UsageError(f"expected images (S, {self.channels}, H, W), got {tuple(images.shape)}")
         scores = self.score(images)
         if not isinstance(scores, Tensor) or scores.shape != images.shape[:1]:
             got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
@@ -75,13 +77,17 @@ class Metric:
         sign = self.sign * other.sign
         unit = self.unit if self.unit == other.unit else "mixed"
         return Metric(
-            f"{self.name} + {other.name}", lambda images: self(images) + sign * other(images), self.maximize, unit
+            f"{self.name} + {other.name}",
+            lambda images: self(images) + sign * other(images),
+            self.maximize,
+            unit,
+            self.channels,
         )
 
     def __sub__(self, other: "Metric") -> "Metric":
         """This one, against the other's direction."""
         both = self + -1 * other
-        return Metric(f"{self.name} - {_bracketed(other.name)}", both.score, both.maximize, both.unit)
+        return replace(both, name=f"{self.name} - {_bracketed(other.name)}")
 
     def __mul__(self, other: "Metric | float") -> "Metric":
         """A weighted metric, or the product of two metrics of one direction.
@@ -92,7 +98,7 @@ class Metric:
         if not isinstance(other, Metric):
             weight = float(other)
             name = f"{weight:g}*{_bracketed(self.name)}"
-            return Metric(name, lambda images: weight * self(images), self.maximize, self.unit)
+            return replace(self, name=name, score=lambda images: weight * self(images))
         if self.maximize != other.maximize:
             raise UsageError(f"expected metrics of one direction in a product, got {self.name} and {other.name}")
         units = [unit for unit in (self.unit, other.unit) if unit != "1"]
@@ -101,6 +107,7 @@ class Metric:
             lambda images: self(images) * other(images),
             self.maximize,
             " ".join(units) or "1",
+            self.channels,
         )
 
     __rmul__ = __mul__
@@ -110,9 +117,11 @@ def _bracketed(name: str) -> str:
     return f"({name})" if " + " in name or " - " in name else name
 
 
-def metric(score: Callable[[Tensor], Tensor], name: str, maximize: bool = True, unit: str = "1") -> Metric:
-    """Make a metric of any function from images (S, 3, H, W) in 0..1 to scores (S,)."""
-    return Metric(name, score, maximize, unit)
+def metric(
+    score: Callable[[Tensor], Tensor], name: str, maximize: bool = True, unit: str = "1", channels: int = 3
+) -> Metric:
+    """Make a metric of any function from images (S, channels, H, W), pictures in 0..1, to scores (S,)."""
+    return Metric(name, score, maximize, unit, channels)
 
 
 def grey(images: Tensor) -> Tensor:
@@ -281,7 +290,7 @@ _FACTOR = re.compile(
 )
 
 
-def parse(text: str, load_scorer: Callable[[], Scorer] | None = None) -> Metric:
+def parse(text: str, load_scorer: Callable[[], Scorer] | None = None, read_files: bool = True) -> Metric:
     """Read a metric as written on a command line: `sharpness`, `0.5*sharpness + colourfulness`, `text: a red ball`.
 
     Terms are joined by + and -, factors by *; an argument runs on to the next of these between spaces, or is quoted.
@@ -289,9 +298,10 @@ def parse(text: str, load_scorer: Callable[[], Scorer] | None = None) -> Metric:
     Args:
         text: the metric.
         load_scorer: makes the scorer; called once, where the text needs one.
+        read_files: whether terms that name a file (image, aesthetics) may read it.
 
     Raises:
-        UsageError: not a metric; names those known.
+        UsageError: not a metric; names those known. A file is named and none may be read.
     """
     scorer = functools.cache(load_scorer) if load_scorer is not None else None
     terms: list[tuple[int, float, Metric | None]] = []
@@ -306,7 +316,10 @@ def parse(text: str, load_scorer: Callable[[], Scorer] | None = None) -> Metric:
         if found["number"]:
             weight *= float(found["number"])
         else:
-            factor = _named(found["name"].lower(), (found["argument"] or "").strip("\"' "), text, scorer)
+            name = found["name"].lower()
+            if name in ("image", "aesthetics") and not read_files:
+                raise UsageError(f"metric {name} reads a file of this machine, which is not allowed here; take others")
+            factor = _named(name, (found["argument"] or "").strip("\"' "), text, scorer)
             product = factor if product is None else product * factor
         terms[-1] = sign, weight, product
         position = found.end()

@@ -1,25 +1,27 @@
 """Tool 2, navigate: show candidates near the current embedding, take a choice, keep the tree of choices."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.generator import Generator, check_seeds
+from thalweg.generator import Generator
 from thalweg.steer.candidates import Candidate, Viewer
 from thalweg.steer.looks import Features, far_apart, pooled_look
-from thalweg.steer.paths import METHODS, Method
+from thalweg.steer.navigation_settings import Settings
 from thalweg.steer.preferences import Preferences
 from thalweg.steer.recipes import (
     ISOTROPIC,
     MOST_CHANGES,
     Endpoint,
     Surroundings,
+    directed_endpoints,
     drawn_prompts,
     near_plans,
     paper_endpoints,
@@ -29,10 +31,8 @@ from thalweg.steer.recipes import (
 )
 from thalweg.steer.runs import Run, contact_sheet
 from thalweg.steer.tree import Choice, Node, Round, Tree, chained_seed
-from thalweg.steer.words import GROUPS, WordGroup, Wording, check_groups
+from thalweg.steer.words import Wording
 
-Recipe = Literal["preference", "paper", "random"]
-RECIPES: tuple[Recipe, ...] = ("preference", "paper", "random")
 OTHERS = 0.2
 """Share of the endpoints rendered that are no near prompts: mixed and random directions, and the last one again."""
 QUANTILE = 0.6
@@ -41,57 +41,6 @@ NEARER = 0.5
 """What that is multiplied by for each refused round: where nothing was better, all were too far."""
 ARRIVED = 0.5
 """Weight on the way to a near prompt from which on its words count as the prompt's."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a navigation does; with the same settings, the same choices lead to the same embeddings.
-
-    Attributes:
-        prompt: what it starts from.
-        seeds: of the images shown; image distance is over all of them.
-        seed: of all random draws.
-        recipe: "preference": near prompts, the embeddings' spread and random directions, chosen by what the choices
-            so far teach. "paper": arXiv 2308.12059. "random": random directions; choices teach nothing.
-        step: image distance of a candidate to the current embedding; None: in each round, what endpoints differ by;
-            less after each "none".
-        pool: how many candidates are rendered for each that is shown.
-        renders: how often each may be rendered to find the point at the step's distance.
-        method: the path to a candidate; "transport" suits models that see token rows as a set.
-        groups: the word list.
-
-    Raises:
-        UsageError: a value out of range.
-    """
-
-    prompt: str
-    seeds: tuple[int, ...] = (0,)
-    seed: int = 0
-    recipe: Recipe = "preference"
-    step: float | None = None
-    pool: float = 2.0
-    renders: int = 3
-    method: Method = "slerp"
-    groups: tuple[WordGroup, ...] = GROUPS
-
-    def __post_init__(self) -> None:
-        """Refuse what can't be done."""
-        object.__setattr__(self, "seeds", check_seeds(self.seeds))
-        object.__setattr__(self, "groups", check_groups(self.groups))
-        if self.recipe not in RECIPES:
-            raise UsageError(f"expected a recipe out of {', '.join(RECIPES)}, got {self.recipe}")
-        if self.method not in METHODS:
-            raise UsageError(f"expected a path method out of {', '.join(METHODS)}, got {self.method}")
-        if self.pool < 1 or self.renders < 1:
-            raise UsageError(f"expected a pool and renders of at least 1, got {self.pool} and {self.renders}")
-        if self.step is not None and not self.step > 0:
-            raise UsageError(f"expected a step above 0, got {self.step}")
-
-    @classmethod
-    def read(cls, record: Mapping[str, Any]) -> "Settings":
-        """Return settings from a run's record."""
-        groups = tuple(WordGroup(**{**group, "words": tuple(group["words"])}) for group in record["groups"])
-        return cls(**{**record, "seeds": tuple(record["seeds"]), "groups": groups})
 
 
 class Navigation:
@@ -104,6 +53,7 @@ class Navigation:
         start: an embedding to start from instead of the prompt's.
         features: images (S, 3, H, W) to features (S, d) in which distance is image distance, for instance a scorer's
             `embed_images`.
+        loading: how the model was loaded, kept in the folder for who goes on.
 
     Raises:
         UsageError: settings at fault, an embedding of another model, or something in the folder already.
@@ -116,6 +66,7 @@ class Navigation:
         folder: Path | str | None = None,
         start: Embedding | None = None,
         features: Features = pooled_look,
+        loading: Mapping[str, Any] | None = None,
     ) -> None:
         settings = Settings(settings) if isinstance(settings, str) else settings
         root = generator.embed(settings.prompt) if start is None else start
@@ -124,7 +75,7 @@ class Navigation:
         seed = chained_seed(settings.seed, settings.prompt, settings.recipe)
         point = around.point(around.wording.words).tolist()
         tree = Tree({0: Node(0, None, Choice("start"), seed, root, around.wording.words, point)})
-        run = None if folder is None else Run.create(folder, "navigate", generator.model, asdict(settings))
+        run = None if folder is None else Run.create(folder, "navigate", generator.model, asdict(settings), loading)
         self._begin(generator, settings, around, tree, run, features)
         self._save()
 
@@ -144,7 +95,9 @@ class Navigation:
         self._tree = tree
         self._run = run
         self._viewer = Viewer(generator, around, settings.seeds, features, settings.method)
+        self._asked = 0
         self._candidates: list[Candidate] = []
+        self._finding: Iterator[Candidate] = iter(())
 
     @classmethod
     def open(cls, folder: Path | str, generator: Generator, features: Features = pooled_look) -> Self:
@@ -174,7 +127,7 @@ class Navigation:
         for node in list(self._tree.nodes.values())[1:]:
             assert node.parent is not None  # the root alone has none
             again._go(numbers[node.parent])
-            again._make(node.choice)
+            again._make(node)
             numbers[node.number] = again.node.number
             if again.current.hash != node.embedding.hash:
                 raise ThalwegError(
@@ -182,11 +135,12 @@ class Navigation:
                     "and the library versions that the navigation was made with"
                 )
 
-    def _make(self, choice: Choice) -> None:
-        if choice.kind == "fork":
+    def _make(self, made: Node) -> None:
+        choice = made.choice
+        if made.round is None:
             self.fork()
             return
-        self.propose(choice.count)
+        list(islice(self.candidates(choice.count), len(made.round.labels)))
         if choice.kind == "choose":
             self.choose(choice.index, choice.strength)
         else:
@@ -209,8 +163,16 @@ class Navigation:
 
     @property
     def images(self) -> Tensor:
-        """The current embedding's images (S, 3, H, W), one a seed."""
-        return self._viewer.images(self.current)
+        """The current embedding's images (S, 3, H, W), one a seed; in the folder they are the round's current.png."""
+        images = self._viewer.images(self.current)
+        if self._run is not None and not (self._run.folder / self._in_round("current.png")).is_file():
+            self._run.write_image(self._in_round("current.png"), contact_sheet(images, len(images)))
+        return images
+
+    @property
+    def found(self) -> Sequence[Candidate]:
+        """The candidates found so far in this round: those that `choose` may name."""
+        return tuple(self._candidates)
 
     def propose(self, n: int = 5) -> list[Candidate]:
         """Return `n` candidates near the current embedding, far from each other, at equal image distances from it.
@@ -221,13 +183,26 @@ class Navigation:
             UsageError: fewer than 1.
             ThalwegError: no direction changes the images, or the embedding holds NaN.
         """
+        return list(self.candidates(n))
+
+    def candidates(self, n: int = 5) -> Iterator[Candidate]:
+        """Yield the candidates of `propose` as they are found; a choice may be made among those yielded so far.
+
+        Raises:
+            UsageError, ThalwegError: as `propose`.
+        """
         if n < 1:
             raise UsageError(f"expected at least 1 candidate, got {n}")
-        if len(self._candidates) != n:
+        if self._asked != n:
             self.current.check_finite()
-            self._candidates = self._paper(n) if self.settings.recipe == "paper" else self._at_equal_steps(n)
-            self._write_round()
-        return self._candidates
+            self._forget_round()
+            self._asked, self._finding = n, self._find(n)
+        found, finding = self._candidates, self._finding  # a choice begins others
+        yield from tuple(found)
+        for candidate in finding:
+            found.append(candidate)
+            self._write_candidate()
+            yield candidate
 
     def choose(self, index: int, strength: float = 1.0) -> Embedding:
         """Move toward candidate `index` (from 0): by `strength` 1 to it, by less or more not as far or beyond.
@@ -237,7 +212,7 @@ class Navigation:
         """
         candidate = self._candidate(index)
         arrived = candidate.weight * strength >= ARRIVED
-        choice = Choice("choose", len(self._candidates), index, float(strength))
+        choice = Choice("choose", self._asked, index, float(strength))
         words = candidate.words if arrived else self.node.words
         point = self._point(candidate, strength)
         return self._descend(choice, self._toward(candidate, strength), words, point)
@@ -249,7 +224,7 @@ class Navigation:
             UsageError: nothing was proposed.
         """
         self._candidate(0)
-        return self._descend(Choice("none", len(self._candidates)), self.current, self.node.words, self.node.point)
+        return self._descend(Choice("none", self._asked), self.current, self.node.words, self.node.point)
 
     def undo(self) -> Embedding:
         """Go back to where the last choice was made; the branch that it made stays in the tree, but teaches no more.
@@ -262,6 +237,29 @@ class Navigation:
         self._go(self.node.parent)
         return self.current
 
+    def go(self, number: int) -> Embedding:
+        """Return to node `number`: its candidates are shown again, and choices made there before lead where they did.
+
+        Raises:
+            UsageError: there is no such node.
+        """
+        self._go(number)
+        return self.current
+
+    def name(self, number: int, name: str) -> None:
+        """Name a node, for people; an empty name takes it away.
+
+        Raises:
+            UsageError: there is no such node.
+        """
+        self._tree.name(number, name)
+        self._save()
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """The names that nodes were given, by number."""
+        return self._tree.names
+
     def fork(self, number: int | None = None) -> Embedding:
         """Begin a branch at node `number`, by default the current one: the same embedding, other candidates.
 
@@ -269,7 +267,6 @@ class Navigation:
             UsageError: there is no such node.
         """
         self._go(self.node.number if number is None else number)
-        self._candidates = []
         forks = sum(child.choice.kind == "fork" for child in self._tree.children(self.node.number))
         return self._descend(Choice("fork", index=forks), self.current, self.node.words, self.node.point)
 
@@ -282,11 +279,12 @@ class Navigation:
         return self._viewer.images(self._toward(self._candidate(index), strength))
 
     def _go(self, number: int) -> None:
-        if number not in self._tree.nodes:
-            raise UsageError(f"expected a node from 0 to {len(self._tree.nodes) - 1}, got {number}")
-        self._tree.current = number
-        self._candidates = []
+        self._tree.current = self._tree.node(number).number
+        self._forget_round()
         self._save()
+
+    def _forget_round(self) -> None:
+        self._asked, self._candidates, self._finding = 0, [], iter(())
 
     def _candidate(self, index: int) -> Candidate:
         if not self._candidates:
@@ -302,6 +300,13 @@ class Navigation:
             return candidate.embedding
         return self._around.toward(self.current, candidate.embedding, strength)
 
+    def point_of(self, candidate: Candidate) -> list[float]:
+        """Where a candidate lies in the subspace that preferences live in, as `Node.point` does.
+
+        Its axes are the principal ones of the prompts near the start, the longest first, the start at zero.
+        """
+        return self._point(candidate)
+
     def _point(self, candidate: Candidate, strength: float = 1.0) -> list[float]:
         """Where a candidate lies in the subspace: as far toward its endpoint as it is in the embedding."""
         here = torch.tensor(self.node.point, dtype=torch.float64)
@@ -311,8 +316,8 @@ class Navigation:
         seed = chained_seed(self.node.seed, choice)
         number = len(self._tree.nodes)
         self._tree.add(Node(number, self.node.number, choice, seed, embedding, words, point, self._round()))
-        self._candidates = []
-        self._viewer.forget()
+        self._forget_round()
+        self._viewer.forget(self.current)
         self._save()
         return self.current
 
@@ -334,11 +339,21 @@ class Navigation:
         endpoints = paper_endpoints(self._around, node.embedding, node.words, point, n, unseen or prompts, node.seed)
         return [self._viewer.at(node.embedding, endpoint) for endpoint in endpoints]
 
-    def _at_equal_steps(self, n: int) -> list[Candidate]:
+    def _find(self, n: int) -> Iterator[Candidate]:
         settings = self.settings
-        endpoints = self._endpoints(max(n, round(n * settings.pool)))
-        quantile = QUANTILE * (1 if settings.recipe == "random" else NEARER ** self._refusals())
-        return self._viewer.at_equal_steps(self.current, endpoints, n, settings.step, quantile, settings.renders)
+        if settings.recipe == "paper":
+            yield from self._paper(n)
+            return
+        nearer = 1 if settings.recipe == "random" else NEARER ** self._refusals()
+        if settings.one_by_one:
+            yield from self._viewer.one_by_one(
+                self.current, self._endpoints(n), settings.step, nearer, settings.renders
+            )
+            return
+        endpoints = list(self._endpoints(max(n, round(n * settings.pool))))
+        yield from self._viewer.at_equal_steps(
+            self.current, endpoints, n, settings.step, QUANTILE * nearer, settings.renders
+        )
 
     def _refusals(self) -> int:
         """How many rounds in a row, up to now, had nothing better than the current embedding."""
@@ -351,14 +366,21 @@ class Navigation:
             return len(self._around.wording.groups)
         return max(MOST_CHANGES - self._refusals(), 1)
 
-    def _endpoints(self, count: int) -> list[Endpoint]:
-        """Choose `count` endpoints to render, the most promising first: near prompts, and others for a share."""
+    def _endpoints(self, count: int) -> Iterator[Endpoint]:
+        """Choose `count` endpoints to render, the most promising first: near prompts, and others for a share.
+
+        A prompt is encoded when it is asked for, so that the first one does not wait for the others.
+
+        A generator without words has the directions it names among the others, and these are all.
+        """
         node, around = self.node, self._around
         here = torch.tensor(node.point, dtype=torch.float64)
         current = (around, node.embedding, node.words, here)
         if self.settings.recipe == "random":
-            return random_endpoints(*current, count, node.seed)
-        others = spread_endpoints(*current, node.seed) + random_endpoints(*current, ISOTROPIC, node.seed)
+            yield from random_endpoints(*current, count, node.seed)
+            return
+        others = directed_endpoints(*current) + spread_endpoints(*current, node.seed)
+        others += random_endpoints(*current, ISOTROPIC, node.seed)
         if node.choice.kind == "choose" and node.parent is not None:
             before = self._tree.nodes[node.parent]
             onward = around.toward(before.embedding, node.embedding, 2.0)
@@ -374,9 +396,11 @@ class Navigation:
             return taught.best_batch(torch.stack(points), of_them, here[None], node.seed % 2**31)
 
         few = max(1, round(count * OTHERS)) if count > 1 else 0
-        near = best([plan.point for plan in plans], count - few)
+        few = few if plans else count
+        near = best([plan.point for plan in plans], count - few) if plans else []
         rest = best([endpoint.point for endpoint in others], few) if few else []
-        return [planned(*current, plans[index]) for index in near] + [others[index] for index in rest]
+        yield from (planned(*current, plans[index]) for index in near)
+        yield from (others[index] for index in rest)
 
     def _comparisons(self) -> tuple[Tensor, list[tuple[int, int]]]:
         """Return the points (N, k) shown on the way here, and pairs of them, the preferred one first."""
@@ -401,13 +425,16 @@ class Navigation:
         if self._run is not None:
             self._tree.save(self._run)
 
-    def _write_round(self) -> None:
-        """Write the candidates' images, and one sheet: the current embedding first, a row for each seed."""
+    def _write_candidate(self) -> None:
+        """Write the last candidate's images, and a sheet of all so far: the current embedding first, a row a seed."""
         if self._run is None:
             return
-        folder = f"rounds/{self.node.number:03d}"
+        last = self._candidates[-1].images
+        name = self._in_round(f"candidate-{len(self._candidates)}.png")
+        self._run.write_image(name, contact_sheet(last, len(last)))
         shown = [self.images, *(candidate.images for candidate in self._candidates)]
-        for number, images in enumerate(shown[1:], 1):
-            self._run.write_image(f"{folder}/candidate-{number}.png", images[0])
         rows = torch.stack(shown, dim=1).flatten(0, 1)
-        self._run.write_image(f"{folder}/sheet.png", contact_sheet(rows, len(shown)))
+        self._run.write_image(self._in_round("sheet.png"), contact_sheet(rows, len(shown)))
+
+    def _in_round(self, name: str) -> str:
+        return f"rounds/{self.node.number:03d}/{name}"

@@ -25,6 +25,8 @@ Recipe = Literal["thalweg", "paper"]
 
 STATE = "state.safetensors"
 BEST = "best.safetensors"
+STEPS = 30
+"""Places measured after the start, where nobody says how many."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def optimize(
     metric: Metric,
     seeds: Sequence[int],
     *,
-    steps: int = 30,
+    steps: int = STEPS,
     radius: float = 0.6,
     length: float = 0.4,
     patience: int = 8,
@@ -95,6 +97,7 @@ def optimize(
     dimensions: int = 16,
     basis: Tensor | None = None,
     search_seed: int = 0,
+    region: TrustRegion | None = None,
     run: Run | None = None,
     progress: Callable[[Step, Tensor], None] | None = None,
 ) -> Result:
@@ -122,6 +125,7 @@ def optimize(
         dimensions: number of random directions that CMA-ES searches.
         basis: directions (d, n) for CMA-ES in the place of random ones, in the offsets of `TrustRegion`.
         search_seed: of CMA-ES and its directions.
+        region: where the search may go, in the place of `radius` and the start's own spread.
         run: where to write images, trace, the best embedding and a state; one that has a state goes on from it, with
             the same result as without the break.
         progress: called with every row of the trace and its images (S, 3, H, W).
@@ -145,7 +149,7 @@ def optimize(
         "kept": kept,
         "seeds": list(seeds),
         "steps": steps,
-        "radius": radius,
+        "radius": radius if region is None else region.radius,
         "length": length,
         "patience": patience,
         "method": method,
@@ -156,7 +160,7 @@ def optimize(
         settings["learning_rate"] = learning_rate
     if method == "cma-es":
         settings |= {"dimensions": dimensions if basis is None else len(basis), "search_seed": search_seed}
-    region = TrustRegion(generator, start, radius)
+    region = TrustRegion(generator, start, radius) if region is None else region
     climber: Climber
     if recipe == "paper" and method == "gradient" and keep is None:
         if isinstance(generator, ChainGenerator):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import PromptCut
-from thalweg.generator import Generator
+from thalweg.generator import DirectedGenerator, Generator
 from thalweg.steer.looks import far_apart
 from thalweg.steer.paths import Method, between
 from thalweg.steer.words import STYLE_WORDS, Wording
@@ -67,30 +67,41 @@ class Plan:
 class Surroundings:
     """What lies around a prompt: near prompts, and the subspace that they span.
 
+    Where the generator names directions of its own, moves along these stand for near prompts, and there are no words.
+
     Args:
-        generator: the model; only its `embed` and `movable` are used.
+        generator: the model; only its `embed` and `movable`, and its `directions` where it has any, are used.
         wording: the prompt that the navigation starts from.
     """
 
     def __init__(self, generator: Generator, wording: Wording) -> None:
         self._generator = generator
         self._known: dict[str, Embedding] = {}
-        self.wording = wording
         prompt = self.embed(wording.text)
-        shifts = [_flat(self.embed(near.text)) - _flat(prompt) for near in wording.variations()]
+        self.directions: dict[str, Tensor] = {}
+        if isinstance(generator, DirectedGenerator):
+            prompt.check_finite()
+            moves = generator.directions(prompt)
+            self.directions = {name: _flat_move(prompt, tensors) for name, tensors in moves.items()}
+            wording = Wording(wording.text, groups=())
+            near = [self.moved(prompt, shift) for shift in self.directions.values()]
+        else:
+            near = [self.embed(variation.text) for variation in wording.variations()]
+        self.wording = wording
+        shifts = [_flat(one) - _flat(prompt) for one in near]
         self.shifts = torch.stack([shift for shift in shifts if bool(shift.any())] or [torch.zeros_like(_flat(prompt))])
         self.spread = self.shifts.square().mean(dim=0).sqrt()
         self._centre = _pooled(prompt)
-        pooled = torch.stack([_pooled(self.embed(near.text)) for near in wording.variations()]) - _pooled(prompt)
+        pooled = torch.stack([_pooled(one) for one in near]) - _pooled(prompt)
         _, lengths, axes = torch.linalg.svd(pooled, full_matrices=False)
         count = min(DIMENSIONS, int((lengths > 1e-6 * lengths.max()).sum()))
         floor = FLOOR * float(lengths.max())
         self._axes = axes[:count] / (lengths[:count].square() + floor**2).sqrt()[:, None]
         self._unit = float((pooled @ self._axes.T).norm(dim=1).median().clamp(min=1e-9))
         self._of_words = {
-            (group.name, near.words.get(group.name)): self.coordinates(self.embed(near.text))
+            (group.name, variation.words.get(group.name)): self.coordinates(self.embed(variation.text))
             for group in wording.groups
-            for near in wording.variations(group)
+            for variation in wording.variations(group)
         }
 
     def embed(self, prompt: str) -> Embedding:
@@ -146,10 +157,17 @@ def _flat(embedding: Embedding) -> Tensor:
     return torch.cat([tensor.detach().double().flatten() for _, tensor in _ordered(embedding)]).cpu()
 
 
+def _flat_move(embedding: Embedding, move: Mapping[str, Tensor]) -> Tensor:
+    """A move of some tensors as a flat shift of all."""
+    return torch.cat(
+        [move.get(name, torch.zeros_like(tensor)).double().flatten() for name, tensor in _ordered(embedding)]
+    )
+
+
 def _pooled(embedding: Embedding) -> Tensor:
     """All floating tensors, token rows averaged, as one vector."""
     parts = [tensor.detach().double() for _, tensor in _ordered(embedding)]
-    return torch.cat([part.mean(dim=0) if part.ndim > 1 else part for part in parts]).cpu()
+    return torch.cat([part.mean(dim=0) if part.ndim == 2 else part.flatten() for part in parts]).cpu()
 
 
 def near_plans(around: Surroundings, words: Mapping[str, str], most: int, seed: int) -> list[Plan]:
@@ -197,6 +215,13 @@ def random_endpoints(
     generator = torch.Generator().manual_seed(seed)
     draws = torch.randn(count, len(around.spread), generator=generator, dtype=torch.float64) * around.spread
     return [_shifted(around, current, shift, f"random {index + 1}", words, point) for index, shift in enumerate(draws)]
+
+
+def directed_endpoints(
+    around: Surroundings, current: Embedding, words: Mapping[str, str], point: Tensor
+) -> list[Endpoint]:
+    """Return an endpoint in each direction that the generator names; none where it names none."""
+    return [_shifted(around, current, shift, name, words, point) for name, shift in around.directions.items()]
 
 
 def _shifted(

@@ -27,16 +27,32 @@ class Run:
         operation: the tool: "optimize", "navigate", "path", "imprint".
         model: the model the run's embeddings belong to.
         settings: the tool's parameters, as JSON values.
+        loading: how the model was loaded, as JSON values; empty where nobody said.
     """
 
-    def __init__(self, folder: Path, operation: str, model: ModelIdentity, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        operation: str,
+        model: ModelIdentity,
+        settings: Mapping[str, Any],
+        loading: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder = folder
         self.operation = operation
         self.model = model
         self.settings = dict(settings)
+        self.loading = dict(loading or {})
 
     @classmethod
-    def create(cls, folder: Path | str, operation: str, model: ModelIdentity, settings: Mapping[str, Any]) -> "Run":
+    def create(
+        cls,
+        folder: Path | str,
+        operation: str,
+        model: ModelIdentity,
+        settings: Mapping[str, Any],
+        loading: Mapping[str, Any] | None = None,
+    ) -> "Run":
         """Begin a run in a new or empty folder.
 
         Raises:
@@ -46,13 +62,14 @@ class Run:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder}: expected a new or empty folder for the run; choose another or resume that run")
         folder.mkdir(parents=True, exist_ok=True)
-        run = cls(folder, operation, model, settings)
+        run = cls(folder, operation, model, settings, loading)
         record = {
             "format_version": FORMAT_VERSION,
             "thalweg_version": __version__,
             "operation": operation,
             "model": {"name": model.name, "hash": model.hash},
             "settings": run.settings,
+            "loading": run.loading,
         }
         run.write_json(RECORD, record)
         return run
@@ -63,6 +80,20 @@ class Run:
 
         Raises:
             UsageError: no run, another tool's or another model's, or of another format version.
+        """
+        run = cls.open_any(folder)
+        if run.operation != operation:
+            raise UsageError(f"{folder}: expected a run of {operation}, got one of {run.operation}")
+        if model is not None and model.hash != run.model.hash:
+            raise UsageError(f"{folder}: the run belongs to {run.model}, the model loaded is {model}; load that model")
+        return run
+
+    @classmethod
+    def open_any(cls, folder: Path | str) -> "Run":
+        """Open a run, whatever its tool and its model.
+
+        Raises:
+            UsageError: no run, or of another format version.
         """
         folder = Path(folder)
         if not (folder / RECORD).is_file():
@@ -75,13 +106,36 @@ class Run:
                     f"{folder}: run format version {version}, this package reads {FORMAT_VERSION}; "
                     f"go on with the thalweg {written_by} that wrote it"
                 )
-            run = cls(folder, record["operation"], ModelIdentity(**record["model"]), record["settings"])
+            model = ModelIdentity(**record["model"])
+            return cls(folder, record["operation"], model, record["settings"], record.get("loading"))
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"{folder}: its {RECORD} can't be read ({error!r})") from error
-        if run.operation != operation:
-            raise UsageError(f"{folder}: expected a run of {operation}, got one of {run.operation}")
-        if model is not None and model.hash != run.model.hash:
-            raise UsageError(f"{folder}: the run belongs to {run.model}, the model loaded is {model}; load that model")
+
+    @classmethod
+    def resume_or_create(
+        cls,
+        folder: Path | str,
+        operation: str,
+        model: ModelIdentity,
+        settings: Mapping[str, Any],
+        loading: Mapping[str, Any] | None = None,
+    ) -> "Run":
+        """Open the run that lies in `folder` where it was asked the same, or begin one in an empty folder.
+
+        Raises:
+            UsageError: as `open` and `create`, and for a run with other settings.
+        """
+        folder = Path(folder)
+        if not (folder / RECORD).is_file():
+            return cls.create(folder, operation, model, settings, loading)
+        run = cls.open(folder, operation, model)
+        had = {**run.loading, **run.settings}
+        for name, value in json.loads(json.dumps({**(loading or {}), **settings})).items():
+            if had.get(name) != value:
+                raise UsageError(
+                    f"{folder}: the run there has {name} {had.get(name)!r}, asked for is {value!r}; "
+                    "choose another folder, or the same settings to go on"
+                )
         return run
 
     def path(self, name: str) -> Path:
@@ -120,8 +174,11 @@ class Run:
 
 
 def png(image: Tensor) -> bytes:
-    """Return an image (3, H, W) in 0..1 as the bytes of a PNG file."""
+    """Return an image (3, H, W) in 0..1 as the bytes of a PNG file; `UsageError` for other than 3 channels."""
     from PIL import Image
+
+    if image.shape[0] != 3:
+        raise UsageError(f"expected a picture of 3 channels, got {image.shape[0]}: leave out the run folder")
 
     pixels = (image.detach().cpu().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     content = io.BytesIO()

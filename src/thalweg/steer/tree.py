@@ -73,10 +73,22 @@ class Node:
 
 @dataclass
 class Tree:
-    """Nodes by number, and the current one."""
+    """Nodes by number, the current one, and the names people gave to some."""
 
     nodes: dict[int, Node] = field(default_factory=dict)
     current: int = 0
+    names: dict[int, str] = field(default_factory=dict)
+
+    def node(self, number: int) -> Node:
+        """Return a node; `UsageError` where there is none of that number."""
+        if number not in self.nodes:
+            raise UsageError(f"expected a node from 0 to {len(self.nodes) - 1}, got {number}")
+        return self.nodes[number]
+
+    def name(self, number: int, name: str) -> None:
+        """Name a node; an empty name takes it away."""
+        self.names[self.node(number).number] = " ".join(name.split())
+        self.names = {known: given for known, given in self.names.items() if given}
 
     def add(self, node: Node) -> Node:
         """Go to `node`; where the same choice was made before at its parent, to the node it made then."""
@@ -103,7 +115,7 @@ class Tree:
     def save(self, run: Run) -> None:
         """Write tree.json, and the embedding of each node that has no file yet."""
         for node in self.nodes.values():
-            file = run.path(_embedding_file(node.number))
+            file = run.path(embedding_file(node.number))
             if not file.is_file():
                 node.embedding.save(file)
         records = []
@@ -112,8 +124,8 @@ class Tree:
             record["words"] = dict(node.words)
             record["choice"] = asdict(node.choice)
             record["round"] = None if node.round is None else asdict(node.round)
-            records.append({**record, "embedding": _embedding_file(node.number), "hash": node.embedding.hash})
-        run.write_json(TREE, {"current": self.current, "nodes": records})
+            records.append({**record, "embedding": embedding_file(node.number), "hash": node.embedding.hash})
+        run.write_json(TREE, {"current": self.current, "names": self.names, "nodes": records})
 
     @classmethod
     def load(cls, run: Run, model: ModelIdentity) -> "Tree":
@@ -126,14 +138,16 @@ class Tree:
             raise UsageError(f"{run.folder}: expected a navigation with its {TREE}, found none; start it anew")
         try:
             record = json.loads((run.folder / TREE).read_text())
-            tree = cls({node.number: node for node in _read_nodes(run, record, model)}, record["current"])
+            names = {int(number): str(name) for number, name in record.get("names", {}).items()}
+            tree = cls({node.number: node for node in _read_nodes(run, record, model)}, record["current"], names)
             tree.way()
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"{run.folder}: its {TREE} can't be read ({error!r})") from error
         return tree
 
 
-def _embedding_file(number: int) -> str:
+def embedding_file(number: int) -> str:
+    """Return the name, within its run, of the file that holds a node's embedding."""
     return f"nodes/{number:03d}.safetensors"
 
 

@@ -137,6 +137,12 @@ class PiecewiseEncoding:
         ramps = torch.cat([ramps, torch.full((1, ramps.shape[1]), torch.nan)])
         return torch.cat([ramps.nan_to_num(0.0), ramps.isfinite().float()], 1)
 
+    def of_tensor(self, days: Tensor) -> Tensor:
+        """(..., F) days without gaps -> (..., 2 R), differentiable wherever a value is on a ramp."""
+        low, high, mean, scale = (torch.from_numpy(part) for part in (self.low, self.high, self.mean, self.scale))
+        ramps = ((days[..., torch.from_numpy(self.feature)] - low) / (high - low)).clamp(0, 1)
+        return torch.cat([(ramps - mean) / scale, torch.ones_like(ramps)], -1)
+
     def _ramps(self, days: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.clip((days[:, self.feature] - self.low) / (self.high - self.low), 0, 1)
 

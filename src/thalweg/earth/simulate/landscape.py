@@ -13,7 +13,7 @@ import xarray as xr
 
 from thalweg.earth.simulate import records
 from thalweg.earth.simulate.acquisitions import landsat_passes, sentinel1_passes, sentinel2_passes
-from thalweg.earth.simulate.climates import CLIMATES, Climate
+from thalweg.earth.simulate.climates import CLIMATES, Climate, ClimateSpec
 from thalweg.earth.simulate.clouds import Sky
 from thalweg.earth.simulate.layout import Layout, draw_layout
 from thalweg.earth.simulate.management import plan_management
@@ -121,25 +121,9 @@ def simulate(
     spec = CLIMATES[climate]
     seeds, generators = _sources(seed)
 
-    tell(0.0, "weather and layout")
-    last = first + pd.DateOffset(years=years) - pd.Timedelta(days=1)
-    history = draw_weather(generators[0], spec, pd.date_range(first - _SPIN_UP, last))
-    layout = draw_layout(generators[1], size, spec)
-    tell(0.05, "growth")
-    management = plan_management(generators[2], layout.kinds, history, spec)
-    growth = grow(generators[3], layout.kinds, history, spec, management)
-    weather = history.since(first)
-    site = Site(
-        climate=spec,
-        layout=layout,
-        weather=weather,
-        growth=growth.on(np.arange(_SPIN_UP.days, len(history.days))),
-        fields=draw_heterogeneity(generators[4], size),
-        sky=Sky(seeds[5], size),
-        grid=records.Grid.around(generators[6], spec, size),
-        brightness=np.exp(generators[6].normal(0, 0.14, len(layout.kinds))),
-        turbidity=generators[6].beta(1.5, 2.5, len(layout.kinds)),
-    )
+    tell(0.0, "weather, layout and growth")
+    site = _draw_site(seeds, generators, size, years, spec, first)
+    weather = site.weather
     tell(0.15, "Sentinel-2")
     sentinel2, truth = observe_sentinel2(generators[7], site, sentinel2_passes(generators[8], spec, weather.days))
     tell(0.70, "Landsat 8")
@@ -157,6 +141,39 @@ def layout_of(seed: int, size: int, climate: Climate) -> Layout:
     """Where everything is in the landscape that `simulate` makes of the same arguments, without its seasons."""
     _, generators = _sources(seed)
     return draw_layout(generators[1], size, CLIMATES[climate])
+
+
+def site_of(seed: int, size: int, years: int, climate: Climate, start: str = "2018-01-01") -> Site:
+    """All that causes what the satellites see in the landscape that `simulate` makes of the same arguments."""
+    first = _check(seed, size, years, climate, start)
+    return _draw_site(*_sources(seed), size, years, CLIMATES[climate], first)
+
+
+def _draw_site(
+    seeds: list[np.random.SeedSequence],
+    generators: list[np.random.Generator],
+    size: int,
+    years: int,
+    spec: ClimateSpec,
+    first: pd.Timestamp,
+) -> Site:
+    """Weather, layout, growth and the fields within, each from its own source."""
+    last = first + pd.DateOffset(years=years) - pd.Timedelta(days=1)
+    history = draw_weather(generators[0], spec, pd.date_range(first - _SPIN_UP, last))
+    layout = draw_layout(generators[1], size, spec)
+    management = plan_management(generators[2], layout.kinds, history, spec)
+    growth = grow(generators[3], layout.kinds, history, spec, management)
+    return Site(
+        climate=spec,
+        layout=layout,
+        weather=history.since(first),
+        growth=growth.on(np.arange(_SPIN_UP.days, len(history.days))),
+        fields=draw_heterogeneity(generators[4], size),
+        sky=Sky(seeds[5], size),
+        grid=records.Grid.around(generators[6], spec, size),
+        brightness=np.exp(generators[6].normal(0, 0.14, len(layout.kinds))),
+        turbidity=generators[6].beta(1.5, 2.5, len(layout.kinds)),
+    )
 
 
 def _sources(seed: int) -> tuple[list[np.random.SeedSequence], list[np.random.Generator]]:

@@ -18,6 +18,7 @@ CHLOROPHYLL_STEP = 0.15  # log chlorophyll per unit of the chlorophyll field
 SOIL_STEP = 0.10  # log soil brightness per unit of the soil field
 OPEN_GROUND = 0.06  # soil in view between rows and plants
 MOISTURE_STEP = 0.08  # log soil moisture per unit of the drought field, the other way round
+NOISE, NOISE_SHARE = 0.0012, 0.012  # standard deviation of a pixel's noise: reflectance, and share of the signal
 _NODE = 1.5  # where the fields are sampled
 
 
@@ -179,16 +180,30 @@ def render(
         (band, y, x) float32.
     """
     pixels, units = entries(layout)
-    v = np.clip(vigour(fields, stress[units], pixels), -2.5, 2.5)
-    moisture = MOISTURE_STEP * fields.drought.ravel()[pixels]
-    s = np.clip(fields.soil.ravel()[pixels] + moisture / SOIL_STEP * 0.5, -2.5, 2.5)
-    c = fields.chlorophyll.ravel()[pixels]
-    basis = np.stack([np.ones_like(v), v, v * v, s, s * v, s * v * v, c], axis=1).astype(np.float32)
+    basis = polynomial_terms(fields, stress[units], pixels)
     values = np.einsum("nk,nkb->nb", basis, responses[units])
     image = mix(layout, values.T)
     if coarse:
         image[list(coarse)] = block_mean(image[list(coarse)], block)
     return np.clip(image, 1e-4, 1.0)
+
+
+def polynomial_terms(fields: Heterogeneity, stress: NDArray, pixels: NDArray) -> NDArray:
+    """The terms by which the responses of `unit_responses` are weighted.
+
+    Args:
+        fields: The landscape's fields.
+        stress: (n,) lack of water of the unit behind each entry.
+        pixels: (n,) flat pixel index of each entry.
+
+    Returns:
+        (n, 7) float32.
+    """
+    v = np.clip(vigour(fields, stress, pixels), -2.5, 2.5)
+    moisture = MOISTURE_STEP * fields.drought.ravel()[pixels]
+    s = np.clip(fields.soil.ravel()[pixels] + moisture / SOIL_STEP * 0.5, -2.5, 2.5)
+    c = fields.chlorophyll.ravel()[pixels]
+    return np.stack([np.ones_like(v), v, v * v, s, s * v, s * v * v, c], axis=1).astype(np.float32)
 
 
 def entries(layout: Layout) -> tuple[NDArray, NDArray]:
@@ -212,7 +227,7 @@ def observe(rng: np.random.Generator, image: NDArray, bands: Bands, coarse: tupl
     gain = np.exp(rng.normal(0, 0.015, len(bands.names)) + rng.normal(0, 0.012))
     blue = (np.array(bands.centres) / 490.0) ** -1.8
     haze = rng.normal(0.003, 0.005) + 0.0012 * random_field(rng, max(size, 32), 20.0)[:size, :size]
-    noise = rng.standard_normal(image.shape, np.float32) * (0.0012 + 0.012 * image)
+    noise = rng.standard_normal(image.shape, np.float32) * (NOISE + NOISE_SHARE * image)
     if coarse:
         noise[list(coarse)] = 1.6 * block_mean(noise[list(coarse)], block)
     noisy = image * gain[:, None, None] + blue[:, None, None] * haze + noise

@@ -1,0 +1,216 @@
+"""Does a what-if change the decoded bands as physics would? Leaf area raised by one, on landscapes of known truth.
+
+For pixel-dates of simulated landscapes: the smallest plausible change of the embedding that raises its leaf area, as a
+linear read-out sees it, by 1 m2 m-2; the decoded bands before and after. Against it, the simulator's own physics: the
+same leaves, soil, sun and view with the leaf area there, and with 1 m2 m-2 more, through PROSAIL (Sentinel-2) and the
+water-cloud model (Sentinel-1).
+
+Fixed before the first run on these landscapes:
+
+- the read-out is fitted on three landscapes, everything is measured on three others; none of the six trained the
+  shipped weights (seeds 101 to 108), nor was anything chosen on them (that was done on `--first-seed 2101`);
+- the population, and so what is plausible, is the measured landscape's own embeddings, as in `thalweg earth whatif`;
+- pixels of a single unit (share of 0.99 or more) that has plants, green leaf area of 0.5 m2 m-2 or more, clear on the
+  date; the same number from each landscape, drawn at random from all dates; none is left out for its result;
+- a band of a pixel-date counts where physics changes it by more than the standard deviation of the simulated pixel's
+  noise (0.0012 + 0.012 of its reflectance).
+
+band_sign_agreement: share of the counted Sentinel-2 bands whose decoded change has the sign of the physical one.
+agreement_B02 ...: by band; counted_B02 ...: the share of pixel-dates in which the band counts.
+always_majority: what a guess of each band's commoner sign would score: how much the measure asks for.
+plausible_share: results inside the 95 % region of the landscape's real embeddings.
+plausible_share_unbounded: the same for the smallest change without any bounds.
+reached_share: results whose leaf area, as the read-out sees it, is one more, to 0.01.
+leaf_area_r2: of the read-out, on the pixel-dates measured.
+change_slope: decoded change over physical change, least squares through zero, all Sentinel-2 bands.
+"""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from common import parser, report
+from thalweg.earth.embedder import embed
+from thalweg.earth.model import EarthModel
+from thalweg.earth.population import Population
+from thalweg.earth.quantities import Readout, decoded
+from thalweg.earth.simulate import Climate, Landscape, optics, simulate
+from thalweg.earth.simulate.acquisitions import Passes
+from thalweg.earth.simulate.canopy import SENTINEL2
+from thalweg.earth.simulate.covers import KIND, trait
+from thalweg.earth.simulate.landscape import site_of
+from thalweg.earth.simulate.scene import Site
+from thalweg.earth.simulate.vegetation import Growth
+from thalweg.earth.smallest import smallest_change
+
+FIRST_SEED = 9101
+CLIMATES: tuple[Climate, ...] = ("temperate", "continental", "mediterranean")
+SIZE, YEARS = 48, 1
+PIXEL_DATES = 120
+FIT_PIXEL_DATES = 4000
+LEAST_LEAF_AREA, PURE = 0.5, 0.99
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A landscape, what causes it, and its embeddings."""
+
+    site: Site
+    landscape: Landscape
+    embedded: xr.Dataset
+    seed: int
+
+    @classmethod
+    def of(cls, seed: int, climate: Climate, model: EarthModel) -> "Ground":
+        """Simulate a landscape and embed it with all 32 values."""
+        landscape = simulate(seed=seed, size=SIZE, years=YEARS, climate=climate)
+        with tempfile.TemporaryDirectory() as scratch:
+            embedded = embed(landscape.write(Path(scratch) / "landscape"), model, 32)
+        return cls(site_of(seed, SIZE, YEARS, climate), landscape, embedded, seed)
+
+    def samples(self, count: int) -> "Samples":
+        """Draw vegetated pixel-dates."""
+        shares = self.site.layout.shares.tocsr()
+        purest = np.asarray(shares.max(axis=1).todense()).ravel()
+        units = np.asarray(shares.argmax(axis=1)).ravel()
+        lifeless = [KIND[name] for name in ("roof", "asphalt", "water")]
+        pure = (purest >= PURE) & ~np.isin(self.site.layout.kinds[units], lifeless)
+        passes = pd.DatetimeIndex(self.landscape.sentinel2.time.values)
+        dates = passes.get_indexer(pd.DatetimeIndex(self.embedded.time.values))
+        leaf_area = self.landscape.truth.lai.values[dates].reshape(len(dates), -1)
+        vectors = np.moveaxis(self.embedded.embeddings.values, 1, -1).reshape(len(dates), -1, 32)
+        usable = pure & (leaf_area >= LEAST_LEAF_AREA) & np.isfinite(vectors).all(-1)
+        chosen = np.random.default_rng(self.seed).permutation(np.argwhere(usable))[:count]
+        date, pixel = chosen.T
+        return Samples(dates[date], pixel, units[pixel], vectors[date, pixel], leaf_area[date, pixel])
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Pixel-dates (n): index of the pass, flat pixel, unit, embedding (n, 32) and true leaf area."""
+
+    passes: NDArray
+    pixels: NDArray
+    units: NDArray
+    vectors: NDArray
+    leaf_area: NDArray
+
+
+def physical_change(ground: Ground, samples: Samples) -> tuple[NDArray, NDArray]:
+    """Reflectance (n, band) before, and its change with 1 m2 m-2 of leaf area more, by the simulator's physics."""
+    before, after = np.zeros((2, len(samples.pixels), len(SENTINEL2.names)))
+    for index in np.unique(samples.passes):
+        here = samples.passes == index
+        units, pixels = samples.units[here], samples.pixels[here]
+        before[here] = reflectance(ground, int(index), units, pixels, 0.0)
+        after[here] = reflectance(ground, int(index), units, pixels, 1.0)
+    return before, after - before
+
+
+def reflectance(ground: Ground, index: int, units: NDArray, pixels: NDArray, more: float) -> NDArray:
+    """(n, band) of pixels that are each of one unit, on the pass `index`, with `more` leaf area than there is."""
+    site, scene = ground.site, ground.landscape.sentinel2.isel(time=[index])
+    names = ("sun_zenith", "sun_azimuth", "view_zenith", "view_azimuth")
+    passes = Passes(pd.DatetimeIndex(scene.time.values), *(scene[name].values.astype(float) for name in names))
+    state = site.growth.on(site.days(passes.times))
+    growth = Growth(**{name: values[:, units] for name, values in vars(state).items()})
+    kinds, stress = site.layout.kinds[units], growth.stress[0]
+    vigour = np.clip(optics.vigour(site.fields, stress, pixels), -2.5, 2.5)
+    growth = replace(growth, lai=growth.lai + more / np.exp(trait("variation", kinds) * vigour))
+    responses = optics.unit_responses(
+        site.climate, SENTINEL2, kinds, site.brightness[units], site.turbidity[units], growth, passes
+    )
+    return np.einsum("nk,nkb->nb", optics.polynomial_terms(site.fields, stress, pixels), responses[0])
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What became of pixel-dates (n): the decoded change (n, band), and what the search says of itself."""
+
+    decoded: NDArray
+    plausible: NDArray
+    reached: NDArray
+
+
+def change(
+    model: EarthModel, samples: Samples, population: Population, readout: Readout, level: float | None
+) -> Changes:
+    """Raise the leaf area of every pixel-date by one, and decode before and after."""
+    quantity = readout.quantity(model)
+
+    def measure(embeddings: torch.Tensor) -> torch.Tensor:
+        return quantity.of(embeddings)[:, None, 0, 0]
+
+    goals = readout.predict(samples.vectors) + 1.0
+    found = [
+        smallest_change(population, vector, measure, np.array([goal]), np.array([quantity.tolerance]), level)
+        for vector, goal in zip(samples.vectors, goals, strict=True)
+    ]
+    with torch.inference_mode():
+        before, after = (
+            decoded(model, "sentinel-2", torch.from_numpy(vectors)[..., None, None])[..., 0, 0].numpy()
+            for vectors in (samples.vectors, np.stack([one.vector for one in found]))
+        )
+    plausible, reached = (np.array([getattr(one, name) for one in found]) for name in ("plausible", "reached"))
+    return Changes(after - before, plausible, reached)
+
+
+def fitted(grounds: list[Ground], model: EarthModel) -> Readout:
+    """Fit the read-out of leaf area to vegetated pixel-dates."""
+    samples = [ground.samples(FIT_PIXEL_DATES) for ground in grounds]
+    vectors = np.concatenate([one.vectors for one in samples])
+    leaf_area = np.concatenate([one.leaf_area for one in samples])
+    return Readout.fit(vectors, leaf_area, "lai", "m2 m-2", model.identifier, f"{len(grounds)} simulated landscapes")
+
+
+def main() -> None:
+    takes = parser(__doc__)
+    takes.add_argument("--first-seed", type=int, default=FIRST_SEED, help="the six landscapes' seeds begin here")
+    options = takes.parse_args()
+    torch.set_num_threads(1)
+    model = EarthModel.load(options.model)
+    grounds = [Ground.of(options.first_seed + index, CLIMATES[index % 3], model) for index in range(6)]
+    readout = fitted(grounds[:3], model)
+    physics, noise, leaf_area, read, bounded, unbounded = [], [], [], [], [], []
+    for ground in grounds[3:]:
+        samples = ground.samples(PIXEL_DATES)
+        population = Population.of(ground.embedded)
+        before, physical = physical_change(ground, samples)
+        physics.append(physical)
+        noise.append(optics.NOISE + optics.NOISE_SHARE * before)
+        leaf_area.append(samples.leaf_area)
+        read.append(readout.predict(samples.vectors))
+        bounded.append(change(model, samples, population, readout, LEVEL))
+        unbounded.append(change(model, samples, population, readout, None))
+    physical, counted = np.concatenate(physics), np.abs(np.concatenate(physics)) > np.concatenate(noise)
+    changed = np.concatenate([one.decoded for one in bounded])
+    agree = np.sign(changed) == np.sign(physical)
+    rises = ((physical > 0) & counted).sum(0)
+    truth, guess = np.concatenate(leaf_area), np.concatenate(read)
+    results: dict[str, float | int] = {
+        "band_sign_agreement": float(agree[counted].mean()),
+        "plausible_share": float(np.concatenate([one.plausible for one in bounded]).mean()),
+        "reached_share": float(np.concatenate([one.reached for one in bounded]).mean()),
+        "plausible_share_unbounded": float(np.concatenate([one.plausible for one in unbounded]).mean()),
+        "always_majority": float(np.maximum(rises, counted.sum(0) - rises).sum() / counted.sum()),
+        "counted_share": float(counted.mean()),
+        "pixel_dates": len(truth),
+        "leaf_area_r2": float(1 - np.square(guess - truth).mean() / truth.var()),
+        "change_slope": float((changed * physical).sum() / np.square(physical).sum()),
+    }
+    for name, own, use in zip(SENTINEL2.names, agree.T, counted.T, strict=True):
+        results[f"counted_{name}"] = float(use.mean())
+        if use.any():
+            results[f"agreement_{name}"] = float(own[use].mean())
+    report(results, options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The three tools in the browser: a desk keeps what a person does with one of them, a board shows it."""

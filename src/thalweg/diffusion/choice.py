@@ -1,0 +1,62 @@
+"""Which text-to-image model is used and how it renders: what a command line, a run folder and the browser agree on."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from thalweg.errors import UsageError
+
+if TYPE_CHECKING:
+    from thalweg.diffusion.generator import DiffusionGenerator
+    from thalweg.diffusion.scorer import ClipScorer
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model, where, and how it renders; settings left None are the model's own.
+
+    Attributes:
+        model: a diffusers folder or a hub model's name; None: the shipped miniature.
+        device: cpu, cuda, cuda:1 ...
+        steps: denoising steps.
+        guidance: guidance scale.
+        scheduler: scheduler, such as ddim or euler.
+        gradient: gradient mode; None: no gradient.
+        clip: the CLIP model to score with; None: the miniature's.
+    """
+
+    model: str | None = None
+    device: str = "cpu"
+    steps: int | None = None
+    guidance: float | None = None
+    scheduler: str | None = None
+    gradient: str | None = None
+    clip: str | None = None
+
+    def load(self) -> "DiffusionGenerator":
+        """Load the model, the shipped miniature where none is named."""
+        from thalweg import diffusion
+        from thalweg.diffusion import miniature
+
+        settings: dict[str, Any] = {"gradient": self.gradient}
+        asked = {"steps": self.steps, "guidance_scale": self.guidance, "scheduler": self.scheduler}
+        settings |= {name: value for name, value in asked.items() if value is not None}
+        if self.model is None:
+            return miniature.load(device=self.device, **settings)
+        return diffusion.load(self.model, device=self.device, **settings)
+
+    def load_scorer(self) -> "ClipScorer":
+        """Load the scorer `clip`, the miniature's where none is named.
+
+        Raises:
+            UsageError: another model is steered and no scorer is named: the miniature's knows its own world alone.
+        """
+        from thalweg.diffusion import miniature
+        from thalweg.diffusion.scorer import load_scorer
+
+        if self.clip is not None:
+            return load_scorer(self.clip, self.device)
+        if self.model is not None:
+            raise UsageError(
+                f"expected --clip to score images of {self.model} with, such as openai/clip-vit-base-patch32"
+            )
+        return miniature.load_scorer(device=self.device)

@@ -1,0 +1,276 @@
+"""The three tools from prompt to exported file, by clicks and keys in a real browser."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from thalweg.diffusion import miniature
+from thalweg.embedding import Embedding
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from conftest import App
+
+FEW = ("--steps", 4)
+
+
+@pytest.fixture
+def page(app: "App", open_page: Callable) -> "Page":
+    page = open_page(app.url, height=1000)
+    page.wait_for_selector("#navigate-start")
+    return page
+
+
+def status(page: "Page", board: str, text: str) -> None:
+    """Wait until a board's status line holds `text`; an empty one: until it is empty."""
+    page.wait_for_function(
+        """([board, text]) => { const said = document.querySelector(`#${board} .tw-status`)?.innerText;
+           return said !== undefined && (text ? said.includes(text) : said === ''); }""",
+        arg=[board, text],
+    )
+
+
+def start(page: "Page", prompt: str = "a ball", seeds: str = "0") -> None:
+    page.get_by_label("Prompt").fill(prompt)
+    page.get_by_label("Seeds, such as").fill(seeds)
+    page.click("#navigate-start")
+    all_found(page, 0)
+
+
+def all_found(page: "Page", node: int) -> None:
+    page.wait_for_function(
+        "node => document.querySelector('.tw-current figcaption')?.innerText.startsWith(`Now: node ${node}`)"
+        " && document.querySelectorAll('[data-act=choose]').length === 5",
+        arg=node,
+    )
+    status(page, "navigate-board", "")
+
+
+def run_of(page: "Page", app: "App", board: str) -> Path:
+    return app.folder / page.inner_text(f"#{board} code >> nth=0")
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def save(page: "Page", tool: str, name: str) -> None:
+    page.fill(f"#{tool}-save-as textarea, #{tool}-save-as input", name)
+    page.click(f"#{tool}-save")
+    status(page, f"{tool}-board", f"Saved {name}.safetensors")
+
+
+def test_navigate_from_prompt_to_an_exported_file(
+    page: "Page", app: "App", cli: Callable, screenshot: Callable, tmp_path: Path
+) -> None:
+    start(page)
+    page.keyboard.press("2")
+    all_found(page, 1)
+    page.click('[data-act="choose"][data-value="0"]')
+    all_found(page, 2)
+    page.keyboard.press("z")
+    all_found(page, 1)
+    page.keyboard.press("0")
+    all_found(page, 3)
+    page.get_by_label("number input for Strength of a choice").fill("0.5")
+    page.keyboard.press("Tab")
+    page.click('[data-act="choose"][data-value="4"]')
+    all_found(page, 4)
+    page.click("#navigate-fork")
+    all_found(page, 5)
+    page.click('g[data-act="go"][data-value="2"]')
+    all_found(page, 2)
+    page.get_by_label("Name of this node").fill("<b>good</b>")
+    page.click("#navigate-give-name")
+    page.wait_for_function("document.querySelector('.tw-current figcaption').innerText.endsWith('<b>good</b>')")
+    page.get_by_label("Show this choice on seeds").fill("10,11")
+    page.click("#navigate-show")
+    page.wait_for_selector('.tw-strip img[alt="seed 11"]')
+    status(page, "navigate-board", "")
+    assert page.locator(".tw-tree g").count() == 6
+    assert page.locator("img:not([alt])").count() == 0
+    screenshot(page, "navigate")
+
+    save(page, "navigate", "good-ball")
+    run = run_of(page, app, "navigate-board")
+    record = json.loads((run / "tree.json").read_text())
+    kinds = [node["choice"]["kind"] for node in record["nodes"]]
+    assert kinds == ["start", "choose", "choose", "none", "choose", "fork"]
+    assert record["nodes"][4]["choice"]["strength"] == 0.5
+    assert record["names"] == {"2": "<b>good</b>"}
+    assert cli("generate", app.folder / "good-ball.safetensors", tmp_path / "out", "--seeds", "0", *FEW).code == 0
+    assert np.array_equal(pixels(tmp_path / "out/seed-0.png"), pixels(run / "rounds/002/current.png"))
+    with page.expect_download() as download:
+        page.click("text=Download node 2")
+    assert Path(download.value.path()).read_bytes() == (run / "nodes/002.safetensors").read_bytes()
+
+
+def test_a_reload_keeps_the_tree_and_two_browsers_do_not_mix(app: "App", open_page: Callable) -> None:
+    mine, other = open_page(app.url), open_page(app.url)
+    start(mine, "a red ball")
+    mine.keyboard.press("1")
+    all_found(mine, 1)
+    assert other.locator(".tw-current").count() == 0
+    start(other, "a blue cube")
+    mine.reload()
+    mine.wait_for_selector(".tw-tree")
+    all_found(mine, 1)
+    assert mine.locator(".tw-tree g").count() == 2
+    assert other.locator(".tw-tree g").count() == 1
+
+    run = run_of(mine, app, "navigate-board")
+    picture = f"{app.url}/runs/{run.name}/rounds/000/current.png"
+    assert mine.request.get(picture).status == 200
+    assert other.request.get(picture).status == 404
+    assert mine.request.get(f"{app.url}/runs/{run.name}/person.txt").status == 404
+    assert mine.request.get(f"{app.url}/runs/{run.name}/..%2f..%2fsecret.png").status == 404
+    other.fill("#navigate-runs input", run.name)
+    other.keyboard.press("Tab")
+    other.click("#navigate-open")
+    status(other, "navigate-board", "expected the name of a run of yours")
+
+
+def test_the_command_line_goes_on_with_a_walk_and_the_other_way_round(
+    page: "Page", app: "App", cli: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(page, "a cone")
+    page.keyboard.press("3")
+    all_found(page, 1)
+    run = run_of(page, app, "navigate-board")
+    monkeypatch.setattr("sys.stdin", io.StringIO("1\n"))
+    assert cli("steer", "resume", run, "--candidates", 2).code == 0
+    assert len(json.loads((run / "tree.json").read_text())["nodes"]) == 3
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("2\n"))
+    assert cli("steer", "navigate", "a ring", app.folder / "made-before", "--candidates", 2, *FEW).code == 0
+    page.fill("#navigate-runs input", "made-before")
+    page.keyboard.press("Tab")
+    page.click("#navigate-open")
+    all_found(page, 1)
+    assert page.locator(".tw-tree g").count() == 2
+
+
+def test_optimise_shows_each_step_stops_goes_on_and_exports(
+    page: "Page", app: "App", cli: Callable, screenshot: Callable, tmp_path: Path
+) -> None:
+    page.get_by_label("Seeds, such as").fill("0,1")
+    page.get_by_role("tab", name="Optimise").click()
+    page.get_by_label("number input for Steps").fill("40")
+    page.keyboard.press("Tab")
+    page.click("#optimize-start")
+    page.wait_for_selector('#optimize-board img[alt="step 2"]')
+    page.click("#optimize-stop")
+    status(page, "optimize-board", "Stopped.")
+    run = run_of(page, app, "optimize-board")
+    steps = len((run / "trace.csv").read_text().splitlines()) - 1
+    assert 3 <= steps < 41
+    page.wait_for_selector('#optimize-board img[alt^="before"]')
+    screenshot(page, "optimise")
+    save(page, "optimize", "sharp-ball")
+    best = Embedding.load(run / "best.safetensors")
+    assert Embedding.load(app.folder / "sharp-ball.safetensors").hash == best.hash
+    below = pixels(run / "before-after.png")[-64:, :64].astype(int)
+    page.click("#optimize-go-on")
+    page.wait_for_selector(f'#optimize-board img[alt="step {steps + 1}"]')
+    page.click("#optimize-stop")
+    status(page, "optimize-board", "Stopped.")
+    page.reload()
+    page.get_by_role("tab", name="Optimise").click()
+    page.wait_for_selector("#optimize-board .tw-chart")
+    assert cli("generate", app.folder / "sharp-ball.safetensors", tmp_path / "out", "--seeds", "0,1", *FEW).code == 0
+    assert np.abs(below - pixels(tmp_path / "out/seed-0.png")).max() <= 1  # rendered in another batch
+
+
+def test_an_optimisation_ends_with_its_score_on_unseen_seeds_and_the_command_line_agrees(
+    page: "Page", app: "App", cli: Callable
+) -> None:
+    page.get_by_role("tab", name="Optimise").click()
+    page.get_by_label("Metric").click()
+    page.get_by_role("option", name="text").click()
+    page.get_by_label("of (text").first.fill('a red ball" + image: "/etc/passwd')
+    page.get_by_label("number input for Steps").fill("1")
+    page.keyboard.press("Tab")
+    page.click("#optimize-start")
+    page.wait_for_selector("text=On unseen seeds")
+    run = run_of(page, app, "optimize-board")
+    assert (
+        json.loads((run / "run.json").read_text())["settings"]["metric"] == 'text: "a red ball  + image:  /etc/passwd"'
+    )
+    best = Embedding.load(run / "best.safetensors").hash
+    assert cli("steer", "resume", run).code == 0
+    assert Embedding.load(run / "best.safetensors").hash == best
+
+
+def test_imprint_from_a_click_to_unseen_seeds_and_a_file(page: "Page", app: "App", screenshot: Callable) -> None:
+    page.get_by_role("tab", name="Imprint").click()
+    page.click("#imprint-start")
+    status(page, "imprint-board", "click the one you like")
+    page.get_by_label("Seeds to pick from").fill("0-3")
+    page.click("#imprint-render")
+    page.click('#imprint-gallery [data-value="3"]')
+    page.wait_for_selector('#imprint-gallery [data-value="3"][aria-pressed="true"]')
+    page.locator("#imprint-steps").get_by_role("spinbutton").fill("2")
+    page.keyboard.press("Tab")
+    page.click("#imprint-start")
+    page.wait_for_selector("#imprint-board >> text=of unseen seeds before")
+    screenshot(page, "imprint")
+    run = run_of(page, app, "imprint-board")
+    assert json.loads((run / "run.json").read_text())["settings"]["keep"] == "the colour"
+    save(page, "imprint", "red-from-seed-3")
+    assert Embedding.load(app.folder / "red-from-seed-3.safetensors").lineage.operation == "imprint"
+
+
+def test_an_uploaded_embedding_is_where_a_walk_starts(page: "Page", app: "App", tmp_path: Path) -> None:
+    generator = miniature.load()
+    embedding = generator.embed("a teal ring")
+    embedding.save(tmp_path / "mine.safetensors")
+    page.set_input_files("#upload input, input[type=file]", tmp_path / "mine.safetensors")
+    page.wait_for_function("document.querySelector('#prompt textarea, #prompt input').value.startsWith('upload-')")
+    page.click("#navigate-start")
+    all_found(page, 0)
+    run = run_of(page, app, "navigate-board")
+    assert Embedding.load(run / "nodes/000.safetensors").hash == embedding.hash
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("", "got nothing"),
+        ("../secret.safetensors", "in the workspace"),
+        ("/etc/secret.safetensors", "in the workspace"),
+        ("weights.pt", "pickles"),
+        ("absent.safetensors", "found none"),
+    ],
+)
+def test_what_can_not_be_a_start_is_one_line(page: "Page", prompt: str, said: str) -> None:
+    page.get_by_label("Prompt").fill(prompt)
+    page.click("#navigate-start")
+    status(page, "navigate-board", said)
+
+
+def test_a_job_that_fails_says_why_and_leaves_the_app_alive(page: "Page", app: "App") -> None:
+    generator = miniature.load()
+    broken = generator.embed("a ball")
+    tensors = {name: torch.full_like(tensor, torch.nan) for name, tensor in broken.moving.items()}
+    broken.derive(tensors, "embed").save(app.folder / "broken.safetensors")
+    page.get_by_label("Prompt").fill("broken.safetensors")
+    page.click("#navigate-start")
+    status(page, "navigate-board", "NaN or infinity")
+    start(page)
+
+
+def test_uploads_are_limited_in_size_and_kind(app: "App", page: "Page", tmp_path: Path) -> None:
+    upload = f"{app.url}/gradio_api/upload"
+    large = {"files": {"name": "x.safetensors", "mimeType": "application/octet-stream", "buffer": b"0" * 21_000_000}}
+    assert page.request.post(upload, multipart=large).status == 413
+    (tmp_path / "x.safetensors").write_bytes(b"no such thing")
+    page.set_input_files("#upload input, input[type=file]", tmp_path / "x.safetensors")
+    page.wait_for_selector("text=is not a whole safetensors file")

@@ -1,0 +1,65 @@
+import threading
+
+import pytest
+
+from thalweg.app.jobs import Job, JobQueue
+from thalweg.errors import UsageError
+
+
+@pytest.fixture
+def queue() -> JobQueue:
+    return JobQueue()
+
+
+def finish(queue: JobQueue, work: object) -> Job:
+    done = threading.Event()
+    job = queue.submit(work, lambda: None)  # type: ignore[arg-type]
+    queue.submit(lambda _: done.set(), lambda: None)
+    assert done.wait(10)
+    return job
+
+
+def test_jobs_run_in_order_and_tell_of_changes(queue: JobQueue) -> None:
+    gate, order, told = threading.Event(), [], []
+    queue.submit(lambda _: gate.wait(10), lambda: None)
+    first = queue.submit(lambda _: order.append(1), lambda: told.append(first.status))
+    second = queue.submit(lambda _: order.append(2), lambda: None)
+    assert first.status == second.status == "waiting"
+    assert queue.ahead(second) - queue.ahead(first) == 1
+    gate.set()
+    finish(queue, lambda _: None)
+    assert (order, told) == ([1, 2], ["running", "done"])
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (UsageError("expected\n a thing"), "expected a thing"),
+        (RuntimeError("out of memory"), "RuntimeError: out of memory"),
+        (MemoryError(), "MemoryError: "),
+    ],
+)
+def test_a_job_that_fails_keeps_one_line_and_the_next_one_runs(queue: JobQueue, error: Exception, reason: str) -> None:
+    def fail(_: Job) -> None:
+        raise error
+
+    job = finish(queue, fail)
+    assert (job.status, job.reason) == ("failed", reason)
+    assert finish(queue, lambda _: None).status == "done"
+
+
+def test_a_job_stops_where_it_checks(queue: JobQueue) -> None:
+    started, steps = threading.Event(), []
+
+    def count(job: Job) -> None:
+        started.set()
+        for step in range(10_000_000):
+            job.check()
+            steps.append(step)
+
+    job = queue.submit(count, lambda: None)
+    assert started.wait(10)
+    job.stop()
+    finish(queue, lambda _: None)
+    assert job.status == "stopped"
+    assert len(steps) < 10_000_000
