@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thalweg.earth.sampling import date_spreads, sample_vectors
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:
     import xarray as xr
 
 _SAMPLE = 200_000
+_PIXEL_DATES = 2**17
 
 
 def pixel_index(dataset: "xr.Dataset", pixel: Sequence[float]) -> tuple[int, int]:
@@ -31,28 +33,71 @@ def pixel_index(dataset: "xr.Dataset", pixel: Sequence[float]) -> tuple[int, int
     return row, column
 
 
-def similarity(dataset: "xr.Dataset", pixel: Sequence[float]) -> np.ndarray:
-    """How alike each pixel's season is to one pixel's, (H, W) in 0..1, NaN where they share no date.
+@dataclass(frozen=True)
+class Likeness:
+    """What the seasons of other pixels are compared with.
 
-    One minus the mean squared distance over common dates, in units of the scene's own spread, floored at zero.
+    Attributes:
+        dates: (D,), indices of the dates on which the pixel has an embedding.
+        vectors: (D, K), its embeddings.
+        spreads: (D,), the scene's spread on each date (`sampling.date_spreads`).
     """
-    row, column = pixel_index(dataset, pixel)
-    total = np.zeros((dataset.sizes["y"], dataset.sizes["x"]))
-    count = np.zeros_like(total)
-    for index in range(dataset.sizes["time"]):
-        vectors = dataset.embeddings.isel(time=index).values
-        here = vectors[:, row, column]
-        if not np.isfinite(here).all():
-            continue
-        distance = ((vectors - here[:, None, None]) ** 2).sum(0)
-        spread = 2 * np.nansum(np.nanvar(vectors, axis=(1, 2)))
-        seen = np.isfinite(distance)
-        total[seen] += distance[seen] / max(float(spread), 1e-12)
-        count[seen] += 1
-    if not count.any():
-        raise UsageError(f"pixel {pixel[0]:g} {pixel[1]:g} has no embedding on any date: choose another")
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.clip(1 - total / count, 0, 1))
+
+    dates: np.ndarray
+    vectors: np.ndarray
+    spreads: np.ndarray
+
+    @classmethod
+    def to(
+        cls,
+        dataset: "xr.Dataset",
+        pixel: Sequence[float],
+        spreads: np.ndarray | None = None,
+        most_dates: int | None = None,
+    ) -> "Likeness":
+        """Take a pixel's season.
+
+        Args:
+            dataset: an embedding dataset.
+            pixel: column and row, or map coordinates x and y.
+            spreads: (T,), `sampling.date_spreads` of the dataset where it is at hand.
+            most_dates: compare on so many dates at most, evenly spaced.
+
+        Raises:
+            UsageError: the pixel is outside, or has no embedding on any date.
+        """
+        row, column = pixel_index(dataset, pixel)
+        vectors = dataset.embeddings.isel(y=row, x=column).values
+        dates = np.flatnonzero(np.isfinite(vectors).all(1))
+        if not len(dates):
+            raise UsageError(f"pixel {pixel[0]:g} {pixel[1]:g} has no embedding on any date: choose another")
+        if most_dates is not None and len(dates) > most_dates:
+            dates = dates[np.linspace(0, len(dates) - 1, most_dates).round().astype(int)]
+        spreads = date_spreads(dataset) if spreads is None else spreads
+        return cls(dates, vectors[dates], np.maximum(spreads[dates], 1e-12))
+
+    def of(self, part: "xr.Dataset") -> np.ndarray:
+        """How alike each pixel of a part of the dataset is, (H, W) in 0..1, NaN where no date is common.
+
+        One minus the mean squared distance over common dates, in units of the scene's own spread, floored at zero.
+        Holds 130,000 pixel-dates in memory at a time, or one date of a larger part.
+        """
+        total = np.zeros((part.sizes["y"], part.sizes["x"]))
+        count = np.zeros_like(total)
+        at_once = max(1, _PIXEL_DATES // total.size)
+        for first in range(0, len(self.dates), at_once):
+            some = slice(first, first + at_once)
+            vectors = part.embeddings.isel(time=self.dates[some]).values
+            distance = ((vectors - self.vectors[some, :, None, None]) ** 2).sum(1) / self.spreads[some, None, None]
+            total += np.nansum(distance, 0)
+            count += np.isfinite(distance).sum(0)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.clip(1 - total / count, 0, 1))
+
+
+def similarity(dataset: "xr.Dataset", pixel: Sequence[float]) -> np.ndarray:
+    """How alike each pixel's season is to one pixel's, (H, W) in 0..1, NaN where they share no date (`Likeness`)."""
+    return Likeness.to(dataset, pixel).of(dataset)
 
 
 @dataclass(frozen=True)
@@ -74,15 +119,12 @@ class PrincipalComponents:
 
     @classmethod
     def of(cls, dataset: "xr.Dataset", count: int = 3) -> "PrincipalComponents":
-        """Fit on up to 24 dates and 200,000 vectors of a dataset."""
+        """Fit on some 24 dates and 200,000 vectors, spread over the grid: a bounded part of a store."""
         size = dataset.sizes["embedding"]
         if not 1 <= count <= size:
             raise UsageError(f"{count} components: expected 1 to {size}, the values of an embedding")
         dates = dataset.sizes["time"]
-        vectors = dataset.embeddings.isel(time=slice(0, dates, max(1, dates // 24))).values
-        flat = np.moveaxis(vectors, 1, -1).reshape(-1, size)
-        flat = flat[np.isfinite(flat).all(1)]
-        flat = flat[:: max(1, len(flat) // _SAMPLE)]
+        flat = sample_vectors(dataset, range(0, dates, max(1, dates // 24)), _SAMPLE)
         if len(flat) < 2:
             raise UsageError("no embedding in this part of the store: choose another")
         mean = flat.mean(0)

@@ -1,0 +1,213 @@
+"""What the page is told: tiles that are the store's, a pixel's words, and one line for whatever is wrong."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from earth_app import earth_app
+from fastapi.testclient import TestClient
+from PIL import Image
+
+import thalweg
+from thalweg.app.earth import tiles
+from thalweg.app.workspace import Workspace
+from thalweg.earth.analysis import PrincipalComponents, similarity
+from thalweg.earth.sensors import Quality
+
+
+@pytest.fixture(scope="module")
+def client(workspace: Workspace) -> TestClient:
+    return TestClient(earth_app(workspace), base_url="http://127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def dataset(store: Path) -> xr.Dataset:
+    return thalweg.open(store)
+
+
+def image(client: TestClient, path: str, **query: Any) -> np.ndarray:
+    answer = client.get(f"/earth/tile/{path}", params={"store": "fields.zarr", "date": 0, **query})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "image/png"
+    return np.asarray(Image.open(io.BytesIO(answer.content)))
+
+
+def seen_pixel(dataset: xr.Dataset) -> tuple[int, int, int]:
+    """A date, row and column with an embedding, seen on many dates."""
+    seen = np.isfinite(dataset.embeddings.values).all(1)
+    row, column = np.unravel_index(seen.sum(0).argmax(), seen.shape[1:])
+    return int(seen[:, row, column].argmax()), int(row), int(column)
+
+
+def test_stores_of_the_workspace_are_listed_but_no_cube(client: TestClient) -> None:
+    assert client.get("/earth/stores").json() == ["broken.zarr", "fields.zarr", "text.zarr"]
+
+
+def test_a_store_is_described(client: TestClient, dataset: xr.Dataset) -> None:
+    told = client.get("/earth/store", params={"store": "fields.zarr"}).json()
+    assert (told["rows"], told["columns"], told["values"]) == (32, 32, 7)
+    assert told["dates"] == [str(date)[:19] for date in dataset.time.values]
+    assert told["strides"] == told["similarity_strides"] == [1]
+    assert {flag["name"] for flag in told["quality"]} == {flag.name.lower() for flag in Quality}
+    clear = client.get("/earth/clear", params={"store": "fields.zarr"}).json()
+    np.testing.assert_allclose(clear, (dataset.quality.values <= Quality.WATER).mean((1, 2)), atol=1e-4)
+
+
+def test_the_picture_is_the_stores_and_transparent_where_nothing_was_seen(
+    client: TestClient, dataset: xr.Dataset
+) -> None:
+    date, _, _ = seen_pixel(dataset)
+    shown = image(client, "picture/0/0/0", date=date)
+    seen = dataset.quality.values[date] <= Quality.WATER
+    assert seen.any() and not seen.all()
+    np.testing.assert_array_equal(shown[..., 3] == 255, seen)
+    np.testing.assert_array_equal(shown[seen, :3], np.moveaxis(dataset.picture.values[date], 0, -1)[seen])
+
+
+def test_components_are_coloured_as_in_the_figures(client: TestClient, dataset: xr.Dataset) -> None:
+    date, _, _ = seen_pixel(dataset)
+    shown = image(client, "components/0/0/0", date=date)
+    vectors = dataset.embeddings.values[date]
+    seen = np.isfinite(vectors).all(0)
+    expected = 255 * PrincipalComponents.of(dataset).colours(vectors)
+    np.testing.assert_allclose(shown[seen, :3], expected[seen], atol=1)
+    np.testing.assert_array_equal(shown[..., 3] == 255, seen)
+
+
+def test_similarity_is_that_of_the_command_line(client: TestClient, dataset: xr.Dataset) -> None:
+    import matplotlib
+
+    _, row, column = seen_pixel(dataset)
+    shown = image(client, "similarity/0/0/0", pixel_row=row, pixel_column=column)
+    alike = similarity(dataset, (column, row))
+    seen = np.isfinite(alike)
+    expected = matplotlib.colormaps["viridis"](alike, bytes=True)
+    np.testing.assert_allclose(shown[seen].astype(int), expected[seen], atol=2)
+    np.testing.assert_array_equal(shown[..., 3] == 255, seen)
+
+
+def test_quality_has_a_colour_a_flag(client: TestClient, dataset: xr.Dataset) -> None:
+    shown = image(client, "quality/0/0/0")
+    for flag in np.unique(dataset.quality.values[0]):
+        assert (shown[dataset.quality.values[0] == flag, :3] == tiles.QUALITY_COLOURS[Quality(flag)]).all()
+
+
+def test_a_pixels_series_is_the_stores(client: TestClient, dataset: xr.Dataset) -> None:
+    _, row, column = seen_pixel(dataset)
+    told = client.get("/earth/pixel", params={"store": "fields.zarr", "row": row, "column": column}).json()
+    for key, name in (("values", "embeddings"), ("half_width", "uncertainty")):
+        found = np.array(told[key], float)
+        np.testing.assert_allclose(found, dataset[name].values[:, :, row, column], atol=1e-5)
+    assert told["quality"] == [Quality(int(q)).name.lower() for q in dataset.quality.values[:, row, column]]
+    np.testing.assert_allclose(
+        np.array(told["gaps"]["sentinel-1"], float), dataset["gap_sentinel-1"].values[:, row, column], atol=1e-4
+    )
+    place = dataset.thalweg.at(told["longitude"], told["latitude"])
+    assert (float(place.x), float(place.y)) == (told["x"], told["y"])
+
+
+def test_decoded_bands_are_those_of_the_accessor_within_their_range(client: TestClient, dataset: xr.Dataset) -> None:
+    date, row, column = seen_pixel(dataset)
+    query = {"store": "fields.zarr", "row": row, "column": column, "date": date}
+    told = client.get("/earth/decode", params=query).json()
+    assert [sensor["name"] for sensor in told["sensors"]] == ["sentinel-2", "sentinel-1"]
+    here = dataset.isel(time=[date], y=[row], x=[column])
+    for sensor in told["sensors"]:
+        expected = here.thalweg.decode(sensor["name"])
+        assert sensor["units"] == expected.attrs["units"]
+        assert [band["name"] for band in sensor["bands"]] == list(expected.band.values)
+        np.testing.assert_allclose([band["value"] for band in sensor["bands"]], expected.values.ravel(), atol=1e-5)
+        widths = np.array([band["high"] - band["low"] for band in sensor["bands"]])
+        assert (widths > 0).all()
+    assert client.get("/earth/decode", params=query).json() == told
+
+
+def test_where_nothing_was_seen_there_is_nothing_to_decode(client: TestClient, dataset: xr.Dataset) -> None:
+    date, row, column = np.argwhere(np.isnan(dataset.embeddings.values).any(1))[0].tolist()
+    answer = client.get("/earth/decode", params={"store": "fields.zarr", "row": row, "column": column, "date": date})
+    assert answer.status_code == 422
+    assert "no embedding at this pixel on this date" in answer.json()["error"]
+
+
+GOOD = {"store": "fields.zarr", "date": "0", "row": "0", "column": "0"}
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "words"),
+    [
+        ("store", {"store": "../fields.zarr"}, "expected the name of something in the workspace"),
+        ("store", {"store": "/etc"}, "expected the name of something in the workspace"),
+        ("store", {"store": ".hidden"}, "expected the name of something in the workspace"),
+        ("store", {"store": "nothing.zarr"}, "nothing.zarr: no such store"),
+        ("store", {"store": "text.zarr"}, "text.zarr: not a readable Zarr store"),
+        ("store", {"store": "cube.zarr"}, "without embeddings"),
+        ("store", {}, "store: Field required"),
+        ("tile/picture/0/0/0", {**GOOD, "store": "broken.zarr"}, "the store could not be read"),
+        ("tile/components/0/0/0", {**GOOD, "store": "broken.zarr"}, "the store could not be read"),
+        ("tile/rainbow/0/0/0", GOOD, "expected one of picture, components, quality, similarity"),
+        ("tile/picture/1/0/0", GOOD, "level 1: expected 0 to 0"),
+        ("tile/picture/0/1/0", GOOD, "lies outside the store"),
+        ("tile/picture/0/0/-1", GOOD, "row: Input should be greater than or equal to 0"),
+        ("tile/picture/0/0/1e9", GOOD, "row: Input should be a valid integer"),
+        ("tile/picture/99999999999/0/0", GOOD, "level: Input should be less than"),
+        ("tile/picture/0/0/0", {**GOOD, "date": "99"}, "date 99: expected 0 to"),
+        ("tile/similarity/0/0/0", GOOD, "expected the row and column of a pixel too"),
+        ("tile/similarity/0/0/0", {**GOOD, "pixel_row": "0", "pixel_column": "0"}, "no embedding on any date"),
+        ("tile/similarity/0/0/0", {**GOOD, "pixel_row": "0", "pixel_column": "32"}, "expected a row below 32"),
+        ("pixel", {**GOOD, "row": "32"}, "expected a row below 32"),
+        ("pixel", {**GOOD, "row": "one"}, "row: Input should be a valid integer"),
+        ("decode", {**GOOD, "date": "-1"}, "date: Input should be greater than or equal to 0"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    client: TestClient, workspace: Workspace, path: str, query: dict[str, str], words: str
+) -> None:
+    answer = client.get(f"/earth/{path}", params=query)
+    assert answer.status_code == 422
+    told = answer.json()
+    assert set(told) == {"error"}
+    assert words in told["error"]
+    assert "\n" not in told["error"]
+    assert str(workspace.folder) not in told["error"]
+
+
+def test_after_a_broken_store_the_others_still_answer(client: TestClient) -> None:
+    client.get("/earth/tile/picture/0/0/0", params={**GOOD, "store": "broken.zarr"})
+    assert image(client, "picture/0/0/0").shape == (32, 32, 4)
+
+
+def test_a_store_that_is_replaced_is_opened_anew(workspace: Workspace, client: TestClient, store: Path) -> None:
+    import shutil
+
+    changing = workspace.folder / "changing.zarr"
+    shutil.copytree(store, changing)
+    try:
+        first = client.get("/earth/store", params={"store": "changing.zarr"}).json()
+        metadata = changing / "zarr.json"
+        metadata.write_text(metadata.read_text().replace("Thalweg embeddings of", "Newer embeddings of"))
+        second = client.get("/earth/store", params={"store": "changing.zarr"}).json()
+    finally:
+        shutil.rmtree(changing)
+    assert second["title"].startswith("Newer")
+    assert second["version"] != first["version"]
+
+
+def test_a_what_if_answers_with_its_figure(client: TestClient, dataset: xr.Dataset) -> None:
+    pytest.importorskip("thalweg.earth.whatif", reason="what-if is not merged yet")
+    date, row, column = seen_pixel(dataset)
+    asked = {"store": "fields.zarr", "row": row, "column": column, "date": date, "target": "ndvi+0.1"}
+    told = client.post("/earth/whatif", json=asked).json()
+    assert told["text"]
+    assert told["figure"].startswith("data:image/png;base64,")
+    wrong = client.post("/earth/whatif", json={**asked, "target": "no such thing"})
+    assert wrong.status_code == 422
+    assert "\n" not in wrong.json()["error"]
+
+
+def test_a_what_if_without_a_target_is_one_line(client: TestClient) -> None:
+    answer = client.post("/earth/whatif", json={"store": "fields.zarr", "row": 0, "column": 0, "date": 0, "target": ""})
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("target: ")

@@ -1,0 +1,187 @@
+"""A store far larger than what is shown: only chunks in view are read, and memory stays bounded."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from zarr.abc.store import RangeByteRequest
+
+from thalweg.app.earth import pixels, tiles
+from thalweg.app.earth.routes import describe
+from thalweg.app.earth.scenes import Scene, Scenes
+from thalweg.app.workspace import Workspace
+
+BLOCK, BLOCKS = 64, 64
+SIDE = BLOCK * BLOCKS
+
+
+def enlarge(small: Path, large: Path) -> None:
+    """Write a store of BLOCKS x BLOCKS shards, every one a hard link to one real shard: large, and cheap to make."""
+    source = zarr.open_group(small, mode="r")
+    target = zarr.open_group(large, mode="w", zarr_format=3)
+    target.attrs.update(source.attrs)
+    for name, array in source.arrays():
+        flat = array.ndim < 3
+        shape = (SIDE,) if name in ("x", "y") else array.shape if flat else (*array.shape[:-2], SIDE, SIDE)
+        made = target.create_array(
+            name,
+            shape=shape,
+            dtype=array.dtype,
+            chunks=shape if flat else array.chunks,
+            shards=None if flat else array.shards,
+            fill_value=array.fill_value,
+            dimension_names=array.metadata.dimension_names,
+            attributes=dict(array.attrs),
+        )
+        if name in ("x", "y"):
+            step = float(array[1] - array[0])
+            made[:] = float(array[0]) + step * np.arange(SIDE)
+        elif flat:
+            made[...] = array[...]
+        else:
+            values = np.tile(array[:], (1,) * (array.ndim - 2) + (2, 2))
+            made[..., :BLOCK, :BLOCK] = values
+            link_everywhere(large / name / "c", array.ndim - 2)
+
+
+def link_everywhere(chunks: Path, leading: int) -> None:
+    corner = chunks.joinpath(*["0"] * leading)
+    shard = corner / "0" / "0"
+    for row in range(BLOCKS):
+        (corner / str(row)).mkdir(exist_ok=True)
+        for column in range(BLOCKS):
+            if row or column:
+                os.link(shard, corner / str(row) / str(column))
+
+
+@pytest.fixture(scope="module")
+def large(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("large")
+    enlarge(store, folder / "large.zarr")
+    return folder
+
+
+@pytest.fixture
+def scene(large: Path) -> Scene:
+    return Scenes(Workspace(large)).open("large.zarr")
+
+
+class Reads:
+    """What was asked of the disk: shards touched, and chunks read out of them, by variable."""
+
+    def __init__(self) -> None:
+        self.chunks: list[str] = []
+
+    def of(self, variable: str) -> list[str]:
+        return [key for key in self.chunks if f"{variable}/c/" in key]
+
+    def shards(self, variable: str) -> set[tuple[int, int]]:
+        return {(int(key.split("/")[-2]), int(key.split("/")[-1])) for key in self.of(variable)}
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
+    found = Reads()
+    read = zarr.storage.LocalStore.get
+
+    async def counted(self, key, prototype=None, byte_range=None):  # type: ignore[no-untyped-def]
+        if "/c/" in key and (byte_range is None or isinstance(byte_range, RangeByteRequest)):
+            found.chunks.append(key)
+        return await read(self, key, prototype, byte_range)
+
+    monkeypatch.setattr(zarr.storage.LocalStore, "get", counted)
+    yield found
+
+
+def in_view(level: int, column: int, row: int) -> set[tuple[int, int]]:
+    """The shards under a tile."""
+    covered = tiles.TILE * 2**level // BLOCK
+    return {
+        (shard_row, shard_column)
+        for shard_row in range(row * covered, min(BLOCKS, (row + 1) * covered))
+        for shard_column in range(column * covered, min(BLOCKS, (column + 1) * covered))
+    }
+
+
+@pytest.mark.parametrize(("layer", "variable"), [("picture", "picture"), ("quality", "quality")])
+def test_a_tile_reads_the_chunks_under_it_on_its_date_alone(
+    scene: Scene, reads: Reads, layer: str, variable: str
+) -> None:
+    tiles.draw(scene, layer, 0, 3, 5, date=2)
+    assert reads.shards(variable) == in_view(0, 3, 5)
+    assert len(reads.of(variable)) == 16
+    assert not reads.of("embeddings")
+
+
+def test_a_tile_of_components_reads_no_more_once_the_axes_are_known(scene: Scene, reads: Reads) -> None:
+    assert scene.axes is not None
+    assert len(reads.of("embeddings")) <= 2048
+    reads.chunks.clear()
+    tiles.draw(scene, "components", 0, 3, 5, date=2)
+    assert reads.shards("embeddings") == in_view(0, 3, 5)
+    assert len(reads.chunks) == 16
+
+
+@pytest.mark.parametrize("level", range(5))
+def test_zoomed_out_a_tile_keeps_to_its_budget(scene: Scene, reads: Reads, level: int) -> None:
+    shown = np.frombuffer(tiles.draw(scene, "quality", level, 0, 0, date=2), np.uint8)
+    assert shown.size > 50
+    assert 0 < len(reads.of("quality")) <= tiles.CHUNKS
+    assert reads.shards("quality") <= in_view(level, 0, 0)
+    reads.chunks.clear()
+    likeness = scene.likeness(7, 9, tiles.similarity_dates(scene, level))
+    reads.chunks.clear()
+    part = tiles.window(scene, level, 0, 0, tiles.stride(scene, level, tiles.SIMILARITY_CHUNKS))
+    likeness.of(part)
+    assert 0 < len(reads.chunks) <= tiles.SIMILARITY_READS
+
+
+def test_a_pixel_reads_its_own_shard(scene: Scene, reads: Reads) -> None:
+    told = pixels.series(scene, 1000, 2000)
+    dates = scene.dataset.sizes["time"]
+    assert len(told["values"]) == dates
+    for variable in ("embeddings", "uncertainty", "quality"):
+        assert reads.shards(variable) == {(1000 // BLOCK, 2000 // BLOCK)}
+        assert len(reads.of(variable)) <= dates
+
+
+def test_opening_reads_no_data_and_clear_fractions_a_bounded_part(scene: Scene, reads: Reads) -> None:
+    describe(scene)
+    assert not [key for key in reads.chunks if key.split("/c/")[0] not in ("x", "y", "time", "embedding")]
+    clear = scene.clear
+    assert len(clear) == scene.dataset.sizes["time"]
+    assert 0 < len(reads.of("quality")) <= 2048
+
+
+LOOK_AT_ALL = """
+import resource, sys
+from thalweg.app.earth import pixels, tiles
+from thalweg.app.earth.routes import describe
+from thalweg.app.earth.scenes import Scenes
+from thalweg.app.workspace import Workspace
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+scene = Scenes(Workspace(sys.argv[1])).open("large.zarr")
+before = peak()
+describe(scene), scene.clear
+for level in range(tiles.levels(scene)):
+    for layer in tiles.LAYERS:
+        tiles.draw(scene, layer, level, 0, 0, date=2, pixel=(7, 9))
+pixels.series(scene, 1000, 2000)
+print(peak() - before)
+"""
+
+
+def test_memory_stays_far_below_one_date_of_the_store(large: Path) -> None:
+    one_date = SIDE * SIDE * 7 * 4
+    done = subprocess.run([sys.executable, "-c", LOOK_AT_ALL, str(large)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    grown = int(done.stdout)
+    assert grown < one_date / 2, f"{grown / 1e6:.0f} MB, one date of the embeddings has {one_date / 1e6:.0f} MB"
