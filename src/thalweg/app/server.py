@@ -8,6 +8,7 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse
 
+from thalweg.app.earth import earth_router, earth_tab
 from thalweg.app.guard import add_guards, check_host, person_of
 from thalweg.app.jobs import JobQueue
 from thalweg.app.steering.desk import Desks, Studio
@@ -60,6 +61,7 @@ def create_app(
             raise HTTPException(404, "expected the name of a picture, table or embedding of the run")
         return FileResponse(path, headers={"Cache-Control": "private, max-age=3600"})
 
+    app.include_router(earth_router(workspace))
     return gr.mount_gradio_app(
         app,
         _page(desks),
@@ -69,7 +71,7 @@ def create_app(
         run_history=False,
         max_file_size=upload_limit,
         css_paths=[STEERING / "steering.css"],
-        head=f"<script>{(STEERING / 'keys.js').read_text()}</script>",
+        head=f"<script>{(STEERING.parent / 'page.js').read_text()}</script>",
         show_error=True,
         ssr_mode=False,
     )
@@ -100,6 +102,10 @@ def serve(app: FastAPI, taken: socket.socket) -> None:
 
 def _page(desks: Desks) -> gr.Blocks:
     with gr.Blocks(title="Thalweg", analytics_enabled=False, fill_width=True) as page:
-        gr.Markdown("# Thalweg\nMove an embedding by gradient and by eye.")
-        steering_tabs(desks, page)
+        gr.Markdown("# Thalweg\nMove an embedding by gradient and by eye, and read the Earth's.")
+        with gr.Tabs():
+            with gr.Tab("Steer images", id="steer"):
+                steering_tabs(desks, page)
+            with gr.Tab("Earth", id="earth"):
+                earth_tab(desks.studio.workspace)
     return page

@@ -1,0 +1,35 @@
+// 1 to 9 choose, 0 none of these, z undo: where the walk is on the screen and nobody types or turns a knob.
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+  const board = document.querySelector("#navigate-board");
+  if (!board || board.offsetParent === null) return;
+  const key = event.key.toLowerCase();
+  const press = (target) => {
+    if (target) {
+      event.preventDefault();
+      target.click();
+    }
+  };
+  if (/^[1-9]$/.test(key)) press(board.querySelector(`[data-act="choose"][data-value="${key - 1}"]`));
+  else if (key === "0") press(document.querySelector("#navigate-none"));
+  else if (key === "z") press(document.querySelector("#navigate-undo"));
+});
+
+// Which tabs are open is kept with the browser tab, so that a reload comes back to them.
+const OPEN_TABS = "thalweg-tabs";
+document.addEventListener("click", (event) => {
+  if (!event.target.closest('[role="tab"]')) return;
+  if (event.isTrusted) setTimeout(() => {
+    const open = [...document.querySelectorAll('[role="tab"][aria-selected="true"]')].filter((tab) => tab.offsetParent);
+    sessionStorage.setItem(OPEN_TABS, JSON.stringify(open.map((tab) => tab.textContent.trim())));
+  }, 100); // the page marks the new tab a little later
+});
+const reopen = (names, patience = 600) => {
+  if (!names.length || !patience) return;
+  const tab = [...document.querySelectorAll('[role="tab"]')].find((other) => other.textContent.trim() === names[0]);
+  const isOpen = tab?.getAttribute("aria-selected") === "true";
+  if (tab && !isOpen) tab.click(); // again and again, since a click before the page is alive does nothing
+  requestAnimationFrame(() => reopen(isOpen ? names.slice(1) : names, patience - 1));
+};
+reopen(JSON.parse(sessionStorage.getItem(OPEN_TABS) ?? "[]"));
