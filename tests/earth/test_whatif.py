@@ -88,6 +88,17 @@ def test_what_is_out_of_reach_is_said_to_be(
     assert found.distance <= population.apart()
 
 
+def test_what_no_sensor_can_see_is_said(
+    embedded: xr.Dataset, date: int, model: EarthModel, population: Population
+) -> None:
+    for target, band in (("B4=-0.03", "B04"), ("B8=1.1", "B08"), ("ndvi+0.01", "")):
+        found = what_if(embedded, (20, 12), date, target, model, population)
+        values = found.after["sentinel-2"].set_index("band").value
+        assert ("can not see" in found.text) == bool(((values < 0) | (values > 1)).any())
+        if band and found.reached:
+            assert band in found.text
+
+
 def test_the_embedding_has_its_lineage(
     embedded: xr.Dataset, date: int, model: EarthModel, population: Population
 ) -> None:

@@ -355,15 +355,16 @@ class Navigation:
     def _endpoints(self, count: int) -> list[Endpoint]:
         """Choose `count` endpoints to render, the most promising first: near prompts, and others for a share.
 
-        A generator without words has the directions it names among the others, and these are all.
+        For a generator without words these are the directions it names, and others where they are too few.
         """
         node, around = self.node, self._around
         here = torch.tensor(node.point, dtype=torch.float64)
         current = (around, node.embedding, node.words, here)
         if self.settings.recipe == "random":
             return random_endpoints(*current, count, node.seed)
-        others = directed_endpoints(*current) + spread_endpoints(*current, node.seed)
-        others += random_endpoints(*current, ISOTROPIC, node.seed)
+        others = directed_endpoints(*current)
+        if len(others) < count:
+            others += spread_endpoints(*current, node.seed) + random_endpoints(*current, ISOTROPIC, node.seed)
         if node.choice.kind == "choose" and node.parent is not None:
             before = self._tree.nodes[node.parent]
             onward = around.toward(before.embedding, node.embedding, 2.0)
