@@ -98,7 +98,7 @@ def test_readouts_at_fault_are_refused(vectors: torch.Tensor, model: EarthModel,
         short.quantity(model).of(vectors)
     for content in ("no json", "[]", "{}", '{"format": "thalweg-readout"}'):
         (tmp_path / "bad.json").write_text(content)
-        with pytest.raises(UsageError, match="bad.json: not a read-out"):
+        with pytest.raises(UsageError, match=r"bad\.json: not a read-out"):
             Readout.load(tmp_path / "bad.json")
     with pytest.raises(UsageError, match="not a read-out"):
         Readout.load(tmp_path / "missing.json")

@@ -20,8 +20,9 @@ from thalweg.earth.simulate.canopy import (
 )
 from thalweg.earth.simulate.climates import CLIMATES
 from thalweg.earth.simulate.clouds import CloudScene, cover_scene
-from thalweg.earth.simulate.covers import COVERS, LAND_COVER
-from thalweg.earth.simulate.optics import CHLOROPHYLL_STEP, SOIL_STEP, unit_responses
+from thalweg.earth.simulate.covers import COVERS, LAND_COVER, trait
+from thalweg.earth.simulate.landscape import site_of
+from thalweg.earth.simulate.optics import CHLOROPHYLL_STEP, SOIL_STEP, unit_responses, vigour
 from thalweg.earth.simulate.radar import LOOKS, soil_backscatter, speckle
 from thalweg.earth.simulate.vegetation import Growth
 from thalweg.errors import ThalwegError, UsageError
@@ -331,3 +332,15 @@ def test_sun_stands_where_real_acquisitions_say() -> None:
     # Sentinel-2 over 3.02 E 50.82 N, 2017-08-04 10:53:28 UTC: zenith 35.9, azimuth 155.2 degrees.
     zenith, azimuth = sun_position(pd.DatetimeIndex(["2017-08-04 10:53:28"]), 50.82, 3.02)
     assert zenith[0] == pytest.approx(35.87, abs=0.5) and azimuth[0] == pytest.approx(155.2, abs=1.0)
+
+
+def test_a_site_is_the_cause_of_its_landscape(landscape: Landscape) -> None:
+    site = site_of(seed=3, size=64, years=1, climate="temperate")
+    np.testing.assert_array_equal(site.layout.land_cover, landscape.truth.land_cover.values)
+    days = site.days(pd.DatetimeIndex(landscape.truth.time.values))
+    shares = site.layout.shares
+    pure = np.flatnonzero(shares.max(axis=1).toarray().ravel() > 0.99)
+    units = np.asarray(shares.argmax(axis=1)).ravel()[pure]
+    deviation = np.clip(vigour(site.fields, site.growth.stress[days[5], units], pure), -2.5, 2.5)
+    expected = site.growth.lai[days[5], units] * np.exp(trait("variation", site.layout.kinds[units]) * deviation)
+    np.testing.assert_allclose(landscape.truth.lai.values[5].ravel()[pure], expected, rtol=0.02, atol=0.02)

@@ -39,7 +39,7 @@ def test_a_linear_goal_has_its_closed_form(population: Population) -> None:
 def test_a_bent_goal_is_as_small_as_a_general_optimiser_finds(population: Population) -> None:
     start = population.mean.copy()
     before = bent(torch.from_numpy(start).float()[None, :, None, None])[0].numpy()
-    goals = before + [0.15, -0.2]
+    goals = before + np.array([0.15, -0.2])
     found = smallest_change(population, start, bent, goals, np.array([1e-4, 1e-4]))
 
     def missed(vector: np.ndarray) -> np.ndarray:

@@ -222,3 +222,12 @@ def test_parse_says_what_is_wrong_with_arguments(tmp_path):
         parse("text: a red ball")
     with pytest.raises(UsageError, match="expected an image file"):
         parse(f"image: {tmp_path}/none.png", PooledScorer)
+
+
+def test_a_metric_of_other_channels_takes_these_alone():
+    mean = metric(lambda layers: layers.mean((1, 2, 3)), "mean", channels=10)
+    both = 2 * mean + mean * mean - mean
+    layers = torch.full((2, 10, 4, 4), 0.5)
+    torch.testing.assert_close(both(layers), torch.tensor([0.75, 0.75]))
+    with pytest.raises(UsageError, match=r"expected images \(S, 10, H, W\), got \(2, 3, 4, 4\)"):
+        both(layers[:, :3])

@@ -330,3 +330,39 @@ def test_a_prompt_is_put_together_as_it_was():
     assert len({near.text for near in Wording.of("a red ball").variations()}) == len(
         Wording.of("a red ball").variations()
     )
+
+
+class Directed:
+    """The toy with directions of its own and no words: prompts are names that it knows."""
+
+    def __init__(self, toy):
+        self.toy = toy
+        self.model = toy.model
+
+    def embed(self, prompt):
+        if prompt != "home":
+            raise UsageError(f"no place {prompt}")
+        return self.toy.embed("a red ball")
+
+    def render(self, embedding, seeds):
+        return self.toy.render(embedding, seeds)
+
+    def movable(self, embedding):
+        return self.toy.movable(embedding)
+
+    def directions(self, embedding):
+        shape = embedding.tensors["prompt"].shape
+        moves = {"east": torch.ones(shape), "up": torch.eye(*shape), "north": torch.eye(*shape).flip(1)}
+        moves |= {f"against {name}": -move for name, move in moves.items()}
+        return {name: {"prompt": move} for name, move in moves.items()}
+
+
+def test_a_generator_without_words_is_navigated_along_its_directions(toy, tmp_path):
+    navigation = Navigation(Directed(toy), Settings("home", (3, 4)), tmp_path / "walk")
+    labels = {candidate.label.removeprefix("against ") for candidate in navigation.propose(3)}
+    assert labels <= {"east", "up", "north"}
+    visited = wander(navigation)
+    navigation.replay()
+    again = Navigation.open(tmp_path / "walk", Directed(toy))
+    assert [node.embedding.hash for node in again.nodes.values()] == visited
+    assert torch.equal(navigation.current.tensors["negative"][0], toy.embed("a").tensors["negative"][0])

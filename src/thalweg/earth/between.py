@@ -84,7 +84,7 @@ def draw(found: Between) -> "Figure":
 
     count = len(found.embeddings)
     figure = new_figure(10, 5.2)
-    above, below = np.ravel(figure.subfigures(2, 1, height_ratios=[1, 2]))
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 2])[:, 0]
     shades = ScalarMappable(Normalize(-0.2 * count, 1.2 * count), "viridis")
     for step, (axis, shown) in enumerate(zip(above.subplots(1, count, squeeze=False)[0], found.pictures, strict=True)):
         axis.imshow(shown, interpolation="nearest")

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from thalweg.earth.population import Population
 
-ITERATIONS = 40
+ITERATIONS = 25
 """Most linearisations of the decoder."""
-_HALVINGS = 12
+_HALVINGS = 6
+_STILL, _STUCK = 1e-3, 1e-5
+"""Steps, in standard deviations, shorter than which a search ends: where the goals are met, and where they are not."""
 _INSIDE = 1 - 1e-6
 """A result lies this much inside its region's bounds, so that rounding to float32 does not put it outside."""
 
@@ -80,7 +82,7 @@ def smallest_change(
     for _ in range(ITERATIONS):
         aim = _nearest(slopes, slopes @ here - misses, origin, bound, longest)
         step = aim - here
-        if np.linalg.norm(step) < 1e-5 * max(1.0, float(np.linalg.norm(here))):
+        if np.linalg.norm(step) < (_STILL if (np.abs(misses) <= 1).all() else _STUCK):
             break
         # Within a tenth of the tolerances a step may go sideways: toward a shorter change.
         before = max(float(np.linalg.norm(misses)), 0.1)

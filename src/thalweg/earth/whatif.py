@@ -57,7 +57,7 @@ class WhatIf:
         plausible: whether the changed embedding lies inside the region of real embeddings.
         embedding: the changed embedding, with its uncertainty and lineage.
         place: the pixel and its date, in words.
-        text: what was found, in one sentence.
+        text: what was found and what it does not say, in a few words.
     """
 
     before: "Mapping[str, pd.DataFrame]"
@@ -122,9 +122,11 @@ def what_if(
     first = generator.embedding(seen)
     settings = {"target": target, "level": level, "distance": change.distance, "reached": change.reached}
     after = first.derive({"embedding": torch.from_numpy(change.vector)}, "whatif", **settings)
+    decoded_after = spectra(model, change.vector, seen.uncertainty)
+    text = _sentence(asked, values, change, population, level, float(population.distance(seen.vector)))
     return WhatIf(
         before=spectra(model, seen.vector, seen.uncertainty),
-        after=spectra(model, change.vector, seen.uncertainty),
+        after=decoded_after,
         reached=change.reached,
         score_before=_score(values, goals),
         score_after=_score(change.values, goals),
@@ -134,7 +136,7 @@ def what_if(
         plausible=change.plausible,
         embedding=after,
         place=seen.name,
-        text=_sentence(asked, values, change, population, level, float(population.distance(seen.vector))),
+        text=" ".join([text, *_impossible(model, decoded_after), LIMITS]),
     )
 
 
@@ -223,7 +225,7 @@ def _score(values: NDArray, goals: NDArray) -> float:
 def _sentence(
     asked: Target, values: NDArray, change: Change, population: Population, level: float, start: float
 ) -> str:
-    """What was found, what it took and what it does not say."""
+    """What was found, and what it took."""
     units = [f" {quantity.unit}" if quantity.unit != "1" else "" for quantity in asked.quantities]
     moved = ", ".join(
         f"{quantity.name} from {before:.3g} to {after:.3g}{unit}"
@@ -240,4 +242,15 @@ def _sentence(
         found += f" The pixel itself lies outside the {share}, so the change also leads back into it."
     if population.size == SMALL:
         found += f" {SMALL} values hold the season more than the date's own bands: 32 say more."
-    return f"{found} {LIMITS}"
+    return found
+
+
+def _impossible(model: EarthModel, tables: "Mapping[str, pd.DataFrame]") -> list[str]:
+    """A warning where a band is decoded to what its sensor can not see, such as a reflectance below zero."""
+    bands = []
+    for name, decoded_bands in tables.items():
+        low, high = model.autoencoder(name).sensor.value_range
+        bands += list(decoded_bands.band[(decoded_bands.value < low) | (decoded_bands.value > high)])
+    if not bands:
+        return []
+    return [f"The decoder gives {', '.join(bands)} a value that the sensor can not see: do not trust it this far."]

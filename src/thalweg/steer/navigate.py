@@ -369,9 +369,8 @@ class Navigation:
     def _endpoints(self, count: int) -> Iterator[Endpoint]:
         """Choose `count` endpoints to render, the most promising first: near prompts, and others for a share.
 
-        A prompt is encoded when it is asked for, so that the first one does not wait for the others.
-
-        A generator without words has the directions it names among the others, and these are all.
+        For a generator without words these are the directions it names, and others where they are too few. A prompt is
+        encoded when it is asked for, so that the first one does not wait for the others.
         """
         node, around = self.node, self._around
         here = torch.tensor(node.point, dtype=torch.float64)
@@ -379,8 +378,9 @@ class Navigation:
         if self.settings.recipe == "random":
             yield from random_endpoints(*current, count, node.seed)
             return
-        others = directed_endpoints(*current) + spread_endpoints(*current, node.seed)
-        others += random_endpoints(*current, ISOTROPIC, node.seed)
+        others = directed_endpoints(*current)
+        if len(others) < count:
+            others += spread_endpoints(*current, node.seed) + random_endpoints(*current, ISOTROPIC, node.seed)
         if node.choice.kind == "choose" and node.parent is not None:
             before = self._tree.nodes[node.parent]
             onward = around.toward(before.embedding, node.embedding, 2.0)
