@@ -14,7 +14,8 @@ _WATCH = """() => {
     const part = (name) => document.querySelector(`[data-part="${name}"]`);
     window.seriesDrawn = new Promise((drawn) => {
         let clicked;
-        part("left").addEventListener("pointerup", () => { clicked = performance.now(); }, { once: true, capture: true });
+        const click = () => { clicked = performance.now(); };
+        part("left").addEventListener("pointerup", click, { once: true, capture: true });
         const watcher = new MutationObserver(() => {
             if (clicked === undefined) return;
             watcher.disconnect();

@@ -253,7 +253,6 @@ def test_text_in_a_store_is_text_in_the_page(
 
 
 def test_a_what_if_shows_before_and_after(page: "Page", pixel: tuple[int, int], screenshot: Screenshot) -> None:
-    pytest.importorskip("thalweg.earth.whatif", reason="what-if is not merged yet")
     choose_pixel(page, *pixel)
     part(page, "target").fill("ndvi+0.1")
     page.get_by_role("button", name="Find the change").click()

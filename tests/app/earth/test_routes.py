@@ -196,7 +196,6 @@ def test_a_store_that_is_replaced_is_opened_anew(workspace: Workspace, client: T
 
 
 def test_a_what_if_answers_with_its_figure(client: TestClient, dataset: xr.Dataset) -> None:
-    pytest.importorskip("thalweg.earth.whatif", reason="what-if is not merged yet")
     date, row, column = seen_pixel(dataset)
     asked = {"store": "fields.zarr", "row": row, "column": column, "date": date, "target": "ndvi+0.1"}
     told = client.post("/earth/whatif", json=asked).json()

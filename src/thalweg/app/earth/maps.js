@@ -179,6 +179,7 @@ class LinkedMaps {
     };
     if (!keys[event.key]) return;
     event.preventDefault();
+    event.stopPropagation(); // the page has shortcuts of its own
     keys[event.key]();
   }
 

@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 
 from thalweg.app.earth.scenes import Scene
+from thalweg.app.earth.tiles import QUALITY_WORDS
+from thalweg.earth.generator import check_made_by
 from thalweg.earth.model import EarthModel
 from thalweg.earth.sensors import Quality
 from thalweg.errors import UsageError
-
-DRAWS = 200
-"""How often an embedding is drawn within its uncertainty to see how much the decoded bands move."""
-
-_PERCENTILES = (16, 84)
 
 
 def series(scene: Scene, row: int, column: int) -> dict[str, Any]:
@@ -43,56 +40,33 @@ def series(scene: Scene, row: int, column: int) -> dict[str, Any]:
 
 
 def decoded(scene: Scene, row: int, column: int, date: int) -> dict[str, Any]:
-    """The bands that each sensor of the model would show at a pixel on a date, with a 68 % range.
+    """The bands that each sensor of the model would show at a pixel on a date, with 90 % intervals (`whatif.spectra`).
 
-    The range is of the bands decoded from embeddings drawn within the embedding's own uncertainty; the decoder's error
-    is not in it.
+    The intervals are of bands decoded from embeddings drawn within the embedding's own uncertainty; the decoder's error
+    is not in them.
 
     Raises:
         UsageError: the pixel has no embedding on the date, or another model made the store.
     """
-    import xarray as xr
-
-    from thalweg.earth.accessor import Embeddings
+    from thalweg.earth.whatif import spectra
 
     scene.check_pixel(row, column)
     scene.check_date(date)
-    here = scene.dataset.isel(time=[date], y=[row], x=[column])
-    vector, half_width = here.embeddings.values[0, :, 0, 0], here.uncertainty.values[0, :, 0, 0]
-    if not np.isfinite(vector).all():
-        flag = Quality(int(here.quality.values.item())).name.lower().replace("_", " ")
-        raise UsageError(f"no embedding at this pixel on this date ({flag}): choose another date")
-    noise = np.random.default_rng(0).normal(size=(DRAWS, len(vector)))
-    drawn = vector + np.concatenate([np.zeros((1, len(vector))), noise * half_width])
-    # The draws stand side by side in one row of pixels, so that the sensors' decoder sees them as a small map.
-    pixels = xr.Dataset(
-        {"embeddings": (("time", "embedding", "y", "x"), drawn.T[None, :, None, :].astype(np.float32))},
-        coords={"time": here.time, "y": [0.0], "x": np.arange(len(drawn)), "spatial_ref": 0},
-        attrs=scene.dataset.attrs,
-    )
     model = _shipped()
+    check_made_by(scene.dataset, model)
+    here = scene.dataset.isel(time=date, y=row, x=column)
+    vector = here.embeddings.values
+    if not np.isfinite(vector).all():
+        flag = QUALITY_WORDS[Quality(int(here.quality.values))]
+        raise UsageError(f"no embedding at this pixel on this date ({flag}): choose another date")
     sensors = []
-    for name in model.sensors:
-        bands = Embeddings(pixels).decode(name, model=model)
+    for name, table in spectra(model, vector, here.uncertainty.values).items():
         declared = model.autoencoder(name).sensor
-        low, high = np.percentile(bands.values[0, :, 0, 1:], _PERCENTILES, axis=-1)
-        sensors.append(
-            {
-                "name": name,
-                "title": declared.title,
-                "units": declared.units,
-                "bands": [
-                    {"name": band.name, "wavelength": band.wavelength, "value": value, "low": least, "high": most}
-                    for band, value, least, most in zip(
-                        declared.bands,
-                        bands.values[0, :, 0, 0].tolist(),
-                        low.tolist(),
-                        high.tolist(),
-                        strict=True,
-                    )
-                ],
-            }
-        )
+        bands = [
+            {"name": band, "value": float(value), "low": float(low), "high": float(high)}
+            for band, value, low, high in zip(table.band, table.value, table.low, table.high, strict=True)
+        ]
+        sensors.append({"name": name, "title": declared.title, "units": declared.units, "bands": bands})
     return {"date": date, "sensors": sensors}
 
 
@@ -102,7 +76,7 @@ def asked_what_if(scene: Scene, row: int, column: int, date: int, target: str) -
 
     scene.check_pixel(row, column)
     scene.check_date(date)
-    result = what_if(scene.dataset, (column, row), date, target)
+    result = what_if(scene.dataset, (column, row), date, target, _shipped(), scene.population)
     out = io.BytesIO()
     draw(result).savefig(out, format="png")
     return {
@@ -128,5 +102,7 @@ def _degrees(scene: Scene, x: float, y: float) -> tuple[float, float]:
 
 def _numbers(values: np.ndarray) -> list[Any]:
     """Numbers for JSON, rounded to what can be told apart, None for NaN."""
-    rounded = np.round(values.astype(float), 5)
-    return np.where(np.isfinite(rounded), rounded, None).tolist()
+    rounded = np.round(values.astype(float), 5).astype(object)
+    rounded[~np.isfinite(values)] = None
+    listed: list[Any] = rounded.tolist()
+    return listed

@@ -116,6 +116,7 @@ def describe(scene: Scene) -> dict[str, Any]:
         "reference_system": str(dataset.attrs.get("proj:code", "")),
         "picture_bands": [str(band) for band in dataset.picture.attrs.get("bands", ())],
         "dates": [np.datetime_as_string(time, "s") for time in dataset.time.values],
+        "sampled": scene.sampled,
         "tile": tiles.TILE,
         "strides": [tiles.stride(scene, level) for level in every_level],
         "similarity_strides": [tiles.stride(scene, level, tiles.SIMILARITY_CHUNKS) for level in every_level],

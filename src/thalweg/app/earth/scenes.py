@@ -12,11 +12,13 @@ import numpy as np
 
 from thalweg.app.workspace import Workspace
 from thalweg.earth.analysis import Likeness, PrincipalComponents
-from thalweg.earth.sampling import block_shape, clear_fractions, date_spreads
+from thalweg.earth.sampling import block_shape, clear_fractions, date_spreads, spread_parts
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from thalweg.earth.population import Population
 
 _OPEN_AT_ONCE = 8
 _COMPARED = 32
@@ -61,6 +63,18 @@ class Scene:
     def clear(self) -> np.ndarray:
         """(T,), the clear fraction of each date (`sampling.clear_fractions`)."""
         return self._once("clear", lambda: clear_fractions(self.dataset))
+
+    @property
+    def population(self) -> "Population":
+        """A sample of its embeddings, that what-if stays among."""
+        from thalweg.earth.population import Population
+
+        return self._once("population", lambda: Population.of(self.dataset))
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the clear fractions are of a part of the store."""
+        return len(spread_parts(self.dataset, self.dataset.sizes["time"])) > 1
 
     def likeness(self, row: int, column: int, most_dates: int) -> Likeness:
         """What other pixels are compared with, on so many dates at most; the last few are kept."""

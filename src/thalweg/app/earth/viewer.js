@@ -174,7 +174,7 @@ class Viewer {
 
   showDate() {
     const { date } = this.state;
-    const share = this.clear ? `, ${Math.round(100 * this.clear[date])} % clear` : "";
+    const share = this.clear ? `, ${this.scene.sampled ? "about " : ""}${Math.round(100 * this.clear[date])} % clear` : "";
     const slider = this.part("date");
     slider.value = date;
     slider.setAttribute("aria-valuetext", this.day(date) + share);
@@ -261,13 +261,20 @@ class Viewer {
 
   seriesTable(shown) {
     const { scene, season } = this;
-    const cell = (number, width) => (number === null ? "" : `${number.toFixed(3)} ± ${(width || 0).toFixed(3)}`);
+    const heads = (names) => names.map((name) => make("th", { scope: "col" }, name));
+    const value = (number, width) => (number === null ? "" : `${number.toFixed(3)} ± ${(width || 0).toFixed(3)}`);
+    const gaps = Object.keys(season.gaps);
+    const cells = (index) => [
+      this.words(season.quality[index]),
+      ...shown.map((each) => value(season.values[index][each], season.half_width[index][each])),
+      String(season.context_dates[index]),
+      ...gaps.map((name) => (season.gaps[name][index] === null ? "" : season.gaps[name][index].toFixed(1))),
+    ];
     return make("table", {},
-      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "date"), make("th", { scope: "col" }, "seen"),
-        ...shown.map((value) => make("th", { scope: "col" }, `value ${value + 1}`)))),
+      make("thead", {}, make("tr", {}, ...heads(["date", "seen", ...shown.map((each) => `value ${each + 1}`),
+        "context dates", ...gaps.map((name) => `days to ${name}`)]))),
       make("tbody", {}, ...scene.dates.map((date, index) => make("tr", {},
-        make("th", { scope: "row" }, date.slice(0, 10)), make("td", {}, this.words(season.quality[index])),
-        ...shown.map((value) => make("td", {}, cell(season.values[index][value], season.half_width[index][value])))))));
+        make("th", { scope: "row" }, date.slice(0, 10)), ...cells(index).map((cell) => make("td", {}, cell))))));
   }
 
   async showDecoded() {
@@ -281,8 +288,8 @@ class Viewer {
       if (!still()) return;
       place.replaceChildren(
         ...found.sensors.map((sensor) => make("div", { class: "decoded" }, `${sensor.title}, ${sensor.units}`, bandsChart(sensor))),
-        make("p", { class: "note" }, "Bars: where the bands lie when the embedding moves within its own 68 % interval. The " +
-          "decoder's own error is not in them."));
+        make("p", { class: "note" }, "Bars: 90 % intervals from the embedding's own uncertainty. The decoder's " +
+          "own error is not in them."));
     } catch (error) {
       if (still()) place.replaceChildren(make("p", { class: "note" }, error.message));
     }
