@@ -169,9 +169,7 @@ def test_a_click_in_the_series_is_its_date(page: "Page", pixel: tuple[int, int])
     assert part(page, "later").is_disabled()
 
 
-def test_similarity_is_asked_for_a_pixel_and_best_there(
-    page: "Page", pixel: tuple[int, int], screenshot: Screenshot
-) -> None:
+def test_similarity_is_asked_for_a_pixel(page: "Page", pixel: tuple[int, int], screenshot: Screenshot) -> None:
     page.get_by_role("radio", name="Similarity").check()
     assert part(page, "right-caption").inner_text() == "Similarity: click the pixel to compare with"
     choose_pixel(page, *pixel)

@@ -15,7 +15,12 @@ import thalweg
 from thalweg.app.earth import tiles
 from thalweg.app.workspace import Workspace
 from thalweg.earth.analysis import PrincipalComponents, similarity
+from thalweg.earth.cubes import Cube
+from thalweg.earth.embedder import Job
+from thalweg.earth.model import EarthModel
+from thalweg.earth.sampling import block_shape
 from thalweg.earth.sensors import Quality
+from thalweg.earth.store import embed_to_zarr
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +135,22 @@ def test_where_nothing_was_seen_there_is_nothing_to_decode(client: TestClient, d
     answer = client.get("/earth/decode", params={"store": "fields.zarr", "row": row, "column": column, "date": date})
     assert answer.status_code == 422
     assert "no embedding at this pixel on this date" in answer.json()["error"]
+
+
+def test_a_store_of_32_values_in_8_bits_shows_all_of_it(cube: Cube, tmp_path: Path) -> None:
+    embed_to_zarr(Job(cube, EarthModel.load(), size=32, quantise=8), tmp_path / "small.zarr")
+    dataset = thalweg.open(tmp_path / "small.zarr")
+    client = TestClient(earth_app(Workspace(tmp_path)), base_url="http://127.0.0.1")
+    date, row, column = seen_pixel(dataset)
+    place = {"store": "small.zarr", "date": date}
+    for layer in tiles.LAYERS:
+        query = {**place, "pixel_row": row, "pixel_column": column}
+        assert client.get(f"/earth/tile/{layer}/0/0/0", params=query).status_code == 200, layer
+    told = client.get("/earth/pixel", params={**place, "row": row, "column": column}).json()
+    np.testing.assert_allclose(told["values"][date], dataset.embeddings.values[date, :, row, column], atol=1e-5)
+    decoded = client.get("/earth/decode", params={**place, "row": row, "column": column})
+    assert decoded.status_code == 200, decoded.text
+    assert block_shape(dataset) == (64, 64)
 
 
 GOOD = {"store": "fields.zarr", "date": "0", "row": "0", "column": "0"}
