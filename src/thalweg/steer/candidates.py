@@ -129,14 +129,21 @@ class Viewer:
         return [near[index] for index in sorted(chosen)]
 
     def one_by_one(
-        self, current: Embedding, endpoints: Iterable[Endpoint], step: float | None, weight: float, renders: int
+        self,
+        current: Embedding,
+        endpoints: Iterable[Endpoint],
+        step: float | None,
+        least: float,
+        weight: float,
+        renders: int,
     ) -> Iterator[Candidate]:
         """Yield a candidate toward each of `endpoints` as it is found; the first one sets the step where none is given.
 
         Args:
             current: the current embedding.
             endpoints: the most promising first.
-            step: the image distance of all; None: that of the first candidate.
+            step: the image distance of all; None: that of the first candidate, but not less than `least`.
+            least: least distance of those after the first.
             weight: where on the way to its endpoint each is looked for first.
             renders: how often each but the first may be rendered.
 
@@ -148,7 +155,7 @@ class Viewer:
             if step is not None:
                 yield self._at_step(current, endpoint, candidate, step, renders)
             elif candidate.distance > 0:
-                step = candidate.distance
+                step = max(candidate.distance, least)
                 yield candidate
         if step is None:
             raise ThalwegError(_ALIKE)

@@ -29,7 +29,9 @@ def steering_tabs(desks: Desks, page: gr.Blocks) -> None:
             label="Prompt, or the name of an embedding file in the workspace", value="a ball", scale=4, elem_id="prompt"
         )
         seeds = gr.Textbox(label="Seeds, such as 0 or 0-3", value="0", scale=1, elem_id="seeds")
-        upload = gr.UploadButton("Upload an embedding", file_types=[SUFFIX], scale=0, min_width=180, elem_id="upload")
+        upload = gr.UploadButton(
+            "Upload an embedding", file_types=[SUFFIX], size="md", scale=0, min_width=200, elem_id="upload"
+        )
     upload.upload(_keep_upload(desks), upload, prompt, show_progress="hidden")
     with gr.Tab("Navigate", id="navigate"):
         _navigate(desks, page, prompt, seeds)
@@ -225,7 +227,7 @@ class _Tab:
 
 
 def _button(text: str, name: str, variant: Literal["primary", "secondary"] = "secondary") -> gr.Button:
-    return gr.Button(text, variant=variant, scale=0, min_width=180, elem_id=name)
+    return gr.Button(text, variant=variant, size="md", scale=0, min_width=180, elem_id=name)
 
 
 def _board(name: str) -> gr.HTML:
