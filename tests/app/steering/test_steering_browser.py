@@ -158,6 +158,20 @@ def test_the_command_line_goes_on_with_a_walk_and_the_other_way_round(
     assert page.locator(".tw-tree g").count() == 2
 
 
+def test_a_run_that_renders_otherwise_is_not_gone_on_with(page: "Page", app: "App", cli: Callable) -> None:
+    arguments = ("--metric", "contrast", "--seeds", 0, "--unseen", 1, "--iterations", 1)
+    assert cli("steer", "optimize", "a ring", app.folder / "finer", *arguments, "--steps", 5).code == 0
+    assert cli("steer", "optimize", "a ring", app.folder / "alike", *arguments, *FEW).code == 0
+    page.get_by_role("tab", name="Optimise").click()
+    for name, said in (("finer", "with steps 5, this app renders with steps 4"), ("alike", "")):
+        page.fill("#optimize-runs input", name)
+        page.keyboard.press("Tab")
+        page.click("#optimize-open")
+        status(page, "optimize-board", said)
+    assert page.locator("#optimize-board .tw-chart").count() == 1
+    assert not (app.folder / "finer" / "person.txt").exists()
+
+
 def test_optimise_shows_each_step_stops_goes_on_and_exports(
     page: "Page", app: "App", cli: Callable, screenshot: Callable, tmp_path: Path
 ) -> None:
@@ -265,6 +279,16 @@ def test_a_job_that_fails_says_why_and_leaves_the_app_alive(page: "Page", app: "
     page.click("#navigate-start")
     status(page, "navigate-board", "NaN or infinity")
     start(page)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "{folder}/secret.safetensors", "{folder}/../secret.safetensors"])
+def test_no_route_leads_to_other_files(page: "Page", app: "App", path: str) -> None:
+    (app.folder / "secret.safetensors").write_text("confidential")
+    (app.folder.parent / "secret.safetensors").write_text("confidential")
+    for route in ("gradio_api/file=", "file=", "gradio_api/proxy=", "runs/", "static/", "assets/"):
+        answer = page.request.get(f"{app.url}/{route}{path.format(folder=app.folder)}")
+        assert answer.status >= 400, route
+        assert b"confidential" not in answer.body() and b"root:" not in answer.body()
 
 
 def test_uploads_are_limited_in_size_and_kind(app: "App", page: "Page", tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from thalweg.embedding import SUFFIX, Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import Generator
 from thalweg.steer.metrics import Scorer
+from thalweg.steer.runs import Run
 
+_RENDERING = ("model", "steps", "guidance", "scheduler")
 WAIT = 10.0
 """Seconds after which a watcher looks again though nothing changed, so that a place in the queue stays true."""
 
@@ -44,6 +46,22 @@ class Studio:
             embedding = Embedding.load(self.workspace.inside(text), self.generator.model)
             return lambda: embedding
         return lambda: self.generator.embed(text)
+
+    def open(self, folder: Path, operation: str) -> Run:
+        """Open a run to go on with it.
+
+        Raises:
+            UsageError: another tool's or model's, or one that rendered otherwise than this app does.
+        """
+        run = Run.open(folder, operation, self.generator.model)
+        for name in _RENDERING:
+            here, there = getattr(self.choice, name), run.loading.get(name)
+            if here != there:
+                raise UsageError(
+                    f"{folder.name}: the run was made with {name} {there}, this app renders with {name} {here}: "
+                    "start the app as the run was, or go on with thalweg steer resume"
+                )
+        return run
 
 
 class Desk:

@@ -32,7 +32,7 @@ class SeedsDesk(Desk):
 
     def load(self, folder: Path) -> None:
         """Take up images rendered before."""
-        self.run = Run.open(folder, self.operation, self.studio.generator.model)
+        self.run = self.studio.open(folder, self.operation)
         self.sit_at(folder)
 
     def start(self, text: str, seeds: str) -> None:
@@ -97,7 +97,7 @@ class ImprintDesk(Desk):
 
     def load(self, folder: Path) -> None:
         """Take up an imprint as it stands."""
-        run = Run.open(folder, self.operation, self.studio.generator.model)
+        run = self.studio.open(folder, self.operation)
         self.task, self.run = ImprintTask.of(run), run
         self.trace = tuple(run.read_trace())
         self.sit_at(folder)

@@ -36,6 +36,7 @@ class NavigateDesk(Desk):
 
     def load(self, folder: Path) -> None:
         """Take up a navigation; its candidates are found again."""
+        self.studio.open(folder, self.operation)
 
         def take_up(job: Job) -> None:
             job.check()

@@ -34,7 +34,7 @@ class OptimizeDesk(Desk):
 
     def load(self, folder: Path) -> None:
         """Take up an optimisation as it stands."""
-        run = Run.open(folder, self.operation, self.studio.generator.model)
+        run = self.studio.open(folder, self.operation)
         self.task, self.run = OptimizeTask.of(run), run
         self.sit_at(folder)
 
