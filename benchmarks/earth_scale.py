@@ -1,24 +1,42 @@
 """Does embedding scale: over processes, through kills, within a memory budget, and in fewer bits?
 
-identical_dask: every byte of a store written by two worker processes is that of one written here.
-speedup_two_workers: seconds of one worker with one thread over seconds of two, both clusters warm, the same job.
-kills_survived, identical_after_kills: SIGKILLs at random moments of one job, resumed each time; bytes at the end.
-peak_memory_mb: peak of `thalweg earth embed --memory 2048MB` on a cube whose arrays hold cube_mb megabytes: a
-    simulated landscape laid side by side 11 x 11 times for 156 dates, in float64 and uncompressed, every band and date
-    stored and read; most dates are declared cloudy, so that the embedding of the others ends in minutes.
-io_share: time spent reading and writing, of all, block by block in one process (reading includes unpacking).
-bytes_per_px_date_raw, _quantised (8 bits), _quantised_16: the size of the whole store, compressed, 7 values.
-probe_loss_quantised: relative loss of macro F1 on site BE-2 with 8 bits, the worst of the crop probes of
+Parts (one alone: --part NAME); each has a process of its own and says on stderr how long it took:
+
+processes: a simulated landscape of 48 x 48 pixels, every third acquisition of a year, in 16 blocks.
+    identical_dask: every byte of a store written by two worker processes is that of one written here.
+    speedup_two_workers: seconds of one worker with one thread over seconds of two, both clusters warm, the same job.
+sizes: the same landscape with all acquisitions, in one block.
+    io_share: time spent reading and writing, of all, in one process (reading includes unpacking).
+    bytes_per_px_date_raw, _quantised (8 bits), _quantised_16: the size of the whole store, compressed, 7 values.
+kills: the cube of "processes".
+    kills_survived, identical_after_kills: SIGKILLs at random moments of one job, resumed each time; bytes at the end.
+memory: peak_memory_mb, of `thalweg earth embed --memory 2048MB` on a cube whose arrays hold cube_mb megabytes: a
+    landscape laid side by side 11 x 11 times for 156 dates, in float64 and uncompressed, every band and date stored
+    and read; four of five dates are declared cloudy. The command reads the whole of it to find its clear dates, and
+    is ended after memory_blocks of its 81 blocks: one of each kind (corner, edge, within). --all-blocks lets it end.
+probes: probe_loss_quantised, the relative loss of macro F1 on site BE-2 with 8 bits, the worst of the crop probes of
     earth_quality.py (7 and 32 values, one date, logistic regression; 5 labels a class); negative is a gain.
+
+Parts that measure time run alone; memory, kills and probes run two at once. Times mean something on a machine that
+does nothing else: load_before is its load (one minute) as this began.
 """
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of a library's threads, too, every process has one
+
+import argparse
+import json
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +45,10 @@ import rioxarray  # noqa: F401  (gives datasets their .rio)
 import torch
 import xarray as xr
 
-from common import arguments, report
+from common import parser, report
 from thalweg.earth.cubes import Cube
 from thalweg.earth.distributed import local_workers
-from thalweg.earth.embedder import Job, embed_observations, read_block
+from thalweg.earth.embedder import DATES_AT_ONCE, Job, embed_observations, read_block
 from thalweg.earth.layout import create_store, write_block
 from thalweg.earth.ledger import LEDGER
 from thalweg.earth.model import EarthModel
@@ -38,10 +56,13 @@ from thalweg.earth.quantise import codings
 from thalweg.earth.simulate import simulate
 from thalweg.earth.store import embed_to_zarr
 
-BLOCK = 16
+BLOCK = 12
+EVERY = 3
 KILLS = 20
 BUDGET_MB = 2048
-SIZE, TILES, DATES, CLEAR_EVERY = 48, 11, 156, 24
+SIZE, TILES, DATES, CLEAR_EVERY = 48, 11, 156, 5
+MEMORY_BLOCKS = 11
+"""Nine blocks along the upper edge, one at the left edge, and the first that has neighbours all around."""
 
 
 def contents(path: Path) -> dict[Path, bytes]:
@@ -52,22 +73,28 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-def in_a_process_of_its_own(task: str, *values: object) -> tuple[list[str], int]:
-    """Run a task of this file; what it printed, and its peak resident memory in kB."""
-    with tempfile.TemporaryFile("w+") as printed:
-        child = os.fork()
-        if child == 0:
-            os.dup2(printed.fileno(), 1)
-            os.execv(sys.executable, [sys.executable, __file__, task, *map(str, values)])
-        _, status, usage = os.wait4(child, 0)
-        if status:
-            raise SystemExit(f"{task} failed")
-        printed.seek(0)
-        return printed.read().split(), usage.ru_maxrss
+def ledger_of(out: Path) -> Path:
+    return out.with_name(f".{out.name}.unfinished") / LEDGER
 
 
-def over_processes(job: Job, plain: Path, folder: Path) -> dict[str, Any]:
+def entries(ledger: Path) -> int:
+    """Lines of a ledger: the job's, and one a block."""
+    return len(ledger.read_bytes().splitlines()) if ledger.exists() else 0
+
+
+def short_job(model: EarthModel, folder: Path) -> Job:
+    """A job that takes seconds: few acquisitions, small blocks."""
+    landscape = simulate(seed=21, size=SIZE, years=1)
+    folder.mkdir()
+    for name, series in (("s2", landscape.sentinel2), ("s1", landscape.sentinel1)):
+        series.isel(time=slice(None, None, EVERY)).to_netcdf(folder / f"{name}.nc", engine="h5netcdf")
+    return Job(Cube.open(folder, model.sensors), model, block=BLOCK)
+
+
+def over_processes(model: EarthModel, folder: Path) -> dict[str, Any]:
     """Bytes and times of one worker and of two; the first run of a cluster warms it."""
+    job = short_job(model, folder / "landscape")
+    plain = embed_to_zarr(job, folder / "plain.zarr")
     seconds, same = {}, True
     for count in (1, 2):
         with local_workers(count) as crew:
@@ -79,34 +106,72 @@ def over_processes(job: Job, plain: Path, folder: Path) -> dict[str, Any]:
     return {"identical_dask": same, "speedup_two_workers": seconds[1] / seconds[2]}
 
 
-def killed_again_and_again(cube: Path, model: str, out: Path) -> None:
-    """Print how many kills a job survived: each run is killed soon after none or one block more."""
-    torch.set_num_threads(1)
-    loaded = EarthModel.load(model or None)
-    job = Job(Cube.open(cube, loaded.sensors), loaded, block=BLOCK)
+def killed_again_and_again(model: EarthModel, folder: Path) -> dict[str, Any]:
+    """Kill each run soon after none or one block more; a store done too early is begun anew."""
+    job = short_job(model, folder / "landscape")
     _ = job.dates  # read once, here
-    ledger = out.with_name(f".{out.name}.unfinished") / LEDGER
-    moments, kills = random.Random(0), 0
-
-    def entries() -> int:
-        return len(ledger.read_bytes().splitlines()) if ledger.exists() else 0
-
+    out = folder / "killed.zarr"
+    ledger, moments, kills = ledger_of(out), random.Random(0), 0
     while not out.exists():
-        before = entries()
+        before = entries(ledger)
         child = os.fork()
         if child == 0:
             embed_to_zarr(job, out)
             os._exit(0)
         if kills < KILLS:
             further = moments.choice((0, 1))
-            while entries() < before + further and not out.exists():
+            while entries(ledger) < before + further and not out.exists():
                 time.sleep(0.002)
             time.sleep(moments.uniform(0, 0.2))
             os.kill(child, signal.SIGKILL)
         kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         if out.exists() and kills < KILLS:
             shutil.rmtree(out)
-    print(kills)
+    plain = embed_to_zarr(job, folder / "plain.zarr")
+    return {"kills_survived": kills, "identical_after_kills": contents(out) == contents(plain)}
+
+
+def sizes_and_shares(model: EarthModel, folder: Path) -> dict[str, Any]:
+    """What a store takes on disk, and of the time what reading and writing take, one block after the other.
+
+    Reading which dates are clear counts as reading. The stores of codes are written from the same embeddings.
+    """
+    simulate(seed=21, size=SIZE, years=1).write(folder / "landscape")
+    job = Job(Cube.open(folder / "landscape", model.sensors), model)
+    coded = {bits: Job(job.cube, model, quantise=bits) for bits in (8, 16)}
+    seconds = dict.fromkeys(("read", "embed", "write"), 0.0)
+    moment = time.perf_counter()
+
+    def passed(part: str) -> None:
+        nonlocal moment
+        now = time.perf_counter()
+        seconds[part] += now - moment
+        moment = now
+
+    pixel_dates = len(job.dates) * int(np.prod(job.cube.grid.shape))
+    passed("read")
+    create_store(job, folder / "raw.zarr")
+    passed("write")
+    for bits, other in coded.items():
+        create_store(other, folder / f"{bits}.zarr")
+    for window in job.windows():
+        moment = time.perf_counter()
+        seen = read_block(job, window)
+        passed("read")
+        block = embed_observations(job, window, seen)
+        passed("embed")
+        write_block(folder / "raw.zarr", block)
+        passed("write")
+        for bits in coded:
+            write_block(folder / f"{bits}.zarr", block, bits)
+    total = sum(seconds.values())
+    return {
+        "io_share": (seconds["read"] + seconds["write"]) / total,
+        "pixel_dates_per_second": pixel_dates / total,
+        "bytes_per_px_date_raw": size_of(folder / "raw.zarr") / pixel_dates,
+        "bytes_per_px_date_quantised": size_of(folder / "8.zarr") / pixel_dates,
+        "bytes_per_px_date_quantised_16": size_of(folder / "16.zarr") / pixel_dates,
+    }
 
 
 def large_cube(folder: Path, out: Path) -> float:
@@ -165,104 +230,104 @@ def large_cube(folder: Path, out: Path) -> float:
     return megabytes
 
 
-def timed_parts(job: Job, folder: Path) -> dict[str, float]:
-    """Seconds of reading, embedding and writing, block by block; reading which dates are clear counts as reading."""
-    seconds = dict.fromkeys(("read", "embed", "write"), 0.0)
-    moment = time.perf_counter()
-
-    def passed(part: str) -> None:
-        nonlocal moment
-        now = time.perf_counter()
-        seconds[part] += now - moment
-        moment = now
-
-    count = len(job.dates)
-    passed("read")
-    create_store(job, folder)
-    passed("write")
-    for window in job.windows():
-        seen = read_block(job, window)
-        passed("read")
-        block = embed_observations(job, window, seen)
-        passed("embed")
-        write_block(folder, block, job.quantise)
-        passed("write")
-    total = sum(seconds.values())
-    rows, columns = job.cube.grid.shape
-    return {
-        "io_share": (seconds["read"] + seconds["write"]) / total,
-        "pixel_dates_per_second": rows * columns * count / total,
-    }
+def within_a_budget(model: EarthModel, folder: Path, name: str, all_blocks: bool) -> dict[str, Any]:
+    """The peak resident memory of the command, ended after `MEMORY_BLOCKS` blocks or let go on to its end."""
+    simulate(seed=21, size=SIZE, years=1).write(folder / "landscape")
+    megabytes = large_cube(folder / "landscape", folder / "large")
+    out = folder / "large.zarr"
+    command = ["earth", "embed", folder / "large", out, "--memory", f"{BUDGET_MB}MB", "--workers", "1"]
+    command += ["--model", name] if name else []
+    running = subprocess.Popen(
+        [sys.executable, "-c", "from thalweg.cli import main; main()", *map(str, command)], stdout=sys.stderr
+    )
+    done = 0
+    while os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        done = max(done, entries(ledger_of(out)) - 1)
+        if done >= MEMORY_BLOCKS and not all_blocks:
+            running.kill()
+            break
+        time.sleep(0.05)
+    _, status, usage = os.wait4(running.pid, 0)
+    if status and not os.WIFSIGNALED(status):
+        raise SystemExit("thalweg earth embed failed")
+    return {"cube_mb": megabytes, "peak_memory_mb": usage.ru_maxrss * 1024 / 1e6, "memory_blocks": done}
 
 
-def probe_losses(data: Path, model: EarthModel) -> dict[str, float]:
+def probe_losses(model: EarthModel, data: Path) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
 
-    from earth_quality import SIZES, Embedded, few_shot, labelled, single_date_probe
+    from earth_quality import SIZES, few_shot, labelled, single_date_probe
+    from thalweg.earth.tiles import Site
 
     folder = data / "BE-2"
+    if not folder.is_dir():
+        return {}
     crop, use = labelled(folder)
-    exact = Embedded(folder, model).values.movedim(1, -1).numpy()
+    site = Site.load(folder, model.sensors)
+    with torch.inference_mode():
+        some_dates = [model(site.contexts, days).values for days in site.centre_days.split(DATES_AT_ONCE)]
+    exact = torch.cat(some_dates).movedim(1, -1).numpy()
+
+    def scores(vectors: np.ndarray) -> np.ndarray:
+        probes = [single_date_probe(vectors[..., :size], crop, use, LogisticRegression(max_iter=400)) for size in SIZES]
+        return np.array([*probes, few_shot(vectors[..., :7], crop, use)])
+
+    before = scores(exact)
     losses = {}
     for bits in (8, 16):
         coding = codings(bits)["embeddings"]
-        coded = coding.decode(coding.encode(exact))
-        scores = [
-            tuple(
-                single_date_probe(vectors[..., :size], crop, use, LogisticRegression(max_iter=400))
-                for vectors in (exact, coded)
-            )
-            for size in SIZES
-        ]
-        scores.append(tuple(few_shot(vectors[..., :7], crop, use) for vectors in (exact, coded)))
-        losses[bits] = max((before - after) / before for before, after in scores)
+        losses[bits] = float(np.max(1 - scores(coding.decode(coding.encode(exact))) / before))
     return {"probe_loss_quantised": losses[8], "probe_loss_quantised_16": losses[16]}
 
 
-def main() -> None:
-    options = arguments(__doc__)
+TIMED, UNTIMED = ("processes", "sizes"), ("memory", "probes", "kills")
+
+
+def one_part(options: argparse.Namespace) -> dict[str, Any]:
+    """Do the part that was asked for, here."""
     torch.set_num_threads(1)
     model = EarthModel.load(options.model)
     name = str(options.model or "")
-    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        simulate(seed=21, size=SIZE, years=1).write(work / "landscape")
-        job = Job(Cube.open(work / "landscape", model.sensors), model, block=BLOCK)
-        plain = embed_to_zarr(job, work / "plain.zarr")
+        parts: dict[str, Callable[[], dict[str, Any]]] = {
+            "processes": partial(over_processes, model, work),
+            "sizes": partial(sizes_and_shares, model, work),
+            "memory": partial(within_a_budget, model, work, name, options.all_blocks),
+            "probes": partial(probe_losses, model, options.data),
+            "kills": partial(killed_again_and_again, model, work),
+        }
+        return parts[options.part]()
 
-        printed, _ = in_a_process_of_its_own("--kill", work / "landscape", name, work / "killed.zarr")
-        results["kills_survived"] = int(printed[-1])
-        results["identical_after_kills"] = contents(work / "killed.zarr") == contents(plain)
 
-        results |= over_processes(job, plain, work)
+def apart(part: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Do a part in a process of its own."""
+    command = [sys.executable, __file__, "--part", part, "--data", str(options.data)]
+    command += ["--model", str(options.model)] if options.model else []
+    command += ["--all-blocks"] if options.all_blocks else []
+    start = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    print(f"{part}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
-        rows, columns = job.cube.grid.shape
-        pixel_dates = rows * columns * len(job.dates)
-        fresh = Job(Cube.open(work / "landscape", model.sensors), model)
-        results |= timed_parts(fresh, work / "timed.zarr")
-        results["bytes_per_px_date_raw"] = size_of(work / "timed.zarr") / pixel_dates
-        for bits, key in ((8, "quantised"), (16, "quantised_16")):
-            coded = embed_to_zarr(Job(fresh.cube, model, quantise=bits), work / f"{bits}.zarr")
-            results[f"bytes_per_px_date_{key}"] = size_of(coded) / pixel_dates
 
-        results["cube_mb"] = large_cube(work / "landscape", work / "large")
-        _, peak = in_a_process_of_its_own("--embed", work / "large", work / "large.zarr", name)
-        results["peak_memory_mb"] = peak * 1024 / 1e6
-    if (options.data / "BE-2").is_dir():
-        results |= probe_losses(options.data, model)
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--part", choices=TIMED + UNTIMED, help="do this part only")
+    arguments.add_argument("--all-blocks", action="store_true", help="let the large cube be embedded to its end")
+    options = arguments.parse_args()
+    if options.part:
+        report(one_part(options), options.json)
+        return
+    results: dict[str, Any] = {"load_before": os.getloadavg()[0]}
+    for part in TIMED:
+        results |= apart(part, options)
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(partial(apart, options=options), UNTIMED):
+            results |= found
     report(results, options.json)
 
 
 if __name__ == "__main__":
-    if "--kill" in sys.argv:
-        killed_again_and_again(Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
-    elif "--embed" in sys.argv:
-        from thalweg.cli import main as thalweg
-
-        given = ["--model", sys.argv[4]] if sys.argv[4] else []
-        limits = ["--memory", f"{BUDGET_MB}MB", "--workers", "1"]
-        sys.argv = ["thalweg", "earth", "embed", sys.argv[2], sys.argv[3], *limits, *given]
-        thalweg()
-    else:
-        main()
+    main()

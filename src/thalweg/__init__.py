@@ -13,7 +13,7 @@ __all__ = ["ThalwegError", "UsageError", "__version__", "open"]
 
 
 def open(path: str | Path) -> "xr.Dataset":
-    """Open an embedding store: a lazy xarray Dataset with the accessor `.thalweg` (docs/store.md).
+    """Open an embedding store: a lazy xarray Dataset with the accessors `.thalweg` and `.rio` (docs/store.md).
 
     Raises:
         UsageError: the path holds no store written by `thalweg earth embed`.

@@ -20,8 +20,13 @@ from thalweg.errors import UsageError
 
 
 @pytest.fixture(scope="module")
-def opened(cube: Cube, model: EarthModel, tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
-    return thalweg.open(embed_to_zarr(Job(cube, model), tmp_path_factory.mktemp("stores") / "out.zarr"))
+def store(cube: Cube, model: EarthModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return embed_to_zarr(Job(cube, model), tmp_path_factory.mktemp("stores") / "out.zarr")
+
+
+@pytest.fixture(scope="module")
+def opened(store: Path) -> xr.Dataset:
+    return thalweg.open(store)
 
 
 def degrees(x: float, y: float) -> tuple[float, float]:
@@ -31,6 +36,19 @@ def degrees(x: float, y: float) -> tuple[float, float]:
 def test_importing_the_package_loads_no_heavy_library() -> None:
     code = "import sys, thalweg; thalweg.open; print({'torch', 'xarray', 'numpy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_an_opened_store_knows_its_map_without_another_import(store: Path, cube: Cube) -> None:
+    code = """
+import sys, thalweg
+opened = thalweg.open(sys.argv[1])
+print(opened.rio.crs.to_epsg(), *opened.embeddings.rio.transform()[:6], *opened.embeddings.rio.bounds())
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(store)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    left, top = cube.grid.x[0] - 5, cube.grid.y[0] + 5
+    expected = [32631, 10, 0, left, 0, -10, top, left, top - 320, left + 320, top]
+    assert [float(number) for number in done.stdout.split()] == expected
 
 
 def test_a_place_is_its_pixel(opened: xr.Dataset) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import rioxarray  # noqa: F401  (gives datasets their .rio)
 import torch
 import xarray as xr
 
@@ -15,7 +16,7 @@ from thalweg.errors import UsageError
 
 
 def open_store(path: str | Path) -> xr.Dataset:
-    """Open an embedding store lazily, codes as the numbers they stand for, with the accessor `.thalweg`.
+    """Open an embedding store lazily, codes as the numbers they stand for, with the accessors `.thalweg` and `.rio`.
 
     Args:
         path: a store written by `thalweg earth embed` (docs/store.md).

@@ -24,6 +24,8 @@ _CONVENTIONS = [
 
 def attributes(job: Job) -> dict[str, Any]:
     """The store's attributes: conventions `geoemb:`, `proj:`, `spatial:`, and the provenance."""
+    from pyproj import CRS
+
     grid = job.cube.grid
     coding = codings(job.quantise).get("embeddings")
     return {
@@ -38,8 +40,8 @@ def attributes(job: Job) -> dict[str, Any]:
         **({"geoemb:quantization": convention(job.quantise)} if job.quantise else {}),
         "geoemb:gsd": grid.resolution,
         "geoemb:build_version": __version__,
-        "proj:code": grid.describe(),
-        "proj:wkt2": grid.crs,
+        **({"proj:code": f"EPSG:{grid.epsg}"} if grid.epsg else {}),
+        "proj:wkt2": CRS.from_wkt(grid.crs).to_wkt(),
         **spatial_attributes(grid.x, grid.y, grid.resolution),
         "thalweg:version": __version__,
         "thalweg:model": job.model.identifier,
@@ -185,6 +187,8 @@ def create_store(job: Job, path: Path) -> None:
             "chunks": (1, *inner, side, side),
             "shards": (dates, *inner, side, side),
             "_FillValue": missing,
+            # What readers that know no CF, such as GDAL, take for "no data".
+            "fill_value": int(Quality.OUTSIDE) if name == "quality" else 0 if missing is None else missing,
         }
         for key in coded[str(name)].attributes if name in coded else ():
             del variable.attrs[key]  # written below: here they would make xarray encode the codes once more

@@ -147,10 +147,10 @@ def _item(dataset: "xr.Dataset", index: int) -> "pystac.Item":
         stac_extensions=[EMBEDDING_EXTENSION],
     )
     projection = ProjectionExtension.ext(item, add_if_missing=True)
-    code = str(dataset.attrs["proj:code"])
+    code = dataset.attrs.get("proj:code")
     projection.apply(
-        code=code if code.startswith("EPSG:") else None,
-        wkt2=None if code.startswith("EPSG:") else dataset.attrs["proj:wkt2"],
+        code=code,
+        wkt2=None if code else dataset.attrs["proj:wkt2"],
         shape=dataset.attrs["spatial:shape"],
         transform=dataset.attrs["spatial:transform"],
         bbox=dataset.attrs["spatial:bbox"],
