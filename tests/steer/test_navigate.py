@@ -49,8 +49,8 @@ def test_a_given_step_is_kept(toy):
     assert all(candidate.distance == pytest.approx(0.03, rel=0.3) for candidate in candidates)
 
 
-def test_one_by_one_the_first_candidate_costs_one_render_and_sets_the_step(toy):
-    navigation = Navigation(toy, settings(groups=GROUPS, one_by_one=True, renders=5))
+def test_one_by_one_each_candidate_costs_one_render(toy):
+    navigation = Navigation(toy, settings(groups=GROUPS, one_by_one=True))
     assert navigation.images is not None  # rendered once
     before = toy.calls
     first = next(navigation.candidates(5))
@@ -58,7 +58,9 @@ def test_one_by_one_the_first_candidate_costs_one_render_and_sets_the_step(toy):
     shown = navigation.propose(5)
     assert shown[0] is first
     assert len(shown) == 5
-    assert all(candidate.distance == pytest.approx(first.distance, rel=0.5) for candidate in shown)
+    assert toy.calls - before == 5 * toy.steps * len(navigation.settings.seeds)
+    navigation.none()
+    assert all(candidate.weight == 0.5 for candidate in navigation.propose(3))
 
 
 def test_a_choice_among_the_candidates_found_so_far_is_made_again_alike(toy, tmp_path):
@@ -216,7 +218,8 @@ def test_a_navigation_is_one_folder_and_goes_on_from_it(toy, tmp_path):
     record = json.loads((folder / "tree.json").read_text())
     assert [node["hash"] for node in record["nodes"]] == hashes
     assert Embedding.load(folder / record["nodes"][1]["embedding"], toy.model).hash == hashes[1]
-    assert Image.open(folder / "rounds/000/candidate-4.png").size == (16, 16)
+    for name in ("current", "candidate-4"):
+        assert Image.open(folder / f"rounds/000/{name}.png").size == (2 * 18 - 2, 16)  # a seed beside the other
     assert Image.open(folder / "rounds/000/sheet.png").size == (5 * 18 - 2, 2 * 18 - 2)
     opened = Navigation.open(folder, toy)
     assert opened.settings == navigation.settings

@@ -128,36 +128,19 @@ class Viewer:
         chosen = far_apart(torch.stack([candidate.look for candidate in near]), count, kept=0)
         return [near[index] for index in sorted(chosen)]
 
-    def one_by_one(
-        self,
-        current: Embedding,
-        endpoints: Iterable[Endpoint],
-        step: float | None,
-        least: float,
-        weight: float,
-        renders: int,
-    ) -> Iterator[Candidate]:
-        """Yield a candidate toward each of `endpoints` as it is found; the first one sets the step where none is given.
-
-        Args:
-            current: the current embedding.
-            endpoints: the most promising first.
-            step: the image distance of all; None: that of the first candidate, but not less than `least`.
-            least: least distance of those after the first.
-            weight: where on the way to its endpoint each is looked for first.
-            renders: how often each but the first may be rendered.
+    def one_by_one(self, current: Embedding, endpoints: Iterable[Endpoint], weight: float) -> Iterator[Candidate]:
+        """Yield what lies at `weight` on the way to each endpoint, as it is rendered and where it looks different.
 
         Raises:
             ThalwegError: no endpoint looks different from `current`.
         """
+        found = 0
         for endpoint in endpoints:
             candidate = self.at(current, endpoint, weight)
-            if step is not None:
-                yield self._at_step(current, endpoint, candidate, step, renders)
-            elif candidate.distance > 0:
-                step = max(candidate.distance, least)
+            if candidate.distance > 0:
+                found += 1
                 yield candidate
-        if step is None:
+        if not found:
             raise ThalwegError(_ALIKE)
 
     def _at_step(

@@ -1,6 +1,5 @@
 """Tool 2, navigate: show candidates near the current embedding, take a choice, keep the tree of choices."""
 
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -40,8 +39,6 @@ QUANTILE = 0.6
 """Where the step of a round lies among the image distances of its endpoints."""
 NEARER = 0.5
 """What that is multiplied by for each refused round: where nothing was better, all were too far."""
-STEADY = 0.7
-"""Share of the last round's step that the next one has at least, where candidates come one by one."""
 ARRIVED = 0.5
 """Weight on the way to a near prompt from which on its words count as the prompt's."""
 
@@ -349,21 +346,12 @@ class Navigation:
             return
         nearer = 1 if settings.recipe == "random" else NEARER ** self._refusals()
         if settings.one_by_one:
-            yield from self._viewer.one_by_one(
-                self.current, self._endpoints(n), settings.step, self._least_step(), nearer, settings.renders
-            )
+            yield from self._viewer.one_by_one(self.current, self._endpoints(n), nearer)
             return
         endpoints = list(self._endpoints(max(n, round(n * settings.pool))))
         yield from self._viewer.at_equal_steps(
             self.current, endpoints, n, settings.step, QUANTILE * nearer, settings.renders
         )
-
-    def _least_step(self) -> float:
-        """A share of what the last round's candidates differed by: a first one that is near must not make all near."""
-        last = next((node for node in reversed(self._tree.way()) if node.round is not None), None)
-        if last is None or last.round is None:
-            return 0.0
-        return (NEARER if last.choice.kind == "none" else STEADY) * statistics.median(last.round.distances)
 
     def _refusals(self) -> int:
         """How many rounds in a row, up to now, had nothing better than the current embedding."""

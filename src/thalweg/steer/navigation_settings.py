@@ -25,8 +25,8 @@ class Settings:
             so far teach. "paper": arXiv 2308.12059. "random": random directions; choices teach nothing.
         step: image distance of a candidate to the current embedding; None: in each round, what endpoints differ by;
             less after each "none".
-        one_by_one: show each candidate as soon as it is found: the first sets the step, and none is rendered to choose
-            from a pool.
+        one_by_one: show each candidate as soon as it is rendered, once, at its endpoint (nearer after each "none"):
+            quicker than equal distances, and `step`, `pool` and `renders` do not count.
         pool: how many candidates are rendered for each that is shown.
         renders: how often each may be rendered to find the point at the step's distance.
         method: the path to a candidate; "transport" suits models that see token rows as a set.

@@ -60,7 +60,7 @@ class NavigateDesk(Desk):
             job.check()
             start = make_start()
             folder = self.new_folder(start.lineage.prompt)
-            settings = Settings(start.lineage.prompt, numbers, one_by_one=True, renders=2)
+            settings = Settings(start.lineage.prompt, numbers, one_by_one=True)
             self.walk = Navigation(self.studio.generator, settings, folder, start, loading=asdict(self.studio.choice))
             self.count, self.others = count, ()
             self.sit_at(folder)
