@@ -39,7 +39,7 @@ class Settings:
     rate: float = 2e-3
     decay: float = 1.0
     anomalies: float = 3.0
-    epochs: int = 6
+    epochs: int = 9
     sites: int = 3
     crops: int = 3
     crop_days: int = 365
