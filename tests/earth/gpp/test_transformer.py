@@ -53,11 +53,31 @@ def test_ramps_saturate_and_hide_what_is_missing():
 
 
 def test_anomalies_count_and_levels_do_not():
-    target = torch.randn(2, 120)
+    target = torch.randn(4, 120)
     target[0, 30:50] = torch.nan
-    assert _anomaly_loss(target.nan_to_num(0.0) + 3, target) == pytest.approx(0, abs=1e-6)
+    site = torch.tensor([5, 5, 2, 2])
+    season = torch.linspace(0, 9, 120).expand(4, -1) * torch.tensor([1.0, 1.0, -1.0, -1.0])[:, None]
+    assert _anomaly_loss(target.nan_to_num(0.0) + site[:, None], target, site) == pytest.approx(0, abs=1e-6)
+    assert _anomaly_loss(target.nan_to_num(0.0) + season, target, site) < 0.05
     daily = torch.tensor([1.0, -1.0]).repeat(60)
-    assert _anomaly_loss(target.nan_to_num(0.0) + daily, target) == pytest.approx(0.5, abs=0.03)
+    assert _anomaly_loss(target.nan_to_num(0.0) + daily, target, site) == pytest.approx(0.5, abs=0.03)
+    years = torch.tensor([1.0, -1.0, 1.0, -1.0])[:, None]
+    assert _anomaly_loss(target.nan_to_num(0.0) + years, target, site) == pytest.approx(0.5, abs=0.1)
+
+
+def test_an_epoch_holds_every_target_day_once_and_a_batch_the_years_of_a_site(make_table):
+    windows = make_windows(make_table(sites=4, years=3), ["SW_IN_POT", "wet"])
+    learner = TransformerLearner(0, Settings(sites=2, crops=2, crop_days=365))
+    batches = learner._batches(windows)
+    days = torch.cat([rows[:, DAYS - 1 :].flatten() for rows, _ in batches])
+    counts = days[days < len(windows.daily)].bincount(minlength=len(windows.daily))
+    assert (counts[windows.last] == 1).all()
+    for rows, site in batches:
+        assert len(site) <= 4 and len(site.unique()) <= 2
+        first, end = windows.runs[site].T
+        assert (rows.amin(1).numpy() >= first).all()
+        assert (rows.where(rows < len(windows.daily), -1).amax(1).numpy() < end).all()
+    assert max(int(site.unique(return_counts=True)[1].max()) for _, site in batches) >= 2
 
 
 def test_training_learns_what_windows_tell(make_table):

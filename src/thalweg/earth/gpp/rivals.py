@@ -7,10 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.earth.gpp.seasons import mean_cycle
-from thalweg.earth.gpp.windows import Windows
-
-MEANS = (7, 30, 90)
-"""Days of the running means that a rival without a sense of time is given."""
+from thalweg.earth.gpp.windows import MEANS, Windows
 
 
 def summaries(windows: Windows) -> NDArray[np.float32]:

@@ -1,8 +1,9 @@
 """The paper's temporal transformer (section "GPP use"), small and dense: one pass over a site predicts every day.
 
 Attention looks back over a limited number of days in each layer, positions are lags, and the layers' reaches add up
-to 89 days. So the prediction of a day depends on its 90-day window alone, and a pass over years gives what a pass
-over each window would give, without encoding a day ninety times.
+to 89 days. The read-out sees, beside the last layer, the day itself and its running means, which carry the slow
+weather of a season. So the prediction of a day depends on its 90-day window alone, and a pass over years gives what a
+pass over each window would give, without encoding a day ninety times.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from thalweg.earth.gpp.windows import DAYS, Windows
+from thalweg.earth.gpp.seasons import SMOOTHING
+from thalweg.earth.gpp.windows import DAYS, MEANS, Windows
 
 LAYERS = ((7, 1), (12, 7), (7, 1))
 """Each layer's band and dilation: it looks at ``band`` days, every ``dilation``-th, the day itself the last.
@@ -25,13 +27,10 @@ A week, twelve weeks week by week, and a week again: every one of the 90 days is
 LOW, HIGH = 0.05, 0.95
 """Quantiles that the network predicts beside its best estimate."""
 
-MONTH = 31
-"""Days of the running mean from which an anomaly departs."""
-
 
 @dataclass(frozen=True)
 class Settings:
-    """How the network is built and trained."""
+    """How the network is built and trained; a batch is ``sites`` times ``crops`` of one site, in different years."""
 
     width: int = 32
     heads: int = 4
@@ -40,8 +39,9 @@ class Settings:
     rate: float = 2e-3
     decay: float = 1.0
     anomalies: float = 3.0
-    epochs: int = 6
-    crops: int = 8
+    epochs: int = 9
+    sites: int = 3
+    crops: int = 3
     crop_days: int = 365
 
 
@@ -92,7 +92,11 @@ class TemporalTransformer(nn.Module):
             nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)) for _ in LAYERS
         )
         self.dropout = nn.Dropout(settings.dropout)
-        self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3))
+        self.slow = nn.Linear(inputs, width)
+        seen = (2 + len(MEANS)) * width
+        self.outward = nn.Sequential(
+            nn.LayerNorm(seen), self.dropout, nn.Linear(seen, 2 * width), nn.GELU(), nn.Linear(2 * width, 3)
+        )
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Days as `PiecewiseEncoding` gives them."""
@@ -100,7 +104,9 @@ class TemporalTransformer(nn.Module):
         for index, (attention, perceptron) in enumerate(zip(self.attentions, self.perceptrons, strict=True)):
             days = days + self.dropout(attention(self.norms[2 * index](days)))
             days = days + self.dropout(perceptron(self.norms[2 * index + 1](days)))
-        below, estimate, above = self.outward(days).unbind(-1)
+        day = self.slow(encoded)
+        seen = torch.cat([days, day, *(_running_mean(day, length) for length in MEANS)], -1)
+        below, estimate, above = self.outward(seen).unbind(-1)
         return torch.stack([estimate - F.softplus(below), estimate, estimate + F.softplus(above)], -1)
 
     def __call__(self, *inputs: Any, **named: Any) -> Tensor:
@@ -170,15 +176,15 @@ class TransformerLearner:
             days = self.encoding(training.daily)
             target = _spread_out(training, (training.target - self.centre) / self.scale)
             optimizer = torch.optim.AdamW(self.network.parameters(), settings.rate, weight_decay=settings.decay)
-            epochs = [self._crops(training) for _ in range(settings.epochs)]
+            epochs = [self._batches(training) for _ in range(settings.epochs)]
             steps = sum(map(len, epochs))
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.rate, steps, pct_start=0.2)
             path = []
-            for crops in epochs:
+            for batches in epochs:
                 self.network.train()
-                for rows in crops:
+                for rows, site in batches:
                     found, truth = self.network(days[rows])[:, DAYS - 1 :], target[rows[:, DAYS - 1 :]]
-                    loss = _loss(found, truth) + settings.anomalies * _anomaly_loss(found[..., 1], truth)
+                    loss = _loss(found, truth) + settings.anomalies * _anomaly_loss(found[..., 1], truth, site)
                     optimizer.zero_grad()
                     loss.backward()
                     nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -203,11 +209,22 @@ class TransformerLearner:
             found[rows[:, DAYS - 1 :]] = self.network(days[rows])[:, DAYS - 1 :]
         return found.numpy()[windows.last] * self.scale + self.centre
 
-    def _crops(self, windows: Windows) -> tuple[Tensor, ...]:
-        """Batches of crops for one epoch, begun at another day each time and shuffled."""
+    def _batches(self, windows: Windows) -> list[tuple[Tensor, Tensor]]:
+        """Crops for one epoch and the site of each, begun at another day each time and shuffled.
+
+        A few crops of one site come in one batch, so that its years can be told apart.
+        """
         offset = int(torch.randint(self.settings.crop_days, ()))
         crops = _crops(windows, self.settings.crop_days, offset)
-        return crops[torch.randperm(len(crops))].split(self.settings.crops)
+        ends = torch.from_numpy(windows.runs[:, 1]).contiguous()
+        site = torch.searchsorted(ends, crops.amin(1), right=True)
+        groups: list[Tensor] = []
+        for one in site.unique():
+            here = torch.nonzero(site == one)[:, 0]
+            groups += here[torch.randperm(len(here))].split(self.settings.crops)
+        order = torch.randperm(len(groups)).split(self.settings.sites)
+        chosen = [torch.cat([groups[index] for index in part]) for part in order]
+        return [(crops[part], site[part]) for part in chosen]
 
 
 def _loss(found: Tensor, target: Tensor) -> Tensor:
@@ -222,16 +239,28 @@ def _loss(found: Tensor, target: Tensor) -> Tensor:
     return F.huber_loss(estimate, truth) + 0.5 * (pinball[0] + pinball[1])
 
 
-def _anomaly_loss(found: Tensor, target: Tensor) -> Tensor:
-    """Huber loss of how the errors (B, L) depart from their own running mean of a month.
+def _anomaly_loss(found: Tensor, target: Tensor, site: Tensor) -> Tensor:
+    """Huber loss of how the errors (B, L) depart from their site's mean cycle, over the crops (B,) of the site.
 
-    A site's level is what other sites tell least about; how its days differ carries over better, so it counts again.
+    A site's level is what other sites tell least about; how its days and years differ carries over better, so it
+    counts again. Crops of a site begin on the same day of the year, and cycles are smoothed as the score's are.
     """
     known = target.isfinite()
     error = torch.where(known, found - target.nan_to_num(0.0), 0.0)
-    total, count = (F.avg_pool1d(part, MONTH, 1, MONTH // 2) for part in (error, known.to(error.dtype)))
-    departure = (error - total / count.clamp(min=0.5 / MONTH))[known]
+    group = site.unique(return_inverse=True)[1]
+
+    def around(values: Tensor) -> Tensor:
+        by_site = torch.zeros(int(group.max()) + 1, values.shape[1]).index_add(0, group, values)
+        return F.avg_pool1d(by_site, SMOOTHING, 1, SMOOTHING // 2)
+
+    cycle = around(error) / around(known.to(error.dtype)).clamp(min=0.5 / SMOOTHING)
+    departure = (error - cycle[group])[known]
     return F.huber_loss(departure, torch.zeros_like(departure))
+
+
+def _running_mean(days: Tensor, length: int) -> Tensor:
+    """(B, L, W) -> (B, L, W) means of ``length`` days up to each; days before the first count as zero."""
+    return F.avg_pool1d(F.pad(days.mT, (length - 1, 0)), length, 1).mT
 
 
 def _spread_out(windows: Windows, values: NDArray) -> Tensor:

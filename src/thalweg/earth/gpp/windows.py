@@ -17,6 +17,9 @@ from thalweg.errors import UsageError
 DAYS = 90
 """Length of a window, days."""
 
+MEANS = (7, 30, 90)
+"""Days of the running means that every model is given."""
+
 
 @dataclass(frozen=True)
 class Windows:
