@@ -217,7 +217,7 @@ class _Tab:
 
         self.reload(page)
         page.load(names, None, known, show_progress="hidden")
-        known.blur(names, None, known, show_progress="hidden")  # on focus, a new list would open it again
+        known.focus(names, None, known, show_progress="hidden")
         self.on(opening.click, lambda desk, name: desk.open(name or ""), [known])
         self.on(saving.click, save, [name])
 
