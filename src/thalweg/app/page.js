@@ -33,3 +33,22 @@ const reopen = (names, patience = 600) => {
   requestAnimationFrame(() => reopen(isOpen ? names.slice(1) : names, patience - 1));
 };
 reopen(JSON.parse(sessionStorage.getItem(OPEN_TABS) ?? "[]"));
+
+// What was typed at the top comes back, too.
+const TYPED = ["prompt", "seeds"];
+const fieldOf = (name) => document.querySelector(`#${name} textarea, #${name} input`);
+document.addEventListener("input", (event) => {
+  const name = TYPED.find((other) => fieldOf(other) === event.target);
+  if (name) sessionStorage.setItem(`thalweg-${name}`, event.target.value);
+});
+const retype = (patience = 600) => {
+  if (!patience) return;
+  if (!TYPED.every(fieldOf)) return requestAnimationFrame(() => retype(patience - 1));
+  for (const name of TYPED) {
+    const typed = sessionStorage.getItem(`thalweg-${name}`);
+    if (typed === null) continue;
+    fieldOf(name).value = typed;
+    fieldOf(name).dispatchEvent(new Event("input", { bubbles: true }));
+  }
+};
+retype();

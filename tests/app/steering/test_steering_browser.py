@@ -124,6 +124,7 @@ def test_a_reload_keeps_the_tree_and_two_browsers_do_not_mix(app: "App", open_pa
     mine.wait_for_selector(".tw-tree")
     all_found(mine, 1)
     assert mine.locator(".tw-tree g").count() == 2
+    assert mine.get_by_label("Prompt").input_value() == "a red ball"
     assert other.locator(".tw-tree g").count() == 1
 
     run = run_of(mine, app, "navigate-board")
@@ -136,6 +137,9 @@ def test_a_reload_keeps_the_tree_and_two_browsers_do_not_mix(app: "App", open_pa
     other.keyboard.press("Tab")
     other.click("#navigate-open")
     status(other, "navigate-board", "expected the name of a run of yours")
+    mine.click("#navigate-start")
+    all_found(mine, 0)
+    assert run_of(mine, app, "navigate-board").name.startswith("a-red-ball-")
 
 
 def test_the_command_line_goes_on_with_a_walk_and_the_other_way_round(
