@@ -29,13 +29,14 @@ def page(app: "App", open_page: Callable) -> "Page":
     return page
 
 
-def status(page: "Page", board: str, text: str) -> None:
-    """Wait until a board's status line holds `text`; an empty one: until it is empty."""
+def status(page: "Page", board: str, text: str) -> str:
+    """Wait until a board's status line holds `text`, or is empty where that is, and return the line."""
     page.wait_for_function(
         """([board, text]) => { const said = document.querySelector(`#${board} .tw-status`)?.innerText;
            return said !== undefined && (text ? said.includes(text) : said === ''); }""",
         arg=[board, text],
     )
+    return page.inner_text(f"#{board} .tw-status")
 
 
 def start(page: "Page", prompt: str = "a ball", seeds: str = "0") -> None:
@@ -271,7 +272,9 @@ def test_an_uploaded_embedding_is_where_a_walk_starts(page: "Page", app: "App", 
 def test_what_can_not_be_a_start_is_one_line(page: "Page", prompt: str, said: str) -> None:
     page.get_by_label("Prompt").fill(prompt)
     page.click("#navigate-start")
-    status(page, "navigate-board", said)
+    line = status(page, "navigate-board", said)
+    assert "\n" not in line
+    assert page.locator(".tw-current").count() == 0
 
 
 def test_a_job_that_fails_says_why_and_leaves_the_app_alive(page: "Page", app: "App") -> None:
@@ -281,8 +284,10 @@ def test_a_job_that_fails_says_why_and_leaves_the_app_alive(page: "Page", app: "
     broken.derive(tensors, "embed").save(app.folder / "broken.safetensors")
     page.get_by_label("Prompt").fill("broken.safetensors")
     page.click("#navigate-start")
-    status(page, "navigate-board", "NaN or infinity")
+    line = status(page, "navigate-board", "NaN or infinity")
+    assert "\n" not in line and "Traceback" not in line
     start(page)
+    assert page.locator(".tw-problem").count() == 0
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "{folder}/secret.safetensors", "{folder}/../secret.safetensors"])

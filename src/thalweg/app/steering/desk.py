@@ -1,6 +1,7 @@
 """What one person does with one tool: a run folder, the job that fills it, and who watches."""
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ class Studio:
         return run
 
 
-class Desk:
+class Desk(ABC):
     """One tool's run of one person; subclasses say what can be done.
 
     Attributes:
@@ -106,13 +107,13 @@ class Desk:
             self.problem = str(error)
             self.changed()
 
+    @abstractmethod
     def load(self, folder: Path) -> None:
         """Take up the run in `folder`, and sit at it.
 
         Raises:
             UsageError: it is no run of this tool and this model.
         """
-        raise NotImplementedError
 
     def stop(self) -> None:
         """Ask what is under way to stop."""
