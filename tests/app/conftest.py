@@ -26,7 +26,7 @@ _QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
-_PATIENCE_MS = 30_000
+_PATIENCE_MS = 60_000
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def page(open_page: OpenPage, address: str) -> "Page":
 
 def kept(page: "Page") -> dict[str, str]:
     """What the address holds after its #."""
-    page.wait_for_timeout(200)  # written once things are quiet
+    page.evaluate("() => new Promise((done) => setTimeout(done, 200))")  # by its clock: written once things are quiet
     return {key: values[0] for key, values in parse_qs(urlparse(page.url).fragment).items()}
 
 
@@ -113,7 +113,7 @@ def test_both_maps_show_the_same_pixels_after_drag_and_wheel(page: "Page") -> No
         assert (left, right) != before
     # Both are see-through where nothing was seen on the date, so linked maps have one outline.
     page.mouse.move(2, 2)
-    page.wait_for_timeout(100)
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert not np.array_equal(seen_in(page, "left"), whole)
     np.testing.assert_array_equal(seen_in(page, "left"), seen_in(page, "right"))
     part(page, "fit").click()

@@ -24,10 +24,10 @@ def test_eight_people_at_once_do_not_mix_and_meet_no_error(app: "App", open_page
     chosen, deadline = [0] * PEOPLE, time.monotonic() + SECONDS
     while time.monotonic() < deadline or min(chosen) < 1:
         for person, page in enumerate(pages):
-            ready = page.query_selector(f'[data-act="choose"][data-value="{chosen[person] % 2}"]')
-            if ready is not None and page.query_selector(".tw-current img") is not None:
+            candidate = f'[data-act="choose"][data-value="{chosen[person] % 2}"]'
+            if page.locator(candidate).count() and page.locator(".tw-current img").count():
                 here = page.inner_text(".tw-current figcaption")
-                ready.click()
+                page.click(candidate)
                 page.wait_for_function(
                     "here => document.querySelector('.tw-current figcaption')?.innerText !== here", arg=here
                 )
