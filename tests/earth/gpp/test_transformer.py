@@ -14,9 +14,9 @@ from thalweg.earth.gpp.transformer import (
 from thalweg.earth.gpp.windows import DAYS, make_windows
 
 
-def network(inputs: int = 3) -> TemporalTransformer:
+def network() -> TemporalTransformer:
     torch.manual_seed(0)
-    made = TemporalTransformer(inputs, Settings(width=16)).eval()
+    made = TemporalTransformer(3, 2, Settings(width=16)).eval()
     for attention in made.attentions:
         torch.nn.init.normal_(attention.lag_bias)
     return made
@@ -28,18 +28,20 @@ def test_the_layers_reach_90_days():
 
 @torch.no_grad()
 def test_a_pass_over_years_is_a_pass_over_each_window():
-    days = torch.randn(1, 400, 3)
-    dense = network()(days)
+    days, means = torch.randn(1, 400, 3), torch.randn(1, 400, 2)
+    dense = network()(days, means)
     for last in (DAYS - 1, 200, 399):
-        window = network()(days[:, last - DAYS + 1 : last + 1])
+        here = slice(last - DAYS + 1, last + 1)
+        window = network()(days[:, here], means[:, here])
         torch.testing.assert_close(window[0, -1], dense[0, last], rtol=1e-5, atol=1e-5)
 
 
 def test_a_prediction_looks_at_each_of_its_90_days_and_no_other():
-    days = torch.randn(1, 300, 3, requires_grad=True)
-    network()(days)[0, 250, 1].backward()
+    days, means = torch.randn(1, 300, 3, requires_grad=True), torch.randn(1, 300, 2, requires_grad=True)
+    network()(days, means)[0, 250, 1].backward()
     looked_at = days.grad[0].abs().sum(-1).nonzero()[:, 0]
     assert looked_at.tolist() == list(range(250 - DAYS + 1, 251))
+    assert means.grad[0].abs().sum(-1).nonzero()[:, 0].tolist() == [250]
 
 
 def test_ramps_saturate_and_hide_what_is_missing():
@@ -47,9 +49,9 @@ def test_ramps_saturate_and_hide_what_is_missing():
     days = np.concatenate([days, np.full_like(days, 3.0)], 1)  # the second never varies
     encoding = PiecewiseEncoding(days, pieces=4)
     assert encoding.inputs == 8
-    beyond = encoding(np.array([[8, 3], [80, 3], [np.nan, 3]], np.float32))
+    beyond = encoding(torch.tensor([[8, 3], [80, 3], [torch.nan, 3]]))
     torch.testing.assert_close(beyond[0], beyond[1])
-    assert not beyond[2].any() and not beyond[3].any()
+    assert not beyond[2].any()
 
 
 def test_anomalies_count_and_levels_do_not():
@@ -90,3 +92,6 @@ def test_training_learns_what_windows_tell(make_table):
     np.testing.assert_allclose(learner.predict(held_out), path[11], rtol=1e-4, atol=1e-4)
     assert r_squared(held_out.target, path[11, :, 1]) > 0.8
     assert (np.diff(path, axis=2) >= 0).all()
+    some = held_out.select(np.array([0, 50, -1]))
+    found = learner.estimate(torch.from_numpy(some.values)).detach().numpy()
+    np.testing.assert_allclose(found, learner.predict(some)[:, 1], rtol=1e-4, atol=1e-4)

@@ -12,26 +12,8 @@ from thalweg.earth.gpp.windows import MEANS, Windows
 
 def summaries(windows: Windows) -> NDArray[np.float32]:
     """(N, K) the last day's features and their means over 7, 30 and 90 days; features that never vary come once."""
-    totals = np.cumsum(np.nan_to_num(windows.daily, nan=0.0), axis=0, dtype=np.float64)
-    counts = np.cumsum(np.isfinite(windows.daily), axis=0, dtype=np.int64)
-    columns = [windows.daily[windows.last]]
-    varies = _varies(windows)
-    for days in MEANS:
-        before = windows.last - days
-        first = (before < 0)[:, None]
-        total = totals[windows.last] - np.where(first, 0, totals[before])
-        count = counts[windows.last] - np.where(first, 0, counts[before])
-        mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-        columns.append(mean[:, varies].astype(np.float32))
-    return np.concatenate(columns, 1)
-
-
-def _varies(windows: Windows) -> NDArray[np.bool_]:
-    """(F,) whether a feature changes within any site's record; a vegetation class does not."""
-    ranges = [
-        np.nanmax(windows.daily[first:end], 0) - np.nanmin(windows.daily[first:end], 0) for first, end in windows.runs
-    ]
-    return np.nanmax(ranges, 0) > 0
+    means = windows.running_means()[windows.last][:, np.tile(windows.varies, len(MEANS))]
+    return np.concatenate([windows.daily[windows.last], means], 1)
 
 
 def _alike(estimate: NDArray) -> NDArray[np.float32]:

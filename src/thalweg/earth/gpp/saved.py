@@ -24,8 +24,9 @@ from thalweg.errors import UsageError
 from thalweg.files import new_folder
 from thalweg.hashing import content_hash
 
-FORMAT = 1
+FORMAT = 2
 
+_KINDS = ("encoding", "means")
 _ENCODING = ("feature", "low", "high", "mean", "scale")
 
 
@@ -137,7 +138,11 @@ def load_model(folder: str | Path) -> SavedModel:
 
 
 def _tensors(member: TransformerLearner) -> dict[str, Tensor]:
-    encoding = {f"encoding.{name}": torch.from_numpy(np.asarray(getattr(member.encoding, name))) for name in _ENCODING}
+    encoding = {
+        f"{kind}.{name}": torch.from_numpy(np.asarray(getattr(getattr(member, kind), name)))
+        for kind in _KINDS
+        for name in _ENCODING
+    }
     network = {f"network.{name}": tensor.contiguous() for name, tensor in member.network.state_dict().items()}
     return {**encoding, **network, "target": torch.tensor([member.centre, member.scale])}
 
@@ -145,11 +150,13 @@ def _tensors(member: TransformerLearner) -> dict[str, Tensor]:
 def _learner(tensors: dict[str, Tensor], prefix: str, settings: Settings, folder: Path) -> TransformerLearner:
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     learner = TransformerLearner(settings=settings)
-    learner.encoding = PiecewiseEncoding.__new__(PiecewiseEncoding)
-    for name in _ENCODING:
-        setattr(learner.encoding, name, own[f"encoding.{name}"].numpy())
+    for kind in _KINDS:
+        encoding = PiecewiseEncoding.__new__(PiecewiseEncoding)
+        for name in _ENCODING:
+            setattr(encoding, name, own[f"{kind}.{name}"].numpy())
+        setattr(learner, kind, encoding)
     learner.centre, learner.scale = own["target"].numpy()
-    learner.network = TemporalTransformer(learner.encoding.inputs, settings)
+    learner.network = TemporalTransformer(learner.encoding.inputs, learner.means.inputs, settings)
     weights = {name.removeprefix("network."): value for name, value in own.items() if name.startswith("network.")}
     try:
         learner.network.load_state_dict(weights)

@@ -79,10 +79,6 @@ def gpp_quantity(saved: SavedModel, dataset: "xr.Dataset", seen: Seen) -> Quanti
             raise UsageError("a GPP model's prediction is of one pixel: it makes no map here")
         change = (embeddings[..., 0, 0] - start) @ moves
         daily = base + weights[:, None] * change[:, None]
-        said = [
-            member.network(member.encoding.of_tensor(daily))[:, -1, 1] * float(member.scale) + float(member.centre)
-            for member in members
-        ]
-        return torch.stack(said).mean(0)[:, None, None]
+        return torch.stack([member.estimate(daily) for member in members]).mean(0)[:, None, None]
 
     return Quantity("gpp", GPP_UNITS, of, _TOLERANCE)

@@ -2,8 +2,9 @@
 
 Attention looks back over a limited number of days in each layer, positions are lags, and the layers' reaches add up
 to 89 days. The read-out sees, beside the last layer, the day itself and its running means, which carry the slow
-weather of a season. So the prediction of a day depends on its 90-day window alone, and a pass over years gives what a
-pass over each window would give, without encoding a day ninety times.
+weather of a season: means of the encoded days, and the encoded means. So the prediction of a day depends on its
+90-day window alone, and a pass over years gives what a pass over each window would give, without encoding a day
+ninety times.
 """
 
 from dataclasses import dataclass
@@ -80,9 +81,9 @@ class BandedAttention(nn.Module):
 
 
 class TemporalTransformer(nn.Module):
-    """Encoded days (B, L, E) -> lower bound, estimate, upper bound (B, L, 3)."""
+    """Encoded days (B, L, E) and their encoded means (B, L, M) -> lower bound, estimate, upper bound (B, L, 3)."""
 
-    def __init__(self, inputs: int, settings: Settings) -> None:
+    def __init__(self, inputs: int, means: int, settings: Settings) -> None:
         super().__init__()
         width = settings.width
         self.inward = nn.Linear(inputs, width)
@@ -93,19 +94,20 @@ class TemporalTransformer(nn.Module):
         )
         self.dropout = nn.Dropout(settings.dropout)
         self.slow = nn.Linear(inputs, width)
-        seen = (2 + len(MEANS)) * width
+        self.summary = nn.Linear(means, width)
+        seen = (3 + len(MEANS)) * width
         self.outward = nn.Sequential(
             nn.LayerNorm(seen), self.dropout, nn.Linear(seen, 2 * width), nn.GELU(), nn.Linear(2 * width, 3)
         )
 
-    def forward(self, encoded: Tensor) -> Tensor:
-        """Days as `PiecewiseEncoding` gives them."""
+    def forward(self, encoded: Tensor, means: Tensor) -> Tensor:
+        """Days, and their means of 7, 30 and 90 days, as `PiecewiseEncoding` gives them."""
         days = self.inward(encoded)
         for index, (attention, perceptron) in enumerate(zip(self.attentions, self.perceptrons, strict=True)):
             days = days + self.dropout(attention(self.norms[2 * index](days)))
             days = days + self.dropout(perceptron(self.norms[2 * index + 1](days)))
         day = self.slow(encoded)
-        seen = torch.cat([days, day, *(_running_mean(day, length) for length in MEANS)], -1)
+        seen = torch.cat([days, day, self.summary(means), *(_running_mean(day, length) for length in MEANS)], -1)
         below, estimate, above = self.outward(seen).unbind(-1)
         return torch.stack([estimate - F.softplus(below), estimate, estimate + F.softplus(above)], -1)
 
@@ -129,7 +131,7 @@ class PiecewiseEncoding:
         self.feature = np.repeat(np.arange(len(edges)), [len(edge) - 1 for edge in edges])
         self.low = np.concatenate([edge[:-1] for edge in edges]).astype(np.float32)
         self.high = np.concatenate([edge[1:] for edge in edges]).astype(np.float32)
-        ramps = self._ramps(days)
+        ramps = self._ramps(torch.from_numpy(days)).numpy()
         self.mean, self.scale = np.nanmean(ramps, 0), np.nanstd(ramps, 0) + np.float32(1e-6)
 
     @property
@@ -137,20 +139,14 @@ class PiecewiseEncoding:
         """Values of an encoded day: the ramps and their validity."""
         return 2 * len(self.feature)
 
-    def __call__(self, days: NDArray[np.float32]) -> Tensor:
-        """(D, F) -> (D + 1, 2 R) ramps and their validity; one empty day at the end, to pad with."""
-        ramps = torch.from_numpy((self._ramps(days) - self.mean) / self.scale)
-        ramps = torch.cat([ramps, torch.full((1, ramps.shape[1]), torch.nan)])
-        return torch.cat([ramps.nan_to_num(0.0), ramps.isfinite().float()], 1)
+    def __call__(self, days: Tensor) -> Tensor:
+        """(..., F) -> (..., 2 R) ramps and their validity; differentiable wherever a value is on a ramp."""
+        ramps = (self._ramps(days) - torch.from_numpy(self.mean)) / torch.from_numpy(self.scale)
+        return torch.cat([ramps.nan_to_num(0.0), ramps.isfinite().float()], -1)
 
-    def of_tensor(self, days: Tensor) -> Tensor:
-        """(..., F) days without gaps -> (..., 2 R), differentiable wherever a value is on a ramp."""
-        low, high, mean, scale = (torch.from_numpy(part) for part in (self.low, self.high, self.mean, self.scale))
-        ramps = ((days[..., torch.from_numpy(self.feature)] - low) / (high - low)).clamp(0, 1)
-        return torch.cat([(ramps - mean) / scale, torch.ones_like(ramps)], -1)
-
-    def _ramps(self, days: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.clip((days[:, self.feature] - self.low) / (self.high - self.low), 0, 1)
+    def _ramps(self, days: Tensor) -> Tensor:
+        low, high = torch.from_numpy(self.low), torch.from_numpy(self.high)
+        return ((days[..., torch.from_numpy(self.feature)] - low) / (high - low)).clamp(0, 1)
 
 
 class TransformerLearner:
@@ -169,11 +165,14 @@ class TransformerLearner:
         """
         settings = self.settings
         self.encoding = PiecewiseEncoding(training.daily[training.covered], settings.pieces)
+        means = training.running_means()[training.last]
+        means[:, ~np.tile(training.varies, len(MEANS))] = 0.0  # what never changes is known from the day
+        self.means = PiecewiseEncoding(means, settings.pieces)
         self.centre, self.scale = np.float32(training.target.mean()), np.float32(training.target.std() + 1e-6)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.network = TemporalTransformer(self.encoding.inputs, settings)
-            days = self.encoding(training.daily)
+            self.network = TemporalTransformer(self.encoding.inputs, self.means.inputs, settings)
+            encoded = [encode(days) for encode, days in self._inputs(training)]
             target = _spread_out(training, (training.target - self.centre) / self.scale)
             optimizer = torch.optim.AdamW(self.network.parameters(), settings.rate, weight_decay=settings.decay)
             epochs = [self._batches(training) for _ in range(settings.epochs)]
@@ -183,7 +182,8 @@ class TransformerLearner:
             for batches in epochs:
                 self.network.train()
                 for rows, site in batches:
-                    found, truth = self.network(days[rows])[:, DAYS - 1 :], target[rows[:, DAYS - 1 :]]
+                    found = self.network(*(days[rows] for days in encoded))[:, DAYS - 1 :]
+                    truth = target[rows[:, DAYS - 1 :]]
                     loss = _loss(found, truth) + settings.anomalies * _anomaly_loss(found[..., 1], truth, site)
                     optimizer.zero_grad()
                     loss.backward()
@@ -203,11 +203,25 @@ class TransformerLearner:
     def predict(self, windows: Windows) -> NDArray[np.float32]:
         """(N, 3) lower bound, best estimate, upper bound, gC m-2 d-1."""
         self.network.eval()
-        days = self.encoding(windows.daily)
+        inputs = self._inputs(windows)
         found = torch.full((len(windows.daily) + 1, 3), torch.nan)
         for rows in _crops(windows, self.settings.crop_days, 0).split(64):
-            found[rows[:, DAYS - 1 :]] = self.network(days[rows])[:, DAYS - 1 :]
+            encoded = [encode(days[rows]) for encode, days in inputs]
+            found[rows[:, DAYS - 1 :]] = self.network(*encoded)[:, DAYS - 1 :]
         return found.numpy()[windows.last] * self.scale + self.centre
+
+    def estimate(self, days: Tensor) -> Tensor:
+        """(B,) GPP of the last day of windows (B, 90, F) without gaps, gC m-2 d-1; differentiable."""
+        means = torch.cat([days[:, -length:].mean(1) for length in MEANS], -1)[:, None].expand(-1, DAYS, -1)
+        found = self.network(self.encoding(days), self.means(means))[:, -1, 1]
+        return found * float(self.scale) + float(self.centre)
+
+    def _inputs(self, windows: Windows) -> list[tuple[PiecewiseEncoding, Tensor]]:
+        """The days and their means, each with its encoding; one empty day at the end, to pad with."""
+        return [
+            (encode, F.pad(torch.from_numpy(days), (0, 0, 0, 1), value=torch.nan))
+            for encode, days in ((self.encoding, windows.daily), (self.means, windows.running_means()))
+        ]
 
     def _batches(self, windows: Windows) -> list[tuple[Tensor, Tensor]]:
         """Crops for one epoch and the site of each, begun at another day each time and shuffled.

@@ -76,6 +76,28 @@ class Windows:
         np.add.at(edges, self.last + 1, -1)
         return np.cumsum(edges[:-1]) > 0
 
+    @property
+    def varies(self) -> NDArray[np.bool_]:
+        """(F,) whether a feature changes within any site's record; a vegetation class does not."""
+        ranges = [np.nanmax(days, 0) - np.nanmin(days, 0) for days in (self.daily[slice(*run)] for run in self.runs)]
+        return np.nanmax(ranges, 0) > 0
+
+    def running_means(self) -> NDArray[np.float32]:
+        """(D, 3 F) means of the 7, 30 and 90 days up to each day, NaN where none has a value.
+
+        They are those of the window where a window ends; before a site's first they may reach into another site.
+        """
+        totals = np.cumsum(np.nan_to_num(self.daily, nan=0.0), axis=0, dtype=np.float64)
+        counts = np.cumsum(np.isfinite(self.daily), axis=0, dtype=np.int64)
+        means = []
+        for days in MEANS:
+            total, count = totals.copy(), counts.copy()
+            total[days:] -= totals[:-days]
+            count[days:] -= counts[:-days]
+            mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+            means.append(mean.astype(np.float32))
+        return np.concatenate(means, 1)
+
     def select(self, chosen: NDArray) -> "Windows":
         """The windows that a mask or an index chooses; the days are shared, not copied."""
         fields = ("last", "target", "site", "time", "vegetation")
