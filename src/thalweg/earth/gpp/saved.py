@@ -123,7 +123,10 @@ def load_model(folder: str | Path) -> SavedModel:
     except (ValidationError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UsageError(f"{path}: not a GPP model's card ({str(error).splitlines()[0]}): train it again") from error
     if card.format != FORMAT:
-        raise UsageError(f"{path}: format {card.format}, this version reads {FORMAT}: update thalweg")
+        raise UsageError(
+            f"{path}: format {card.format}, of thalweg {card.package_version}; this one reads {FORMAT}: "
+            "train it again, or use that version"
+        )
     try:
         tensors = load_file(folder / "weights.safetensors")
     except (SafetensorError, OSError) as error:
