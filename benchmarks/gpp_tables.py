@@ -6,7 +6,7 @@ a random forest of 500 trees with at least 3 rows a leaf, leave one site out. Th
 `--all-values` adds those with all 32 (`..._32`).
 
 `towers_*`: daily GPP of 30 towers from 90 days of ERA meteorology, potential radiation and the IGBP class, leave one
-site out. The transformer sees the days; gradient boosting the last day and means of 7, 30 and 90 days. Both are
+site out. Both see the last day and means of 7, 30 and 90 days; the transformer also every day of them. Both are
 ensembles whose members left out a group of sites; a site is predicted by members that left it out, and none of its
 GPP chooses, stops or calibrates anything. `coverage_90` is that of the transformer's 90 % intervals.
 

@@ -49,9 +49,9 @@ def test_ramps_saturate_and_hide_what_is_missing():
     days = np.concatenate([days, np.full_like(days, 3.0)], 1)  # the second never varies
     encoding = PiecewiseEncoding(days, pieces=4)
     assert encoding.inputs == 8
-    beyond = encoding(torch.tensor([[8, 3], [80, 3], [torch.nan, 3]]))
+    beyond = encoding(torch.tensor([[8, 3], [80, 3], [torch.nan, 3], [torch.nan, torch.nan]]))
     torch.testing.assert_close(beyond[0], beyond[1])
-    assert not beyond[2].any()
+    assert not beyond[2].any() and not beyond[3].any()
 
 
 def test_anomalies_count_and_levels_do_not():
