@@ -163,6 +163,17 @@ class FusionStage(_Stage):
         model.autoencoders.requires_grad_(False)
         model.fusion.linear.requires_grad_(False)
 
+    @property
+    def reference(self) -> str:
+        """The sensor that sets the dates."""
+        return next(sensor.name for sensor in self.model.fusion.sensors if sensor.sets_dates)
+
+    def alone(self, contexts: Mapping[str, SensorContext], centre_day: Tensor) -> dict[str, SensorContext]:
+        """Nothing but one centre date (1,), as the reference saw it, some of its bands hidden at times."""
+        context = contexts[self.reference]
+        date = context.hide((context.days - centre_day).abs() >= 0.5)
+        return {self.reference: hide_parts(date, self.settings.hiding.model_copy(update={"dates": 0.0}))}
+
     def visible(self, contexts: Mapping[str, SensorContext]) -> dict[str, SensorContext]:
         """Contexts with parts hidden, at least one sensor left."""
         kept = {name: hide_parts(context, self.settings.hiding) for name, context in contexts.items()}
@@ -175,9 +186,11 @@ class FusionStage(_Stage):
         """Losses of staying where the whole context puts the embedding, of its spread, and of rebuilding."""
         settings, model = self.settings, self.model
         contexts = {name: random_gain(context, settings.hiding.gain) for name, context in tile.contexts.items()}
+        alone = self.reference in contexts and bool(torch.rand(()) < settings.hiding.context)
+        centre_days = tile.centre_days[:1] if alone else tile.centre_days
         with torch.no_grad():
-            whole = model.encode(contexts, tile.centre_days)
-            partial = model.encode(self.visible(contexts), tile.centre_days)
+            whole = model.encode(contexts, centre_days)
+            partial = model.encode(self.alone(contexts, centre_days) if alone else self.visible(contexts), centre_days)
             target = model.fusion.linear(model.fusion.join(whole)[0]).movedim(-1, 1)
         full, fused = model.fusion(whole), model.fusion(partial)
         scale = model.fusion.embedding_scale[:, None, None]
@@ -191,7 +204,7 @@ class FusionStage(_Stage):
             "spread": 0.1 * masked_mean(moved / spread + spread.log(), seen),
         }
         for name, context in contexts.items():
-            wanted = targets(context, tile.centre_days, settings.target_dates, settings.neighbour_weight)
+            wanted = targets(context, centre_days, settings.target_dates, settings.neighbour_weight)
             for source, values in (("whole", full.values.detach()), ("partial", fused.values.detach())):
                 for size in (SMALL, FULL):
                     encoding = model.fusion.encoding(values, name, size)
@@ -347,20 +360,36 @@ def _training_record(settings: Settings, sites: Sequence[Site]) -> dict[str, Any
 
 @torch.no_grad()
 def fit_linear_fusion(model: EarthModel, tiles: RandomTiles, settings: Settings) -> None:
-    """Begin the fusion's linear path as principal components of the contexts the decoders rebuild."""
-    gathered, dates = [], []
-    scene = 0
+    """Begin the fusion's linear path as minimum noise fractions of the contexts the decoders rebuild."""
+    gathered, moved = [], []
     for tile, _ in zip(tiles, range(settings.linear_tiles), strict=False):
-        encodings = model.encode(tile.contexts, tile.centre_days)
-        joined = torch.cat([encodings[name].values for name in model.sensors], 1).movedim(1, -1)
-        seen = torch.cat([encodings[name].seen for name in model.sensors], 1).amin(1) > 0
-        for values, chosen in zip(joined, seen, strict=True):
-            pixels = values[chosen]
-            gathered.append(pixels[torch.randperm(len(pixels))[:200]])
-            dates.append(torch.full((len(gathered[-1]),), scene))
-            scene += 1
+        whole, part = (
+            model.encode(contexts, tile.centre_days)
+            for contexts in (tile.contexts, _half_hidden(tile, but_centres=True))
+        )
+        full, hidden = (
+            torch.cat([encodings[name].values for name in model.sensors], 1).movedim(1, -1)
+            for encodings in (whole, part)
+        )
+        seen = torch.cat([encodings[name].seen for encodings in (whole, part) for name in model.sensors], 1).amin(1) > 0
+        for values, others, chosen in zip(full, hidden, seen, strict=True):
+            pixels = chosen.nonzero()
+            rows, columns = pixels[torch.randperm(len(pixels))[:200]].T
+            gathered.append(values[rows, columns])
+            moved.append(others[rows, columns] - gathered[-1])
     rebuild = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
-    model.fusion.fit_linear(torch.cat(gathered), torch.cat(dates), rebuild, settings.linear_start)
+    model.fusion.fit_linear(torch.cat(gathered), torch.cat(moved), rebuild, settings.linear_start)
+
+
+def _half_hidden(tile: Tile, but_centres: bool = False) -> dict[str, SensorContext]:
+    """A tile's contexts with half of the dates hidden, the centre dates spared if asked."""
+    hidden = {}
+    for name, context in tile.contexts.items():
+        chosen = torch.rand(len(context.days)) < 0.5
+        if but_centres:
+            chosen &= ((context.days[:, None] - tile.centre_days).abs() >= 0.5).all(1)
+        hidden[name] = context.hide(chosen)
+    return hidden
 
 
 @torch.no_grad()
@@ -370,8 +399,7 @@ def calibrate(model: EarthModel, tiles: RandomTiles, settings: Settings) -> None
     torch.manual_seed(settings.seed)
     for tile in tiles:
         full = model(tile.contexts, tile.centre_days)
-        hidden = {name: context.hide(torch.rand(len(context.days)) < 0.5) for name, context in tile.contexts.items()}
-        partial = model(hidden, tile.centre_days)
+        partial = model(_half_hidden(tile), tile.centre_days)
         ratios.append(((full.values - partial.values).abs() / partial.spread).movedim(1, -1).flatten()[::7])
     quantiles = torch.quantile(torch.cat(ratios)[:2_000_000], torch.tensor(QUANTILE_LEVELS))
     model.fusion.quantiles.copy_(quantiles)
