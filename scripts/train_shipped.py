@@ -12,7 +12,6 @@ from pathlib import Path
 
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
 from thalweg.earth.simulate import simulate
-from thalweg.earth.tiles import Hiding
 from thalweg.earth.training import Settings, train_autoencoder, train_fusion
 
 REAL = ("BE-1", "BE-3", "TZ-1")
@@ -23,14 +22,7 @@ SIMULATED = (
     *(("temperate", seed) for seed in (101, 102, 103, 104)),
 )
 STEPS = {SENTINEL_2: 100, SENTINEL_1: 100}
-FUSION = Settings(
-    steps=700,
-    learning_rate=2e-3,
-    neighbour_weight=0.15,
-    linear_tiles=300,
-    calibration_tiles=60,
-    hiding=Hiding(context=0.3),
-)
+FUSION = Settings(steps=500, learning_rate=2e-3, neighbour_weight=0.15, linear_tiles=420, calibration_tiles=60)
 
 
 def main(sites: Path, work: Path) -> None:

@@ -11,8 +11,8 @@ import torch
 from thalweg.earth.model import EarthModel
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
 from thalweg.earth.simulate import simulate
-from thalweg.earth.tiles import Hiding, RandomTiles, Site, hide_parts, targets
-from thalweg.earth.training import AutoencoderStage, FusionStage, Settings, train_autoencoder, train_fusion
+from thalweg.earth.tiles import RandomTiles, Site, hide_parts, targets
+from thalweg.earth.training import AutoencoderStage, Settings, train_autoencoder, train_fusion
 from thalweg.errors import UsageError
 
 
@@ -154,15 +154,3 @@ def test_a_run_folder_of_another_training_is_refused(landscape: Path, tmp_path: 
     with pytest.raises(UsageError, match="another training"):
         train_autoencoder(SENTINEL_1, [landscape], tmp_path / "second", tmp_path / "run", other)
     assert not (tmp_path / "second").exists()
-
-
-def test_fusion_is_shown_a_centre_date_alone(landscape: Path) -> None:
-    torch.manual_seed(0)
-    site = Site.load(landscape, ["sentinel-2", "sentinel-1"])
-    stage = FusionStage(EarthModel.load(), Settings(hiding=Hiding(bands=0.0)))
-    shown = stage.alone(site.contexts, site.centre_days[3:4])
-    assert list(shown) == ["sentinel-2"]
-    context = shown["sentinel-2"]
-    centre = (context.days - site.centre_days[3]).abs() < 0.5
-    assert context.valid[centre].sum() > 0
-    assert float(context.valid[~centre].sum()) == 0

@@ -87,6 +87,7 @@ class Fusion(nn.Module):
     mean: Tensor
     covariance: Tensor
     embedding_scale: Tensor
+    spread_scale: Tensor
     quantiles: Tensor
 
     def __init__(self, sensors: Sequence[Sensor]) -> None:
@@ -103,6 +104,7 @@ class Fusion(nn.Module):
         self.register_buffer("mean", torch.zeros(total))
         self.register_buffer("covariance", torch.eye(total))
         self.register_buffer("embedding_scale", torch.ones(FULL))
+        self.register_buffer("spread_scale", torch.ones(FULL))
         self.register_buffer("quantiles", torch.tensor([0.674, 0.994, 1.282, 1.645, 1.960]))
 
     def forward(self, encodings: Mapping[str, Encoding]) -> Fused:
@@ -112,7 +114,7 @@ class Fusion(nn.Module):
         base = self.linear(completed)
         values = base + self.residual(torch.cat([completed / deviation, evidence], -1)) * self.embedding_scale
         spread = self.spread(torch.cat([(values / self.embedding_scale).detach(), evidence], -1))
-        spread = F.softplus(spread - 2) * self.embedding_scale
+        spread = F.softplus(spread - 2) * self.spread_scale
         return Fused(values.movedim(-1, 1), spread.movedim(-1, 1))
 
     def __call__(self, *inputs: Any, **named: Any) -> Fused:
@@ -220,6 +222,7 @@ class Fusion(nn.Module):
         self.covariance.copy_(covariance)
         self.linear.weight.copy_(axes)
         self.embedding_scale.copy_(spread / spread[0])
+        self.spread_scale.copy_(self.embedding_scale)
         sizes = list(self.sizes.values())
         for size, heads in ((SMALL, self.small_heads), (FULL, self.full_heads)):
             back = regression(torch.eye(len(mean), dtype=joined.dtype), axes[:size])

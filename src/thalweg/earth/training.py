@@ -163,17 +163,6 @@ class FusionStage(_Stage):
         model.autoencoders.requires_grad_(False)
         model.fusion.linear.requires_grad_(False)
 
-    @property
-    def reference(self) -> str:
-        """The sensor that sets the dates."""
-        return next(sensor.name for sensor in self.model.fusion.sensors if sensor.sets_dates)
-
-    def alone(self, contexts: Mapping[str, SensorContext], centre_day: Tensor) -> dict[str, SensorContext]:
-        """Nothing but one centre date (1,), as the reference saw it, some of its bands hidden at times."""
-        context = contexts[self.reference]
-        date = context.hide((context.days - centre_day).abs() >= 0.5)
-        return {self.reference: hide_parts(date, self.settings.hiding.model_copy(update={"dates": 0.0}))}
-
     def visible(self, contexts: Mapping[str, SensorContext]) -> dict[str, SensorContext]:
         """Contexts with parts hidden, at least one sensor left."""
         kept = {name: hide_parts(context, self.settings.hiding) for name, context in contexts.items()}
@@ -186,11 +175,9 @@ class FusionStage(_Stage):
         """Losses of staying where the whole context puts the embedding, of its spread, and of rebuilding."""
         settings, model = self.settings, self.model
         contexts = {name: random_gain(context, settings.hiding.gain) for name, context in tile.contexts.items()}
-        alone = self.reference in contexts and bool(torch.rand(()) < settings.hiding.context)
-        centre_days = tile.centre_days[:1] if alone else tile.centre_days
         with torch.no_grad():
-            whole = model.encode(contexts, centre_days)
-            partial = model.encode(self.alone(contexts, centre_days) if alone else self.visible(contexts), centre_days)
+            whole = model.encode(contexts, tile.centre_days)
+            partial = model.encode(self.visible(contexts), tile.centre_days)
             target = model.fusion.linear(model.fusion.join(whole)[0]).movedim(-1, 1)
         full, fused = model.fusion(whole), model.fusion(partial)
         scale = model.fusion.embedding_scale[:, None, None]
@@ -204,7 +191,7 @@ class FusionStage(_Stage):
             "spread": 0.1 * masked_mean(moved / spread + spread.log(), seen),
         }
         for name, context in contexts.items():
-            wanted = targets(context, centre_days, settings.target_dates, settings.neighbour_weight)
+            wanted = targets(context, tile.centre_days, settings.target_dates, settings.neighbour_weight)
             for source, values in (("whole", full.values.detach()), ("partial", fused.values.detach())):
                 for size in (SMALL, FULL):
                     encoding = model.fusion.encoding(values, name, size)
@@ -362,7 +349,8 @@ def _training_record(settings: Settings, sites: Sequence[Site]) -> dict[str, Any
 def fit_linear_fusion(model: EarthModel, tiles: RandomTiles, settings: Settings) -> None:
     """Begin the fusion's linear path as minimum noise fractions of the contexts the decoders rebuild."""
     gathered, moved = [], []
-    for tile, _ in zip(tiles, range(settings.linear_tiles), strict=False):
+    # Every date counts alike: the fractions lie close together, and turn with the sample.
+    for tile in tiles.evenly(settings.linear_tiles):
         whole, part = (
             model.encode(contexts, tile.centre_days)
             for contexts in (tile.contexts, _half_hidden(tile, but_centres=True))
@@ -394,12 +382,15 @@ def _half_hidden(tile: Tile, but_centres: bool = False) -> dict[str, SensorConte
 
 @torch.no_grad()
 def calibrate(model: EarthModel, tiles: RandomTiles, settings: Settings) -> None:
-    """Set the factors from predicted spread to intervals, on held-out tiles with context dates hidden."""
+    """Set the scale of each value's spread and the factors to intervals, on held-out tiles with dates hidden."""
     ratios = []
     torch.manual_seed(settings.seed)
     for tile in tiles:
         full = model(tile.contexts, tile.centre_days)
         partial = model(_half_hidden(tile), tile.centre_days)
-        ratios.append(((full.values - partial.values).abs() / partial.spread).movedim(1, -1).flatten()[::7])
-    quantiles = torch.quantile(torch.cat(ratios)[:2_000_000], torch.tensor(QUANTILE_LEVELS))
-    model.fusion.quantiles.copy_(quantiles)
+        ratios.append(((full.values - partial.values).abs() / partial.spread).movedim(1, -1).flatten(0, -2)[::7])
+    seen = torch.cat(ratios)[:60_000]
+    # Each value's spread is set right at one level, and the other levels are common to all values.
+    typical = seen.quantile(0.68, 0).clamp(min=1e-6)
+    model.fusion.spread_scale.mul_(typical)
+    model.fusion.quantiles.copy_((seen / typical).flatten().quantile(torch.tensor(QUANTILE_LEVELS)))
