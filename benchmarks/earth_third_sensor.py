@@ -19,8 +19,8 @@ from thalweg.earth.sensors import LANDSAT_8
 from thalweg.earth.tiles import Site
 from thalweg.earth.training import Settings, train_autoencoder, train_fusion
 
-ENCODER = Settings(steps=300, linear_tiles=60)
-FUSION = Settings(steps=150, linear_tiles=60, learning_rate=1e-3, neighbour_weight=0.15, calibration_tiles=10)
+ENCODER = Settings(steps=100, linear_tiles=60, warm_up=20, learning_rate=1e-3)
+FUSION = Settings(steps=150, linear_tiles=40, learning_rate=1e-3, neighbour_weight=0.15, calibration_tiles=10)
 
 
 def centre_error(model: EarthModel, site: Site, sensor: str) -> float:

@@ -22,7 +22,7 @@ SIMULATED = (
     *(("temperate", seed) for seed in (101, 102, 103, 104)),
 )
 STEPS = {SENTINEL_2: 100, SENTINEL_1: 100}
-FUSION = Settings(steps=500, learning_rate=2e-3, neighbour_weight=0.15, linear_tiles=100, tile=24, calibration_tiles=60)
+FUSION = Settings(steps=500, learning_rate=2e-3, neighbour_weight=0.15, linear_tiles=420, calibration_tiles=60)
 
 
 def main(sites: Path, work: Path) -> None:

@@ -66,7 +66,7 @@ def test_seeds_draw_from_the_uncertainty(generator: EarthGenerator, place: str) 
     assert bool((shown.std(0) > 0).all())
     certain = Embedding({"embedding": embedding.tensors["embedding"]}, embedding.lineage)
     alike = generator.render(certain, [0, 1, 2])
-    assert bool((alike == alike[0]).all())
+    torch.testing.assert_close(alike, alike[:1].expand_as(alike))  # a batch's rows may differ in the last digit
     quantity = generator.showing(by_name("B8", generator.earth, {}))
     draws = quantity.render(embedding, list(range(1, 400)))[:, 0, 0, 0]
     vector = embedding.tensors["embedding"].clone().requires_grad_()

@@ -10,7 +10,7 @@ import torch
 from thalweg.earth.context import HALO, SensorContext, cube_context, days_since_epoch
 from thalweg.earth.cubes import Cube
 from thalweg.earth.encoder import Encoding
-from thalweg.earth.fusion import FULL, QUANTILE_LEVELS, SMALL
+from thalweg.earth.fusion import FULL, QUANTILE_LEVELS, SMALL, Fusion, LinearStart
 from thalweg.earth.model import EarthModel
 
 
@@ -149,3 +149,37 @@ def test_a_sensor_the_model_does_not_know_is_ignored(
     assert torch.equal(model(more, centre_days).values, model(contexts, centre_days).values)
     assert list(model.encode(more, centre_days)) == list(model.sensors)
     np.testing.assert_array_equal(model.sensors, ["sentinel-2", "sentinel-1"])
+
+
+def test_the_linear_start_prefers_what_hidden_dates_do_not_move(model: EarthModel) -> None:
+    generator = torch.Generator().manual_seed(0)
+    fusion = Fusion(model.fusion.sensors)
+    size = len(fusion.mean)
+    rebuild = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
+    joined = torch.randn(4000, size, generator=generator) * 0.1
+    moved = torch.randn(4000, size, generator=generator) * 0.01
+    joined[:, 0] *= 30  # varies most, and moves as much when dates are hidden
+    moved[:, 0] *= 300
+    joined[:, 1] *= 20  # varies less, and stays
+    fusion.fit_linear(joined, moved, rebuild, LinearStart())
+    first = fusion.linear.weight[0].abs()
+    assert first.argmax() == 1
+    assert first[1] > 5 * first[0]
+
+
+def test_the_values_after_the_seventh_hold_the_centre_date(model: EarthModel) -> None:
+    generator = torch.Generator().manual_seed(0)
+    size = len(model.fusion.mean)
+    rebuild = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
+    joined, moved = torch.randn(4000, size, generator=generator), torch.randn(4000, size, generator=generator) * 0.1
+    _, centre = LinearStart().views(model.fusion.sensors, rebuild, companion_weight=1.0)
+
+    def left(components: int) -> float:
+        """What 7 values and some of the centre's leave of the centre date."""
+        fusion = Fusion(model.fusion.sensors)
+        fusion.fit_linear(joined, moved, rebuild, LinearStart(centre_components=components))
+        known, truth = (joined @ fusion.linear.weight[: SMALL + 12].T).detach(), (joined @ centre.T).detach()
+        rest = truth - known @ torch.linalg.lstsq(known, truth).solution
+        return float(rest.square().mean() / truth.square().mean())
+
+    assert left(12) < 1e-3 < left(0)

@@ -80,6 +80,15 @@ def test_tiles_repeat_with_their_seed(site: Site) -> None:
     assert not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(drawn(1), drawn(2), strict=True))
 
 
+def test_even_tiles_show_every_date_before_one_comes_again(site: Site) -> None:
+    rounds = 2
+    dates = len(site.centre_days)
+    tiles = list(RandomTiles([site, site], 0, 8, 1).evenly(rounds * 2 * dates))
+    for of_one_site in (tiles[::2], tiles[1::2]):
+        for part in (of_one_site[:dates], of_one_site[dates:]):
+            assert sorted(float(tile.centre_days) for tile in part) == sorted(site.centre_days.tolist())
+
+
 def test_validation_tiles_end_and_stay_the_same(site: Site) -> None:
     tiles = RandomTiles([site], 1, 4, centres=2, validation=5)
     first, second = list(tiles), list(tiles)

@@ -1,10 +1,11 @@
 """Stage 2: any number of frozen encoders, one nested embedding.
 
 What an absent sensor would have said is filled by its conditional mean given the others, so that every set of
-sensors goes through the same weights. The linear path starts as principal components of what the decoders
+sensors goes through the same weights. The linear path starts as minimum noise fractions of what the decoders
 rebuild; the first `SMALL` values stand alone, and a residual is learned on top.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -39,29 +40,45 @@ class Fused:
 class LinearStart(Declaration):
     """How the fusion's linear path begins; chosen on the probes (docs/model-card.md)."""
 
+    small_companion_weight: float = Field(
+        default=0.02, ge=0, description="weight in the first 7 values of sensors that do not set the dates"
+    )
+    small_centre_weight: float = Field(
+        default=0.1, ge=0, description="weight in the first 7 values of the centre date itself"
+    )
+    small_reach_days: float = Field(
+        default=70.0, gt=0, description="standard deviation in days of how near the first 7 values look"
+    )
     companion_weight: float = Field(
-        default=0.35, ge=0, description="weight in the first 7 values of sensors that do not set the dates"
+        default=0.35, ge=0, description="weight in the last 25 values of sensors that do not set the dates"
     )
     centre_components: int = Field(
-        default=6, ge=0, le=FULL - SMALL, description="components of the centre date mixed into the last 25"
+        default=6, ge=0, le=FULL - SMALL, description="values after the 7th that hold the centre date"
+    )
+    noise_floor: float = Field(
+        default=0.1, gt=0, description="noise of every direction at least, as a share of the mean noise"
     )
 
-    def views(self, sensors: Sequence[Sensor], rebuild: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows of `rebuild`: smooth trajectories weighted, the same alike, and summed up as the centre date."""
-        trajectory, alike, centre = [], [], []
+    def views(
+        self, sensors: Sequence[Sensor], rebuild: Tensor, companion_weight: float, reach_days: float = math.inf
+    ) -> tuple[Tensor, Tensor]:
+        """Rows of `rebuild`: the smooth trajectories, and what they and the detail say of the centre date."""
+        if not any(sensor.sets_dates for sensor in sensors):
+            raise UsageError("none of the sensors sets the dates: fusion needs one that does")
+        trajectory, centre = [], []
         row = 0
         for sensor in sensors:
             bands, offsets = len(sensor.bands), len(sensor.offsets)
+            weight = 1.0 if sensor.sets_dates else companion_weight
             nodes = rebuild[row : row + offsets * bands]
-            trajectory.append(nodes * (1.0 if sensor.sets_dates else self.companion_weight))
-            alike.append(nodes)
-            if sensor.sets_dates:
-                nearest = sensor.offsets.index(0) * bands
-                centre.append(nodes[nearest : nearest + bands] + rebuild[row + offsets * bands :][:bands])
+            nearest = nodes[sensor.offsets.index(0) * bands :][:bands]
+            detail = rebuild[row + offsets * bands :][:bands]
+            away = torch.tensor(sensor.offsets, dtype=rebuild.dtype).repeat_interleave(bands)
+            trajectory.append(weight * torch.exp(-0.5 * (away / reach_days) ** 2)[:, None] * nodes)
+            # Only the sensor that sets the dates is sure to have seen the centre date.
+            centre.append(weight * (nearest + detail if sensor.sets_dates else nearest))
             row += (offsets + 1) * bands
-        if not centre:
-            raise UsageError("none of the sensors sets the dates: fusion needs one that does")
-        return torch.cat(trajectory), torch.cat(alike), torch.cat(centre)
+        return torch.cat(trajectory), torch.cat(centre)
 
 
 class Fusion(nn.Module):
@@ -70,6 +87,7 @@ class Fusion(nn.Module):
     mean: Tensor
     covariance: Tensor
     embedding_scale: Tensor
+    spread_scale: Tensor
     quantiles: Tensor
 
     def __init__(self, sensors: Sequence[Sensor]) -> None:
@@ -86,6 +104,7 @@ class Fusion(nn.Module):
         self.register_buffer("mean", torch.zeros(total))
         self.register_buffer("covariance", torch.eye(total))
         self.register_buffer("embedding_scale", torch.ones(FULL))
+        self.register_buffer("spread_scale", torch.ones(FULL))
         self.register_buffer("quantiles", torch.tensor([0.674, 0.994, 1.282, 1.645, 1.960]))
 
     def forward(self, encodings: Mapping[str, Encoding]) -> Fused:
@@ -95,7 +114,7 @@ class Fusion(nn.Module):
         base = self.linear(completed)
         values = base + self.residual(torch.cat([completed / deviation, evidence], -1)) * self.embedding_scale
         spread = self.spread(torch.cat([(values / self.embedding_scale).detach(), evidence], -1))
-        spread = F.softplus(spread - 2) * self.embedding_scale
+        spread = F.softplus(spread - 2) * self.spread_scale
         return Fused(values.movedim(-1, 1), spread.movedim(-1, 1))
 
     def __call__(self, *inputs: Any, **named: Any) -> Fused:
@@ -150,29 +169,39 @@ class Fusion(nn.Module):
         return completed
 
     @torch.no_grad()
-    def fit_linear(self, joined: Tensor, scenes: Tensor, rebuild: Tensor, start: LinearStart) -> None:
+    def fit_linear(self, joined: Tensor, moved: Tensor, rebuild: Tensor, start: LinearStart) -> None:
         """Start the linear paths from encodings seen in training.
 
-        The first values are principal components of how the contexts of places differ on one date; the others
-        mix, evenly spread, what the centre date shows beyond that and what is left of the whole context.
+        The first values are minimum noise fractions of the context (Green et al. 1988,
+        doi:10.1109/36.3001): directions in which places and dates differ most, in units of how far they move
+        when half of the context is hidden. The others hold what the centre date shows beyond that, and the
+        same fractions of what is left of the context.
 
         Args:
             joined: (N, D), encodings of all sensors side by side.
-            scenes: (N,), which scene (tile and date) each is from.
+            moved: (M, D), how encodings move when half of the context dates are hidden.
             rebuild: (P, D), the decoders' linear paths, block-diagonal: what each encoding stands for.
             start: sizes and weights of the parts.
         """
-        joined, rebuild = joined.double(), rebuild.double()
+        joined, moved, rebuild = joined.double(), moved.double(), rebuild.double()
         mean = joined.mean(0)
-        covariance = torch.cov((joined - mean).T)
-        counts = torch.bincount(scenes).to(joined.dtype)
-        centres = torch.zeros(len(counts), joined.shape[1], dtype=joined.dtype).index_add_(0, scenes, joined)
-        contrast = torch.cov((joined - (centres / counts[:, None])[scenes]).T)
-        trajectory, alike, centre = start.views(self.sensors, rebuild)
+        covariance, noise = torch.cov((joined - mean).T), moved.T @ moved / len(moved)
+        trajectory, centre = start.views(self.sensors, rebuild, start.small_companion_weight, start.small_reach_days)
+        small_view = torch.cat([trajectory, start.small_centre_weight * centre])
+        trajectory, centre = start.views(self.sensors, rebuild, start.companion_weight)
 
-        def components(of: Tensor, view: Tensor, count: int) -> Tensor:
-            axes = torch.linalg.eigh(view @ of @ view.T)[1].flip(1)[:, :count]
+        def deviation(axes: Tensor) -> Tensor:
+            return (axes @ covariance @ axes.T).diagonal().sqrt()
+
+        def components(view: Tensor, count: int) -> Tensor:
+            axes = torch.linalg.eigh(view @ covariance @ view.T)[1].flip(1)[:, :count]
             return axes.T @ view
+
+        def noise_fractions(view: Tensor, count: int) -> Tensor:
+            seen = view @ noise @ view.T
+            floor = start.noise_floor * seen.diagonal().mean().clamp(min=1e-12)
+            power, axes = torch.linalg.eigh(seen + floor * torch.eye(len(seen), dtype=seen.dtype))
+            return components((axes / power.sqrt()) @ axes.T @ view, count)
 
         def regression(target: Tensor, on: Tensor) -> Tensor:
             return torch.linalg.solve(on @ covariance @ on.T, on @ covariance @ target.T).T
@@ -180,17 +209,20 @@ class Fusion(nn.Module):
         def beyond(view: Tensor, known: Tensor) -> Tensor:
             return view - regression(view, known) @ known
 
-        axes = components(contrast, trajectory, SMALL)
-        axes = torch.cat([axes, components(covariance, beyond(centre, axes), start.centre_components)])
-        axes = torch.cat([axes, components(covariance, beyond(alike, axes), FULL - len(axes))])
-        axes = torch.cat([axes[:SMALL], _cosines(FULL - SMALL, axes) @ axes[SMALL:]])
+        axes = noise_fractions(small_view, SMALL)
+        held = components(beyond(centre, axes), start.centre_components)
+        # What is held of the centre date has no noise of this kind: it counts as much as the seventh value.
+        held = held * (deviation(axes)[-1] / deviation(held))[:, None]
+        axes = torch.cat([axes, held])
+        axes = torch.cat([axes, noise_fractions(beyond(trajectory, axes), FULL - len(axes))])
 
-        spread = (axes @ covariance @ axes.T).diagonal().sqrt()
-        axes = axes / spread[0]  # one common factor: distances keep their meaning, values stay of order one
+        spread = deviation(axes)
+        axes = axes / spread[0]  # one common factor: distances keep their meaning, values of order one
         self.mean.copy_(mean)
         self.covariance.copy_(covariance)
         self.linear.weight.copy_(axes)
         self.embedding_scale.copy_(spread / spread[0])
+        self.spread_scale.copy_(self.embedding_scale)
         sizes = list(self.sizes.values())
         for size, heads in ((SMALL, self.small_heads), (FULL, self.full_heads)):
             back = regression(torch.eye(len(mean), dtype=joined.dtype), axes[:size])
@@ -215,17 +247,6 @@ class _Head(nn.Module):
     def forward(self, pixels: Tensor, standardised: Tensor) -> Tensor:
         """(..., K) and the same in standard deviations -> (..., E)."""
         return cast(Tensor, self.linear(pixels) + self.residual(standardised))
-
-
-def _cosines(size: int, like: Tensor) -> Tensor:
-    """An orthogonal matrix that spreads variance evenly over values (the discrete cosine transform).
-
-    Whoever standardises the values then weighs the components by their variance, not all alike.
-    """
-    steps = torch.arange(size, dtype=like.dtype)
-    matrix = torch.cos(torch.pi / size * steps[:, None] * (steps[None] + 0.5)) * (2 / size) ** 0.5
-    matrix[0] /= 2**0.5
-    return matrix.T
 
 
 def _perceptron(inputs: int, outputs: int) -> nn.Sequential:

@@ -93,7 +93,18 @@ class RandomTiles(IterableDataset[Tile]):
             yield self._draw(site, generator)
             count += 1
 
-    def _draw(self, site: Site, generator: torch.Generator) -> Tile:
+    def evenly(self, count: int) -> Iterator[Tile]:
+        """`count` tiles, site by site in turn, each site's dates all shown before one is shown again."""
+        generator = torch.Generator().manual_seed(self.seed)
+        waiting: list[list[int]] = [[] for _ in self.sites]
+        for number in range(count):
+            site, dates = self.sites[number % len(self.sites)], waiting[number % len(self.sites)]
+            if not dates:
+                dates.extend(torch.randperm(len(site.centre_days), generator=generator).tolist())
+            chosen, dates[:] = dates[: self.centres], dates[self.centres :]
+            yield self._draw(site, generator, torch.tensor(chosen))
+
+    def _draw(self, site: Site, generator: torch.Generator, dates: Tensor | None = None) -> Tile:
         rows, columns = site.size
         split = columns * 3 // 4
         first, last = (0, split - HALO) if self.validation is None else (split + HALO, columns)
@@ -104,8 +115,9 @@ class RandomTiles(IterableDataset[Tile]):
         def between(low: int, high: int) -> int:
             return int(torch.randint(low, high + 1, (), generator=generator))
 
-        chosen = torch.randperm(len(site.centre_days), generator=generator)[: self.centres]
-        return tile_at(site, between(0, rows - size), between(first, last - size), size, site.centre_days[chosen])
+        if dates is None:
+            dates = torch.randperm(len(site.centre_days), generator=generator)[: self.centres]
+        return tile_at(site, between(0, rows - size), between(first, last - size), size, site.centre_days[dates])
 
 
 def hide_parts(context: SensorContext, hiding: Hiding) -> SensorContext:

@@ -347,31 +347,50 @@ def _training_record(settings: Settings, sites: Sequence[Site]) -> dict[str, Any
 
 @torch.no_grad()
 def fit_linear_fusion(model: EarthModel, tiles: RandomTiles, settings: Settings) -> None:
-    """Begin the fusion's linear path as principal components of the contexts the decoders rebuild."""
-    gathered, dates = [], []
-    scene = 0
-    for tile, _ in zip(tiles, range(settings.linear_tiles), strict=False):
-        encodings = model.encode(tile.contexts, tile.centre_days)
-        joined = torch.cat([encodings[name].values for name in model.sensors], 1).movedim(1, -1)
-        seen = torch.cat([encodings[name].seen for name in model.sensors], 1).amin(1) > 0
-        for values, chosen in zip(joined, seen, strict=True):
-            pixels = values[chosen]
-            gathered.append(pixels[torch.randperm(len(pixels))[:200]])
-            dates.append(torch.full((len(gathered[-1]),), scene))
-            scene += 1
+    """Begin the fusion's linear path as minimum noise fractions of the contexts the decoders rebuild."""
+    gathered, moved = [], []
+    # Every date counts alike: the fractions lie close together, and turn with the sample.
+    for tile in tiles.evenly(settings.linear_tiles):
+        whole, part = (
+            model.encode(contexts, tile.centre_days)
+            for contexts in (tile.contexts, _half_hidden(tile, but_centres=True))
+        )
+        full, hidden = (
+            torch.cat([encodings[name].values for name in model.sensors], 1).movedim(1, -1)
+            for encodings in (whole, part)
+        )
+        seen = torch.cat([encodings[name].seen for encodings in (whole, part) for name in model.sensors], 1).amin(1) > 0
+        for values, others, chosen in zip(full, hidden, seen, strict=True):
+            pixels = chosen.nonzero()
+            rows, columns = pixels[torch.randperm(len(pixels))[:200]].T
+            gathered.append(values[rows, columns])
+            moved.append(others[rows, columns] - gathered[-1])
     rebuild = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
-    model.fusion.fit_linear(torch.cat(gathered), torch.cat(dates), rebuild, settings.linear_start)
+    model.fusion.fit_linear(torch.cat(gathered), torch.cat(moved), rebuild, settings.linear_start)
+
+
+def _half_hidden(tile: Tile, but_centres: bool = False) -> dict[str, SensorContext]:
+    """A tile's contexts with half of the dates hidden, the centre dates spared if asked."""
+    hidden = {}
+    for name, context in tile.contexts.items():
+        chosen = torch.rand(len(context.days)) < 0.5
+        if but_centres:
+            chosen &= ((context.days[:, None] - tile.centre_days).abs() >= 0.5).all(1)
+        hidden[name] = context.hide(chosen)
+    return hidden
 
 
 @torch.no_grad()
 def calibrate(model: EarthModel, tiles: RandomTiles, settings: Settings) -> None:
-    """Set the factors from predicted spread to intervals, on held-out tiles with context dates hidden."""
+    """Set the scale of each value's spread and the factors to intervals, on held-out tiles with dates hidden."""
     ratios = []
     torch.manual_seed(settings.seed)
     for tile in tiles:
         full = model(tile.contexts, tile.centre_days)
-        hidden = {name: context.hide(torch.rand(len(context.days)) < 0.5) for name, context in tile.contexts.items()}
-        partial = model(hidden, tile.centre_days)
-        ratios.append(((full.values - partial.values).abs() / partial.spread).movedim(1, -1).flatten()[::7])
-    quantiles = torch.quantile(torch.cat(ratios)[:2_000_000], torch.tensor(QUANTILE_LEVELS))
-    model.fusion.quantiles.copy_(quantiles)
+        partial = model(_half_hidden(tile), tile.centre_days)
+        ratios.append(((full.values - partial.values).abs() / partial.spread).movedim(1, -1).flatten(0, -2)[::7])
+    seen = torch.cat(ratios)[:60_000]
+    # Each value's spread is set right at one level, and the other levels are common to all values.
+    typical = seen.quantile(0.68, 0).clamp(min=1e-6)
+    model.fusion.spread_scale.mul_(typical)
+    model.fusion.quantiles.copy_((seen / typical).flatten().quantile(torch.tensor(QUANTILE_LEVELS)))
