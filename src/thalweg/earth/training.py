@@ -389,8 +389,8 @@ def calibrate(model: EarthModel, tiles: RandomTiles, settings: Settings) -> None
         full = model(tile.contexts, tile.centre_days)
         partial = model(_half_hidden(tile), tile.centre_days)
         ratios.append(((full.values - partial.values).abs() / partial.spread).movedim(1, -1).flatten(0, -2)[::7])
-    seen = torch.cat(ratios)[:60_000]
+    moves = torch.cat(ratios)[:60_000]
     # Each value's spread is set right at one level, and the other levels are common to all values.
-    typical = seen.quantile(0.68, 0).clamp(min=1e-6)
+    typical = moves.quantile(0.68, 0).clamp(min=1e-6)
     model.fusion.spread_scale.mul_(typical)
-    model.fusion.quantiles.copy_((seen / typical).flatten().quantile(torch.tensor(QUANTILE_LEVELS)))
+    model.fusion.quantiles.copy_((moves / typical).flatten().quantile(torch.tensor(QUANTILE_LEVELS)))
