@@ -198,9 +198,9 @@ class Fusion(nn.Module):
             return axes.T @ view
 
         def noise_fractions(view: Tensor, count: int) -> Tensor:
-            seen = view @ noise @ view.T
-            floor = start.noise_floor * seen.diagonal().mean().clamp(min=1e-12)
-            power, axes = torch.linalg.eigh(seen + floor * torch.eye(len(seen), dtype=seen.dtype))
+            moves = view @ noise @ view.T
+            floor = start.noise_floor * moves.diagonal().mean().clamp(min=1e-12)
+            power, axes = torch.linalg.eigh(moves + floor * torch.eye(len(moves), dtype=moves.dtype))
             return components((axes / power.sqrt()) @ axes.T @ view, count)
 
         def regression(target: Tensor, on: Tensor) -> Tensor:
