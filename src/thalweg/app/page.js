@@ -16,23 +16,26 @@ document.addEventListener("keydown", (event) => {
   else if (key === "z") press(document.querySelector("#navigate-undo"));
 });
 
-// Which tabs are open is kept with the browser tab, so that a reload comes back to them.
+// Which tab of each list was chosen is kept with the browser tab, so that a reload comes back to them.
 const OPEN_TABS = "thalweg-tabs";
+const nameOf = (tab) => tab.textContent.trim();
+const openTabs = () => JSON.parse(sessionStorage.getItem(OPEN_TABS) ?? "[]");
 document.addEventListener("click", (event) => {
-  if (!event.target.closest('[role="tab"]')) return;
-  if (event.isTrusted) setTimeout(() => {
-    const open = [...document.querySelectorAll('[role="tab"][aria-selected="true"]')].filter((tab) => tab.offsetParent);
-    sessionStorage.setItem(OPEN_TABS, JSON.stringify(open.map((tab) => tab.textContent.trim())));
-  }, 100); // the page marks the new tab a little later
-});
+  const tab = event.target.closest('[role="tab"]');
+  if (!tab || !event.isTrusted) return;
+  // Told from the click itself: the page marks the new tab later, and may be left before it does.
+  const list = [...tab.closest('[role="tablist"]').querySelectorAll('[role="tab"]')].map(nameOf);
+  const others = openTabs().filter((name) => !list.includes(name));
+  sessionStorage.setItem(OPEN_TABS, JSON.stringify([...others, nameOf(tab)]));
+}, true);
 const reopen = (names, patience = 600) => {
   if (!names.length || !patience) return;
-  const tab = [...document.querySelectorAll('[role="tab"]')].find((other) => other.textContent.trim() === names[0]);
+  const tab = [...document.querySelectorAll('[role="tab"]')].find((other) => nameOf(other) === names[0]);
   const isOpen = tab?.getAttribute("aria-selected") === "true";
   if (tab && !isOpen) tab.click(); // again and again, since a click before the page is alive does nothing
   requestAnimationFrame(() => reopen(isOpen ? names.slice(1) : names, patience - 1));
 };
-reopen(JSON.parse(sessionStorage.getItem(OPEN_TABS) ?? "[]"));
+reopen(openTabs());
 
 // What was typed at the top comes back, too.
 const TYPED = ["prompt", "seeds"];

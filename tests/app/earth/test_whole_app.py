@@ -30,3 +30,9 @@ def test_a_reload_comes_back_to_the_tab_and_the_store(
         page.get_by_role("tab", name="Imprint").click()
         page.reload()
         page.wait_for_selector("#imprint-render")
+        page.get_by_role("tab", name="Earth").click()
+        page.reload()
+        wait_until_drawn(page)
+        page.get_by_role("tab", name="Steer images").click()
+        page.wait_for_selector("#imprint-render")
+        assert page.get_by_role("tab", name="Imprint").get_attribute("aria-selected") == "true"
