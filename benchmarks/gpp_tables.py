@@ -2,8 +2,8 @@
 
 `hls_*`: 729 chip means of six HLS bands at 31 towers, each embedded by the shipped model as one date without context
 (four bands, the neighbours and every other date are missing), against bands, indices and day of year. One learner,
-a random forest of 500 trees with at least 3 rows a leaf, leave one site out. The embedding is the one of 7 values;
-`--all-values` adds those with all 32 (`..._32`).
+a random forest of 500 trees with at least 3 rows a leaf, leave one site out. The embedding is the one of all 32 values;
+`..._7` are of its first 7.
 
 `towers_*`: daily GPP of 30 towers from 90 days of ERA meteorology, potential radiation and the IGBP class, leave one
 site out. Both see the last day and means of 7, 30 and 90 days; the transformer also every day of them. Both are
@@ -12,8 +12,8 @@ GPP chooses, stops or calibrates anything. `coverage_90` is that of the transfor
 
 With defaults it takes about five minutes on two free cores.
 
-    gpp_tables.py [--part hls|towers] [--flux FOLDER] [--all-values] [--forest-seeds 1] [--partitions 3] [--seeds 1]
-                  [--workers 2] [--report FOLDER]
+    gpp_tables.py [--part hls|towers] [--flux FOLDER] [--forest-seeds 1] [--partitions 3] [--seeds 1] [--workers 2]
+                  [--report FOLDER]
 """
 
 from pathlib import Path
@@ -71,20 +71,19 @@ def forest(predictors: NDArray, chips: pd.DataFrame, seed: int) -> NDArray:
     return np.asarray(found)
 
 
-def hls(chips: pd.DataFrame, model: EarthModel, seeds: int, all_values: bool) -> dict[str, float]:
+def hls(chips: pd.DataFrame, model: EarthModel, seeds: int) -> dict[str, float]:
     """Scores of the chip table, means over seeds of the forest."""
     angle = 2 * np.pi * chips["doy"].to_numpy() / 365.25
     season = np.stack([np.sin(angle), np.cos(angle)], 1)
     bands = np.column_stack([chips[list(HLS_BANDS)], chips[HLS_INDICES], season])
     embedded = embed_chips(chips, model)
     sets = {
-        "embedding": np.column_stack([embedded[:, :SMALL], season]),
+        "embedding": np.column_stack([embedded, season]),
+        "embedding_7": np.column_stack([embedded[:, :SMALL], season]),
         "bands_vi_doy": bands,
-        "both": np.column_stack([embedded[:, :SMALL], bands]),
+        "both": np.column_stack([embedded, bands]),
+        "both_7": np.column_stack([embedded[:, :SMALL], bands]),
     }
-    if all_values:
-        sets["embedding_32"] = np.column_stack([embedded, season])
-        sets["both_32"] = np.column_stack([embedded, bands])
     observed = chips["GPP"].to_numpy()
     results = {}
     for name, predictors in sets.items():
@@ -127,7 +126,6 @@ def main() -> None:
     given = parser(__doc__)
     given.add_argument("--flux", type=Path, default=SHARED.parent / "flux", help="folder of the flux tables")
     given.add_argument("--forest-seeds", type=int, default=1, help="forests per set of predictors, averaged in score")
-    given.add_argument("--all-values", action="store_true", help="also the embedding of 32 values")
     given.add_argument("--partitions", type=int, default=3, help="members per tower")
     given.add_argument("--seeds", type=int, default=1, help="runs on the towers, averaged in score")
     given.add_argument("--workers", type=int, default=2, help="processes")
@@ -144,7 +142,7 @@ def main() -> None:
             write_report(evaluation, options.report, ["towers of ICOS Warm Winter 2020 and FLUXNET, 2015 to 2020"])
     if options.part != "towers":
         chips = pd.read_csv(options.flux / "hls_gpp.csv")
-        results |= hls(chips, EarthModel.load(options.model), options.forest_seeds, options.all_values)
+        results |= hls(chips, EarthModel.load(options.model), options.forest_seeds)
     report(results, options.json)
 
 

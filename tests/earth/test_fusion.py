@@ -10,8 +10,9 @@ import torch
 from thalweg.earth.context import HALO, SensorContext, cube_context, days_since_epoch
 from thalweg.earth.cubes import Cube
 from thalweg.earth.encoder import Encoding
-from thalweg.earth.fusion import FULL, QUANTILE_LEVELS, SMALL, Fusion, LinearStart
+from thalweg.earth.fusion import COLOURS, FULL, QUANTILE_LEVELS, SMALL, Fusion, LinearStart
 from thalweg.earth.model import EarthModel
+from thalweg.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -151,35 +152,105 @@ def test_a_sensor_the_model_does_not_know_is_ignored(
     np.testing.assert_array_equal(model.sensors, ["sentinel-2", "sentinel-1"])
 
 
+def begun(model: EarthModel, joined: torch.Tensor, moved: torch.Tensor) -> Fusion:
+    """A fusion of the model's sensors with its linear parts fitted."""
+    fusion = Fusion(model.fusion.sensors)
+    rebuild = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
+    fusion.fit_linear(joined, moved, rebuild, model.autoencoder("sentinel-2").centre_spectrum(), LinearStart())
+    return fusion
+
+
+@pytest.fixture(scope="module")
+def fitted(model: EarthModel, encodings: dict[str, Encoding]) -> Fusion:
+    """Fitted to the encodings of the small cube itself."""
+    joined = model.fusion.join(encodings)[0].flatten(0, 2) + model.fusion.mean
+    moved = 0.1 * torch.randn(500, len(model.fusion.mean), generator=torch.Generator().manual_seed(0))
+    return begun(model, joined, moved).requires_grad_(False)
+
+
 def test_the_linear_start_prefers_what_hidden_dates_do_not_move(model: EarthModel) -> None:
     generator = torch.Generator().manual_seed(0)
-    fusion = Fusion(model.fusion.sensors)
-    size = len(fusion.mean)
-    rebuild = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
+    size = len(model.fusion.mean)
     joined = torch.randn(4000, size, generator=generator) * 0.1
     moved = torch.randn(4000, size, generator=generator) * 0.01
     joined[:, 0] *= 30  # varies most, and moves as much when dates are hidden
     moved[:, 0] *= 300
     joined[:, 1] *= 20  # varies less, and stays
-    fusion.fit_linear(joined, moved, rebuild, LinearStart())
-    first = fusion.linear.weight[0].abs()
+    first = begun(model, joined, moved).linear.weight[0].abs()
     assert first.argmax() == 1
     assert first[1] > 5 * first[0]
 
 
-def test_the_values_after_the_seventh_hold_the_centre_date(model: EarthModel) -> None:
-    generator = torch.Generator().manual_seed(0)
-    size = len(model.fusion.mean)
-    rebuild = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
-    joined, moved = torch.randn(4000, size, generator=generator), torch.randn(4000, size, generator=generator) * 0.1
-    _, centre = LinearStart().views(model.fusion.sensors, rebuild, companion_weight=1.0)
+def seen_at_centre(contexts: dict[str, SensorContext], centre_days: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sentinel-2 on the centre dates (Q, h, w, C), and where it is clear (Q, h, w)."""
+    context = contexts["sentinel-2"]
+    date = (context.days[None] - centre_days[:, None]).abs().argmin(1)
+    inner = slice(HALO, -HALO)
+    return context.values[date][..., inner, inner].movedim(1, -1), context.valid[date][:, 0, inner, inner] > 0
 
-    def left(components: int) -> float:
-        """What 7 values and some of the centre's leave of the centre date."""
-        fusion = Fusion(model.fusion.sensors)
-        fusion.fit_linear(joined, moved, rebuild, LinearStart(centre_components=components))
-        known, truth = (joined @ fusion.linear.weight[: SMALL + 12].T).detach(), (joined @ centre.T).detach()
-        rest = truth - known @ torch.linalg.lstsq(known, truth).solution
-        return float(rest.square().mean() / truth.square().mean())
 
-    assert left(12) < 1e-3 < left(0)
+def test_the_centre_date_is_what_the_sensor_saw_of_it(
+    model: EarthModel,
+    contexts: dict[str, SensorContext],
+    centre_days: torch.Tensor,
+    encodings: dict[str, Encoding],
+) -> None:
+    weight, offset = model.autoencoder("sentinel-2").centre_spectrum()
+    truth, clear = seen_at_centre(contexts, centre_days)
+    found = encodings["sentinel-2"].values.movedim(1, -1) @ weight.T + offset
+    assert clear.any()
+    torch.testing.assert_close(found[clear], truth[clear], atol=1e-4, rtol=0)
+
+
+def test_colours_tell_the_centre_date(
+    fitted: Fusion,
+    contexts: dict[str, SensorContext],
+    centre_days: torch.Tensor,
+    encodings: dict[str, Encoding],
+) -> None:
+    truth, clear = seen_at_centre(contexts, centre_days)
+    colours = fitted.colours(fitted.join(encodings)[0])
+    assert colours.shape[-1] == COLOURS
+    tones = truth[clear].clamp(min=0.005).log()
+    torch.testing.assert_close(
+        colours[clear], (tones - fitted.colour_mean) @ fitted.colour_axes.T, atol=1e-2, rtol=1e-2
+    )
+    rebuilt = ((colours[clear] @ fitted.colour_inverse.T) + fitted.colour_mean).exp()
+    assert (rebuilt - truth[clear]).abs().mean() < 0.2 * truth[clear].std()
+
+
+def test_a_lone_date_is_what_its_colours_let_expect(
+    fitted: Fusion, model: EarthModel, contexts: dict[str, SensorContext], centre_days: torch.Tensor
+) -> None:
+    context, day = contexts["sentinel-2"], centre_days[:1]
+    lone = {"sentinel-2": context.hide((context.days - day).abs() >= 0.5)}
+    completed, evidence = fitted.join(model.encode(lone, day))
+    clear = seen_at_centre(contexts, day)[1]
+    colours = fitted.colours(completed)[clear]
+    values = fitted(model.encode(lone, day)).values.movedim(1, -1)[clear]
+    assert fitted.context_share(evidence)[clear].max() < 1e-5
+    expected = colours @ fitted.expected.T
+    told = torch.cat([expected[:, :SMALL], colours, expected[:, SMALL:]], 1)
+    torch.testing.assert_close(values, told, atol=1e-4, rtol=1e-4)
+    whole = fitted.join(model.encode(contexts, day))
+    assert (fitted.context_share(whole[1])[clear] == 1).float().mean() > 0.9
+
+
+def test_what_colours_let_expect_leaves_nothing_they_could_tell(fitted: Fusion, encodings: dict[str, Encoding]) -> None:
+    completed = fitted.join(encodings)[0].flatten(0, 2)
+    colours, fractions = fitted.colours(completed), fitted.linear(completed)
+    left = fractions - colours @ fitted.expected.T
+    scale = colours.std(0)[:, None] * fractions.std(0)
+    assert ((colours.T @ left / len(left)) / scale).abs().max() < 0.05
+    assert ((colours.T @ fractions / len(left)) / scale).abs().max() > 0.3
+
+
+def test_a_radar_alone_is_context(fitted: Fusion, encodings: dict[str, Encoding]) -> None:
+    evidence = fitted.join({"sentinel-1": encodings["sentinel-1"]})[1]
+    assert (fitted.context_share(evidence) == 1).float().mean() > 0.9
+
+
+def test_a_fusion_needs_a_sensor_that_sets_the_dates(model: EarthModel) -> None:
+    radar = next(sensor for sensor in model.fusion.sensors if sensor.name == "sentinel-1")
+    with pytest.raises(UsageError, match="sets the dates"):
+        Fusion([radar])

@@ -52,6 +52,14 @@ class Autoencoder(nn.Module):
         encoder.expected.weight.copy_(axes.T[centre : centre + bands])
         encoder.expected.bias.copy_(mean[centre : centre + bands])
 
+    def centre_spectrum(self) -> tuple[Tensor, Tensor]:
+        """Weight (C, E) and offset (C) of the centre date's bands, in the sensor's units, from an encoding."""
+        encoder = self.encoder
+        low, high = self.sensor.value_range
+        scale = encoder.scale * (high - low)
+        weight = torch.cat([encoder.expected.weight, torch.eye(len(scale))], 1) * scale[:, None]
+        return weight, encoder.expected.bias * scale + encoder.mean * (high - low) + low
+
     def rebuild(self, encoding: Tensor, days: Tensor) -> Tensor:
         """(Q, E, h, w), days from each centre date (Q, K) -> (Q, K, C, h, w) in the range 0..1."""
         rebuilt: Tensor = self.decoder(encoding, days)

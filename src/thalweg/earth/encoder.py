@@ -46,7 +46,7 @@ class Encoding:
     Attributes:
         values: (Q, E, h, w), the encoding at Q centre dates: the smooth context, and as the last C values how
             the pixel differs from it on the centre date itself.
-        support: (Q, O, h, w), log(1 + weight) of the valid context at each offset.
+        support: (Q, O, h, w), `log_support` of the valid context at each offset.
         seen: (Q, 1, h, w), one where the sensor has any valid context, else zero.
     """
 
@@ -59,6 +59,11 @@ def kernel(away: Tensor, offset: float) -> Tensor:
     """Weights of dates `away` (any shape) days from where the trajectory is sampled."""
     width = WIDTH_DAYS if offset else CENTRE_WIDTH_DAYS
     return torch.exp(-0.5 * (away / width) ** 2) + REACH * torch.exp(-away.abs() / REACH_DAYS)
+
+
+def log_support(support: Tensor) -> Tensor:
+    """How an encoding tells the weight of the valid context at an offset; any shape."""
+    return torch.log1p(support * 10)
 
 
 def local_regression(
@@ -212,7 +217,7 @@ class Encoder(nn.Module):
         return Samples(
             trajectory=averages[:, :, :bands].flatten(1, 2),
             features=averages[:, :, bands:].flatten(1, 2),
-            support=torch.log1p(support[:, :, 0] * 10),
+            support=log_support(support[:, :, 0]),
             centre=centre,
             seen_centre=seen_centre.clamp(max=1),
             seen=(support[:, :, 0].amax(1, keepdim=True) > _EMPTY).to(values.dtype),
@@ -250,7 +255,7 @@ class Samples:
     Attributes:
         trajectory: (Q, O * C, h, w), the bands at O offsets.
         features: (Q, O * F, h, w), learned frame features at the same offsets.
-        support: (Q, O, h, w), log(1 + weight) of the valid context at each offset.
+        support: (Q, O, h, w), `log_support` of the valid context at each offset.
         centre: (Q, C, h, w), the single pixel on the centre date.
         seen_centre: (Q, 1, h, w), one where the centre date itself is valid.
         seen: (Q, 1, h, w), one where there is any valid context.

@@ -1,13 +1,14 @@
 """Stage 2: any number of frozen encoders, one nested embedding.
 
 What an absent sensor would have said is filled by its conditional mean given the others, so that every set of
-sensors goes through the same weights. The linear path starts as minimum noise fractions of what the decoders
-rebuild; the first `SMALL` values stand alone, and a residual is learned on top.
+sensors goes through the same weights. The embedding is minimum noise fractions of what the decoders rebuild, of which
+the first `SMALL` stand alone; after them come the colours of the centre date. A residual is learned on top.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -16,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from thalweg.earth.context import conditional_fill
-from thalweg.earth.encoder import Encoding
+from thalweg.earth.encoder import Encoding, kernel, log_support
 from thalweg.earth.sensors import Declaration, Sensor
 from thalweg.errors import UsageError
 
@@ -26,7 +27,12 @@ SMALL, FULL = 7, 32
 QUANTILE_LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95)
 """Coverage levels at which the predicted spread is calibrated."""
 
+COLOURS = 6
+"""Values after the seventh that hold the centre date."""
+
 _HIDDEN = 128
+_DARKEST, _BRIGHTEST = 0.005, 2.0  # reflectance: under it a logarithm tells noise, above it nothing real
+_LEAST, _DULL = 1e-6, 1e-3  # a variance, and a deviation of a colour, under which nothing varies
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Fused:
 
 
 class LinearStart(Declaration):
-    """How the fusion's linear path begins; chosen on the probes (docs/model-card.md)."""
+    """How the fusion's fractions begin; chosen on the probes (docs/model-card.md)."""
 
     small_companion_weight: float = Field(
         default=0.02, ge=0, description="weight in the first 7 values of sensors that do not set the dates"
@@ -50,10 +56,7 @@ class LinearStart(Declaration):
         default=70.0, gt=0, description="standard deviation in days of how near the first 7 values look"
     )
     companion_weight: float = Field(
-        default=0.35, ge=0, description="weight in the last 25 values of sensors that do not set the dates"
-    )
-    centre_components: int = Field(
-        default=6, ge=0, le=FULL - SMALL, description="values after the 7th that hold the centre date"
+        default=0.35, ge=0, description="weight in the last 19 values of sensors that do not set the dates"
     )
     noise_floor: float = Field(
         default=0.1, gt=0, description="noise of every direction at least, as a share of the mean noise"
@@ -63,8 +66,6 @@ class LinearStart(Declaration):
         self, sensors: Sequence[Sensor], rebuild: Tensor, companion_weight: float, reach_days: float = math.inf
     ) -> tuple[Tensor, Tensor]:
         """Rows of `rebuild`: the smooth trajectories, and what they and the detail say of the centre date."""
-        if not any(sensor.sets_dates for sensor in sensors):
-            raise UsageError("none of the sensors sets the dates: fusion needs one that does")
         trajectory, centre = [], []
         row = 0
         for sensor in sensors:
@@ -82,10 +83,21 @@ class LinearStart(Declaration):
 
 
 class Fusion(nn.Module):
-    """Encodings of several sensors -> one nested embedding, and back to each sensor's encoding."""
+    """Encodings of several sensors -> one nested embedding, and back to each sensor's encoding.
+
+    Where nothing but the centre date was seen, the fractions are what its colours let expect.
+    """
 
     mean: Tensor
     covariance: Tensor
+    spectrum: Tensor
+    spectrum_mean: Tensor
+    spectrum_scale: Tensor
+    colour_axes: Tensor
+    colour_mean: Tensor
+    colour_inverse: Tensor
+    expected: Tensor
+    lone_support: Tensor
     embedding_scale: Tensor
     spread_scale: Tensor
     quantiles: Tensor
@@ -93,16 +105,29 @@ class Fusion(nn.Module):
     def __init__(self, sensors: Sequence[Sensor]) -> None:
         super().__init__()
         self.sensors = tuple(sensors)
+        if not any(sensor.sets_dates for sensor in self.sensors):
+            raise UsageError("none of the sensors sets the dates: fusion needs one that does")
+        self.reference = next(sensor for sensor in self.sensors if sensor.sets_dates)
         self.sizes = {sensor.name: sensor.encoding_size for sensor in self.sensors}
-        total = sum(self.sizes.values())
+        total, bands = sum(self.sizes.values()), len(self.reference.bands)
         evidence = sum(len(sensor.offsets) + 1 for sensor in self.sensors)
-        self.linear = nn.Linear(total, FULL, bias=False)
+        self.linear = nn.Linear(total, FULL - COLOURS, bias=False)
         self.residual = _perceptron(total + evidence, FULL)
         self.spread = _perceptron(FULL + evidence, FULL)
         self.small_heads = nn.ModuleDict({sensor.name: _Head(SMALL, sensor.encoding_size) for sensor in self.sensors})
-        self.full_heads = nn.ModuleDict({sensor.name: _Head(FULL, sensor.encoding_size) for sensor in self.sensors})
+        self.full_heads = nn.ModuleDict(
+            {sensor.name: _Head(FULL + bands, sensor.encoding_size) for sensor in self.sensors}
+        )
         self.register_buffer("mean", torch.zeros(total))
         self.register_buffer("covariance", torch.eye(total))
+        self.register_buffer("spectrum", torch.eye(bands, total))
+        self.register_buffer("spectrum_mean", torch.ones(bands))
+        self.register_buffer("spectrum_scale", torch.ones(bands))
+        self.register_buffer("colour_axes", torch.eye(COLOURS, bands))
+        self.register_buffer("colour_mean", torch.zeros(bands))
+        self.register_buffer("colour_inverse", torch.eye(bands, COLOURS))
+        self.register_buffer("expected", torch.zeros(FULL - COLOURS, COLOURS))
+        self.register_buffer("lone_support", _lone_support(self.sensors), persistent=False)
         self.register_buffer("embedding_scale", torch.ones(FULL))
         self.register_buffer("spread_scale", torch.ones(FULL))
         self.register_buffer("quantiles", torch.tensor([0.674, 0.994, 1.282, 1.645, 1.960]))
@@ -111,8 +136,8 @@ class Fusion(nn.Module):
         """Fuse encodings by sensor name; a sensor that is absent, or unseen at a pixel, is filled."""
         completed, evidence = self.join(encodings)
         deviation = self.covariance.diagonal().clamp(min=1e-6).sqrt()
-        base = self.linear(completed)
-        values = base + self.residual(torch.cat([completed / deviation, evidence], -1)) * self.embedding_scale
+        repair = self.residual(torch.cat([completed / deviation, evidence], -1)) * self.embedding_scale
+        values = self.base(completed, evidence) + self.context_share(evidence) * repair
         spread = self.spread(torch.cat([(values / self.embedding_scale).detach(), evidence], -1))
         spread = F.softplus(spread - 2) * self.spread_scale
         return Fused(values.movedim(-1, 1), spread.movedim(-1, 1))
@@ -121,11 +146,41 @@ class Fusion(nn.Module):
         """See `forward`."""
         return cast(Fused, super().__call__(*inputs, **named))
 
+    def base(self, completed: Tensor, evidence: Tensor) -> Tensor:
+        """Values before the residual, (..., 32), of what `join` gives."""
+        colours, share = self.colours(completed), self.context_share(evidence)
+        fractions = share * self.linear(completed) + (1 - share) * (colours @ self.expected.T)
+        return torch.cat([fractions[..., :SMALL], colours, fractions[..., SMALL:]], -1)
+
+    def context_share(self, evidence: Tensor) -> Tensor:
+        """How much context was seen beside the centre date: 0 none, 1 enough to tell the season; (..., 1)."""
+        return (evidence - self.lone_support).amax(-1, keepdim=True).clamp(0, 1)
+
+    def colours(self, completed: Tensor) -> Tensor:
+        """The centre date's colours, (..., 6): neighbours compared among the bands that say most, and the last band.
+
+        Reflectances are compared by their logarithms: a colour is a ratio of bands.
+        """
+        return (self._tone(completed @ self.spectrum.T + self.spectrum_mean) - self.colour_mean) @ self.colour_axes.T
+
+    def _tone(self, spectrum: Tensor) -> Tensor:
+        return spectrum.clamp(min=_DARKEST).log() if self.reference.units == "reflectance" else spectrum
+
+    def _told_spectrum(self, colours: Tensor) -> Tensor:
+        """The centre date's spectrum (..., C) from its colours (..., 6), standardised."""
+        tone = colours @ self.colour_inverse.T + self.colour_mean
+        spectrum = tone.clamp(max=math.log(_BRIGHTEST)).exp() if self.reference.units == "reflectance" else tone
+        return (spectrum - self.spectrum_mean) / self.spectrum_scale
+
     def encoding(self, embedding: Tensor, sensor: str, size: int = FULL) -> Tensor:
         """The sensor's encoding (Q, E, h, w) from the first `size` (7 or 32) values of an embedding (Q, K, h, w)."""
         head = cast(_Head, (self.small_heads if size == SMALL else self.full_heads)[sensor])
         pixels = embedding[:, :size].movedim(1, -1)
-        return cast(Tensor, head(pixels, pixels / self.embedding_scale[:size])).movedim(-1, 1)
+        standardised = pixels / self.embedding_scale[:size]
+        if size == FULL:
+            told = self._told_spectrum(pixels[..., SMALL : SMALL + COLOURS])
+            pixels, standardised = torch.cat([pixels, told], -1), torch.cat([standardised, told], -1)
+        return cast(Tensor, head(pixels, standardised)).movedim(-1, 1)
 
     def join(self, encodings: Mapping[str, Encoding]) -> tuple[Tensor, Tensor]:
         """Encodings side by side, less their mean, absent ones filled; and the evidence; both (Q, h, w, ...)."""
@@ -169,19 +224,23 @@ class Fusion(nn.Module):
         return completed
 
     @torch.no_grad()
-    def fit_linear(self, joined: Tensor, moved: Tensor, rebuild: Tensor, start: LinearStart) -> None:
-        """Start the linear paths from encodings seen in training.
+    def fit_linear(
+        self, joined: Tensor, moved: Tensor, rebuild: Tensor, spectrum: tuple[Tensor, Tensor], start: LinearStart
+    ) -> None:
+        """Fit all that is linear to encodings seen in training.
 
         The first values are minimum noise fractions of the context (Green et al. 1988,
         doi:10.1109/36.3001): directions in which places and dates differ most, in units of how far they move
-        when half of the context is hidden. The others hold what the centre date shows beyond that, and the
-        same fractions of what is left of the context.
+        when half of the context is hidden. The last values are the same fractions of what they and the centre
+        date leave of the context.
 
         Args:
             joined: (N, D), encodings of all sensors side by side.
             moved: (M, D), how encodings move when half of the context dates are hidden.
             rebuild: (P, D), the decoders' linear paths, block-diagonal: what each encoding stands for.
-            start: sizes and weights of the parts.
+            spectrum: weight (C, E) and offset (C) of the centre date's bands from an encoding of the sensor that
+                sets the dates.
+            start: weights of the parts.
         """
         joined, moved, rebuild = joined.double(), moved.double(), rebuild.double()
         mean = joined.mean(0)
@@ -210,26 +269,54 @@ class Fusion(nn.Module):
             return view - regression(view, known) @ known
 
         axes = noise_fractions(small_view, SMALL)
-        held = components(beyond(centre, axes), start.centre_components)
-        # What is held of the centre date has no noise of this kind: it counts as much as the seventh value.
-        held = held * (deviation(axes)[-1] / deviation(held))[:, None]
-        axes = torch.cat([axes, held])
-        axes = torch.cat([axes, noise_fractions(beyond(trajectory, axes), FULL - len(axes))])
-
+        known = torch.cat([axes, components(beyond(centre, axes), COLOURS)])
+        axes = torch.cat([axes, noise_fractions(beyond(trajectory, known), FULL - COLOURS - SMALL)])
         spread = deviation(axes)
-        axes = axes / spread[0]  # one common factor: distances keep their meaning, values of order one
+        spread, axes = spread / spread[0], axes / spread[0]  # one common factor: distances keep their meaning
         self.mean.copy_(mean)
         self.covariance.copy_(covariance)
         self.linear.weight.copy_(axes)
-        self.embedding_scale.copy_(spread / spread[0])
+        # What is held of the centre date has no noise of this kind: it counts as much as the seventh value.
+        like_seventh = spread[SMALL - 1].expand(COLOURS)
+        self.embedding_scale.copy_(torch.cat([spread[:SMALL], like_seventh, spread[SMALL:]]))
         self.spread_scale.copy_(self.embedding_scale)
+        completed = (joined - mean).float()
+        self._fit_colours(completed, spectrum, float(like_seventh[0]))
+        colours, fractions = self.colours(completed), self.linear(completed)
+        self.expected.copy_(_regression(colours, fractions)[0])
+        values = torch.cat([fractions[:, :SMALL], colours, fractions[:, SMALL:]], 1)
+        told = torch.cat([values, self._told_spectrum(colours)], 1)
         sizes = list(self.sizes.values())
-        for size, heads in ((SMALL, self.small_heads), (FULL, self.full_heads)):
-            back = regression(torch.eye(len(mean), dtype=joined.dtype), axes[:size])
-            for sensor, weight, bias in zip(self.sensors, back.split(sizes), mean.split(sizes), strict=True):
+        for known, heads in ((values[:, :SMALL], self.small_heads), (told, self.full_heads)):
+            back, offset = _regression(known, joined)
+            for sensor, weight, bias in zip(self.sensors, back.split(sizes), offset.split(sizes), strict=True):
                 head = cast(_Head, heads[sensor.name])
                 head.linear.weight.copy_(weight)
                 head.linear.bias.copy_(bias)
+
+    def _fit_colours(self, completed: Tensor, spectrum: tuple[Tensor, Tensor], deviation: float) -> None:
+        """Choose bands, and scale their colours, from completed encodings (N, D)."""
+        first = 0
+        for sensor in self.sensors:
+            if sensor is self.reference:
+                self.spectrum.zero_()
+                self.spectrum[:, first : first + sensor.encoding_size] = spectrum[0]
+            first += sensor.encoding_size
+        self.spectrum_mean.copy_(spectrum[1] + self.spectrum @ self.mean)
+        seen = completed @ self.spectrum.T + self.spectrum_mean
+        self.spectrum_scale.copy_(seen.std(0).clamp(min=1e-6))
+        tones = self._tone(seen).double()
+        middle = tones.mean(0)
+        chosen = _most_telling(torch.cov(tones.T), COLOURS)
+        axes = torch.zeros(COLOURS, len(middle), dtype=tones.dtype)
+        for row, (band, following) in enumerate(pairwise(chosen)):
+            axes[row, following], axes[row, band] = 1, -1
+        axes[len(chosen) - 1, chosen[-1]] = 1
+        colours = (tones - middle) @ axes.T
+        axes = axes * (deviation / colours.std(0).clamp(min=_DULL))[:, None]
+        self.colour_mean.copy_(middle)
+        self.colour_axes.copy_(axes)
+        self.colour_inverse.copy_(_regression((tones - middle) @ axes.T, tones)[0])
 
     def intervals(self, spread: Tensor, level: float) -> Tensor:
         """Half-width of the interval that holds the value with probability `level` (one of QUANTILE_LEVELS)."""
@@ -247,6 +334,39 @@ class _Head(nn.Module):
     def forward(self, pixels: Tensor, standardised: Tensor) -> Tensor:
         """(..., K) and the same in standard deviations -> (..., E)."""
         return cast(Tensor, self.linear(pixels) + self.residual(standardised))
+
+
+def _lone_support(sensors: Sequence[Sensor]) -> Tensor:
+    """The evidence that the centre date alone gives away from it; what says nothing of a context is infinite."""
+    alone: list[float] = []
+    for sensor in sensors:
+        alone.extend(
+            float(log_support(kernel(torch.tensor(offset), offset))) if offset else math.inf
+            for offset in sensor.offsets
+        )
+        alone.append(math.inf)
+    return torch.tensor(alone)
+
+
+def _most_telling(covariance: Tensor, count: int) -> list[int]:
+    """Up to `count` bands, in order, each the one that those chosen before leave most of (pivoted Cholesky)."""
+    left = covariance
+    chosen: list[int] = []
+    for _ in range(min(count, len(covariance))):
+        band = int(left.diagonal().index_fill(0, torch.tensor(chosen, dtype=torch.long), -1.0).argmax())
+        chosen.append(band)
+        left = left - torch.outer(left[:, band], left[band]) / left[band, band].clamp(min=_LEAST**2)
+    return sorted(chosen)
+
+
+def _regression(known: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (M, K) and offset (M) of targets (N, M) on what is known (N, K), held back where it is collinear."""
+    known, target = known.double(), target.double()
+    middle, offset = known.mean(0), target.mean(0)
+    moments = (known - middle).T @ (known - middle) / len(known)
+    moments = moments + _LEAST * torch.eye(len(moments), dtype=moments.dtype)
+    weights = torch.linalg.solve(moments, (known - middle).T @ (target - offset) / len(known)).T
+    return weights, offset - weights @ middle
 
 
 def _perceptron(inputs: int, outputs: int) -> nn.Sequential:

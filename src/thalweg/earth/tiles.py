@@ -25,6 +25,9 @@ class Hiding(Declaration):
     clouds: float = Field(default=0.3, ge=0, le=1, description="chance that a date gets another date's clouds")
     bands: float = Field(default=0.2, ge=0, le=1, description="chance that some bands are hidden in a tile")
     sensors: float = Field(default=0.3, ge=0, le=1, description="chance that a sensor is hidden in a tile")
+    context: float = Field(
+        default=0.1, ge=0, le=1, description="chance that a tile shows the fusion one centre date and nothing else"
+    )
     gain: float = Field(default=0.05, ge=0, description="spread of a random gain per band and tile")
 
 

@@ -48,7 +48,7 @@ class Settings(Declaration):
     )
     loss: LossWeights = Field(default=LossWeights(), description="weights of the losses")
     hiding: Hiding = Field(default=Hiding(), description="what is hidden in training")
-    linear_start: LinearStart = Field(default=LinearStart(), description="how the fusion's linear path begins")
+    linear_start: LinearStart = Field(default=LinearStart(), description="how the fusion's fractions begin")
     validation_tiles: int = Field(default=16, ge=1, description="held-out tiles of each validation")
     calibration_tiles: int = Field(default=60, ge=1, description="held-out tiles that calibrate the spread")
     linear_tiles: int = Field(default=400, ge=1, description="tiles from which the linear start is fitted")
@@ -152,7 +152,7 @@ class AutoencoderStage(_Stage):
 class FusionStage(_Stage):
     """Stage 2: one embedding from which every frozen decoder rebuilds its context.
 
-    The linear path is fixed. The residual learns to undo what hidden dates, bands and sensors do to it; the heads
+    What was fitted is fixed. The residual learns to undo what hidden dates, bands and sensors do to it; the heads
     learn to lead back to the decoders.
     """
 
@@ -163,8 +163,12 @@ class FusionStage(_Stage):
         model.autoencoders.requires_grad_(False)
         model.fusion.linear.requires_grad_(False)
 
-    def visible(self, contexts: Mapping[str, SensorContext]) -> dict[str, SensorContext]:
-        """Contexts with parts hidden, at least one sensor left."""
+    def visible(self, contexts: Mapping[str, SensorContext], centre_days: Tensor) -> dict[str, SensorContext]:
+        """Contexts with parts hidden, at least one sensor left; at times a single centre date and nothing else."""
+        reference = self.model.fusion.reference.name
+        if reference in contexts and torch.rand(()) < self.settings.hiding.context:
+            day = centre_days[torch.randint(len(centre_days), ())]
+            return {reference: contexts[reference].hide((contexts[reference].days - day).abs() >= 0.5)}
         kept = {name: hide_parts(context, self.settings.hiding) for name, context in contexts.items()}
         for name in list(kept):
             if len(kept) > 1 and torch.rand(()) < self.settings.hiding.sensors:
@@ -177,8 +181,8 @@ class FusionStage(_Stage):
         contexts = {name: random_gain(context, settings.hiding.gain) for name, context in tile.contexts.items()}
         with torch.no_grad():
             whole = model.encode(contexts, tile.centre_days)
-            partial = model.encode(self.visible(contexts), tile.centre_days)
-            target = model.fusion.linear(model.fusion.join(whole)[0]).movedim(-1, 1)
+            partial = model.encode(self.visible(contexts, tile.centre_days), tile.centre_days)
+            target = model.fusion.base(*model.fusion.join(whole)).movedim(-1, 1)
         full, fused = model.fusion(whole), model.fusion(partial)
         scale = model.fusion.embedding_scale[:, None, None]
         seen = torch.stack([encoding.seen for encoding in partial.values()]).amax(0)
@@ -347,7 +351,7 @@ def _training_record(settings: Settings, sites: Sequence[Site]) -> dict[str, Any
 
 @torch.no_grad()
 def fit_linear_fusion(model: EarthModel, tiles: RandomTiles, settings: Settings) -> None:
-    """Begin the fusion's linear path as minimum noise fractions of the contexts the decoders rebuild."""
+    """Begin the fusion as minimum noise fractions of the contexts the decoders rebuild, and the centre's colours."""
     gathered, moved = [], []
     # Every date counts alike: the fractions lie close together, and turn with the sample.
     for tile in tiles.evenly(settings.linear_tiles):
@@ -366,7 +370,8 @@ def fit_linear_fusion(model: EarthModel, tiles: RandomTiles, settings: Settings)
             gathered.append(values[rows, columns])
             moved.append(others[rows, columns] - gathered[-1])
     rebuild = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
-    model.fusion.fit_linear(torch.cat(gathered), torch.cat(moved), rebuild, settings.linear_start)
+    spectrum = model.autoencoder(model.fusion.reference.name).centre_spectrum()
+    model.fusion.fit_linear(torch.cat(gathered), torch.cat(moved), rebuild, spectrum, settings.linear_start)
 
 
 def _half_hidden(tile: Tile, but_centres: bool = False) -> dict[str, SensorContext]:
