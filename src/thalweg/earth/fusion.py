@@ -62,21 +62,19 @@ class LinearStart(Declaration):
     def views(
         self, sensors: Sequence[Sensor], rebuild: Tensor, companion_weight: float, reach_days: float = math.inf
     ) -> tuple[Tensor, Tensor]:
-        """Rows of `rebuild`: the smooth trajectories, and what they and the detail say of the centre date."""
-        trajectory, centre = [], []
+        """Rows of `rebuild`: the smooth trajectories, and those of companions at the centre date."""
+        trajectory, companions = [], [rebuild[:0]]
         row = 0
         for sensor in sensors:
             bands, offsets = len(sensor.bands), len(sensor.offsets)
             weight = 1.0 if sensor.sets_dates else companion_weight
             nodes = rebuild[row : row + offsets * bands]
-            nearest = nodes[sensor.offsets.index(0) * bands :][:bands]
-            detail = rebuild[row + offsets * bands :][:bands]
             away = torch.tensor(sensor.offsets, dtype=rebuild.dtype).repeat_interleave(bands)
             trajectory.append(weight * torch.exp(-0.5 * (away / reach_days) ** 2)[:, None] * nodes)
-            # Only the sensor that sets the dates is sure to have seen the centre date.
-            centre.append(weight * (nearest + detail if sensor.sets_dates else nearest))
+            if not sensor.sets_dates:
+                companions.append(weight * nodes[sensor.offsets.index(0) * bands :][:bands])
             row += (offsets + 1) * bands
-        return torch.cat(trajectory), torch.cat(centre)
+        return torch.cat(trajectory), torch.cat(companions)
 
 
 class Fusion(nn.Module):
@@ -243,7 +241,7 @@ class Fusion(nn.Module):
         mean = joined.mean(0)
         covariance, noise = torch.cov((joined - mean).T), moved.T @ moved / len(moved)
         near, _ = start.views(self.sensors, rebuild, start.small_companion_weight, start.small_reach_days)
-        trajectory, centre = start.views(self.sensors, rebuild, start.companion_weight)
+        trajectory, companions = start.views(self.sensors, rebuild, start.companion_weight)
 
         def deviation(axes: Tensor) -> Tensor:
             return (axes @ covariance @ axes.T).diagonal().sqrt()
@@ -271,12 +269,9 @@ class Fusion(nn.Module):
         axes = noise_fractions(near, SMALL)
         # What is held of the centre date has no noise of this kind: it counts as much as the seventh value.
         like_seventh = deviation(axes)[-1]
-        known = torch.cat([axes, _regression(completed, self.colours(completed))[0]])
-        held = components(beyond(centre, known), BESIDE)
-        held = held * (like_seventh / deviation(held))[:, None]
-        known = torch.cat([known, held])
-        rest = noise_fractions(beyond(trajectory, known), FULL - COLOURS - SMALL - BESIDE)
-        axes = torch.cat([axes, held, rest])
+        held = components(beyond(companions, axes), BESIDE)
+        axes = torch.cat([axes, held * (like_seventh / deviation(held))[:, None]])
+        axes = torch.cat([axes, noise_fractions(beyond(trajectory, axes), FULL - COLOURS - len(axes))])
         spread = deviation(axes)
         self.linear.weight.copy_(axes / spread[0])  # one common factor: distances keep their meaning
         self.colour_axes.mul_(like_seventh / spread[0])
