@@ -10,7 +10,7 @@ import torch
 from thalweg.earth.context import HALO, SensorContext, cube_context, days_since_epoch
 from thalweg.earth.cubes import Cube
 from thalweg.earth.encoder import Encoding
-from thalweg.earth.fusion import COLOURS, FULL, QUANTILE_LEVELS, SMALL, Fusion, LinearStart
+from thalweg.earth.fusion import BESIDE, COLOURS, FULL, QUANTILE_LEVELS, SMALL, Fusion, LinearStart
 from thalweg.earth.model import EarthModel
 from thalweg.errors import UsageError
 
@@ -243,6 +243,25 @@ def test_what_colours_let_expect_leaves_nothing_they_could_tell(fitted: Fusion, 
     scale = colours.std(0)[:, None] * fractions.std(0)
     assert ((colours.T @ left / len(left)) / scale).abs().max() < 0.05
     assert ((colours.T @ fractions / len(left)) / scale).abs().max() > 0.3
+
+
+def test_two_values_hold_what_the_radar_says_of_the_centre_date(model: EarthModel) -> None:
+    generator = torch.Generator().manual_seed(0)
+    size = len(model.fusion.mean)
+    joined, moved = (torch.randn(4000, size, generator=generator) * scale for scale in (1.0, 0.1))
+    rebuild = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
+    _, companions = LinearStart().views(model.fusion.sensors, rebuild, companion_weight=1.0)
+    truth = (joined @ companions.T).detach()
+    values = (joined @ begun(model, joined, moved).linear.weight.T).detach()
+
+    def left(count: int) -> float:
+        """What the first linear values leave of the radar's two bands."""
+        known = values[:, :count]
+        rest = truth - known @ torch.linalg.lstsq(known, truth).solution
+        return float(rest.square().mean() / truth.square().mean())
+
+    assert truth.shape[1] == BESIDE
+    assert left(SMALL + BESIDE) < 1e-3 < left(SMALL)
 
 
 def test_a_radar_alone_is_context(fitted: Fusion, encodings: dict[str, Encoding]) -> None:

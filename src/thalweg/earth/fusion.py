@@ -27,8 +27,8 @@ SMALL, FULL = 7, 32
 QUANTILE_LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95)
 """Coverage levels at which the predicted spread is calibrated."""
 
-COLOURS = 6
-"""Values after the seventh that hold the centre date."""
+COLOURS, BESIDE = 6, 2
+"""Values after the seventh that hold the centre date, and those that hold what else was seen near it."""
 
 _HIDDEN = 128
 _DARKEST, _BRIGHTEST = 0.005, 2.0  # reflectance: under it a logarithm tells noise, above it nothing real
@@ -49,14 +49,11 @@ class LinearStart(Declaration):
     small_companion_weight: float = Field(
         default=0.02, ge=0, description="weight in the first 7 values of sensors that do not set the dates"
     )
-    small_centre_weight: float = Field(
-        default=0.1, ge=0, description="weight in the first 7 values of the centre date itself"
-    )
     small_reach_days: float = Field(
         default=70.0, gt=0, description="standard deviation in days of how near the first 7 values look"
     )
     companion_weight: float = Field(
-        default=0.35, ge=0, description="weight in the last 19 values of sensors that do not set the dates"
+        default=0.35, ge=0, description="weight after the colours of sensors that do not set the dates"
     )
     noise_floor: float = Field(
         default=0.1, gt=0, description="noise of every direction at least, as a share of the mean noise"
@@ -65,21 +62,19 @@ class LinearStart(Declaration):
     def views(
         self, sensors: Sequence[Sensor], rebuild: Tensor, companion_weight: float, reach_days: float = math.inf
     ) -> tuple[Tensor, Tensor]:
-        """Rows of `rebuild`: the smooth trajectories, and what they and the detail say of the centre date."""
-        trajectory, centre = [], []
+        """Rows of `rebuild`: the smooth trajectories, and those of companions at the centre date."""
+        trajectory, companions = [], [rebuild[:0]]
         row = 0
         for sensor in sensors:
             bands, offsets = len(sensor.bands), len(sensor.offsets)
             weight = 1.0 if sensor.sets_dates else companion_weight
             nodes = rebuild[row : row + offsets * bands]
-            nearest = nodes[sensor.offsets.index(0) * bands :][:bands]
-            detail = rebuild[row + offsets * bands :][:bands]
             away = torch.tensor(sensor.offsets, dtype=rebuild.dtype).repeat_interleave(bands)
             trajectory.append(weight * torch.exp(-0.5 * (away / reach_days) ** 2)[:, None] * nodes)
-            # Only the sensor that sets the dates is sure to have seen the centre date.
-            centre.append(weight * (nearest + detail if sensor.sets_dates else nearest))
+            if not sensor.sets_dates:
+                companions.append(weight * nodes[sensor.offsets.index(0) * bands :][:bands])
             row += (offsets + 1) * bands
-        return torch.cat(trajectory), torch.cat(centre)
+        return torch.cat(trajectory), torch.cat(companions)
 
 
 class Fusion(nn.Module):
@@ -231,8 +226,8 @@ class Fusion(nn.Module):
 
         The first values are minimum noise fractions of the context (Green et al. 1988,
         doi:10.1109/36.3001): directions in which places and dates differ most, in units of how far they move
-        when half of the context is hidden. The last values are the same fractions of what they and the centre
-        date leave of the context.
+        when half of the context is hidden. After the colours come components of what else was seen near the centre
+        date, by the other sensors above all, and the same fractions of what all these leave of the context.
 
         Args:
             joined: (N, D), encodings of all sensors side by side.
@@ -245,9 +240,8 @@ class Fusion(nn.Module):
         joined, moved, rebuild = joined.double(), moved.double(), rebuild.double()
         mean = joined.mean(0)
         covariance, noise = torch.cov((joined - mean).T), moved.T @ moved / len(moved)
-        trajectory, centre = start.views(self.sensors, rebuild, start.small_companion_weight, start.small_reach_days)
-        small_view = torch.cat([trajectory, start.small_centre_weight * centre])
-        trajectory, centre = start.views(self.sensors, rebuild, start.companion_weight)
+        near, _ = start.views(self.sensors, rebuild, start.small_companion_weight, start.small_reach_days)
+        trajectory, companions = start.views(self.sensors, rebuild, start.companion_weight)
 
         def deviation(axes: Tensor) -> Tensor:
             return (axes @ covariance @ axes.T).diagonal().sqrt()
@@ -268,20 +262,23 @@ class Fusion(nn.Module):
         def beyond(view: Tensor, known: Tensor) -> Tensor:
             return view - regression(view, known) @ known
 
-        axes = noise_fractions(small_view, SMALL)
-        known = torch.cat([axes, components(beyond(centre, axes), COLOURS)])
-        axes = torch.cat([axes, noise_fractions(beyond(trajectory, known), FULL - COLOURS - SMALL)])
-        spread = deviation(axes)
-        spread, axes = spread / spread[0], axes / spread[0]  # one common factor: distances keep their meaning
         self.mean.copy_(mean)
         self.covariance.copy_(covariance)
-        self.linear.weight.copy_(axes)
-        # What is held of the centre date has no noise of this kind: it counts as much as the seventh value.
-        like_seventh = spread[SMALL - 1].expand(COLOURS)
-        self.embedding_scale.copy_(torch.cat([spread[:SMALL], like_seventh, spread[SMALL:]]))
-        self.spread_scale.copy_(self.embedding_scale)
         completed = (joined - mean).float()
-        self._fit_colours(completed, spectrum, float(like_seventh[0]))
+        self._fit_colours(completed, spectrum)
+        axes = noise_fractions(near, SMALL)
+        # What is held of the centre date has no noise of this kind: it counts as much as the seventh value.
+        like_seventh = deviation(axes)[-1]
+        held = components(beyond(companions, axes), BESIDE)
+        axes = torch.cat([axes, held * (like_seventh / deviation(held))[:, None]])
+        axes = torch.cat([axes, noise_fractions(beyond(trajectory, axes), FULL - COLOURS - len(axes))])
+        spread = deviation(axes)
+        self.linear.weight.copy_(axes / spread[0])  # one common factor: distances keep their meaning
+        self.colour_axes.mul_(like_seventh / spread[0])
+        self.colour_inverse.div_(like_seventh / spread[0])
+        spread = torch.cat([spread[:SMALL], like_seventh.expand(COLOURS), spread[SMALL:]]) / spread[0]
+        self.embedding_scale.copy_(spread)
+        self.spread_scale.copy_(spread)
         colours, fractions = self.colours(completed), self.linear(completed)
         self.expected.copy_(_regression(colours, fractions)[0])
         values = torch.cat([fractions[:, :SMALL], colours, fractions[:, SMALL:]], 1)
@@ -294,8 +291,8 @@ class Fusion(nn.Module):
                 head.linear.weight.copy_(weight)
                 head.linear.bias.copy_(bias)
 
-    def _fit_colours(self, completed: Tensor, spectrum: tuple[Tensor, Tensor], deviation: float) -> None:
-        """Choose bands, and scale their colours, from completed encodings (N, D)."""
+    def _fit_colours(self, completed: Tensor, spectrum: tuple[Tensor, Tensor]) -> None:
+        """Choose bands, and scale their colours to a deviation of one, from completed encodings (N, D)."""
         first = 0
         for sensor in self.sensors:
             if sensor is self.reference:
@@ -313,7 +310,7 @@ class Fusion(nn.Module):
             axes[row, following], axes[row, band] = 1, -1
         axes[len(chosen) - 1, chosen[-1]] = 1
         colours = (tones - middle) @ axes.T
-        axes = axes * (deviation / colours.std(0).clamp(min=_DULL))[:, None]
+        axes = axes / colours.std(0).clamp(min=_DULL)[:, None]
         self.colour_mean.copy_(middle)
         self.colour_axes.copy_(axes)
         self.colour_inverse.copy_(_regression((tones - middle) @ axes.T, tones)[0])
