@@ -28,7 +28,7 @@ QUANTILE_LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95)
 """Coverage levels at which the predicted spread is calibrated."""
 
 COLOURS, BESIDE = 6, 2
-"""Values after the seventh that hold the centre date, and those that hold what else was seen near it."""
+"""Values after the seventh that hold the centre date, and those that hold what its companions say of it."""
 
 _HIDDEN = 128
 _DARKEST, _BRIGHTEST = 0.005, 2.0  # reflectance: under it a logarithm tells noise, above it nothing real
@@ -226,8 +226,8 @@ class Fusion(nn.Module):
 
         The first values are minimum noise fractions of the context (Green et al. 1988,
         doi:10.1109/36.3001): directions in which places and dates differ most, in units of how far they move
-        when half of the context is hidden. After the colours come components of what else was seen near the centre
-        date, by the other sensors above all, and the same fractions of what all these leave of the context.
+        when half of the context is hidden. After the colours come components of what the other sensors say of the
+        centre date, and the same fractions of what these and the first leave of the context.
 
         Args:
             joined: (N, D), encodings of all sensors side by side.
