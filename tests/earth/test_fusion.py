@@ -12,6 +12,8 @@ from thalweg.earth.cubes import Cube
 from thalweg.earth.encoder import Encoding
 from thalweg.earth.fusion import BESIDE, COLOURS, FULL, QUANTILE_LEVELS, SMALL, Fusion, LinearStart
 from thalweg.earth.model import EarthModel
+from thalweg.earth.tiles import Hiding
+from thalweg.earth.training import FusionStage, Settings
 from thalweg.errors import UsageError
 
 
@@ -273,3 +275,16 @@ def test_a_fusion_needs_a_sensor_that_sets_the_dates(model: EarthModel) -> None:
     radar = next(sensor for sensor in model.fusion.sensors if sensor.name == "sentinel-1")
     with pytest.raises(UsageError, match="sets the dates"):
         Fusion([radar])
+
+
+def test_the_fusion_is_at_times_shown_one_centre_date_alone(
+    model: EarthModel, contexts: dict[str, SensorContext], centre_days: torch.Tensor
+) -> None:
+    torch.manual_seed(0)
+    shown = FusionStage(model, Settings(hiding=Hiding(context=1.0))).visible(contexts, centre_days)
+    assert list(shown) == ["sentinel-2"]
+    clear = shown["sentinel-2"].valid.flatten(1).any(1)
+    assert int(clear.sum()) == 1
+    assert float((shown["sentinel-2"].days[clear] - centre_days).abs().min()) < 0.5
+    more = FusionStage(model, Settings(hiding=Hiding(context=0.0, sensors=0.0))).visible(contexts, centre_days)
+    assert set(more) == set(model.sensors)

@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from thalweg.earth.context import HALO, cube_context, days_since_epoch
-from thalweg.earth.cubes import Cube
 from thalweg.earth.model import EarthModel
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
 from thalweg.earth.simulate import simulate
-from thalweg.earth.tiles import Hiding, RandomTiles, Site, hide_parts, targets
-from thalweg.earth.training import AutoencoderStage, FusionStage, Settings, train_autoencoder, train_fusion
+from thalweg.earth.tiles import RandomTiles, Site, hide_parts, targets
+from thalweg.earth.training import AutoencoderStage, Settings, train_autoencoder, train_fusion
 from thalweg.errors import UsageError
 
 
@@ -156,16 +154,3 @@ def test_a_run_folder_of_another_training_is_refused(landscape: Path, tmp_path: 
     with pytest.raises(UsageError, match="another training"):
         train_autoencoder(SENTINEL_1, [landscape], tmp_path / "second", tmp_path / "run", other)
     assert not (tmp_path / "second").exists()
-
-
-def test_the_fusion_is_at_times_shown_one_centre_date_alone(model: EarthModel, cube: Cube) -> None:
-    torch.manual_seed(0)
-    contexts = cube_context(cube, cube.whole.grown(HALO), model.sensors)
-    centre_days = torch.from_numpy(days_since_epoch(cube.reference.dates[cube.eligible])[1:4]).float()
-    shown = FusionStage(model, Settings(hiding=Hiding(context=1.0))).visible(contexts, centre_days)
-    assert list(shown) == ["sentinel-2"]
-    clear = shown["sentinel-2"].valid.flatten(1).any(1)
-    assert int(clear.sum()) == 1
-    assert float((shown["sentinel-2"].days[clear] - centre_days).abs().min()) < 0.5
-    more = FusionStage(model, Settings(hiding=Hiding(context=0.0, sensors=0.0))).visible(contexts, centre_days)
-    assert set(more) == set(model.sensors)
