@@ -10,8 +10,6 @@ site out. Both see the last day and means of 7, 30 and 90 days; the transformer 
 ensembles whose members left out a group of sites; a site is predicted by members that left it out, and none of its
 GPP chooses, stops or calibrates anything. `coverage_90` is that of the transformer's 90 % intervals.
 
-With defaults it takes about five minutes on two free cores.
-
     gpp_tables.py [--part hls|towers] [--flux FOLDER] [--forest-seeds 1] [--partitions 3] [--seeds 1] [--workers 2]
                   [--report FOLDER]
 """

@@ -145,7 +145,7 @@ class Fusion(nn.Module):
         """Values before the residual, (..., 32), of what `join` gives."""
         colours, share = self.colours(completed), self.context_share(evidence)
         fractions = share * self.linear(completed) + (1 - share) * (colours @ self.expected.T)
-        return torch.cat([fractions[..., :SMALL], colours, fractions[..., SMALL:]], -1)
+        return _in_order(fractions, colours)
 
     def context_share(self, evidence: Tensor) -> Tensor:
         """How much context was seen beside the centre date: 0 none, 1 enough to tell the season; (..., 1)."""
@@ -276,12 +276,12 @@ class Fusion(nn.Module):
         self.linear.weight.copy_(axes / spread[0])  # one common factor: distances keep their meaning
         self.colour_axes.mul_(like_seventh / spread[0])
         self.colour_inverse.div_(like_seventh / spread[0])
-        spread = torch.cat([spread[:SMALL], like_seventh.expand(COLOURS), spread[SMALL:]]) / spread[0]
+        spread = _in_order(spread, like_seventh.expand(COLOURS)) / spread[0]
         self.embedding_scale.copy_(spread)
         self.spread_scale.copy_(spread)
         colours, fractions = self.colours(completed), self.linear(completed)
         self.expected.copy_(_regression(colours, fractions)[0])
-        values = torch.cat([fractions[:, :SMALL], colours, fractions[:, SMALL:]], 1)
+        values = _in_order(fractions, colours)
         told = torch.cat([values, self._told_spectrum(colours)], 1)
         sizes = list(self.sizes.values())
         for known, heads in ((values[:, :SMALL], self.small_heads), (told, self.full_heads)):
@@ -331,6 +331,11 @@ class _Head(nn.Module):
     def forward(self, pixels: Tensor, standardised: Tensor) -> Tensor:
         """(..., K) and the same in standard deviations -> (..., E)."""
         return cast(Tensor, self.linear(pixels) + self.residual(standardised))
+
+
+def _in_order(fractions: Tensor, colours: Tensor) -> Tensor:
+    """Values as an embedding has them, (..., 32): seven fractions, the colours, the other fractions."""
+    return torch.cat([fractions[..., :SMALL], colours, fractions[..., SMALL:]], -1)
 
 
 def _lone_support(sensors: Sequence[Sensor]) -> Tensor:
