@@ -83,11 +83,12 @@ Served = Callable[[Any], AbstractContextManager[str]]
 def _served(app: Any) -> Iterator[str]:
     import uvicorn
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
+    # Bound before the server starts, and handed to it, so that no test beside this one takes the port.
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + 60
     while not server.started:
@@ -99,6 +100,7 @@ def _served(app: Any) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(10)
+        listening.close()
 
 
 @pytest.fixture(scope="session")
