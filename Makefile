@@ -25,11 +25,12 @@ demo: $(INSTALLED)
 	$(BIN)/thalweg earth demo demo/earth
 	$(BIN)/thalweg steer demo demo/steer
 
+# Two files of tests at a time, and a file's tests one after the other: they share what is costly to make.
 test: $(INSTALLED) $(CHROMIUM)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 clean:
 	rm -rf .venv demo
