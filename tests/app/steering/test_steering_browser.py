@@ -55,6 +55,13 @@ def all_found(page: "Page", node: int) -> None:
     status(page, "navigate-board", "")
 
 
+def open_run(page: "Page", tool: str, name: str) -> None:
+    """Choose a run from the list, which is asked for anew where it gets the focus, and open it."""
+    page.click(f"#{tool}-runs input")
+    page.get_by_role("option", name=name, exact=True).click()
+    page.click(f"#{tool}-open")
+
+
 def step_reached(page: "Page", least: int) -> None:
     """Wait until an optimisation shows step `least` or a later one: a quick step may be gone before it is painted."""
     page.wait_for_function(
@@ -165,9 +172,7 @@ def test_the_command_line_goes_on_with_a_walk_and_the_other_way_round(
 
     monkeypatch.setattr("sys.stdin", io.StringIO("2\n"))
     assert cli("steer", "navigate", "a ring", app.folder / "made-before", "--candidates", 2, *FEW).code == 0
-    page.fill("#navigate-runs input", "made-before")
-    page.keyboard.press("Tab")
-    page.click("#navigate-open")
+    open_run(page, "navigate", "made-before")
     all_found(page, 1)
     assert page.locator(".tw-tree g").count() == 2
 
@@ -178,9 +183,7 @@ def test_a_run_that_renders_otherwise_is_not_gone_on_with(page: "Page", app: "Ap
     assert cli("steer", "optimize", "a ring", app.folder / "alike", *arguments, *FEW).code == 0
     page.get_by_role("tab", name="Optimise").click()
     for name, said in (("finer", "with steps 5, this app renders with steps 4"), ("alike", "")):
-        page.fill("#optimize-runs input", name)
-        page.keyboard.press("Tab")
-        page.click("#optimize-open")
+        open_run(page, "optimize", name)
         status(page, "optimize-board", said)
     assert page.locator("#optimize-board .tw-chart").count() == 1
     assert not (app.folder / "finer" / "person.txt").exists()
