@@ -260,3 +260,5 @@ def test_a_scheduler_without_steps_for_the_noise_levels() -> None:
     with pytest.raises(UsageError, match="KDPM2AncestralDiscreteScheduler finds no 6 steps"):
         _ = Schedule(make_scheduler("kdpm2_ancestral", silent), STEPS).calls
     assert Schedule(make_scheduler("ddim", silent), STEPS).calls == STEPS
+    cosine = diffusers.DDIMScheduler(beta_schedule="squaredcos_cap_v2", timestep_spacing="trailing", clip_sample=False)
+    assert Schedule(make_scheduler("euler_ancestral", cosine), STEPS).calls == STEPS

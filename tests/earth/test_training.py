@@ -65,7 +65,7 @@ def test_killed_training_resumes(landscape: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", program, str(landscape), str(tmp_path / "out"), str(tmp_path / "run")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     saved = tmp_path / "run" / "last.ckpt"
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + 240
     while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     assert saved.exists()
