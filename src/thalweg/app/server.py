@@ -23,6 +23,8 @@ UPLOAD_LIMIT = 20_000_000
 """Largest upload in bytes; the largest embedding known, of FLUX, has 4 MB."""
 SERVED = (".png", ".csv", ".json", SUFFIX)
 """What the browser may fetch of a run."""
+OPEN_STREAM_EVERY = 2.0
+"""Seconds after which an answer that found no open stream reaches the browser at the latest."""
 
 
 def create_app(
@@ -102,6 +104,12 @@ def serve(app: FastAPI, taken: socket.socket) -> None:
 
 def _page(desks: Desks) -> gr.Blocks:
     with gr.Blocks(title="Thalweg", analytics_enabled=False, fill_width=True) as page:
+        # Gradio's browser side holds its stream of answers for open until the stream's end arrives. The answer to
+        # what is asked in between waits for the next stream, so the page opens one now and then; "multiple", since
+        # a tick may wait itself.
+        gr.Timer(OPEN_STREAM_EVERY).tick(
+            lambda: None, show_progress="hidden", concurrency_limit=None, trigger_mode="multiple"
+        )
         gr.Markdown("# Thalweg\nMove an embedding by gradient and by eye, and read the Earth's.")
         with gr.Tabs():
             with gr.Tab("Steer images", id="steer"):

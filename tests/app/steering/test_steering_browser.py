@@ -20,6 +20,19 @@ if TYPE_CHECKING:
     from conftest import App
 
 FEW = ("--steps", 4)
+LATE_END = """
+const asked = window.fetch;
+window.fetch = async (...question) => {
+  const answer = await asked(...question);
+  if (!answer.url.includes("/queue/data")) return answer;
+  const late = new TransformStream({ async transform(chunk, told) {
+    if (new TextDecoder().decode(chunk).includes("close_stream")) await new Promise((go) => setTimeout(go, 1000));
+    told.enqueue(chunk);
+  }});
+  return new Response(answer.body.pipeThrough(late), answer);
+};
+"""
+"""Brings the end of each of Gradio's streams a second late, as a slow network may."""
 
 
 @pytest.fixture
@@ -157,6 +170,19 @@ def test_a_reload_keeps_the_tree_and_two_browsers_do_not_mix(app: "App", open_pa
     mine.click("#navigate-start")
     all_found(mine, 0)
     assert run_of(mine, app, "navigate-board").name.startswith("a-red-ball-")
+
+
+def test_an_answer_that_finds_its_stream_at_an_end_comes_all_the_same(app: "App", open_page: Callable) -> None:
+    page = open_page("about:blank")
+    page.add_init_script(LATE_END)
+    page.goto(app.url)
+    page.wait_for_selector("#navigate-start")
+    for name in ("no-run", "neither"):
+        with page.expect_response("**/queue/data*"):
+            page.fill("#navigate-runs input", name)
+        page.keyboard.press("Tab")
+        page.click("#navigate-open")
+        status(page, "navigate-board", f"expected the name of a run of yours in the workspace, got '{name}'")
 
 
 def test_the_command_line_goes_on_with_a_walk_and_the_other_way_round(
