@@ -257,8 +257,9 @@ def test_a_scheduler_without_steps_for_the_noise_levels() -> None:
     # No signal at all on the last level, so that it has no logarithm whatever the machine rounds.
     betas = diffusers.DDIMScheduler(rescale_betas_zero_snr=True).betas.tolist()
     silent = diffusers.DDIMScheduler(trained_betas=betas, timestep_spacing="trailing", clip_sample=False)
-    with pytest.raises(UsageError, match="KDPM2AncestralDiscreteScheduler finds no 6 steps"):
-        _ = Schedule(make_scheduler("kdpm2_ancestral", silent), STEPS).calls
+    for name, scheduler in (("kdpm2_ancestral", "KDPM2Ancestral"), ("euler_ancestral", "EulerAncestral")):
+        with pytest.raises(UsageError, match=f"{scheduler}DiscreteScheduler finds no 6 steps"):
+            _ = Schedule(make_scheduler(name, silent), STEPS).calls
     assert Schedule(make_scheduler("ddim", silent), STEPS).calls == STEPS
     cosine = diffusers.DDIMScheduler(beta_schedule="squaredcos_cap_v2", timestep_spacing="trailing", clip_sample=False)
     assert Schedule(make_scheduler("euler_ancestral", cosine), STEPS).calls == STEPS

@@ -90,8 +90,9 @@ class Schedule:
         scheduler.set_timesteps(self.steps, device=self.device, **self.arguments)
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(0)
-        if bool(torch.isnan(scheduler.timesteps.float()).any()):
-            # KDPM2 ancestral takes the logarithm of a level that is zero where a model's last levels hold no signal.
+        levels = torch.as_tensor(getattr(scheduler, "sigmas", 0.0))
+        if not bool(scheduler.timesteps.isfinite().all() and levels.isfinite().all()):
+            # Where a model's last levels hold no signal, most schedulers divide by it or take its logarithm.
             raise UsageError(
                 f"{type(scheduler).__name__} finds no {self.steps} steps for this model's noise levels; choose another "
                 "scheduler or number of steps"
