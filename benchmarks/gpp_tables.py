@@ -29,7 +29,7 @@ from thalweg.earth.gpp.baselines import boosting, climatology, transformer
 from thalweg.earth.gpp.flux import read_flux
 from thalweg.earth.gpp.protocol import Evaluation, Predictors, evaluate
 from thalweg.earth.gpp.report import mean_scores, write_report
-from thalweg.earth.gpp.scores import r_squared
+from thalweg.earth.gpp.scores import r_squared, r_squared_lead
 from thalweg.earth.gpp.tables import feature_columns, with_vegetation_columns
 from thalweg.earth.model import EarthModel
 from thalweg.earth.sensors import SENTINEL_2
@@ -86,32 +86,17 @@ def hls(chips: pd.DataFrame, model: EarthModel, seeds: int) -> dict[str, float]:
     observed = chips["GPP"].to_numpy()
     results, found = {}, {}
     for name, predictors in sets.items():
-        found[name] = [forest(predictors, chips, seed) for seed in range(seeds)]
+        found[name] = np.stack([forest(predictors, chips, seed) for seed in range(seeds)])
         scores = [r_squared(observed, one) for one in found[name]]
         results[f"hls_loso_r2_{name}"] = float(np.mean(scores))
         errors = [np.sqrt(np.square(one - observed).mean()) for one in found[name]]
         results[f"hls_loso_rmse_{name}"] = float(np.mean(errors))
         print(f"{name}: R2 {', '.join(f'{score:.4f}' for score in scores)}", flush=True)
     for suffix in ("", "_7"):
-        low, high = lead(found[f"both{suffix}"], found[f"embedding{suffix}"], chips)
+        both, alone = found[f"both{suffix}"], found[f"embedding{suffix}"]
+        low, high = r_squared_lead(observed, both, alone, chips["SITE_ID"].to_numpy())
         results |= {f"hls_lead_of_both{suffix}_low": low, f"hls_lead_of_both{suffix}_high": high}
     return results
-
-
-def lead(ahead: list[NDArray], behind: list[NDArray], chips: pd.DataFrame) -> tuple[float, float]:
-    """The middle 95 % of a lead in R2, means over forests, over 1,000 draws of the towers with replacement."""
-    observed = chips["GPP"].to_numpy()
-    rows = list(chips.groupby("SITE_ID").indices.values())
-    random = np.random.default_rng(0)
-    leads = []
-    for _ in range(1000):
-        drawn = np.concatenate([rows[site] for site in random.integers(len(rows), size=len(rows))])
-        first, second = (
-            np.mean([r_squared(observed[drawn], one[drawn]) for one in found]) for found in (ahead, behind)
-        )
-        leads.append(first - second)
-    low, high = np.quantile(leads, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def towers(folder: Path, partitions: int, seeds: int, workers: int) -> Evaluation:

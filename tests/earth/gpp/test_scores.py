@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from thalweg.earth.gpp.radiation import potential_radiation
-from thalweg.earth.gpp.scores import UNITS, score, score_by_site
+from thalweg.earth.gpp.scores import UNITS, r_squared, r_squared_lead, score, score_by_site
 from thalweg.earth.gpp.seasons import day_of_year, mean_cycle
 
 
@@ -68,3 +68,19 @@ def test_potential_radiation_at_known_places():
     assert summer == pytest.approx(1361 * 0.9674 * np.sin(np.deg2rad(23.44)), rel=0.01)
     assert potential_radiation(75.0, np.datetime64("2018-12-21")) == 0
     assert potential_radiation([40.0, 50.0], np.datetime64("2018-06-21")).shape == (2,)
+
+
+def test_a_lead_that_one_site_makes_is_not_sure():
+    random = np.random.default_rng(0)
+    sites = np.repeat(np.arange(12), 40)
+    observed = random.normal(size=len(sites))
+    noisy = observed + random.normal(size=(2, len(sites)))
+    better = observed + 0.5 * (noisy - observed)
+    low, high = r_squared_lead(observed, better, noisy, sites)
+    lead = np.mean([r_squared(observed, one) for one in better]) - np.mean([r_squared(observed, one) for one in noisy])
+    assert 0 < low < lead < high
+
+    lucky = np.where(sites == 3, observed, noisy + 0.05 * random.normal(size=noisy.shape))
+    low, high = r_squared_lead(observed, lucky, noisy, sites)
+    assert low < 0 < high
+    assert r_squared_lead(observed, noisy, lucky, sites) == pytest.approx((-high, -low))

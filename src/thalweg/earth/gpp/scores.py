@@ -69,6 +69,33 @@ def r_squared(observed: np.ndarray, predicted: np.ndarray) -> float:
     return float(1 - np.square(predicted - observed).sum() / total) if total > 0 else float("nan")
 
 
+def r_squared_lead(
+    observed: np.ndarray, ahead: np.ndarray, behind: np.ndarray, sites: np.ndarray, draws: int = 1000
+) -> tuple[float, float]:
+    """The middle 95 % of what one model is ahead of another in R2, over draws of the sites with replacement.
+
+    Where the two ends have two signs, other sites could turn the lead.
+
+    Args:
+        observed: (N,).
+        ahead: (R, N), R predictions of the first model; its score is the mean of theirs.
+        behind: (R, N), of the second.
+        sites: (N,), the site of each row.
+        draws: how often sites are drawn.
+    """
+    rows = [np.flatnonzero(sites == site) for site in np.unique(sites)]
+    random = np.random.default_rng(0)
+    leads = []
+    for _ in range(draws):
+        drawn = np.concatenate([rows[index] for index in random.integers(len(rows), size=len(rows))])
+        first, second = (
+            np.mean([r_squared(observed[drawn], one[drawn]) for one in predicted]) for predicted in (ahead, behind)
+        )
+        leads.append(first - second)
+    low, high = np.quantile(leads, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def cycle(predictions: pd.DataFrame, column: str) -> np.ndarray:
     """(N,) the mean cycle of each row's site on the row's day of year."""
     found = np.empty(len(predictions))
