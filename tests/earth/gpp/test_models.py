@@ -59,11 +59,12 @@ def test_an_ensemble_predicts_with_honest_intervals(make_table):
     windows = make_windows(make_table(sites=12, noise=1.0), ["SW_IN_POT", "wet"])
     training, held_out = windows.split(sites=["S3", "S8"])
     model = ridge(0).fit(training)
-    low, high = model.predict_interval(held_out, 0.8)
+    low, predicted, high = model.predict_interval(held_out, 0.8).T
+    np.testing.assert_array_equal(predicted, model.predict(held_out))
     assert r_squared(held_out.target, model.predict(held_out)) > 0.5
     assert np.mean((low <= held_out.target) & (held_out.target <= high)) == pytest.approx(0.8, abs=0.08)
-    wider = model.predict_interval(held_out, 0.95)
-    assert (wider[0] <= low).all() and (wider[1] >= high).all()
+    lower, _, higher = model.predict_interval(held_out, 0.95).T
+    assert (lower <= low).all() and (higher >= high).all()
 
 
 def test_no_gpp_of_a_site_has_a_part_in_its_own_prediction(make_table):

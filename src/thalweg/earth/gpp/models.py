@@ -53,8 +53,8 @@ class Model(Protocol):
         """(N,) GPP, gC m-2 d-1."""
         ...
 
-    def predict_interval(self, windows: Windows, level: float = 0.9) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(N,) lower and upper bound of the interval that holds the day's GPP with probability ``level``."""
+    def predict_interval(self, windows: Windows, level: float = 0.9) -> NDArray[np.float32]:
+        """(N, 3) lower bound, prediction, upper bound: between them lies the day's GPP with probability ``level``."""
         ...
 
 
@@ -100,10 +100,9 @@ class Ensemble:
         """(N,) mean of the members, gC m-2 d-1."""
         return self._bounds(windows)[:, 1]
 
-    def predict_interval(self, windows: Windows, level: float = 0.9) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(N,) lower and upper bounds at ``level``, gC m-2 d-1."""
-        widened = _widen(self._bounds(windows), self.beyond, level)
-        return widened[:, 0], widened[:, 2]
+    def predict_interval(self, windows: Windows, level: float = 0.9) -> NDArray[np.float32]:
+        """(N, 3) lower bound, prediction, upper bound at ``level``, gC m-2 d-1."""
+        return _widen(self._bounds(windows), self.beyond, level)
 
     def leave_site_out(
         self,

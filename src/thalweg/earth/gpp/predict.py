@@ -52,8 +52,7 @@ def predict_series(saved: SavedModel, table: pd.DataFrame, level: float = 0.9) -
             "give the tower's daily table with --flux, or use another model"
         )
     windows = make_windows(table, saved.card.features, with_target=False)
-    gpp = saved.model.predict(windows)
-    lower, upper = saved.model.predict_interval(windows, level)
+    lower, gpp, upper = saved.model.predict_interval(windows, level).T
     series = pd.DataFrame({"site": windows.site, "time": windows.time, "gpp": gpp, "lower": lower, "upper": upper})
     series.attrs["units"] = dict.fromkeys(_NAMES, GPP_UNITS)
     return series
@@ -171,12 +170,9 @@ class MapJob:
         if not daily:
             return predicted
         windows = _pixel_windows(features, daily, [self.days[start] for start, _, _ in places])
-        gpp = self.saved.model.predict(windows)
-        lower, upper = self.saved.model.predict_interval(windows, self.level)
+        bounds = self.saved.model.predict_interval(windows, self.level).T
         ends = np.cumsum([len(days) - DAYS + 1 for days in daily])
-        for (start, row, column), own in zip(
-            places, np.split(np.stack([lower, gpp, upper]), ends[:-1], 1), strict=True
-        ):
+        for (start, row, column), own in zip(places, np.split(bounds, ends[:-1], 1), strict=True):
             predicted[:, start : start + own.shape[1], row, column] = own
         return predicted
 

@@ -162,7 +162,7 @@ def evaluate(
         for splitting, one, here, name, seed in jobs:
             if splitting == "site" and partitions is not None:
                 bounds = models[name](seed).leave_site_out(here, level, partitions, partial(reduce, one), run)
-                part = _predictions(here, bounds[:, 1], bounds[:, 0], bounds[:, 2])
+                part = _predictions(here, bounds)
             else:
                 split = list(folds(here, splitting, groups, seed))
                 count = len(split)
@@ -184,7 +184,7 @@ def predict_fold(
     """Fit a model to a fold's training part; observed and predicted GPP of its held-out part."""
     training, held_out = reduce(predictors, fold.training, fold.held_out)
     model = make_model(seed).fit(training, fold.unit)
-    return _predictions(held_out, model.predict(held_out), *model.predict_interval(held_out, level))
+    return _predictions(held_out, model.predict_interval(held_out, level))
 
 
 def reduce(predictors: Predictors, training: Windows, held_out: Windows) -> tuple[Windows, Windows]:
@@ -205,7 +205,9 @@ def reduce(predictors: Predictors, training: Windows, held_out: Windows) -> tupl
     return replace(training, features=features, daily=changed), replace(held_out, features=features, daily=changed)
 
 
-def _predictions(windows: Windows, predicted: NDArray, lower: NDArray, upper: NDArray) -> pd.DataFrame:
+def _predictions(windows: Windows, bounds: NDArray) -> pd.DataFrame:
+    """Predictions of windows from (N, 3) lower bound, prediction, upper bound."""
+    lower, predicted, upper = bounds.T
     return pd.DataFrame(
         {
             "site": windows.site,
