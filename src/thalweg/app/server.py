@@ -24,7 +24,7 @@ UPLOAD_LIMIT = 20_000_000
 SERVED = (".png", ".csv", ".json", SUFFIX)
 """What the browser may fetch of a run."""
 OPEN_STREAM_EVERY = 2.0
-"""Seconds after which an answer that found no open stream reaches the browser at the latest."""
+"""Seconds between the streams that the page opens for answers that found none."""
 
 
 def create_app(
