@@ -12,8 +12,8 @@ from thalweg.app.earth import earth_router, earth_tab
 from thalweg.app.guard import add_guards, check_host, person_of
 from thalweg.app.jobs import JobQueue
 from thalweg.app.steering.desk import Desks, Studio
+from thalweg.app.steering.tabs import AT_ONCE, steering_tabs
 from thalweg.app.steering.tabs import HERE as STEERING
-from thalweg.app.steering.tabs import steering_tabs
 from thalweg.app.workspace import Workspace
 from thalweg.diffusion.choice import ModelChoice
 from thalweg.embedding import SUFFIX
@@ -105,11 +105,9 @@ def serve(app: FastAPI, taken: socket.socket) -> None:
 def _page(desks: Desks) -> gr.Blocks:
     with gr.Blocks(title="Thalweg", analytics_enabled=False, fill_width=True) as page:
         # Gradio's browser side holds its stream of answers for open until the stream's end arrives. The answer to
-        # what is asked in between waits for the next stream, so the page opens one now and then; "multiple", since
-        # a tick may wait itself.
-        gr.Timer(OPEN_STREAM_EVERY).tick(
-            lambda: None, show_progress="hidden", concurrency_limit=None, trigger_mode="multiple"
-        )
+        # what is asked in between waits for the next stream, so the page opens one now and then, whether or not the
+        # last tick was answered.
+        gr.Timer(OPEN_STREAM_EVERY).tick(lambda: None, **AT_ONCE)
         gr.Markdown("# Thalweg\nMove an embedding by gradient and by eye, and read the Earth's.")
         with gr.Tabs():
             with gr.Tab("Steer images", id="steer"):

@@ -19,7 +19,8 @@ from thalweg.steer.aspects import VOCABULARIES
 
 HERE = Path(__file__).parent
 METRICS = ("sharpness", "blur", "colourfulness", "contrast", "symmetry", "text", "colour")
-_AT_ONCE: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "trigger_mode": "multiple"}
+AT_ONCE: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "trigger_mode": "multiple"}
+"""How an event is followed that need not wait for another, and shows nothing of its own."""
 
 
 def steering_tabs(desks: Desks, page: gr.Blocks) -> None:
@@ -149,7 +150,7 @@ def _imprint(desks: Desks, page: gr.Blocks, prompt: gr.Textbox) -> None:
 
     pick.on(render.click, lambda desk, *asked: desk.start(*asked), [prompt, shown])
     pick.on_board(lambda desk, act, value: desk.like(value))
-    start.click(begin, [keep, steps], board, **_AT_ONCE)
+    start.click(begin, [keep, steps], board, **AT_ONCE)
     tab.on(stop.click, lambda desk: desk.stop())
     tab.on(go_on.click, lambda desk: desk.go_on())
 
@@ -181,7 +182,7 @@ class _Tab:
             desk.attempt(lambda: wish(desk, *values))
             yield from self.show(desk)
 
-        event(handle, list(inputs), self._board, **_AT_ONCE)
+        event(handle, list(inputs), self._board, **AT_ONCE)
 
     def on_board(self, wish: Callable[..., object], inputs: Sequence[Any] = ()) -> None:
         """Follow what is clicked in the board."""
@@ -191,7 +192,7 @@ class _Tab:
             desk.attempt(lambda: wish(desk, clicked.act, clicked.value, *values))
             yield from self.show(desk)
 
-        self._board.click(handle, list(inputs), self._board, **_AT_ONCE)
+        self._board.click(handle, list(inputs), self._board, **AT_ONCE)
 
     def reload(self, page: gr.Blocks) -> None:
         """Show the desk as it was left when the page is loaded, and go on watching what is under way."""
@@ -199,7 +200,7 @@ class _Tab:
         def restore(request: gr.Request) -> Iterator[str]:
             yield from self.show(self.desk(request))
 
-        page.load(restore, None, self._board, **_AT_ONCE)
+        page.load(restore, None, self._board, **AT_ONCE)
 
     def add_files(self, page: gr.Blocks, result: Callable[[Any], Embedding]) -> None:
         """Add what opens a run of the workspace and what saves a result there."""
