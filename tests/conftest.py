@@ -313,6 +313,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
+    monkeypatch.setenv("THALWEG_TRACEBACK", "1")  # an error the package does not know fails the test, it is not a line
 
     def run(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["thalweg", *map(str, arguments)])

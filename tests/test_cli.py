@@ -234,3 +234,14 @@ def test_the_installed_command_has_no_traceback(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == f"thalweg: {tmp_path / 'nothing'}: no such file or folder\n"
+
+
+def test_an_unexpected_error_is_one_line_that_asks_for_a_report(cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> tuple[()]:
+        raise RuntimeError("a fault\nover two lines")
+
+    monkeypatch.setattr("thalweg.earth.sensors.known_sensors", fail)
+    with pytest.raises(RuntimeError):
+        cli("earth", "sensors")
+    monkeypatch.delenv("THALWEG_TRACEBACK")
+    assert_one_line(cli("earth", "sensors"), 1, "RuntimeError: a fault over two lines", "THALWEG_TRACEBACK=1")

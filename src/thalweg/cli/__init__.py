@@ -1,10 +1,11 @@
 """The command line: thin, one function a command; heavy libraries load where they are used."""
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -16,6 +17,9 @@ from thalweg.cli.images import generate, miniature
 from thalweg.cli.steer import steer
 from thalweg.errors import PromptCut, ThalwegError, UsageError
 
+TRACEBACK = "THALWEG_TRACEBACK"
+"""Environment variable that asks for the traceback of an unexpected error."""
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(earth, name="earth")
 app.add_typer(gpp, name="gpp")
@@ -26,25 +30,37 @@ app.command("app")(serve_app)
 
 
 def main() -> None:
-    """Run the command line; a `ThalwegError` is one line on stderr, exit code 2 (usage) or 1 (failure)."""
+    """Run the command line; a failure is one line on stderr, exit code 2 (usage) or 1 (anything else).
+
+    With `THALWEG_TRACEBACK` set, an error that the package does not know is raised with its traceback.
+    """
     try:
         with _own_warnings_in_one_line():
             app()
     except ThalwegError as error:
-        print(f"thalweg: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        _fail(error, 2 if isinstance(error, UsageError) else 1)
     except ModuleNotFoundError as error:
         if (error.name or "thalweg").partition(".")[0] == "thalweg":
             raise
-        print(
-            f"thalweg: this command needs {error.name}, which is not installed: install the extra it is in, such as "
-            "thalweg[earth,archive,gpp] or thalweg[app,diffusion,steer]",
-            file=sys.stderr,
+        _fail(
+            f"this command needs {error.name}, which is not installed: install the extra it is in, such as "
+            "thalweg[earth,archive,gpp] or thalweg[app,diffusion,steer]"
         )
-        sys.exit(1)
     except OSError as error:  # a full or read-only disk where a library wrote
-        print(f"thalweg: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(1)
+        _fail(error)
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        _fail(
+            f"{type(error).__name__}: {error}: this is a fault of thalweg, please report it with the traceback that "
+            f"{TRACEBACK}=1 shows"
+        )
+
+
+def _fail(reason: Exception | str, code: int = 1) -> NoReturn:
+    """End the command with one line, whatever line breaks the reason has."""
+    print(f"thalweg: {' '.join(str(reason).split())}", file=sys.stderr)
+    sys.exit(code)
 
 
 @contextmanager
