@@ -11,3 +11,7 @@ class UsageError(ThalwegError):
 
 class PromptCut(UserWarning):
     """A prompt is longer than a model's text encoder takes; the warning says which words it does not see."""
+
+
+class DataWarning(UserWarning):
+    """Values or files of an input were left out or could not be checked; the warning says which and how many."""
