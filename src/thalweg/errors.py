@@ -9,8 +9,24 @@ class UsageError(ThalwegError):
     """An argument or an input file is not what was asked for; the command line exits with code 2."""
 
 
-class PromptCut(UserWarning):
+class ThalwegWarning(UserWarning):
+    """A result may not be what was meant; the command line shows the warning as one line."""
+
+
+class PromptWarning(ThalwegWarning):
+    """A text is not seen as it was written."""
+
+
+class PromptCut(PromptWarning):
     """A prompt is longer than a model's text encoder takes; the warning says which words it does not see."""
+
+
+class UnknownWords(PromptWarning):
+    """A prompt holds words that a model does not know; the warning names them."""
+
+
+class PromptSyntax(PromptWarning):
+    """A prompt holds another program's syntax; the warning says which parts are read as plain text."""
 
 
 class DataWarning(UserWarning):
