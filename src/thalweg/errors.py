@@ -29,5 +29,5 @@ class PromptSyntax(PromptWarning):
     """A prompt holds another program's syntax; the warning says which parts are read as plain text."""
 
 
-class DataWarning(UserWarning):
+class DataWarning(ThalwegWarning):
     """Values or files of an input were left out or could not be checked; the warning says which and how many."""
