@@ -15,7 +15,7 @@ from thalweg.cli.earth import earth
 from thalweg.cli.gpp import gpp
 from thalweg.cli.images import generate, miniature
 from thalweg.cli.steer import steer
-from thalweg.errors import DataWarning, PromptCut, ThalwegError, UsageError
+from thalweg.errors import ThalwegError, ThalwegWarning, UsageError
 
 TRACEBACK = "THALWEG_TRACEBACK"
 """Environment variable that asks for the traceback of an unexpected error."""
@@ -70,7 +70,7 @@ def _own_warnings_in_one_line() -> Iterator[None]:
         show = warnings.showwarning
 
         def show_in_one_line(message: Warning | str, *details: Any, **more: Any) -> None:
-            if isinstance(message, DataWarning | PromptCut):
+            if isinstance(message, ThalwegWarning):
                 print(f"thalweg: {message}", file=sys.stderr)
             else:
                 show(message, *details, **more)
