@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thalweg.earth.reading import measurements, open_datasets, recognise
+from thalweg.earth.readers import open_datasets
+from thalweg.earth.reading import averaged_power, measurements, recognise
 from thalweg.earth.sensors import Quality, Sensor
 from thalweg.errors import UsageError
 
@@ -162,6 +163,8 @@ class Series:
             box = tuple(slice(int(index.min()), int(index.max()) + 1) for index in (rows[rows_in], columns[columns_in]))
             block = self.dataset.isel(y=box[0], x=box[1])
             seen, state = measurements(block, self.sensor, self.where)
+            if self.sensor.averaged_acquisitions > 1:
+                seen = averaged_power(seen, self.sensor.averaged_acquisitions)
             inner = np.ix_(rows[rows_in] - box[0].start, columns[columns_in] - box[1].start)
             at = np.ix_(
                 np.flatnonzero(rows_in) + max(-window.top, 0), np.flatnonzero(columns_in) + max(-window.left, 0)

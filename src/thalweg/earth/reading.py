@@ -1,9 +1,7 @@
 """From files and xarray objects to one sensor's measurements: who is who, in which units, and what is valid."""
 
-import warnings
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,49 +11,7 @@ from thalweg.errors import UsageError
 if TYPE_CHECKING:
     import xarray as xr
 
-SUFFIXES = (".nc", ".zarr")
 LINEAR_UNITS = ("1", "linear", "linear power", "power")
-
-
-def open_datasets(
-    source: "str | Path | xr.Dataset | Mapping[str, xr.Dataset]",
-) -> "Iterator[tuple[str, str | None, xr.Dataset]]":
-    """Yield (where, sensor name where the caller gave it, dataset) for everything in a source, lazily read."""
-    import xarray as xr
-
-    if isinstance(source, xr.Dataset):
-        yield "dataset", None, source
-    elif isinstance(source, Mapping):
-        for name, dataset in cast("Mapping[str, xr.Dataset]", source).items():
-            yield f"dataset {name!r}", sensor_by_name(name).name, dataset
-    else:
-        path = Path(source)
-        if not path.exists():
-            raise UsageError(f"{path}: no such file or folder")
-        if path.is_dir() and path.suffix != ".zarr":
-            files = sorted(entry for entry in path.iterdir() if entry.suffix in SUFFIXES)
-            if not files:
-                raise UsageError(f"{path}: no NetCDF (.nc) or Zarr (.zarr) in this folder")
-        else:
-            files = [path]
-        for file in files:
-            for group, dataset in _open_groups(file).items():
-                where = f"{file}{group}" if group != "/" else str(file)
-                hint = group.strip("/")
-                yield where, hint if hint in {s.name for s in known_sensors()} else None, dataset
-
-
-def _open_groups(path: Path) -> "Mapping[str, xr.Dataset]":
-    import xarray as xr
-
-    engine = "zarr" if path.suffix == ".zarr" else "h5netcdf"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is missing is said in one line, later
-            return xr.open_groups(path, engine=engine, mask_and_scale=False, decode_coords="all")
-    except Exception as error:  # whatever a reader raises, the file is not one it can read
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UsageError(f"{path}: not a readable cube ({reason}): expected NetCDF-4 or Zarr") from error
 
 
 def recognise(dataset: "xr.Dataset", hint: str | None, where: str) -> "Iterator[tuple[Sensor, xr.Dataset]]":
@@ -113,9 +69,6 @@ def _checked(dataset: "xr.Dataset", sensor: Sensor, where: str) -> "xr.Dataset":
     steps = np.diff(time)
     if len(steps) and steps.min() < np.timedelta64(0):
         raise UsageError(f"{where}: dates are not in order: sort them with ds.sortby('time')")
-    if len(steps) and steps.min() == np.timedelta64(0):
-        repeated = np.datetime_as_string(time[1:][steps == np.timedelta64(0)][0], "D")
-        raise UsageError(f"{where}: date {repeated} comes twice: drop one with ds.drop_duplicates('time')")
     observed = f"{sensor.name}_observed"
     if observed in dataset:
         dataset = dataset.isel(time=np.flatnonzero(dataset[observed].values))
@@ -126,6 +79,7 @@ def measurements(block: "xr.Dataset", sensor: Sensor, where: str) -> tuple[np.nd
     """Return values (T, C, H, W) in the sensor's units, NaN where unusable, and quality (T, H, W), uint8.
 
     A band that the block lacks is NaN everywhere and does not make a pixel invalid; a band it has must be there.
+    Each entry of time stands for itself: the entries of one overpass are not joined, and no acquisitions averaged.
     """
     present = [name for name in sensor.band_names if name in block]
     count, height, width = (block.sizes[dim] for dim in ("time", "y", "x"))
@@ -142,8 +96,6 @@ def measurements(block: "xr.Dataset", sensor: Sensor, where: str) -> tuple[np.nd
         quality = np.full((count, height, width), Quality.CLEAR, np.uint8)
     quality[np.isnan(values[:, here]).any(1)] = Quality.MISSING
     values[np.broadcast_to((quality > Quality.WATER)[:, None], values.shape)] = np.nan
-    if sensor.averaged_acquisitions > 1:
-        values = _averaged_power(values, sensor.averaged_acquisitions)
     return values, quality
 
 
@@ -212,7 +164,7 @@ def _decibel(values: np.ndarray, units: str, where: str) -> np.ndarray:
     return values
 
 
-def _averaged_power(values: np.ndarray, count: int) -> np.ndarray:
+def averaged_power(values: np.ndarray, count: int) -> np.ndarray:
     """Centred rolling mean over `count` acquisitions in linear power, in dB again; (T, C, H, W)."""
     power = 10 ** (values / 10)
     weight = np.isfinite(power).astype(np.float32)
