@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from thalweg.diffusion import sampling
-from thalweg.diffusion.sampling import SCHEDULERS, Schedule, make_scheduler, sample
+from thalweg.diffusion.sampling import Schedule, sample
+from thalweg.diffusion.schedulers import SCHEDULERS, make_scheduler
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import Gradient
 
@@ -247,6 +248,111 @@ def test_schedulers_by_name() -> None:
         make_scheduler("ddim", FLOW)
 
 
+def test_a_flow_model_is_known_by_its_config_and_keeps_its_shift() -> None:
+    like = diffusers.DPMSolverMultistepScheduler(
+        use_flow_sigmas=True, flow_shift=3.0, prediction_type="flow_prediction"
+    )
+    euler, heun, unipc = (make_scheduler(name, like) for name in ("flow_euler", "flow_heun", "unipc"))
+    assert (euler.config.shift, heun.config.shift) == (3.0, 3.0)
+    assert (unipc.config.use_flow_sigmas, unipc.config.flow_shift) == (True, 3.0)
+    for name in ("ddim", "euler", "heun", "lcm"):
+        with pytest.raises(
+            UsageError, match=f"flow-matching noise, one of dpm_.*flow_euler.*; got '{name}'"
+        ):
+            make_scheduler(name, like)
+    # What an earlier swap left in the config is not what the scheduler does.
+    swapped = diffusers.DDIMScheduler.from_config(like.config, prediction_type="epsilon")
+    assert type(make_scheduler("euler", swapped)).__name__ == "EulerDiscreteScheduler"
+
+
+@pytest.mark.parametrize(
+    "like",
+    [
+        diffusers.EDMEulerScheduler(),
+        diffusers.EDMDPMSolverMultistepScheduler(sigma_data=1.0),
+        diffusers.EulerDiscreteScheduler(
+            timestep_type="continuous", prediction_type="v_prediction", sigma_min=0.002, sigma_max=700
+        ),
+    ],
+    ids=["edm_euler", "edm_dpm", "continuous"],
+)
+def test_a_model_of_edm_noise_keeps_its_own_scheduler(like: Any) -> None:
+    for name in ("euler", "ddim", "dpm_multistep", "flow_euler"):
+        with pytest.raises(UsageError, match=r"EDM noise.*leave the scheduler out"):
+            make_scheduler(name, like)
+    assert Schedule(like, STEPS).calls == STEPS
+
+
+def test_a_swap_keeps_what_the_model_predicts_and_its_noise_levels() -> None:
+    betas = torch.linspace(0.001, 0.03, 1000).tolist()
+    like = diffusers.DDIMScheduler(trained_betas=betas, prediction_type="v_prediction", clip_sample=False)
+    for name in SCHEDULERS:
+        if not name.startswith("flow_"):
+            made = make_scheduler(name, like)
+            assert made.config.prediction_type == "v_prediction"
+            torch.testing.assert_close(made.alphas_cumprod, like.alphas_cumprod)
+    silent = diffusers.DDIMScheduler(**NOISE, rescale_betas_zero_snr=True, prediction_type="v_prediction")
+    for name in ("heun", "lms", "pndm", "dpm_singlestep", "deis", "kdpm2", "dpm_sde"):
+        with pytest.raises(UsageError, match="noise levels: it takes no rescale_betas_zero_snr"):
+            make_scheduler(name, silent)
+    assert make_scheduler("euler", silent).config.rescale_betas_zero_snr
+    with pytest.raises(UsageError, match=r"'deis' cannot take this model's noise schedule"):
+        make_scheduler("deis", diffusers.DDPMScheduler(beta_schedule="sigmoid"))
+    with pytest.raises(UsageError, match="PNDMScheduler cannot take 6 step"):
+        _ = Schedule(make_scheduler("pndm", diffusers.DDIMScheduler(prediction_type="sample")), STEPS).calls
+
+
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "lcm", "tcd", "own", "trained_betas"])
+def test_noise_is_not_looked_for_where_there_is_no_signal(name: str) -> None:
+    config = {**NOISE, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "clip_sample": False}
+    silent = diffusers.DDIMScheduler(**config)
+    if name == "trained_betas":
+        betas = [*torch.linspace(0.001, 0.01, 999).tolist(), 1.0]
+        silent = diffusers.PNDMScheduler(trained_betas=betas, timestep_spacing="trailing", skip_prk_steps=True)
+    scheduler = silent if name in ("own", "trained_betas") else make_scheduler(name, silent)
+    with pytest.raises(UsageError, match=r"zero terminal SNR.*such as euler"):
+        _ = Schedule(scheduler, 4).calls
+    # Velocity is no division; and a chain may begin before the level that is silent.
+    if name != "trained_betas":  # PNDM divides by the signal whatever is predicted
+        velocity = type(scheduler).from_config(scheduler.config, prediction_type="v_prediction")
+        assert Schedule(velocity, 4).calls == 4
+    if name in ("ddim", "own", "ddpm"):
+        early = type(scheduler).from_config(scheduler.config, timestep_spacing="leading")
+        assert Schedule(early, 4).calls == 4
+    noise = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    if name != "trained_betas":
+        euler = Schedule(make_scheduler("euler", silent), 4)
+        assert sample(lambda latents, timestep: latents, euler, noise).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "says"),
+    [
+        ("lcm", 60, "LCMScheduler cannot take 60 .*it takes 50$"),
+        ("tcd", 51, "TCDScheduler cannot take 51 .*it takes 50$"),
+        ("ddim", 1001, "DDIMScheduler cannot take 1001 .*it takes 1000$"),
+        ("ddpm", 2000, "DDPMScheduler cannot take 2000 .*it takes 1000$"),
+        ("pndm", 1, r"PNDMScheduler cannot take 1 .*it takes 2$"),
+        ("pndm", 1500, r"PNDMScheduler cannot take 1500 .*it takes 1000$"),
+        ("heun", 1, "HeunDiscreteScheduler cannot take 1 .*half done; it takes 2$"),
+        ("ddim", 1, "DDIMScheduler cannot take 1 .*half done; it takes 2$"),
+    ],
+)
+def test_a_number_of_steps_that_a_scheduler_cannot_take(name: str, steps: int, says: str) -> None:
+    with pytest.raises(UsageError, match=says) as raised:
+        _ = Schedule(make_scheduler(name, DIFFUSION), steps).calls
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("steps", [2, 3, 5])
+def test_few_and_odd_steps_end_in_numbers_or_in_a_line(name: str, steps: int) -> None:
+    schedule = named(name)()
+    asked = Schedule(schedule.scheduler, steps)
+    latents = sample(Denoiser(), asked, *inputs(torch.float32), gradient=None)
+    assert latents.isfinite().all()
+
+
 def test_eta_where_the_scheduler_takes_none() -> None:
     noise, tensors = inputs()
     with pytest.raises(UsageError, match=r"no eta for EulerDiscreteScheduler, got 0\.5"):
@@ -260,6 +366,5 @@ def test_a_scheduler_without_steps_for_the_noise_levels() -> None:
     for name, scheduler in (("kdpm2_ancestral", "KDPM2Ancestral"), ("euler_ancestral", "EulerAncestral")):
         with pytest.raises(UsageError, match=f"{scheduler}DiscreteScheduler finds no 6 steps"):
             _ = Schedule(make_scheduler(name, silent), STEPS).calls
-    assert Schedule(make_scheduler("ddim", silent), STEPS).calls == STEPS
     cosine = diffusers.DDIMScheduler(beta_schedule="squaredcos_cap_v2", timestep_spacing="trailing", clip_sample=False)
     assert Schedule(make_scheduler("euler_ancestral", cosine), STEPS).calls == STEPS

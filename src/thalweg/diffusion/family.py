@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from thalweg.diffusion.sampling import SCHEDULERS
+from thalweg.diffusion.schedulers import SCHEDULERS
 from thalweg.embedding import ModelIdentity
 from thalweg.errors import PromptCut, UsageError
 from thalweg.generator import Gradient
@@ -30,7 +30,7 @@ class Settings:
         last_k: denoiser calls that "last_k" passes through.
         height: of the images, pixels; None: what the model was trained for.
         width: of the images, pixels; None: what the model was trained for.
-        scheduler: a name of `thalweg.diffusion.sampling.SCHEDULERS`, a diffusers scheduler, or None: the model's own.
+        scheduler: a name of `thalweg.diffusion.schedulers.SCHEDULERS`, a diffusers scheduler, or None: the model's own.
         eta: share of fresh noise for schedulers that take one; None: the scheduler's default.
 
     Raises:

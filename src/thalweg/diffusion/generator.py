@@ -10,7 +10,8 @@ from torch import Tensor
 
 from thalweg.diffusion.families import FAMILIES, StableDiffusion
 from thalweg.diffusion.family import Family
-from thalweg.diffusion.sampling import Schedule, make_scheduler, out_of_memory, sample
+from thalweg.diffusion.sampling import Schedule, out_of_memory, sample
+from thalweg.diffusion.schedulers import check_kind, make_scheduler
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import UsageError
 from thalweg.generator import Gradient, check_seeds
@@ -60,11 +61,13 @@ class DiffusionGenerator:
     @cached_property
     def schedule(self) -> Schedule:
         """The scheduler and its steps."""
-        scheduler = self.settings.scheduler
+        own, scheduler = self.family.pipeline.scheduler, self.settings.scheduler
         if scheduler is None:
-            scheduler = self.family.pipeline.scheduler
+            scheduler = own
         elif isinstance(scheduler, str):
-            scheduler = make_scheduler(scheduler, self.family.pipeline.scheduler)
+            scheduler = make_scheduler(scheduler, own)
+        else:
+            check_kind(scheduler, own)
         arguments = self.family.schedule_arguments(scheduler, self.settings)
         return Schedule(scheduler, self.settings.steps, self.settings.eta, arguments, self.family.device)
 

@@ -7,8 +7,9 @@ latents, and schedulers carry state, so running one twice gives another result.
 import copy
 import hashlib
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,50 +18,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from thalweg.diffusion.schedulers import lacks_signal, starts_late
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import Gradient
 
 Denoiser = Callable[..., Tensor]
 """`(latents (S, C, h, w), timestep (), *tensors) -> (S, C, h, w)`: what a scheduler calls the model output, guided."""
-
-SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {}),
-    "ddpm": ("DDPMScheduler", {}),
-    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
-    "lms": ("LMSDiscreteScheduler", {}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
-    "dpm_multistep": ("DPMSolverMultistepScheduler", {}),
-    "dpm_multistep_sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
-    "dpm_singlestep": ("DPMSolverSinglestepScheduler", {"lower_order_final": True}),
-    "dpm_sde": ("DPMSolverSDEScheduler", {}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-    "deis": ("DEISMultistepScheduler", {}),
-    "kdpm2": ("KDPM2DiscreteScheduler", {}),
-    "kdpm2_ancestral": ("KDPM2AncestralDiscreteScheduler", {}),
-    "lcm": ("LCMScheduler", {}),
-    "tcd": ("TCDScheduler", {}),
-    "flow_euler": ("FlowMatchEulerDiscreteScheduler", {}),
-    "flow_heun": ("FlowMatchHeunDiscreteScheduler", {}),
-}
-"""Schedulers by name: their class in diffusers and what is set beside the model's own noise schedule."""
-
-
-def make_scheduler(name: str, like: Any) -> Any:
-    """Return the scheduler `name` with the noise schedule of the scheduler `like`, a model's own.
-
-    Raises:
-        UsageError: an unknown name, or a flow-matching scheduler for a model that is not (or the reverse).
-    """
-    import diffusers
-
-    flow = "FlowMatch" in type(like).__name__
-    known = [other for other in SCHEDULERS if other.startswith("flow_") == flow]
-    if name not in known:
-        raise UsageError(f"expected a scheduler for this model, one of {', '.join(known)}; got {name!r}")
-    class_name, extras = SCHEDULERS[name]
-    return getattr(diffusers, class_name).from_config(like.config, **extras)
 
 
 @dataclass(frozen=True)
@@ -75,7 +38,8 @@ class Schedule:
         device: where its timesteps lie.
 
     Raises:
-        UsageError: at first use, a scheduler that finds no steps for the model's noise levels.
+        UsageError: at first use, a scheduler that cannot go that number of steps, or that finds no steps for the
+            model's noise levels.
     """
 
     scheduler: Any
@@ -86,18 +50,73 @@ class Schedule:
 
     @cached_property
     def _started(self) -> Any:
-        scheduler = copy.deepcopy(self.scheduler)
-        scheduler.set_timesteps(self.steps, device=self.device, **self.arguments)
-        if hasattr(scheduler, "set_begin_index"):
-            scheduler.set_begin_index(0)
+        scheduler = self._start(self.steps, self.arguments)
+        name = type(scheduler).__name__
         levels = torch.as_tensor(getattr(scheduler, "sigmas", 0.0))
-        if not bool(scheduler.timesteps.isfinite().all() and levels.isfinite().all()):
+        finite = bool(scheduler.timesteps.isfinite().all() and levels.isfinite().all())
+        if finite and lacks_signal(scheduler):
+            raise UsageError(
+                f"{name} divides by the signal of this model's first noise level, which holds none (alphas_cumprod of "
+                "0: zero terminal SNR) while the model is said to predict noise (epsilon): choose another scheduler, "
+                "such as euler, or mend rescale_betas_zero_snr or prediction_type in the model's scheduler_config.json"
+            )
+        if starts_late(scheduler):
+            raise UsageError(
+                f"{name} cannot take {self.steps} step(s): pure noise would be taken for an image that is more than "
+                f"half done; {self._that_work()}"
+            )
+        with self._one_line(scheduler):
+            latents = self._try_out(scheduler) if finite else torch.tensor(torch.nan)
+        if not bool(latents.isfinite().all()):
             # Where a model's last levels hold no signal, most schedulers divide by it or take its logarithm.
             raise UsageError(
-                f"{type(scheduler).__name__} finds no {self.steps} steps for this model's noise levels; choose another "
-                "scheduler or number of steps"
+                f"{name} finds no {self.steps} steps for this model's noise levels; choose another scheduler or number "
+                "of steps"
             )
         return scheduler
+
+    def _start(self, steps: int, arguments: Mapping[str, Any]) -> Any:
+        scheduler = copy.deepcopy(self.scheduler)
+        with self._one_line(scheduler), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of numpy, about levels that are refused in words
+            scheduler.set_timesteps(steps, device=self.device, **arguments)
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(0)
+        return scheduler
+
+    @contextmanager
+    def _one_line(self, scheduler: Any) -> Iterator[None]:
+        """Turn what a library raises about the number of steps into a line that says which numbers it takes."""
+        try:
+            yield
+        except ThalwegError:
+            raise
+        except (ValueError, TypeError, IndexError, ArithmeticError, AssertionError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            raise UsageError(
+                f"{type(scheduler).__name__} cannot take {self.steps} step(s) here ({reason}); {self._that_work()}"
+            ) from error
+
+    def _try_out(self, scheduler: Any) -> Tensor:
+        """Return what a chain of two by two latents ends as: a scheduler's faults show here, before any image."""
+        noise = torch.randn((1, 4, 2, 2), generator=torch.Generator().manual_seed(0)).to(self.device)
+        with torch.no_grad():
+            return _chain(
+                lambda latents, timestep: 0.9 * latents, copy.deepcopy(scheduler), scheduler.timesteps, self, noise
+            )
+
+    def _that_work(self) -> str:
+        """Return in words the nearest number of steps that the scheduler takes, if there is one near."""
+        config = self.scheduler.config
+        limits = {config.get(name) for name in ("num_train_timesteps", "original_inference_steps")} - {None}
+        near = range(max(1, self.steps - 16), self.steps + 17)
+        for steps in sorted({*near, *limits} - {self.steps}, key=lambda steps: (abs(steps - self.steps), steps)):
+            scheduler = copy.deepcopy(self.scheduler)
+            with suppress(Exception):  # whatever it is, this number of steps is none to name
+                scheduler.set_timesteps(steps, device=self.device)
+                if not starts_late(scheduler):
+                    return f"it takes {steps}"
+        return "choose another scheduler"
 
     def begin(self) -> Any:
         """Return a scheduler at the start of a chain, which may change it."""
@@ -141,8 +160,23 @@ def sample(
     """
     scheduler = schedule.begin()
     timesteps = scheduler.timesteps[:calls]
+    return _chain(
+        denoiser, scheduler, timesteps, schedule, noise, tensors, recorded_calls(gradient, len(timesteps), last_k)
+    )
+
+
+def _chain(
+    denoiser: Denoiser,
+    scheduler: Any,
+    timesteps: Tensor,
+    schedule: Schedule,
+    noise: Tensor,
+    tensors: Sequence[Tensor] = (),
+    recorded: int = 0,
+) -> Tensor:
+    """Take the steps of a started scheduler at `timesteps`; the gradient passes through the last `recorded` calls."""
     arguments = _step_arguments(scheduler, schedule, noise)
-    first_recorded = len(timesteps) - recorded_calls(gradient, len(timesteps), last_k)
+    first_recorded = len(timesteps) - recorded
     precision = _Double if noise.dtype == torch.float64 else nullcontext
     latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)
     for index, timestep in enumerate(timesteps):
