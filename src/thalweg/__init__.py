@@ -1,15 +1,20 @@
 """Learn embedding spaces of the Earth, and steer embedding spaces by gradient and by eye."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from thalweg import _accessor
 from thalweg._version import __version__
 from thalweg.errors import ThalwegError, UsageError
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["ThalwegError", "UsageError", "__version__", "open"]
+    from thalweg.earth.embedder import embed
+
+__all__ = ["ThalwegError", "UsageError", "__version__", "embed", "open"]
+
+_accessor.install()
 
 
 def open(path: str | Path) -> "xr.Dataset":
@@ -21,3 +26,12 @@ def open(path: str | Path) -> "xr.Dataset":
     from thalweg.earth.accessor import open_store
 
     return open_store(path)
+
+
+def __getattr__(name: str) -> Any:
+    # `embed` brings torch and xarray: it loads at first use, so that importing the package stays quick.
+    if name != "embed":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from thalweg.earth.embedder import embed
+
+    return embed

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 from stac_server import Site, StacServer
 
+from thalweg.earth.portable import structured
 from thalweg.earth.store import open_embeddings
 
 WEST = slice(2, 18)
@@ -68,7 +69,7 @@ def test_from_a_box_to_embeddings_in_one_command(
     assert ran.out.splitlines()[-2:] == ["cube: out-cube.zarr", "embeddings: out.zarr"]
     store = open_embeddings("out.zarr")
     assert store.sizes["time"] >= 2 and np.isfinite(store.embeddings.values).any()
-    assert store.attrs["thalweg:sources"]["sentinel-1"]["items"][0] == "S1_00"
+    assert structured(store.attrs, "thalweg:sources")["sentinel-1"]["items"][0] == "S1_00"
     again = cli(*command, "--model", model_folder)
     assert again.code == 2 and "out.zarr: exists already" in again.err
 

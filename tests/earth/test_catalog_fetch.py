@@ -18,6 +18,7 @@ from thalweg.earth.catalog.search import Patience
 from thalweg.earth.cubes import Cube
 from thalweg.earth.embedder import embed
 from thalweg.earth.model import EarthModel
+from thalweg.earth.portable import structured
 from thalweg.earth.reading import measurements
 from thalweg.earth.sensors import sensor_by_name
 from thalweg.errors import ThalwegError, UsageError
@@ -119,7 +120,7 @@ def test_embeddings_of_the_fetched_cube_are_those_of_the_simulated_one(
     np.testing.assert_array_equal(fetched.quality, expected.quality)
     np.testing.assert_allclose(fetched.embeddings, expected.embeddings, atol=1e-5)
     assert np.isfinite(expected.embeddings).any()
-    assert fetched.attrs["thalweg:sources"]["sentinel-2"]["items"][0] == "S2_31_00"
+    assert structured(fetched.attrs, "thalweg:sources")["sentinel-2"]["items"][0] == "S2_31_00"
 
 
 def test_a_file_an_address_and_an_api_give_the_same(site: Site, server: StacServer, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import zarr
 from thalweg.earth.cubes import Cube
 from thalweg.earth.embedder import Job
 from thalweg.earth.model import EarthModel
+from thalweg.earth.portable import structured
 from thalweg.earth.quantise import codings, measure_loss
 from thalweg.earth.store import embed_to_zarr, open_embeddings
 from thalweg.errors import UsageError
@@ -59,7 +60,7 @@ def test_the_store_holds_small_integers_and_says_so(coded: Path) -> None:
     assert array.attrs["scale_factor"] == codings(bits)["embeddings"].step
     attributes = open_embeddings(coded).attrs
     assert attributes["geoemb:data_type"] == f"int{bits}"
-    assert attributes["geoemb:quantization"] == {
+    assert structured(attributes, "geoemb:quantization") == {
         "method": "linear",
         "original_dtype": "float32",
         "quantized_dtype": f"int{bits}",

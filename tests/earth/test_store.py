@@ -23,6 +23,7 @@ from thalweg.earth.cubes import Cube
 from thalweg.earth.embedder import Job, embed
 from thalweg.earth.ledger import LEDGER
 from thalweg.earth.model import EarthModel
+from thalweg.earth.portable import structured
 from thalweg.earth.sensors import Quality
 from thalweg.earth.store import Outcome, embed_to_zarr, finish_block, open_embeddings, this_process
 from thalweg.errors import ThalwegError, UsageError
@@ -202,7 +203,7 @@ def test_source_items_are_kept(datasets: dict[str, xr.Dataset], model: EarthMode
     data = datasets["sentinel-2"].isel(y=slice(8, 16), x=slice(8, 16))
     items = [f"S2_{index}" for index in range(data.sizes["time"])]
     out = embed_to_zarr(Job(Cube.open(data.assign(item_id=("time", items))), model), tmp_path / "out.zarr")
-    assert open_embeddings(out).attrs["thalweg:sources"]["sentinel-2"]["items"] == items
+    assert structured(open_embeddings(out).attrs, "thalweg:sources")["sentinel-2"]["items"] == items
 
 
 def test_a_store_is_one_shard_a_block(store: Path) -> None:

@@ -11,6 +11,7 @@ import xarray as xr
 from thalweg.earth.analysis import PrincipalComponents, pixel_index, similarity
 from thalweg.earth.layout import spatial_attributes
 from thalweg.earth.model import EarthModel
+from thalweg.earth.portable import portable
 from thalweg.earth.store import open_embeddings
 from thalweg.errors import UsageError
 
@@ -27,17 +28,20 @@ def open_store(path: str | Path) -> xr.Dataset:
     return open_embeddings(path)
 
 
-@xr.register_dataset_accessor("thalweg")
 class Embeddings:
-    """What can be asked of an embedding dataset, or of a part of one."""
+    """Places, similarity, components and decoding of an embedding dataset, or of a part of one.
+
+    `import thalweg` registers it as `.thalweg` of every dataset (`thalweg._accessor`).
+    """
 
     def __init__(self, dataset: xr.Dataset) -> None:
         if "embeddings" not in dataset or "thalweg:model" not in dataset.attrs:
             raise UsageError("not a dataset of embeddings: open one with thalweg.open(path)")
-        self._dataset = dataset
+        self._dataset = portable(dataset)
 
     def at(self, lon: float, lat: float) -> xr.Dataset:
         """The pixel of a place given in degrees (WGS 84): dims (time, embedding); `UsageError` outside the grid."""
+        self._need("y", "x")
         x, y = self._project([lon], [lat])
         row, column = self._nearest("y", y[0]), self._nearest("x", x[0])
         if row is None or column is None:
@@ -54,6 +58,7 @@ class Embeddings:
         Raises:
             UsageError: the box holds no pixel, or its sides are swapped.
         """
+        self._need("y", "x")
         if west >= east or south >= north:
             raise UsageError(
                 f"window {west:g} {south:g} {east:g} {north:g}: expected west below east and south below north"
@@ -74,11 +79,13 @@ class Embeddings:
         Args:
             pixel: column and row, or map coordinates x and y.
         """
+        self._need("time", "y", "x")
         row, column = pixel_index(self._dataset, pixel)
         return self._image(similarity(self._dataset, pixel), "similarity", {"row": row, "column": column, "units": "1"})
 
     def pca(self, count: int = 3) -> xr.DataArray:
         """The first principal components, dims (time, component, y, x), float32; axes alike for all dates."""
+        self._need("time", "y", "x")
         found = PrincipalComponents.of(self._dataset, count)
         dates = (self._dataset.embeddings.isel(time=index).values for index in range(self._dataset.sizes["time"]))
         return xr.DataArray(
@@ -103,6 +110,7 @@ class Embeddings:
         Raises:
             UsageError: another model made the embeddings, or it does not know the sensor.
         """
+        self._need("time", "y", "x")
         loaded = model if isinstance(model, EarthModel) else EarthModel.load(model)
         made_by = self._dataset.attrs["thalweg:model"]
         if loaded.identifier != made_by:
@@ -118,6 +126,15 @@ class Embeddings:
             name=sensor,
             attrs={"units": declared.units, "days_from_date": days},
         )
+
+    def _need(self, *dimensions: str) -> None:
+        """Raise a `UsageError` where a selection has taken a dimension away."""
+        gone = [name for name in dimensions if name not in self._dataset.dims]
+        if gone:
+            raise UsageError(
+                f"this part of the embeddings has no dimension {', '.join(gone)}: select with a list or a slice, as in "
+                f"dataset.isel({gone[0]}=[0])"
+            )
 
     @torch.inference_mode()
     def _decoded(self, model: EarthModel, sensor: str, index: int, days: float) -> np.ndarray:

@@ -214,11 +214,13 @@ def embed(cube: "Cube | str | Path | xr.Dataset", model: EarthModel | None = Non
 
     Returns:
         Dataset with dims (time, embedding, y, x); the layout is that of `thalweg earth embed` (docs/store.md).
+        Attributes that NetCDF cannot hold are JSON text.
     """
     from thalweg.earth.layout import empty_dataset, place
+    from thalweg.earth.portable import portable
 
     job = Job(cube if isinstance(cube, Cube) else Cube.open(cube), model or EarthModel.load(), size)
     dataset = empty_dataset(job)
     for _, block in embed_blocks(job):
         place(dataset, block)
-    return dataset
+    return portable(dataset)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thalweg._version import __version__
+from thalweg.earth.checked_chunks import checked_compressor
 from thalweg.earth.embedder import CONTEXT_DAYS, Block, Job
 from thalweg.earth.fusion import QUANTILE_LEVELS
 from thalweg.earth.quantise import codings, convention
@@ -69,6 +70,37 @@ def spatial_attributes(x: np.ndarray, y: np.ndarray, step: float) -> dict[str, A
         "spatial:shape": [len(y), len(x)],
         "spatial:bbox": [left, top - len(y) * step, left + len(x) * step, top],
     }
+
+
+def check_layout(dataset: "xr.Dataset") -> None:
+    """Raise `ValueError` where what an embedding store says of itself does not agree: its metadata are damaged.
+
+    What the attributes and the coordinates both say is compared: shape, pixel size, place, dimensions, scale.
+    """
+    expected = ("time", "embedding", "y", "x")
+    for name in ("embeddings", "uncertainty"):
+        if name in dataset and dataset[name].dims != expected:
+            raise ValueError(f"{name} has dimensions {', '.join(map(str, dataset[name].dims))}")
+    missing = [name for name in expected if name not in dataset.coords]
+    if missing:
+        raise ValueError(f"no coordinate {', '.join(missing)}")
+    if not np.issubdtype(dataset.time.dtype, np.datetime64):
+        raise ValueError("time holds no dates")
+    attrs, x, y = dataset.attrs, dataset.x.values, dataset.y.values
+    if attrs["geoemb:dimensions"] != dataset.sizes["embedding"]:
+        raise ValueError(f"geoemb:dimensions {attrs['geoemb:dimensions']} of {dataset.sizes['embedding']}")
+    for name, value in spatial_attributes(x, y, attrs["geoemb:gsd"]).items():
+        agrees = value == attrs[name] if name == "spatial:dimensions" else np.allclose(value, attrs[name], rtol=1e-9)
+        if not agrees:
+            raise ValueError(f"{name} is not that of x and y")
+    for name in (name for name in ("x", "y") if dataset.sizes[name] > 1):
+        if not np.allclose(np.abs(np.diff(dataset[name].values)), attrs["geoemb:gsd"], rtol=1e-6):
+            raise ValueError(f"{name} is not in steps of geoemb:gsd")
+    for name in ("embeddings", "uncertainty"):
+        stated = {key: dataset[name].attrs.get(key) for key in ("scale_factor", "add_offset")}
+        bits = 8 * dataset[name].dtype.itemsize if dataset[name].dtype.kind in "iu" else None
+        if bits is not None and stated != codings(bits)[name].attributes:
+            raise ValueError(f"{name} of {bits} bits with {stated}")
 
 
 def empty_dataset(job: Job, lazy: bool = False) -> "xr.Dataset":
@@ -193,6 +225,8 @@ def create_store(job: Job, path: Path) -> None:
         for key in coded[str(name)].attributes if name in coded else ():
             del variable.attrs[key]  # written below: here they would make xarray encode the codes once more
     encoding["time"] = {"units": "seconds since 1970-01-01", "dtype": "int64"}
+    for name in dataset.variables:
+        encoding.setdefault(str(name), {})["compressors"] = (checked_compressor(),)
     with warnings.catch_warnings():
         # Consolidation is no part of format 3 yet, and the record of what is done is no part of the store.
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thalweg.earth.portable import chunk_sizes
 from thalweg.earth.sensors import Quality
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ Part = tuple[slice, slice]
 
 def block_shape(dataset: "xr.Dataset") -> tuple[int, int]:
     """Rows and columns of a chunk of the embeddings; 64 each where the dataset is no store's."""
-    chunks = dataset.embeddings.encoding.get("chunks")
-    return (int(chunks[-2]), int(chunks[-1])) if chunks else (_SIDE, _SIDE)
+    chunks = chunk_sizes(dataset.embeddings)
+    return int(chunks.get("y", _SIDE)), int(chunks.get("x", _SIDE))
 
 
 def spread_parts(dataset: "xr.Dataset", dates: int) -> list[Part]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from thalweg.earth.export import Progress, day_of, write_cog
 from thalweg.earth.model import SHIPPED, EarthModel
+from thalweg.earth.portable import structured
 from thalweg.errors import UsageError
 from thalweg.files import new_folder
 
@@ -59,7 +60,7 @@ def write_catalogue(
                 progress(index + 1, dates)
         collection.add_link(pystac.Link("emb:model", described, "application/geo+json", "the encoder"))
         collection.add_link(pystac.Link("emb:decoder", described, "application/geo+json", "rebuilds each sensor"))
-        for name, source in dataset.attrs["thalweg:sources"].items():
+        for name, source in structured(dataset.attrs, "thalweg:sources").items():
             link = pystac.Link("emb:source-data", source["where"], title=f"{name}: {', '.join(source['bands'])}")
             collection.add_link(link)
         collection.normalize_hrefs(f"{root}/")  # without the slash a name with a dot is taken for a file
@@ -101,7 +102,7 @@ def _collection(dataset: "xr.Dataset") -> "pystac.Collection":
         title=dataset.attrs["title"],
         description=(
             f"{dataset.sizes['embedding']} values a pixel and clear date, learned from "
-            f"{', '.join(dataset.attrs['thalweg:sources'])} by {dataset.attrs['thalweg:model']}."
+            f"{', '.join(structured(dataset.attrs, 'thalweg:sources'))} by {dataset.attrs['thalweg:model']}."
         ),
         extent=pystac.Extent(pystac.SpatialExtent([_degrees(dataset)]), pystac.TemporalExtent([[times[0], times[1]]])),
         license="other",
@@ -122,7 +123,7 @@ def _item(dataset: "xr.Dataset", index: int) -> "pystac.Item":
     from pystac.extensions.projection import ProjectionExtension
 
     identifier = day_of(dataset, index)
-    sources = dataset.attrs["thalweg:sources"]
+    sources = structured(dataset.attrs, "thalweg:sources")
     properties: dict[str, Any] = {
         "gsd": dataset.attrs["geoemb:gsd"],
         "emb:runtime_parameters": {
@@ -132,7 +133,7 @@ def _item(dataset: "xr.Dataset", index: int) -> "pystac.Item":
         },
     }
     if "geoemb:quantization" in dataset.attrs:
-        stored = dataset.attrs["geoemb:quantization"]
+        stored = structured(dataset.attrs, "geoemb:quantization")
         properties["emb:quantization"] = {
             **{key: stored[key] for key in ("method", "original_dtype", "quantized_dtype")},
             "scale": [stored["scale"]["scale"]],
@@ -151,9 +152,9 @@ def _item(dataset: "xr.Dataset", index: int) -> "pystac.Item":
     projection.apply(
         code=code,
         wkt2=None if code else dataset.attrs["proj:wkt2"],
-        shape=dataset.attrs["spatial:shape"],
-        transform=dataset.attrs["spatial:transform"],
-        bbox=dataset.attrs["spatial:bbox"],
+        shape=[*map(int, dataset.attrs["spatial:shape"])],
+        transform=[*map(float, dataset.attrs["spatial:transform"])],
+        bbox=[*map(float, dataset.attrs["spatial:bbox"])],
     )
     bands = [{"name": f"embedding {band}", "data_type": "float32"} for band in range(1, dataset.sizes["embedding"] + 1)]
     item.add_asset(

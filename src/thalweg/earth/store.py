@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thalweg._version import __version__
+from thalweg.earth.checked_chunks import with_checked_reading
 from thalweg.earth.embedder import Job, Progress, embed_block
-from thalweg.earth.layout import attributes, create_store, write_block
+from thalweg.earth.layout import attributes, check_layout, create_store, write_block
 from thalweg.earth.ledger import Ledger, tidy
+from thalweg.earth.portable import portable
 from thalweg.errors import ThalwegError, UsageError
 
 if TYPE_CHECKING:
     import xarray as xr
+
+_DAMAGED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError, RuntimeError, OSError)
+"""What the libraries raise on attributes, shapes and coordinates that are not the writer's."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +203,13 @@ def _modified(where: str) -> int | None:
 
 
 def open_embeddings(path: str | Path) -> "xr.Dataset":
-    """Open an embedding store lazily, codes as the numbers they stand for; `UsageError` where it is none."""
+    """Open an embedding store lazily, codes as the numbers they stand for, in a form that other libraries can write.
+
+    A chunk that is damaged costs what is read from it: a `ThalwegError` that names the store and the block.
+
+    Raises:
+        UsageError: the path holds no embedding store, or its metadata are damaged.
+    """
     import xarray as xr
 
     path = Path(path)
@@ -212,9 +223,22 @@ def open_embeddings(path: str | Path) -> "xr.Dataset":
         raise UsageError(f"{path}: not a readable Zarr store: expected one written by `thalweg earth embed`") from error
     if "geoemb:model" not in dataset.attrs or "embeddings" not in dataset:
         raise UsageError(f"{path}: a Zarr store without embeddings: expected one written by `thalweg earth embed`")
+    try:
+        return _decoded(dataset, path)
+    except _DAMAGED as error:
+        reason = in_a_line(error)[:160]
+        raise UsageError(f"{path}: its metadata are damaged ({reason}): restore it or embed again") from error
+
+
+def _decoded(dataset: "xr.Dataset", path: Path) -> "xr.Dataset":
+    """The dataset of a store with checked reading and decoded codes; raises where metadata contradict each other."""
+    import xarray as xr
+
+    check_layout(dataset)
+    dataset = with_checked_reading(dataset, path)
     for name, variable in dataset.data_vars.items():
         if "scale_factor" in variable.attrs:
             for key in ("scale_factor", "add_offset"):  # as float32, else xarray decodes to float64
                 variable.attrs[key] = np.float32(variable.attrs[key])
             dataset[name] = xr.conventions.decode_cf_variable(str(name), variable.variable)
-    return dataset
+    return portable(dataset)

@@ -1,0 +1,91 @@
+"""Chunks of a Zarr store that prove themselves whole; a damaged one is one line that names the store and the block."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from xarray.backends.common import BackendArray
+from xarray.core import indexing
+
+from thalweg.errors import ThalwegError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+_REASON = 120
+"""Most characters of a library's own message that are shown."""
+
+
+def checked_compressor() -> "ZstdCodec":
+    """Return the codec of all chunks the package writes: without the checksum, changed bytes can pass for numbers."""
+    from zarr.codecs import ZstdCodec
+
+    return ZstdCodec(level=0, checksum=True)
+
+
+def with_checked_reading(dataset: "xr.Dataset", path: Path) -> "xr.Dataset":
+    """Return a dataset opened from a Zarr store without decoding, its data variables read through `CheckedArray`."""
+    import xarray as xr
+    import zarr
+
+    group = zarr.open_group(path, mode="r")
+    checked = {}
+    for name, variable in dataset.data_vars.items():
+        array = group[str(name)]
+        assert isinstance(array, zarr.Array)
+        data = indexing.LazilyIndexedArray(CheckedArray(array, path.name, tuple(map(str, variable.dims))))
+        checked[name] = xr.Variable(variable.dims, data, variable.attrs, variable.encoding)
+    return dataset.assign(checked)
+
+
+class CheckedArray(BackendArray):
+    """A Zarr array that xarray reads lazily; `ThalwegError` where a chunk of it cannot be read.
+
+    Args:
+        array: the array.
+        store: the store's name, for messages.
+        dimensions: names of the array's dimensions.
+    """
+
+    def __init__(self, array: "zarr.Array[Any]", store: str, dimensions: tuple[str, ...]) -> None:
+        self.shape = array.shape
+        self.dtype = array.dtype
+        self._array, self._store, self._dimensions = array, store, dimensions
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        """Return the values of an index of xarray's."""
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> Any:
+        try:
+            return self._array.oindex[key]
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a codec raises on bytes that are not its own
+            reason = " ".join(str(error).split())[:_REASON] or type(error).__name__
+            raise ThalwegError(
+                f"{self._store}: {self._array.basename} cannot be read at {self._first_damaged(key)} ({reason}): "
+                "a damaged chunk: restore the store, write it again, or choose a part without it"
+            ) from error
+
+    def _first_damaged(self, key: tuple[Any, ...]) -> str:
+        """The first chunk of an index that cannot be read, in words."""
+        for chunk in self._chunks(key):
+            try:
+                self._array[chunk]
+            except Exception:
+                spans = zip(self._dimensions, chunk, strict=True)
+                return ", ".join(f"{name} {span.start} to {span.stop - 1}" for name, span in spans)
+        return "some chunk"
+
+    def _chunks(self, key: tuple[Any, ...]) -> Iterator[tuple[slice, ...]]:
+        """The chunks that an index touches."""
+        spans = []
+        for part, size, side in zip(key, self.shape, self._array.chunks, strict=True):
+            touched = np.unique(np.arange(size)[part] // side)
+            spans.append([slice(int(i) * side, min((int(i) + 1) * side, size)) for i in touched])
+        return itertools.product(*spans)
