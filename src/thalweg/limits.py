@@ -13,12 +13,16 @@ MAX_SEED = 2**64 - 1
 """Largest seed that a torch generator takes."""
 MAX_CANDIDATES = 64
 """Candidates of one round of a navigation."""
+MAX_RENDERS = 1000
+"""How often a tool may render to find one candidate, and how many it may choose one from."""
 MAX_FRAMES = 1000
 """Embeddings on a path."""
 MAX_STEPS = 100_000
 """Steps of an optimisation or an imprint, and denoising steps of an image."""
-MAX_STRENGTH = 100.0
-"""How far beyond a candidate a choice may lead, in its own distance."""
+MIN_STRENGTH, MAX_STRENGTH = 1e-6, 100.0
+"""How far toward a candidate a choice may lead, 1 being the candidate itself."""
+MIN_RADIUS, MAX_RADIUS = 1e-6, 1e6
+"""Drift that a tool may be allowed, in units of the start's own spread."""
 MAX_TEXT = 10_000
 """Characters of one text: a prompt, a metric, a name."""
 MAX_SHOWN = 60

@@ -338,7 +338,7 @@ def test_other_faults(discs: Discs, toy: Any) -> None:
         imprint(toy, discs.embed("a disc"), 3)
     with pytest.raises(UsageError, match="takes token vectors"):
         imprint(discs, discs.embed("a disc"), 5, mode="token")
-    with pytest.raises(UsageError, match="steps above 0"):
+    with pytest.raises(UsageError, match="steps to be a whole number from 1 to 100,000, got 0"):
         Settings(steps=0)
 
 

@@ -121,7 +121,7 @@ def test_a_path_keeps_masks():
 
 def test_paths_refuse_bad_input():
     start, end = embedding(ROWS), embedding(GOALS)
-    with pytest.raises(UsageError, match="at least 2"):
+    with pytest.raises(UsageError, match="a whole number from 2 to 1,000, got"):
         path(start, end, 1)
     with pytest.raises(UsageError, match="lerp, slerp, transport"):
         path(start, end, 3, "spline")
@@ -149,7 +149,7 @@ def test_equal_image_steps_are_equal(toy, method):
 
 def test_equal_image_steps_refuses_bad_input(toy):
     start, end = toy.embed("red ball"), toy.embed("blue cube")
-    with pytest.raises(UsageError, match="at least 3 renders"):
+    with pytest.raises(UsageError, match="renders to space a path to be a whole number from 3"):
         equal_image_steps(toy, start, end, 4, (0,), renders=2)
     with pytest.raises(UsageError, match="distinct seeds"):
         equal_image_steps(toy, start, end, 4, (0, 0))

@@ -8,16 +8,14 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
+from thalweg.limits import MAX_RADIUS, MAX_SEEDS, MAX_STEPS, MIN_RADIUS, check_count, check_number
 from thalweg.steer.climbers import Climber
 from thalweg.steer.runs import Run
-
-STATE = "state.safetensors"
+from thalweg.steer.state import STATE, read_state, write_state
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,10 @@ class Settings:
     random: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "length", "radius", "held_out", "judge_every"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"expected {name} above 0, got {getattr(self, name)}")
+        for name in ("steps", "batch", "held_out", "judge_every"):
+            check_count(name, getattr(self, name), 1, MAX_SEEDS if name in ("batch", "held_out") else MAX_STEPS)
+        for name in ("length", "radius"):
+            check_number(name, getattr(self, name), MIN_RADIUS, MAX_RADIUS)
         if not self.rest_weight >= 0:
             raise UsageError(f"expected rest_weight of 0 or more, got {self.rest_weight}")
 
@@ -218,33 +217,32 @@ def save_state(run: Run, fingerprint: Mapping[str, Any], search: Search, climber
     """Write where the search stands, and what it was asked, as one safetensors file."""
     tensors, values = climber.state()
     record = {name: value for name, value in vars(search).items() if name != "best"}
-    metadata = {"fingerprint": fingerprint, "search": record, "climber": values}
     content = {f"climber.{name}": tensor for name, tensor in tensors.items()} | {"best": search.best}
-    stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in content.items()}
-    run.write_bytes(STATE, save(stored, {name: json.dumps(value) for name, value in metadata.items()}))
+    write_state(run, content, {"fingerprint": fingerprint, "search": record, "climber": values})
     run.write_trace(search.trace)
 
 
 def load_state(run: Run, fingerprint: Mapping[str, Any], climber: Climber, device: torch.device) -> Search | None:
-    """Return where the run's search stands, and set the climber there; None where it has not begun."""
-    path = run.folder / STATE
-    if not path.is_file():
+    """Return where the run's search stands, and set the climber there; None where it has not begun.
+
+    Raises:
+        UsageError: the state can't be read, or is of a run that was asked something else.
+    """
+    if not (run.folder / STATE).is_file():
         return None
+    tensors, values = read_state(run, device)
     try:
-        with safe_open(str(path), framework="pt", device=str(device)) as file:
-            metadata = {name: json.loads(text) for name, text in file.metadata().items()}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-        known = metadata["fingerprint"]
+        known = values["fingerprint"]
         for name, value in json.loads(json.dumps(fingerprint)).items():
             if known.get(name) != value:
                 raise UsageError(
                     f"{run.folder}: the run began with {name}={known.get(name)}, got {value}; "
                     "go on with the former, or choose another folder"
                 )
-        search = Search(best=tensors["best"], **metadata["search"])
+        search = Search(best=tensors["best"], **values["search"])
         prefix = "climber."
         parts = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        climber.restore(parts, metadata["climber"])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path}: can't be read ({error!r}); begin anew in another folder") from error
+        climber.restore(parts, values["climber"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{run.folder}: its {STATE} can't be read ({error!r}); begin a new run") from error
     return search

@@ -12,6 +12,7 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import ChainGenerator, Generator, TokenGenerator, check_seeds
+from thalweg.limits import MAX_SEEDS, check_count
 from thalweg.steer.aspects import Aspect, AspectObjective, choose_aspect, diversity, squared_distances
 from thalweg.steer.climbers import Climber, Published
 from thalweg.steer.descent import Descent, Move, Objective, Search, Settings, descend, load_state, save_state
@@ -251,8 +252,7 @@ def _unseen(
     unseen: Sequence[int] | int, settings: Settings, target_seed: int, seeds: Sequence[int] | None
 ) -> list[int]:
     if isinstance(unseen, int):
-        if unseen < 1:
-            raise UsageError(f"expected at least one unseen seed, got {unseen}")
+        check_count("the number of unseen seeds", unseen, 1, MAX_SEEDS)
         return list(draw_seeds(unseen, settings.random, "unseen", {target_seed, *(seeds or ())}))
     if target_seed in unseen:
         raise UsageError(f"seed {target_seed} is the target: it has been seen; leave it out of the unseen seeds")

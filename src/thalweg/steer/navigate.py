@@ -12,6 +12,7 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import Generator
+from thalweg.limits import MAX_CANDIDATES, MAX_STRENGTH, MIN_STRENGTH, check_count, check_number
 from thalweg.steer.candidates import Candidate, Viewer
 from thalweg.steer.looks import Features, far_apart, pooled_look
 from thalweg.steer.navigation_settings import Settings
@@ -72,7 +73,7 @@ class Navigation:
         root = generator.embed(settings.prompt) if start is None else start
         root.check_model(generator.model)
         around = Surroundings(generator, Wording.of(settings.prompt, settings.groups))
-        seed = chained_seed(settings.seed, settings.prompt, settings.recipe)
+        seed = _root_seed(settings)
         point = around.point(around.wording.words).tolist()
         tree = Tree({0: Node(0, None, Choice("start"), seed, root, around.wording.words, point)})
         run = None if folder is None else Run.create(folder, "navigate", generator.model, asdict(settings), loading)
@@ -107,13 +108,13 @@ class Navigation:
             UsageError: there is none in the folder, it can't be read, or it belongs to another model.
         """
         run = Run.open(folder, "navigate", generator.model)
-        try:
-            settings = Settings.read(run.settings)
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"{folder}: its settings can't be read ({error!r}); start it anew") from error
+        settings = Settings.read(run.settings, f"{folder}: its settings")
+        tree = Tree.load(run, generator.model)
+        if tree.nodes[0].seed != _root_seed(settings):
+            raise UsageError(f"{folder}: its tree does not belong to its settings; the run was changed")
         navigation = cls.__new__(cls)
         around = Surroundings(generator, Wording.of(settings.prompt, settings.groups))
-        navigation._begin(generator, settings, around, Tree.load(run, generator.model), run, features)
+        navigation._begin(generator, settings, around, tree, run, features)
         return navigation
 
     def replay(self) -> None:
@@ -191,18 +192,29 @@ class Navigation:
         Raises:
             UsageError, ThalwegError: as `propose`.
         """
-        if n < 1:
-            raise UsageError(f"expected at least 1 candidate, got {n}")
+        n = check_count("the number of candidates", n, 1, MAX_CANDIDATES)
         if self._asked != n:
             self.current.check_finite()
             self._forget_round()
             self._asked, self._finding = n, self._find(n)
-        found, finding = self._candidates, self._finding  # a choice begins others
+        found = self._candidates  # a choice begins others
         yield from tuple(found)
-        for candidate in finding:
-            found.append(candidate)
-            self._write_candidate()
-            yield candidate
+        while self._candidates is found and self._find_next(n):
+            yield found[-1]
+
+    def _find_next(self, n: int) -> bool:
+        """Find one more candidate of `n`; False where there is none. What is broken off is found the next time."""
+        found, finding = self._candidates, self._finding
+        try:
+            candidate = next(finding, None)
+        except BaseException:  # a generator that raised yields no more
+            self._finding = islice(self._find(n), len(found), None)
+            raise
+        if candidate is None:
+            return False
+        found.append(candidate)
+        self._write_candidate()
+        return True
 
     def choose(self, index: int, strength: float = 1.0) -> Embedding:
         """Move toward candidate `index` (from 0): by `strength` 1 to it, by less or more not as far or beyond.
@@ -289,13 +301,10 @@ class Navigation:
     def _candidate(self, index: int) -> Candidate:
         if not self._candidates:
             raise UsageError("expected candidates to choose from, none were proposed since the last choice")
-        if not 0 <= index < len(self._candidates):
-            raise UsageError(f"expected a candidate from 0 to {len(self._candidates) - 1}, got {index}")
-        return self._candidates[index]
+        return self._candidates[check_count("the candidate", index, 0, len(self._candidates) - 1)]
 
     def _toward(self, candidate: Candidate, strength: float) -> Embedding:
-        if not 0 < strength < float("inf"):
-            raise UsageError(f"expected a strength above 0, got {strength}")
+        check_number("the strength", strength, MIN_STRENGTH, MAX_STRENGTH)
         if strength == 1:
             return candidate.embedding
         return self._around.toward(self.current, candidate.embedding, strength)
@@ -436,3 +445,7 @@ class Navigation:
 
     def _in_round(self, name: str) -> str:
         return f"rounds/{self.node.number:03d}/{name}"
+
+
+def _root_seed(settings: Settings) -> int:
+    return chained_seed(settings.seed, settings.prompt, settings.recipe)

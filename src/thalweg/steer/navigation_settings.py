@@ -1,11 +1,13 @@
 """What a navigation is asked: with the same settings, the same choices lead to the same embeddings."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from thalweg.errors import UsageError
+from thalweg.files import read_as
 from thalweg.generator import check_seeds
+from thalweg.limits import MAX_RADIUS, MAX_RENDERS, check_count, check_number, check_text
 from thalweg.steer.paths import METHODS, Method
 from thalweg.steer.words import GROUPS, WordGroup, check_groups
 
@@ -49,7 +51,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what can't be done."""
+        check_text("the prompt", self.prompt)
         object.__setattr__(self, "seeds", check_seeds(self.seeds))
+        check_seeds([self.seed])
         object.__setattr__(self, "groups", check_groups(self.groups))
         if self.recipe not in RECIPES:
             raise UsageError(f"expected a recipe out of {', '.join(RECIPES)}, got {self.recipe}")
@@ -59,9 +63,17 @@ class Settings:
             raise UsageError(f"expected a pool and renders of at least 1, got {self.pool} and {self.renders}")
         if self.step is not None and not self.step > 0:
             raise UsageError(f"expected a step above 0, got {self.step}")
+        check_number("the pool", self.pool, 1, MAX_RENDERS)
+        check_count("renders", self.renders, 1, MAX_RENDERS)
+        check_number("the step", 1 if self.step is None else self.step, 0, MAX_RADIUS)
 
     @classmethod
-    def read(cls, record: Mapping[str, Any]) -> "Settings":
-        """Return settings from a run's record."""
-        groups = tuple(WordGroup(**{**group, "words": tuple(group["words"])}) for group in record["groups"])
-        return cls(**{**record, "seeds": tuple(record["seeds"]), "groups": groups})
+    def read(cls, record: Mapping[str, Any], where: str) -> "Settings":
+        """Return settings from a run's record; `where` is what a message names.
+
+        Raises:
+            UsageError: they are not those of a navigation.
+        """
+        if lacking := [field.name for field in fields(cls) if field.name not in record]:
+            raise UsageError(f"{where} can't be read: {lacking[0]} is missing")
+        return read_as(cls, dict(record), where)

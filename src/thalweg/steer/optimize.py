@@ -2,28 +2,27 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import ChainGenerator, Generator, check_seeds
+from thalweg.limits import MAX_STEPS, check_count
 from thalweg.steer.climbers import Ascent, Climber, Evolution, Published
 from thalweg.steer.metrics import Metric
 from thalweg.steer.objective import Objective
 from thalweg.steer.region import TrustRegion
-from thalweg.steer.runs import Run, contact_sheet
+from thalweg.steer.runs import Run, contact_sheet, json_hash
+from thalweg.steer.state import STATE, read_state, write_state
 
 Method = Literal["gradient", "cma-es"]
 Recipe = Literal["thalweg", "paper"]
 
-STATE = "state.safetensors"
 BEST = "best.safetensors"
 STEPS = 30
 """Places measured after the start, where nobody says how many."""
@@ -139,8 +138,8 @@ def optimize(
     unseen = check_seeds(unseen_seeds) if unseen_seeds else ()
     if both := set(seeds) & set(unseen):
         raise UsageError(f"expected unseen seeds, got {min(both)} among the seeds too")
-    if steps < 1 or patience < 1 or (batch is not None and batch < 1):
-        raise UsageError(f"expected at least 1, got steps {steps}, patience {patience}, batch {batch}")
+    for name, count in (("steps", steps), ("patience", patience), ("batch", 1 if batch is None else batch)):
+        check_count(name, count, 1, MAX_STEPS)
     if not 0 < length <= 1 or not 0 < kept <= 1:
         raise UsageError(f"expected shares above 0 and up to 1, got length {length}, kept {kept}")
     settings = {
@@ -273,21 +272,21 @@ class _Search:
         """Write what the next step needs, as one file: a break leaves the last step's or this one's."""
         tensors, values = self.climber.state()
         record = {"settings": self.settings, "best_step": self.best_step, "calls": self.calls, "climber": values}
-        record["rows"] = len(self.trace)
-        content = {f"climber.{name}": tensor.detach().cpu().clone() for name, tensor in tensors.items()}
-        content["best"] = self.best.cpu().clone()  # the file's format takes no tensors that share memory
-        run.write_bytes(STATE, save(content, {"state": json.dumps(record)}))
+        record |= {"rows": len(self.trace), "trace": _trace_hash([asdict(row) for row in self.trace])}
+        content = {f"climber.{name}": tensor for name, tensor in tensors.items()}
+        write_state(run, {**content, "best": self.best}, {"state": record})
 
     def _restore(self, run: Run) -> None:
         """Go on from the run's state."""
+        tensors, values = read_state(run, self.best.device)
         try:
-            with safe_open(str(run.folder / STATE), framework="pt") as file:
-                record = json.loads((file.metadata() or {})["state"])
-                tensors = {name: file.get_tensor(name).to(self.best.device) for name in file.keys()}  # noqa: SIM118
+            record = values["state"]
             rows = run.read_trace()[: record["rows"]]
+            if _trace_hash(rows) != record["trace"]:
+                raise UsageError(f"{run.folder}: its trace can't be read: it was changed; begin a new run")
             self.trace = [Step(**{name: _TYPES[name](value) for name, value in row.items()}) for row in rows]
             self.best, self.best_step, self.calls = tensors.pop("best"), record["best_step"], record["calls"]
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 f"{run.folder}: its {STATE} or trace can't be read ({error!r}); begin a new run"
             ) from error
@@ -307,6 +306,11 @@ class _Search:
 
 
 _TYPES: dict[str, Callable[[str], Any]] = {field.name: field.type for field in fields(Step)}  # type: ignore[misc]
+
+
+def _trace_hash(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a hash of the trace as its file holds it: each value as text."""
+    return json_hash([{name: str(value) for name, value in row.items()} for row in rows])
 
 
 def _calls(generator: Generator) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.generator import Generator, check_seeds
+from thalweg.limits import MAX_FRAMES, check_count
 from thalweg.steer.looks import Features, look, pooled_look
 
 Method = Literal["lerp", "slerp", "transport"]
@@ -148,8 +149,7 @@ def path(
     Raises:
         UsageError: fewer than 2, an unknown method, or embeddings of different models or layouts.
     """
-    if count < 2:
-        raise UsageError(f"expected at least 2 embeddings on a path, got {count}")
+    check_count("the embeddings on a path", count, 2, MAX_FRAMES)
     return [_point(start, end, index / (count - 1), method, centre) for index in range(count)]
 
 
@@ -191,11 +191,9 @@ def equal_image_steps(
     Raises:
         UsageError: as in `path`, and for seeds at fault or fewer than 3 renders.
     """
-    if count < 2:
-        raise UsageError(f"expected at least 2 embeddings on a path, got {count}")
+    check_count("the embeddings on a path", count, 2, MAX_FRAMES)
     renders = 4 * count if renders is None else renders
-    if renders < 3:
-        raise UsageError(f"expected at least 3 renders to space a path, got {renders}")
+    check_count("renders to space a path", renders, 3, 4 * MAX_FRAMES)
     seeds = check_seeds(seeds)
     looks: dict[float, Tensor] = {}
 

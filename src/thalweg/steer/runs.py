@@ -1,9 +1,11 @@
 """A run folder: one tool's settings, images, embeddings and trace, readable by people and resumable by commands."""
 
 import csv
+import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from torch import Tensor
 from thalweg._version import __version__
 from thalweg.embedding import ModelIdentity
 from thalweg.errors import UsageError
-from thalweg.files import write_whole
+from thalweg.files import read_as, read_json, write_whole
+from thalweg.limits import shown
 
 FORMAT_VERSION = 1
 RECORD = "run.json"
@@ -67,11 +70,11 @@ class Run:
             "format_version": FORMAT_VERSION,
             "thalweg_version": __version__,
             "operation": operation,
-            "model": {"name": model.name, "hash": model.hash},
+            "model": model.record(),
             "settings": run.settings,
             "loading": run.loading,
         }
-        run.write_json(RECORD, record)
+        run.write_record(RECORD, record)
         return run
 
     @classmethod
@@ -84,7 +87,7 @@ class Run:
         run = cls.open_any(folder)
         if run.operation != operation:
             raise UsageError(f"{folder}: expected a run of {operation}, got one of {run.operation}")
-        if model is not None and model.hash != run.model.hash:
+        if model is not None and not model.matches(run.model):
             raise UsageError(f"{folder}: the run belongs to {run.model}, the model loaded is {model}; load that model")
         return run
 
@@ -98,18 +101,15 @@ class Run:
         folder = Path(folder)
         if not (folder / RECORD).is_file():
             raise UsageError(f"{folder}: expected a run folder, found no {RECORD} in it")
-        try:
-            record = json.loads((folder / RECORD).read_text())
-            version, written_by = record["format_version"], record["thalweg_version"]
-            if version != FORMAT_VERSION:
-                raise UsageError(
-                    f"{folder}: run format version {version}, this package reads {FORMAT_VERSION}; "
-                    f"go on with the thalweg {written_by} that wrote it"
-                )
-            model = ModelIdentity(**record["model"])
-            return cls(folder, record["operation"], model, record["settings"], record.get("loading"))
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"{folder}: its {RECORD} can't be read ({error!r})") from error
+        record = read_json(folder / RECORD, f"{folder}: its {RECORD}")
+        if isinstance(record, dict) and record.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
+            written_by = shown(record.get("thalweg_version")).strip("'")
+            raise UsageError(
+                f"{folder}: run format version {shown(record['format_version'])}, this package reads {FORMAT_VERSION}; "
+                f"go on with the thalweg {written_by} that wrote it"
+            )
+        known = read_as(_Record, checked_record(record, folder / RECORD), f"{folder}: its {RECORD}")
+        return cls(folder, known.operation, known.model, known.settings, known.loading)
 
     @classmethod
     def resume_or_create(
@@ -152,6 +152,18 @@ class Run:
         """Write `value` as indented JSON."""
         return self.write_bytes(name, json.dumps(value, indent=2, ensure_ascii=False).encode())
 
+    def write_record(self, name: str, record: Mapping[str, Any]) -> Path:
+        """Write a record as JSON with the hash of what it says, by which `read_record` knows whether it was changed."""
+        return self.write_json(name, {**record, "hash": json_hash(record)})
+
+    def read_record(self, name: str) -> dict[str, Any]:
+        """Return a record of this run, without its hash.
+
+        Raises:
+            UsageError: it can't be read, or was changed.
+        """
+        return checked_record(read_json(self.folder / name, f"{self.folder}: its {name}"), self.folder / name)
+
     def write_image(self, name: str, image: Tensor) -> Path:
         """Write one image (3, H, W) in 0..1 as PNG."""
         return self.write_bytes(name, png(image))
@@ -169,8 +181,72 @@ class Run:
         path = self.folder / TRACE
         if not path.is_file():
             return []
-        with path.open(newline="") as file:
-            return list(csv.DictReader(file))
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file, strict=True)
+                rows = list(reader)
+        except (OSError, ValueError, csv.Error) as error:
+            raise UsageError(f"{path}: can't be read ({shown(str(error))})") from error
+        for row in rows:
+            if None in row or None in row.values():
+                raise UsageError(f"{path}: can't be read: expected {len(reader.fieldnames or ())} values in each row")
+        return rows
+
+    def read_numbers(self, columns: Collection[str], whole: Collection[str] = ("step",)) -> list[dict[str, float]]:
+        """Return some columns of the trace as numbers, those in `whole` as whole ones; an empty value is left out.
+
+        Raises:
+            UsageError: the trace can't be read, lacks a column, or holds something else there.
+        """
+        rows: list[dict[str, float]] = []
+        for row in self.read_trace():
+            if lacking := sorted(set(columns) - row.keys()):
+                raise UsageError(f"{self.folder / TRACE}: can't be read: it has no column {lacking[0]}")
+            numbers: dict[str, float] = {}
+            for name in columns:
+                try:
+                    if row[name]:
+                        numbers[name] = int(row[name]) if name in whole else float(row[name])
+                except ValueError as error:
+                    raise UsageError(
+                        f"{self.folder / TRACE}: can't be read: expected a number as {name}, got {shown(row[name])}"
+                    ) from error
+            rows.append(numbers)
+        return rows
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What run.json holds."""
+
+    format_version: int
+    thalweg_version: str
+    operation: str
+    model: ModelIdentity
+    settings: dict[str, Any]
+    loading: dict[str, Any] | None = None
+
+
+def json_hash(value: Any) -> str:
+    """Return a hash of JSON values, whatever the order of their names."""
+    as_read = json.loads(json.dumps(value))  # numbers as names sort otherwise than the texts they are written as
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
+
+
+def checked_record(record: Any, path: Path) -> dict[str, Any]:
+    """Return a record without its hash; one of an earlier version has none.
+
+    Raises:
+        UsageError: no record, or it was changed since it was written.
+    """
+    if not isinstance(record, dict):
+        raise UsageError(
+            f"{path.parent}: its {path.name} can't be read: expected names and values, got {shown(record)}"
+        )
+    said = {name: value for name, value in record.items() if name != "hash"}
+    if "hash" in record and record["hash"] != json_hash(said):
+        raise UsageError(f"{path.parent}: its {path.name} can't be read: it was changed since the tool wrote it")
+    return said
 
 
 def png(image: Tensor) -> bytes:

@@ -9,7 +9,17 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
-from thalweg.generator import Generator, read_embedding
+from thalweg.files import read_as
+from thalweg.generator import Generator, check_seeds, read_embedding
+from thalweg.limits import (
+    MAX_RADIUS,
+    MAX_SEEDS,
+    MAX_STEPS,
+    MIN_RADIUS,
+    check_count,
+    check_number,
+    check_text,
+)
 from thalweg.steer import imprint, metrics, optimize
 from thalweg.steer.aspects import vocabulary
 from thalweg.steer.metrics import Scorer
@@ -31,6 +41,10 @@ class Task:
 
     prompt: str
 
+    def __post_init__(self) -> None:
+        """Refuse what can't be done before anything is written."""
+        check_text("the prompt", self.prompt)
+
     @classmethod
     def of(cls, run: Run) -> Self:
         """Read the task of a run.
@@ -39,12 +53,9 @@ class Task:
             UsageError: its settings are not those of such a task.
         """
         known = {field.name for field in fields(cls)}
-        found: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in run.settings.items()
-        }
-        if found.keys() != known:
+        if run.settings.keys() != known:
             raise UsageError(f"{run.folder}: its settings are not those of {cls.operation}; begin a new run")
-        return cls(**found)
+        return read_as(cls, run.settings, f"{run.folder}: its settings")
 
     def run_in(
         self,
@@ -96,6 +107,15 @@ class OptimizeTask(Task):
     radius: float | None = None
     search: optimize.Method = "gradient"
     recipe: optimize.Recipe = "thalweg"
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be done before anything is written."""
+        super().__post_init__()
+        check_text("the metric", self.metric)
+        check_text("what must stay", self.keep or "")
+        object.__setattr__(self, "seeds", check_seeds(self.seeds))
+        object.__setattr__(self, "unseen", check_seeds(self.unseen) if self.unseen else ())
+        _check_bounds(self.iterations, self.radius)
 
     @property
     def steps(self) -> int:
@@ -160,6 +180,10 @@ class ImprintTask(Task):
 
     def __post_init__(self) -> None:
         """Refuse what can't be done before anything is written."""
+        super().__post_init__()
+        check_seeds([self.seed])
+        check_count("the number of unseen seeds", self.unseen, 1, MAX_SEEDS)
+        _check_bounds(self.iterations, self.radius)
         if self.keep:
             vocabulary(self.keep)
         if self.mode not in imprint.DEFAULTS:
@@ -194,3 +218,10 @@ class ImprintTask(Task):
             run=run,
             progress=progress,
         )
+
+
+def _check_bounds(iterations: int | None, radius: float | None) -> None:
+    if iterations is not None:
+        check_count("steps", iterations, 1, MAX_STEPS)
+    if radius is not None:
+        check_number("the radius", radius, MIN_RADIUS, MAX_RADIUS)

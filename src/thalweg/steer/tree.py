@@ -2,12 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from thalweg.embedding import Embedding, ModelIdentity
 from thalweg.errors import UsageError
+from thalweg.files import read_as
+from thalweg.limits import MAX_CANDIDATES, shown
 from thalweg.steer.runs import Run
 
 TREE = "tree.json"
@@ -125,7 +128,7 @@ class Tree:
             record["choice"] = asdict(node.choice)
             record["round"] = None if node.round is None else asdict(node.round)
             records.append({**record, "embedding": embedding_file(node.number), "hash": node.embedding.hash})
-        run.write_json(TREE, {"current": self.current, "names": self.names, "nodes": records})
+        run.write_record(TREE, {"current": self.current, "names": self.names, "nodes": records})
 
     @classmethod
     def load(cls, run: Run, model: ModelIdentity) -> "Tree":
@@ -136,14 +139,14 @@ class Tree:
         """
         if not (run.folder / TREE).is_file():
             raise UsageError(f"{run.folder}: expected a navigation with its {TREE}, found none; start it anew")
-        try:
-            record = json.loads((run.folder / TREE).read_text())
-            names = {int(number): str(name) for number, name in record.get("names", {}).items()}
-            tree = cls({node.number: node for node in _read_nodes(run, record, model)}, record["current"], names)
-            tree.way()
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"{run.folder}: its {TREE} can't be read ({error!r})") from error
-        return tree
+        saved = read_as(_SavedTree, run.read_record(TREE), f"{run.folder}: its {TREE}")
+        for number, node in enumerate(saved.nodes):
+            _check_node(run, saved.nodes, number, node)
+        strange = {saved.current, *saved.names} - set(range(len(saved.nodes)))
+        if strange:
+            raise _fault(run, f"it names node {shown(min(strange))} of {len(saved.nodes)}")
+        nodes = {number: _read_node(run, node, model) for number, node in enumerate(saved.nodes)}
+        return cls(nodes, saved.current, dict(saved.names))
 
 
 def embedding_file(number: int) -> str:
@@ -151,15 +154,72 @@ def embedding_file(number: int) -> str:
     return f"nodes/{number:03d}.safetensors"
 
 
-def _read_nodes(run: Run, record: Mapping[str, Any], model: ModelIdentity) -> Iterator[Node]:
-    for saved in record["nodes"]:
-        file, expected = saved.pop("embedding"), saved.pop("hash")
-        embedding = Embedding.load(run.folder / file, model)
-        if embedding.hash != expected:
-            raise UsageError(f"{run.folder}: {file} is not the embedding that {TREE} names; the run was changed")
-        choice = Choice(**saved.pop("choice"))
-        shown = saved.pop("round")
-        yield Node(**saved, embedding=embedding, choice=choice, round=None if shown is None else Round(**shown))
+@dataclass(frozen=True)
+class _SavedNode:
+    """A node as tree.json holds it: its embedding by file and hash."""
+
+    number: int
+    parent: int | None
+    choice: Choice
+    seed: int
+    words: dict[str, str]
+    point: list[float]
+    round: Round | None
+    embedding: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class _SavedTree:
+    """What tree.json holds."""
+
+    current: int
+    nodes: list[_SavedNode]
+    names: dict[int, str] = field(default_factory=dict)
+
+
+def _check_node(run: Run, nodes: Sequence[_SavedNode], number: int, node: _SavedNode) -> None:
+    """Raise a UsageError where a node does not follow from those before it."""
+    # A file of another name would be read from another run, or from anywhere.
+    if node.number != number or node.embedding != embedding_file(number):
+        raise _fault(run, f"expected node {number} in {embedding_file(number)}, got {node.number} in {node.embedding}")
+    if len(node.point) != len(nodes[0].point) or not all(map(math.isfinite, node.point)):
+        raise _fault(run, f"node {number}: expected a point of {len(nodes[0].point)} numbers")
+    if number == 0:
+        if node.parent is not None or node.choice.kind != "start" or node.round is not None:
+            raise _fault(run, "expected node 0 to be the start")
+        return
+    choice, shown_before = node.choice, node.round
+    if node.parent is None or not 0 <= node.parent < number:
+        raise _fault(run, f"node {number}: expected a parent before it, got {node.parent}")
+    if node.seed != chained_seed(nodes[node.parent].seed, choice):
+        raise _fault(run, f"node {number}: its seed does not follow from its choice")
+    if (shown_before is None) != (choice.kind == "fork") or choice.kind == "start":
+        raise _fault(run, f"node {number}: expected a choice and what was shown before it")
+    if shown_before is not None:
+        count = len(shown_before.labels)
+        lengths = {len(point) for point in shown_before.points}
+        numbers = [number for point in shown_before.points for number in point] + shown_before.distances
+        if (
+            len(shown_before.points) != count + 1
+            or len(shown_before.distances) != count
+            or lengths != {len(node.point)}
+            or not all(map(math.isfinite, numbers))
+            or not 0 <= choice.index < count <= choice.count <= MAX_CANDIDATES
+            or not 0 <= choice.strength < math.inf
+        ):
+            raise _fault(run, f"node {number}: what was shown before it does not agree with its choice")
+
+
+def _fault(run: Run, reason: str) -> UsageError:
+    return UsageError(f"{run.folder}: its {TREE} can't be read: {reason}")
+
+
+def _read_node(run: Run, saved: _SavedNode, model: ModelIdentity) -> Node:
+    embedding = Embedding.load(run.folder / saved.embedding, model)
+    if embedding.hash != saved.hash:
+        raise UsageError(f"{run.folder}: {saved.embedding} is not the embedding that {TREE} names; the run was changed")
+    return Node(saved.number, saved.parent, saved.choice, saved.seed, embedding, saved.words, saved.point, saved.round)
 
 
 def chained_seed(*parts: Any) -> int:
