@@ -5,6 +5,7 @@ the sensor that sets the dates. Each sensor keeps its own dates. Pixels are read
 be larger than memory.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,165 +14,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thalweg.earth.grids import PHASE_TOLERANCE, Grid, check_resolution, joined_grid, north_up
 from thalweg.earth.readers import open_datasets
-from thalweg.earth.reading import averaged_power, measurements, recognise
-from thalweg.earth.sensors import Quality, Sensor
-from thalweg.errors import UsageError
+from thalweg.earth.reading import recognise
+from thalweg.earth.sensors import Sensor
+from thalweg.earth.series import Observations, Part, Series, Window
+from thalweg.errors import DataWarning, UsageError
 
 if TYPE_CHECKING:
     import xarray as xr
 
+__all__ = ["MIN_CLEAR_FRACTION", "Cube", "Grid", "Observations", "Series", "Window"]
+
 MIN_CLEAR_FRACTION = 0.035
 """Share of usable pixels from which a date gets embeddings (the paper's data section)."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """A rectangle of pixels; it may reach beyond the grid, where everything is `Quality.OUTSIDE`."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def grown(self, margin: int) -> "Window":
-        """The window with `margin` pixels more on every side."""
-        return Window(self.top - margin, self.left - margin, self.height + 2 * margin, self.width + 2 * margin)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A north-up pixel grid: coordinate reference system, pixel centres in its units."""
-
-    crs: str
-    x: np.ndarray
-    y: np.ndarray
-
-    @classmethod
-    def of(cls, dataset: "xr.Dataset", where: str) -> "Grid":
-        """Read the grid of a dataset; `UsageError` where it is not regular, north-up and georeferenced."""
-        import rioxarray  # noqa: F401  (gives datasets their .rio)
-
-        if not {"x", "y"} <= set(dataset.dims):
-            raise UsageError(f"{where}: expected dimensions time, y, x, came {', '.join(map(str, dataset.dims))}")
-        x, y = dataset.x.values.astype(float), dataset.y.values.astype(float)
-        if len(y) > 1 and y[1] > y[0]:
-            raise UsageError(
-                f"{where}: y points up ({y[0]:g} to {y[-1]:g}), expected north first: "
-                "sort it with ds.sortby('y', ascending=False)"
-            )
-        for name, axis in (("x", x), ("y", -y)):
-            steps = np.diff(axis)
-            if len(steps) and not (steps.min() > 0 and np.ptp(steps) <= 1e-3 * steps.mean()):
-                raise UsageError(f"{where}: {name} is not evenly spaced: reproject it onto a regular grid")
-        if len(x) > 1 and len(y) > 1 and abs((x[1] - x[0]) + (y[1] - y[0])) > 1e-3 * (x[1] - x[0]):
-            raise UsageError(
-                f"{where}: pixels of {x[1] - x[0]:g} x {y[0] - y[1]:g}, expected square ones: reproject it"
-            )
-        crs = dataset.rio.crs
-        if crs is None:
-            raise UsageError(f"{where}: no coordinate reference system: write one with ds.rio.write_crs(...)")
-        return cls(crs.to_wkt(), x, y)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return len(self.y), len(self.x)
-
-    @property
-    def resolution(self) -> float:
-        """Pixel size in units of the reference system."""
-        return float(self.x[1] - self.x[0]) if len(self.x) > 1 else 10.0
-
-    @cached_property
-    def epsg(self) -> int | None:
-        """EPSG code of the reference system, where it has one."""
-        from pyproj import CRS
-
-        return CRS.from_wkt(self.crs).to_epsg()
-
-    def describe(self) -> str:
-        """The reference system in a word, for messages."""
-        return f"EPSG:{self.epsg}" if self.epsg else self.crs.split('"')[1]
-
-    def indices_in(self, other: "Grid") -> tuple[np.ndarray, np.ndarray]:
-        """For each row and column of this grid, the nearest of `other`, or -1 beyond its footprint."""
-
-        def nearest(axis: np.ndarray, target: np.ndarray, step: float) -> np.ndarray:
-            index = np.rint((axis - target[0]) / step).astype(int)
-            return np.where((index >= 0) & (index < len(target)), index, -1)
-
-        step = other.resolution
-        return nearest(-self.y, -other.y, step), nearest(self.x, other.x, step)
-
-
-@dataclass(frozen=True)
-class Observations:
-    """What one sensor saw in a window: values (T, C, H, W) in its units, NaN where unusable; quality (T, H, W)."""
-
-    values: np.ndarray
-    quality: np.ndarray
-
-    @property
-    def valid(self) -> np.ndarray:
-        """Usable pixels, boolean (T, H, W)."""
-        return self.quality <= Quality.WATER
-
-    def inner(self, margin: int) -> "Observations":
-        """The same without `margin` pixels on every side."""
-        inside = (..., slice(margin, -margin), slice(margin, -margin))
-        return Observations(self.values[inside], self.quality[inside])
-
-
-@dataclass(frozen=True)
-class Series:
-    """One sensor's acquisitions, read window by window onto the cube's grid."""
-
-    sensor: Sensor
-    dataset: "xr.Dataset"
-    where: str
-    rows: np.ndarray
-    columns: np.ndarray
-
-    @cached_property
-    def dates(self) -> np.ndarray:
-        """Acquisition dates, datetime64[ns] (T,)."""
-        return self.dataset.time.values.astype("datetime64[ns]")
-
-    @cached_property
-    def present_bands(self) -> np.ndarray:
-        """Which of the sensor's bands the cube has, boolean (C,)."""
-        return np.array([name in self.dataset for name in self.sensor.band_names])
-
-    @property
-    def items(self) -> list[str]:
-        """Source item ids, where the cube names them, else an empty list."""
-        for name in ("item_id", "id", "product_id"):
-            if name in self.dataset:
-                return [str(value) for value in np.atleast_1d(self.dataset[name].values)]
-        return []
-
-    def read(self, window: Window) -> Observations:
-        """Read a window, on the cube's grid, in the sensor's units."""
-        rows = self.rows[max(window.top, 0) : max(window.top + window.height, 0)]
-        columns = self.columns[max(window.left, 0) : max(window.left + window.width, 0)]
-        count = len(self.dates)
-        values = np.full((count, len(self.sensor.bands), window.height, window.width), np.nan, np.float32)
-        quality = np.full((count, window.height, window.width), Quality.OUTSIDE, np.uint8)
-        rows_in, columns_in = rows >= 0, columns >= 0
-        if rows_in.any() and columns_in.any():
-            box = tuple(slice(int(index.min()), int(index.max()) + 1) for index in (rows[rows_in], columns[columns_in]))
-            block = self.dataset.isel(y=box[0], x=box[1])
-            seen, state = measurements(block, self.sensor, self.where)
-            if self.sensor.averaged_acquisitions > 1:
-                seen = averaged_power(seen, self.sensor.averaged_acquisitions)
-            inner = np.ix_(rows[rows_in] - box[0].start, columns[columns_in] - box[1].start)
-            at = np.ix_(
-                np.flatnonzero(rows_in) + max(-window.top, 0), np.flatnonzero(columns_in) + max(-window.left, 0)
-            )
-            values[:, :, at[0], at[1]] = seen[:, :, inner[0], inner[1]]
-            quality[:, at[0], at[1]] = state[:, inner[0], inner[1]]
-        return Observations(values, quality)
 
 
 @dataclass(frozen=True)
@@ -195,38 +51,51 @@ class Cube:
         Raises:
             UsageError: where the source is no cube; the line says what came and what to do.
         """
-        found: dict[str, tuple[Sensor, xr.Dataset, str]] = {}
+        found: dict[str, list[_Found]] = {}
+        unknown = []
         for where, hint, dataset in open_datasets(source):
-            for sensor, part in recognise(dataset, hint, where):
-                if sensors is not None and sensor.name not in sensors:
-                    continue
-                if sensor.name in found:
-                    raise UsageError(f"{where}: {sensor.title} is also in {found[sensor.name][2]}: give one of them")
-                found[sensor.name] = (sensor, part, where)
+            recognised = list(recognise(dataset, hint, where))
+            if not recognised and dataset.sizes:
+                unknown.append(where)
+            for sensor, part in recognised:
+                if sensors is None or sensor.name in sensors:
+                    part = north_up(part)
+                    found.setdefault(sensor.name, []).append(_Found(sensor, part, where, Grid.of(part, where)))
         name = Path(source).name if isinstance(source, str | Path) else "cube"
         if not found:
             wanted = f" of {', '.join(sensors)}" if sensors else " of a known sensor"
             raise UsageError(f"{name}: not a cube, no bands{wanted} in it (`thalweg earth sensors` lists them)")
+        if unknown:
+            files = ", ".join(Path(where).name for where in unknown)
+            warnings.warn(f"{name}: left out, no bands of a known sensor: {files}", DataWarning, stacklevel=2)
         return cls._aligned(name, found)
 
     @classmethod
-    def _aligned(cls, name: str, found: "dict[str, tuple[Sensor, xr.Dataset, str]]") -> "Cube":
-        ordered = sorted(found.values(), key=lambda entry: not entry[0].sets_dates)
-        grids = {sensor.name: Grid.of(dataset, where) for sensor, dataset, where in ordered}
-        leader, leader_where = ordered[0][0], ordered[0][2]
-        grid = grids[leader.name]
+    def _aligned(cls, name: str, found: "dict[str, list[_Found]]") -> "Cube":
+        ordered = sorted(found.values(), key=lambda files: not files[0].sensor.sets_dates)
+        joined = [_joined(files) for files in ordered]
+        grid, leader = joined[0][0], ordered[0][0]
+        if leader.sensor.sets_dates:
+            check_resolution(grid, leader.sensor, leader.where)
         series = {}
-        for sensor, dataset, where in ordered:
-            own = grids[sensor.name]
-            if not _same_crs(own, grid):
+        for files, (own, places) in zip(ordered, joined, strict=True):
+            sensor, where = files[0].sensor, files[0].where
+            if not own.has_same_crs(grid):
                 raise UsageError(
-                    f"{where}: {sensor.title} is in {own.describe()}, {leader.title} in {grid.describe()}: "
+                    f"{where}: {sensor.title} is in {own.describe()}, {leader.sensor.title} in {grid.describe()}: "
                     "reproject it first, for example with ds.rio.reproject_match(...)"
                 )
             rows, columns = grid.indices_in(own)
             if not ((rows >= 0).any() and (columns >= 0).any()):
-                raise UsageError(f"{where}: {sensor.title} has no common footprint with {leader_where}")
-            series[sensor.name] = Series(sensor, dataset, where, rows, columns)
+                raise UsageError(f"{where}: {sensor.title} has no common footprint with {leader.where}")
+            parts = tuple(
+                Part(file.dataset, file.where, _within(rows, top, height), _within(columns, left, width))
+                for file, (top, left) in zip(files, places, strict=True)
+                for height, width in [file.grid.shape]
+            )
+            series[sensor.name] = Series.of(sensor, parts, own)
+            if note := series[sensor.name].shift_note(grid, leader.sensor):
+                warnings.warn(f"{where}: {note}", DataWarning, stacklevel=4)
         return cls(name, grid, series)
 
     @property
@@ -268,7 +137,83 @@ class Cube:
         return dates
 
 
-def _same_crs(one: Grid, other: Grid) -> bool:
-    from pyproj import CRS
+@dataclass(frozen=True)
+class _Found:
+    """What a dataset holds of a sensor, and on which grid."""
 
-    return one.crs == other.crs or CRS.from_wkt(one.crs).equals(CRS.from_wkt(other.crs), ignore_axis_order=True)
+    sensor: Sensor
+    dataset: "xr.Dataset"
+    where: str
+    grid: Grid
+
+    @property
+    def bands(self) -> list[str]:
+        return [name for name in self.sensor.band_names if name in self.dataset]
+
+
+def _joined(files: list[_Found]) -> tuple[Grid, list[tuple[int, int]]]:
+    """The grid that holds all files of a sensor, and the first row and column of each on it.
+
+    Raises:
+        UsageError: they are not parts of one series: other bands, another grid, apart from one another, or copies.
+    """
+    first = files[0]
+    title = first.sensor.title
+    for index, file in enumerate(files[1:], 1):
+        where = f"{file.where}: {title} is also in {first.where}"
+        if file.bands != first.bands:
+            raise UsageError(
+                f"{where}, with other bands ({' '.join(file.bands)}; there {' '.join(first.bands)}): give files of the "
+                "same bands, or one of them"
+            )
+        if not file.grid.has_same_crs(first.grid):
+            raise UsageError(
+                f"{where}, in {first.grid.describe()} instead of {file.grid.describe()}: reproject one of them, for "
+                "example with ds.rio.reproject_match(...)"
+            )
+        if not file.grid.has_same_resolution(first.grid):
+            raise UsageError(
+                f"{where}, with pixels of {first.grid.resolution:g} instead of {file.grid.resolution:g} m: give one of "
+                "them"
+            )
+        shift = file.grid.shift_against(first.grid)
+        if max(np.abs(shift)) > PHASE_TOLERANCE:
+            raise UsageError(
+                f"{where}, on a grid that lies {shift[0]:.2g} rows and {shift[1]:.2g} columns off: reproject one of "
+                "them, for example with ds.rio.reproject_match(...)"
+            )
+        copies = (other for other in files[:index] if _is_copy(file, other))
+        if (other := next(copies, None)) is not None:
+            raise UsageError(f"{file.where}: {title} is also in {other.where}: give one of them")
+    grid, places = joined_grid([file.grid for file in files])
+    reached, apart = {0}, set(range(1, len(files)))
+    while near := {one for one in apart if any(_touch(places, files, one, other) for other in reached)}:
+        reached, apart = reached | near, apart - near
+    if apart:
+        where = files[min(apart)].where
+        raise UsageError(f"{where}: {title} is also in {first.where}, and lies apart from it: give one of them")
+    return grid, places
+
+
+def _touch(places: list[tuple[int, int]], files: list[_Found], one: int, other: int) -> bool:
+    """Whether two files' footprints overlap or lie side by side."""
+    return all(
+        places[one][axis] <= places[other][axis] + files[other].grid.shape[axis]
+        and places[other][axis] <= places[one][axis] + files[one].grid.shape[axis]
+        for axis in (0, 1)
+    )
+
+
+def _is_copy(one: _Found, other: _Found) -> bool:
+    """Whether two files have the same dates, grid and numbers, by the first band on the first date."""
+    if one.grid.shape != other.grid.shape or (one.grid.x[0], one.grid.y[0]) != (other.grid.x[0], other.grid.y[0]):
+        return False
+    if not np.array_equal(one.dataset.time.values, other.dataset.time.values):
+        return False
+    first, second = (file.dataset[file.bands[0]].isel(time=0).values for file in (one, other))
+    return bool(np.array_equal(first, second, equal_nan=np.issubdtype(first.dtype, np.floating)))
+
+
+def _within(index: np.ndarray, start: int, length: int) -> np.ndarray:
+    """Indices on a joined grid as those of a part of it, -1 beyond."""
+    return np.where((index >= start) & (index < start + length), index - start, -1)

@@ -16,6 +16,7 @@ from thalweg.earth.catalog.request import PIXEL
 from thalweg.earth.catalog.scenes import Acquisition, Scene
 from thalweg.earth.catalog.search import Patience
 from thalweg.earth.catalog.storage import Coding, coding_of, layer_codes
+from thalweg.earth.mosaics import Mosaic
 from thalweg.errors import ThalwegError, UsageError
 
 if TYPE_CHECKING:
@@ -74,13 +75,13 @@ class Loader:
         shape = (int(window.shape[0]), int(window.shape[1]))
         coding = coding_of(sensor)
         layer = sensor.validity.variable if sensor.validity else None
-        mosaic = {name: np.full(shape, coding.fill, coding.dtype) for name in sensor.band_names}
+        empty = {name: np.full(shape, coding.fill, coding.dtype) for name in sensor.band_names}
         if layer is not None:
-            mosaic[layer] = layer_codes(layer).empty(shape)
-        empty = np.ones(shape, bool)
+            empty[layer] = layer_codes(layer).empty(shape)
+        mosaic = Mosaic(empty)
         used = []
         for scene in date.scenes:
-            if scene.name in self.skipped or not empty.any():
+            if scene.name in self.skipped or mosaic.is_full:
                 continue
             try:
                 with _quiet():
@@ -93,13 +94,9 @@ class Loader:
             has = np.zeros(shape, bool)
             for name in set(sensor.band_names) & set(numbers):
                 has |= numbers[name] != coding.fill
-            taken = empty & has
-            for name, values in numbers.items():
-                mosaic[name][taken] = values[taken]
-            if taken.any():
+            if mosaic.add(numbers, has):
                 used.append(scene)
-            empty &= ~has
-        return mosaic, used
+        return mosaic.numbers, used
 
     def _scene(self, scene: Scene, window: "GeoBox", coding: Coding) -> dict[str, np.ndarray]:
         """Stored numbers of the bands and layers that a scene has."""

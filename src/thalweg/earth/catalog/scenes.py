@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from thalweg.earth.catalog.catalogues import Product
+from thalweg.earth.mosaics import overpasses
 from thalweg.earth.sensors import Band, Sensor, sensor_by_name
 
 if TYPE_CHECKING:
@@ -158,28 +159,18 @@ def acquisitions(scenes: Iterable[Scene], crs: str) -> list[Acquisition]:
     Of scenes that overlap, one on the grid's own reference system is preferred, then the collection that comes
     first in `scenes`, then the newer processing baseline.
     """
-    groups: dict[Any, list[Scene]] = {}
-    collections: dict[str, int] = {}
-    for scene in scenes:
-        groups.setdefault((scene.solar_day, scene.orbit), []).append(scene)
-        collections.setdefault(scene.product.collection, len(collections))
+    scenes = list(scenes)
+    collections = list(dict.fromkeys(scene.product.collection for scene in scenes))
 
     def place(scene: Scene) -> tuple[bool, int, float, str]:
         elsewhere = all(scene.crs(band) != crs for band in scene.assets)
-        return elsewhere, collections[scene.product.collection], -np.nan_to_num(scene.baseline), scene.name
+        return elsewhere, collections.index(scene.product.collection), -np.nan_to_num(scene.baseline), scene.name
 
-    dates = [Acquisition(tuple(sorted(group, key=place))) for group in groups.values()]
-    return _apart(sorted(dates, key=lambda date: (date.time, date.names)))
-
-
-def _apart(dates: list[Acquisition]) -> list[Acquisition]:
-    """Join dates of the very same instant: a cube has an instant once."""
-    joined: list[Acquisition] = []
-    for date in dates:
-        if joined and joined[-1].time == date.time:
-            date = Acquisition(joined.pop().scenes + date.scenes)
-        joined.append(date)
-    return joined
+    scenes.sort(key=lambda scene: (scene.time, scene.name))
+    times = np.array([scene.time.to_datetime64() for scene in scenes], "datetime64[ns]")
+    days = np.array([scene.solar_day.to_datetime64() for scene in scenes], "datetime64[ns]")
+    groups = overpasses(times, days, [scene.orbit for scene in scenes])
+    return [Acquisition(tuple(sorted((scenes[index] for index in group), key=place))) for group in groups]
 
 
 def _bands(asset: "pystac.Asset") -> list[dict[str, Any]]:

@@ -220,11 +220,8 @@ def around(cube: Cube, footprint: Footprint) -> tuple[Cube, Footprint]:
     window = footprint.window.grown(HALO)
     rows = slice(max(window.top, 0), window.top + window.height)
     columns = slice(max(window.left, 0), window.left + window.width)
-    grid = Grid(cube.grid.crs, cube.grid.x[columns], cube.grid.y[rows])
-    series = {
-        name: replace(series, rows=series.rows[rows], columns=series.columns[columns])
-        for name, series in cube.series.items()
-    }
+    grid = cube.grid.part(rows, columns)
+    series = {name: series.cut(rows, columns) for name, series in cube.series.items()}
     inner = footprint.window
     moved = Window(inner.top - rows.start, inner.left - columns.start, inner.height, inner.width)
     return Cube(cube.name, grid, series), Footprint(moved, footprint.inside)
