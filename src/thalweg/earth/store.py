@@ -183,7 +183,7 @@ def _identity(job: Job) -> dict[str, Any]:
         "model": job.model.identifier,
         "cube": job.cube.name,
         "sources": attributes(job)["thalweg:sources"],
-        "modified": [_modified(series.where) for series in job.cube.series.values()],
+        "modified": [_modified(part.where) for series in job.cube.series.values() for part in series.parts],
         "grid": attributes(job)["spatial:transform"],
         "dates": [str(date) for date in job.dates],
         "size": job.size,
