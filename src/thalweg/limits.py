@@ -21,6 +21,8 @@ MAX_STEPS = 100_000
 """Steps of an optimisation or an imprint, and denoising steps of an image."""
 MIN_STRENGTH, MAX_STRENGTH = 1e-6, 100.0
 """How far toward a candidate a choice may lead, 1 being the candidate itself."""
+MAX_IMAGES = 10_000_000
+"""Images and batches of a miniature's training, and images that it is measured on."""
 MIN_RADIUS, MAX_RADIUS = 1e-6, 1e6
 """Drift that a tool may be allowed, in units of the start's own spread."""
 MAX_TEXT = 10_000

@@ -17,7 +17,7 @@ from thalweg.cli.models import (
     Seeds,
 )
 from thalweg.cli.progress import progress
-from thalweg.errors import UsageError
+from thalweg.limits import MAX_IMAGES, check_count
 
 miniature = typer.Typer(no_args_is_help=True, help="The small text-to-image model that ships: train it, measure it.")
 
@@ -38,20 +38,22 @@ def generate(
     from thalweg.diffusion.choice import ModelChoice
     from thalweg.generator import read_embedding, read_seeds
     from thalweg.steer.runs import Run, contact_sheet
+    from thalweg.steer.state import removed_if_failed
 
     numbers = read_seeds(seeds)
     choice = ModelChoice(model, device, steps, guidance, scheduler)
     generator = choice.load()
     embedding = read_embedding(prompt, generator)
-    run = Run.create(out, "generate", generator.model, {"prompt": prompt, "seeds": numbers}, vars(choice))
-    with progress("images") as show:
-        images = []
-        for index, seed in enumerate(numbers):
-            images.append(generator.render(embedding, [seed])[0])
-            run.write_image(f"seed-{seed}.png", images[-1])
-            show(index + 1, len(numbers))
-    run.write_image("sheet.png", contact_sheet(torch.stack(images), columns=min(8, len(images))))
-    embedding.save(run.path("embedding.safetensors"))
+    with removed_if_failed(out):
+        run = Run.create(out, "generate", generator.model, {"prompt": prompt, "seeds": numbers}, vars(choice))
+        with progress("images") as show:
+            images = []
+            for index, seed in enumerate(numbers):
+                images.append(generator.render(embedding, [seed])[0])
+                run.write_image(f"seed-{seed}.png", images[-1])
+                show(index + 1, len(numbers))
+        run.write_image("sheet.png", contact_sheet(torch.stack(images), columns=min(8, len(images))))
+        embedding.save(run.path("embedding.safetensors"))
     print(f"images: {out}")
 
 
@@ -70,7 +72,11 @@ def train(
 
     from thalweg.diffusion.miniature.training import Recipe
     from thalweg.diffusion.miniature.training import train as train_all
+    from thalweg.generator import check_seeds
 
+    for name, count in (("--images", images), ("--denoiser-steps", denoiser_steps)):
+        check_count(name, 1 if count is None else count, 1, MAX_IMAGES)
+    check_seeds([seed])
     asked = {"images": images, "denoiser_steps": denoiser_steps}
     recipe = replace(Recipe(seed=seed), **{name: value for name, value in asked.items() if value is not None})
     with progress("steps") as show:
@@ -89,8 +95,7 @@ def evaluate(
     from thalweg.diffusion.miniature import READER, SHIPPED
     from thalweg.diffusion.miniature.evaluation import evaluate as measure
 
-    if images < 1:
-        raise UsageError(f"expected at least 1 image, got {images}")
+    check_count("--images", images, 1, MAX_IMAGES)
     with progress("images") as show:
         figures = measure(model or SHIPPED, reader_weights=reader or READER, images=images, progress=show)
     text = json.dumps(figures, indent=2)

@@ -1,9 +1,11 @@
 """Which text-to-image model is used and how it renders: what a command line, a run folder and the browser agree on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from thalweg.errors import UsageError
+from thalweg.files import read_as
 
 if TYPE_CHECKING:
     from thalweg.diffusion.generator import DiffusionGenerator
@@ -31,6 +33,15 @@ class ModelChoice:
     scheduler: str | None = None
     gradient: str | None = None
     clip: str | None = None
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any], where: str) -> "ModelChoice":
+        """Return the choice that a run's record holds; `where` is what a message names.
+
+        Raises:
+            UsageError: it can't be read.
+        """
+        return read_as(cls, dict(record), f"{where}: how its model was loaded")
 
     def load(self) -> "DiffusionGenerator":
         """Load the model, the shipped miniature where none is named."""

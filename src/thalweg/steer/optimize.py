@@ -213,7 +213,7 @@ class _Search:
         self.best_step = 0
         self.calls = 0
         self.failed = False
-        if run is not None and (run.folder / STATE).is_file():
+        if run is not None and (run.folder / STATE).exists():
             self._restore(run)
 
     def climb(self, steps: int, patience: int) -> str:
