@@ -50,7 +50,7 @@ def test_metadata_is_as_documented(tmp_path, embedding):
     embedding.save(tmp_path / "e.safetensors")
     with safe_open(str(tmp_path / "e.safetensors"), framework="pt") as file:
         metadata = file.metadata()
-    assert set(metadata) == {"format", "format_version", "thalweg_version", "hash", "lineage"}
+    assert set(metadata) == {"format", "format_version", "thalweg_version", "hash", "lineage", "lineage_hash"}
     record = json.loads(metadata["lineage"])
     assert set(record) == {"model", "prompt", "operation", "parameters", "parents"}
     text = DOCUMENTED.read_text()

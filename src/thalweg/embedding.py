@@ -1,20 +1,21 @@
 """Embedding: the value that generators turn into images and tools move; docs/embedding-file.md has its file."""
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from thalweg._version import __version__
-from thalweg.errors import ThalwegError, UsageError
-from thalweg.files import write_whole
+from thalweg.errors import NotFiniteError, UsageError
+from thalweg.files import read_as, write_whole
 from thalweg.hashing import content_hash
+from thalweg.safetensors_files import open_safetensors
 
 FORMAT = "thalweg-embedding"
 FORMAT_VERSION = 1
@@ -23,14 +24,34 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which model an embedding belongs to: a readable name and a hash of the weights that give it meaning."""
+    """Which model an embedding belongs to: a readable name and hashes of the weights that give it meaning.
+
+    Attributes:
+        name: of the model; a renamed model stays the same.
+        hash: of its weights; of an image model's rounded to float16, with its adapters and their strengths.
+        bfloat16_hash: of the same rounded to bfloat16; empty where a model has one hash only.
+        former_hash: as thalweg 0.1.0 wrote it, over the weights as they were cast; empty where nobody computed it.
+    """
 
     name: str
     hash: str
+    bfloat16_hash: str = ""
+    former_hash: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         """Return the name with the first digits of the hash."""
         return f"{self.name} ({self.hash[:12]})"
+
+    def matches(self, other: "ModelIdentity") -> bool:
+        """Return whether both are the same model, in whatever precision each was loaded."""
+        if self.bfloat16_hash and other.bfloat16_hash:
+            return self.hash == other.hash or self.bfloat16_hash == other.bfloat16_hash
+        return bool({self.hash, self.former_hash} & {other.hash, other.former_hash} - {""})
+
+    def record(self) -> dict[str, str]:
+        """Return what files say of the model, as JSON values."""
+        precise = {"bfloat16_hash": self.bfloat16_hash} if self.bfloat16_hash else {}
+        return {"name": self.name, "hash": self.hash, **precise}
 
 
 @dataclass(frozen=True)
@@ -106,18 +127,20 @@ class Embedding:
             raise UsageError(f"expected an embedding file named *{SUFFIX}, got {path.name}; pickles (.pt) are refused")
         lineage = self.lineage
         record = {
-            "model": {"name": lineage.model.name, "hash": lineage.model.hash},
+            "model": lineage.model.record(),
             "prompt": lineage.prompt,
             "operation": lineage.operation,
             "parameters": dict(lineage.parameters),
             "parents": list(lineage.parents),
         }
+        text = json.dumps(record, ensure_ascii=False, sort_keys=True)
         metadata = {
             "format": FORMAT,
             "format_version": str(FORMAT_VERSION),
             "thalweg_version": __version__,
             "hash": self.hash,
-            "lineage": json.dumps(record, ensure_ascii=False, sort_keys=True),
+            "lineage": text,
+            "lineage_hash": _text_hash(text),
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         return write_whole(path, save(tensors, metadata))
@@ -134,12 +157,9 @@ class Embedding:
             raise UsageError(f"expected an embedding file named *{SUFFIX}, got {path.name}; pickles (.pt) are refused")
         if not path.is_file():
             raise UsageError(f"expected an embedding file, found none at {path}")
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-        except SafetensorError as error:
-            raise UsageError(f"{path} is not a whole safetensors file ({error}); write it anew") from error
+        with open_safetensors(path, str(path), UsageError) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
         if metadata.get("format") != FORMAT:
             raise UsageError(
                 f"{path} is a safetensors file but no Thalweg embedding: its metadata lack format={FORMAT}"
@@ -149,17 +169,10 @@ class Embedding:
                 f"{path} has embedding format version {metadata.get('format_version')}, this package reads "
                 f"{FORMAT_VERSION}; read it with the thalweg {metadata.get('thalweg_version')} that wrote it"
             )
-        try:
-            record = json.loads(metadata["lineage"])
-            lineage = Lineage(
-                ModelIdentity(record["model"]["name"], record["model"]["hash"]),
-                record["prompt"],
-                record["operation"],
-                record["parameters"],
-                tuple(record["parents"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"{path}: the lineage in its metadata can't be read ({error!r})") from error
+        text = metadata.get("lineage", "")
+        lineage = _read_lineage(text, f"{path}: the lineage in its metadata")
+        if metadata.get("lineage_hash", _text_hash(text)) != _text_hash(text):
+            raise UsageError(f"{path}: its lineage does not match the hash in its metadata; the file was changed")
         embedding = cls(tensors, lineage)
         if embedding.hash != metadata.get("hash"):
             raise UsageError(f"{path}: its tensors do not match the hash in its metadata; the file was changed")
@@ -169,11 +182,39 @@ class Embedding:
 
     def check_model(self, model: ModelIdentity) -> None:
         """Raise a UsageError where this embedding belongs to another model than `model`."""
-        if self.lineage.model.hash != model.hash:
-            raise UsageError(f"expected an embedding of {model}, got one of {self.lineage.model}; load that model")
+        own = self.lineage.model
+        if own.matches(model):
+            return
+        hint = "load that model"
+        if model.bfloat16_hash and not own.bfloat16_hash:
+            hint = "its file says nothing about the weights' precision, as those of thalweg 0.1.0: make it again"
+        elif own.name == model.name:
+            hint = "the weights, the adapters or their strengths differ: load them as they were"
+        raise UsageError(f"expected an embedding of {model}, got one of {own}; {hint}")
 
     def check_finite(self) -> None:
-        """Raise a ThalwegError where a tensor holds NaN or infinity."""
+        """Raise a NotFiniteError where a tensor holds NaN or infinity."""
         for name, tensor in self.moving.items():
             if not bool(torch.isfinite(tensor).all()):
-                raise ThalwegError(f"expected finite values in the embedding, tensor {name} holds NaN or infinity")
+                raise NotFiniteError(f"expected finite values in the embedding, tensor {name} holds NaN or infinity")
+
+
+def _read_lineage(text: str, where: str) -> Lineage:
+    """Return the lineage in a file's metadata; nothing of it may be missing.
+
+    Raises:
+        UsageError: it can't be read.
+    """
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where} can't be read ({type(error).__name__})") from error
+    lineage = read_as(Lineage, record, where)
+    if missing := {entry.name for entry in fields(Lineage)} - record.keys():
+        raise UsageError(f"{where} can't be read: it has no {min(missing)}")
+    return lineage
+
+
+def _text_hash(text: str) -> str:
+    """Return the SHA-256 of a text, hexadecimal."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -101,11 +101,13 @@ def test_a_damaged_model(folder: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
     shutil.rmtree(broken / "unet")
-    with pytest.raises(ThalwegError, match=r"^broken: the model's files can't be read; [^\n]*$"):
+    with pytest.raises(ThalwegError, match=r"^broken: its unet: expected a folder unet, found none; [^\n]*$"):
         load(broken)
     shutil.copytree(folder / "unet", broken / "unet")
     (broken / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"not weights")
-    with pytest.raises(ThalwegError, match=r"^broken: the model's files can't be read; [^\n]*$"):
+    with pytest.raises(
+        ThalwegError, match=r"^broken: its unet: its diffusion_\S* is not a whole safetensors file: [^\n]*$"
+    ):
         load(broken)
 
 

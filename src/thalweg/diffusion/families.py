@@ -24,7 +24,6 @@ class StableDiffusion(Family):
     conditions = ("prompt",)
     encoders = ("text_encoder",)
     denoiser = "unet"
-    left_out = ("safety_checker", "feature_extractor", "image_encoder")
 
     def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
         """Return the encoder's last layer for both texts."""
@@ -89,6 +88,7 @@ class StableDiffusionXL(Family):
 
     defaults = Settings(steps=50, guidance_scale=5.0)
     denoiser = "unet"
+    added_condition = "text_time"
 
     def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
         """Return both encoders' rows and the second's pooled vector."""
@@ -118,6 +118,7 @@ class StableDiffusion3(Family):
 
     defaults = Settings(steps=28, guidance_scale=7.0)
     encoders = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    optional_parts = ("text_encoder_3", "tokenizer_3")
     text_length = 256
 
     @property
@@ -141,6 +142,20 @@ class StableDiffusion3(Family):
             prompt, None, None, self.device, negative_prompt=against, max_sequence_length=self.text_length
         )
         return dict(zip(("prompt", "negative", "pooled", "negative_pooled"), found, strict=True))
+
+    def latent_shape(self, settings: Settings) -> tuple[int, int, int]:
+        """Return the shape (C, h, w) of one image's latents.
+
+        Raises:
+            UsageError: a height or width the model can't make: its table of positions has an end.
+        """
+        shape = super().latent_shape(settings)
+        limit = self.network.config.pos_embed_max_size
+        if limit and max(shape[1:]) // self.patch > limit:
+            most = limit * self.patch * self.pipeline.vae_scale_factor
+            height, width = (size * self.pipeline.vae_scale_factor for size in shape[1:])
+            raise UsageError(f"expected height and width of at most {most} for {self.name}, got {height} x {width}")
+        return shape
 
     def schedule_arguments(self, scheduler: Any, settings: Settings) -> dict[str, Any]:
         """Return the time shift for the image's size, where the scheduler takes one."""

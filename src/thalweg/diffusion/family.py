@@ -6,17 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from thalweg.diffusion.identity import Identifier
 from thalweg.diffusion.schedulers import SCHEDULERS
 from thalweg.embedding import ModelIdentity
-from thalweg.errors import PromptCut, UsageError
+from thalweg.errors import NotFiniteError, PromptCut, UsageError
 from thalweg.generator import Gradient
-from thalweg.hashing import content_hash
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,7 @@ class Family(ABC):
         pipeline: the diffusers pipeline.
         name: of the model: its folder's name or its id.
         calls: images that went through the denoiser so far.
+        identifier: hashes the weights, again where they have changed.
     """
 
     defaults: ClassVar[Settings]
@@ -83,19 +83,23 @@ class Family(ABC):
     denoiser: ClassVar[str] = "transformer"
     fixed_rows: ClassVar[int] = 1
     patch: ClassVar[int] = 1
-    left_out: ClassVar[tuple[str, ...]] = ()
+    left_out: ClassVar[tuple[str, ...]] = ("safety_checker", "feature_extractor", "image_encoder")
+    optional_parts: ClassVar[tuple[str, ...]] = ()
+    added_condition: ClassVar[str | None] = None
 
     def __init__(self, pipeline: Any, name: str) -> None:
         """Freeze `pipeline`.
 
         Raises:
-            UsageError: a latent consistency model, whose denoiser takes the guidance scale as an input.
+            UsageError: a part is missing, or the denoiser takes other inputs than a prompt and latents (a latent
+                consistency model, an IP-Adapter, a model for inpainting).
         """
         self.pipeline = pipeline
-        if self.network.config.get("time_cond_proj_dim") is not None:
-            raise UsageError(f"{name}: expected a denoiser guided by two conditions, got a latent consistency model")
         self.name = name
         self.calls = 0
+        self.identifier = Identifier()
+        self._check_parts()
+        self.check_inputs()
         for component in pipeline.components.values():
             if isinstance(component, torch.nn.Module):
                 component.requires_grad_(False).eval()
@@ -103,16 +107,55 @@ class Family(ABC):
             # SDXL's decoder overflows in float16, and the gradient of a mean over pixels underflows in all of them.
             pipeline.vae.to(torch.float32)
 
-    @cached_property
+    def _check_parts(self) -> None:
+        """Refuse a pipeline without a part that every prompt or every image needs."""
+        tokenizers = [encoder.replace("text_encoder", "tokenizer") for encoder in self.encoders]
+        needed = {*self.encoders, *tokenizers, self.denoiser, "vae", "scheduler"} - set(self.optional_parts)
+        if missing := sorted(part for part in needed if getattr(self.pipeline, part, None) is None):
+            raise UsageError(
+                f"{self.name}: expected a whole {type(self.pipeline).__name__}, it has no {', '.join(missing)}"
+                + ("; a refiner alone makes no images of prompts" if "text_encoder" in missing else "")
+            )
+        config = self.network.config
+        made = config.get("out_channels") or config.in_channels
+        latent = self.pipeline.vae.config.latent_channels
+        if self.channels != latent or made not in (latent, config.in_channels):
+            raise UsageError(
+                f"{self.name}: expected a denoiser that takes and makes the {latent} channels of its latents, got one "
+                f"of {self.channels}; models for inpainting, editing or depth take an image as well"
+            )
+
+    def check_inputs(self) -> None:
+        """Refuse a denoiser that takes more inputs than a prompt; adapters may be added to a pipeline at any time.
+
+        Raises:
+            UsageError: it is guided by images (an IP-Adapter), by labels, or by the guidance scale itself.
+        """
+        network, config = self.network, self.network.config
+        if config.get("time_cond_proj_dim") is not None:
+            raise UsageError(
+                f"{self.name}: expected a denoiser guided by two conditions, got a latent consistency model"
+            )
+        projections = [getattr(network, part, None) for part in ("encoder_hid_proj", "image_proj")]
+        if config.get("encoder_hid_dim_type") or any(part is not None for part in projections):
+            raise UsageError(
+                f"{self.name}: expected a denoiser guided by prompts alone, got one that takes image prompts as well "
+                "(an IP-Adapter); unload it with unload_ip_adapter()"
+            )
+        if config.get("class_embed_type") or config.get("num_class_embeds"):
+            raise UsageError(f"{self.name}: expected a denoiser guided by prompts alone, got one that takes labels")
+        if config.get("addition_embed_type") != self.added_condition:
+            raise UsageError(
+                f"{self.name}: expected a denoiser with the added condition {self.added_condition}, got one with "
+                f"{config.get('addition_embed_type')}"
+            )
+
+    @property
     def model(self) -> ModelIdentity:
-        """Name, and content hash of the text encoders' and the denoiser's weights."""
-        weights = {
-            f"{part}.{name}": tensor
-            for part in (*self.encoders, self.denoiser)
-            if (module := getattr(self.pipeline, part)) is not None
-            for name, tensor in module.state_dict().items()
-        }
-        return ModelIdentity(self.name, content_hash(weights))
+        """Name, and hashes of the text encoders' and the denoiser's weights as they are now, adapters included."""
+        parts = {part: getattr(self.pipeline, part) for part in (*self.encoders, self.denoiser)}
+        tokenizers = {part: getattr(self.pipeline, part.replace("text_encoder", "tokenizer")) for part in self.encoders}
+        return self.identifier.identify(self.name, parts, tokenizers)
 
     @property
     def network(self) -> Any:
@@ -221,9 +264,18 @@ class Family(ABC):
         """Return the denoiser's output for conditions (S, ...) in the order of `conditions`."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return images (S, 3, H, W) in 0..1 from latents (S, C, h, w)."""
+        """Return images (S, 3, H, W) in 0..1 from latents (S, C, h, w).
+
+        Raises:
+            NotFiniteError: the decoder gives NaN or infinity.
+        """
         vae = self.pipeline.vae
         images = vae.decode(self.unscale(latents).to(vae.dtype), return_dict=False)[0]
+        if not bool(images.detach().isfinite().all()):
+            raise NotFiniteError(
+                f"the decoder of {self.name} gives NaN or infinity, nothing is drawn: load the model in float32, or "
+                "look at its weights"
+            )
         return (images / 2 + 0.5).clamp(0, 1).to(self.precision)
 
     def unscale(self, latents: Tensor) -> Tensor:

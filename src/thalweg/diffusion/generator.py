@@ -1,5 +1,6 @@
 """DiffusionGenerator: a text-to-image model of any family, as the tools see it."""
 
+import bisect
 import copy
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -13,7 +14,7 @@ from thalweg.diffusion.family import Family
 from thalweg.diffusion.sampling import Schedule, out_of_memory, sample
 from thalweg.diffusion.schedulers import check_kind, make_scheduler
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
-from thalweg.errors import UsageError
+from thalweg.errors import NotFiniteError, UsageError
 from thalweg.generator import Gradient, check_seeds
 
 
@@ -73,7 +74,7 @@ class DiffusionGenerator:
 
     @property
     def model(self) -> ModelIdentity:
-        """The model's name and the hash of its text encoders' and its denoiser's weights."""
+        """The model's name and the hashes of its text encoders' and its denoiser's weights, adapters included."""
         return self.family.model
 
     @property
@@ -114,8 +115,13 @@ class DiffusionGenerator:
 
         Raises:
             UsageError: an embedding of another model or without a tensor this one needs, or too many steps.
+            NotFiniteError: the embedding or the latents hold NaN or infinity.
             ThalwegError: out of memory.
         """
+        return self._latents(embedding, noise, steps, [f"image {index + 1}" for index in range(len(noise))])
+
+    def _latents(self, embedding: Embedding, noise: Tensor, steps: int | None, names: Sequence[str]) -> Tensor:
+        """Return what `latents` does; `names` are what a message calls each of the images."""
         self._check_embedding(embedding)
         if steps is not None and not 0 <= steps <= self.steps:
             raise UsageError(f"expected steps in 0..{self.steps}, got {steps}")
@@ -126,13 +132,36 @@ class DiffusionGenerator:
 
         tensors = [embedding.tensors[name].to(family.device, family.precision) for name in names]
         noise = noise.to(family.device, family.precision)
+
+        def latents_after(calls: int | None, start: Tensor, gradient: Gradient) -> Tensor:
+            return sample(denoise, self.schedule, start, tensors, gradient, settings.last_k, calls)
+
         with out_of_memory(len(noise)):
-            return sample(denoise, self.schedule, noise, tensors, settings.gradient, settings.last_k, steps)
+            latents = latents_after(steps, noise, settings.gradient)
+            finite = latents.detach().isfinite().flatten(1).all(1)
+            if not bool(finite.all()):
+                index = int((~finite).nonzero()[0])
+                first = bisect.bisect_left(
+                    range(1, self.steps),
+                    True,
+                    key=lambda calls: not bool(latents_after(calls, noise[index : index + 1], None).isfinite().all()),
+                )
+                raise NotFiniteError(self._why_not_finite(names[index], first + 1))
+        return latents
+
+    def _why_not_finite(self, which: str, step: int) -> str:
+        settings, precision = self.settings, str(self.family.network.dtype).removeprefix("torch.")
+        return (
+            f"{which}: NaN or infinity from denoising step {step} of {self.steps} on "
+            f"({type(self.schedule.scheduler).__name__}, guidance {settings.guidance_scale:g}, {precision}); nothing "
+            "is drawn: choose another scheduler, less guidance or float32, or look at the model's weights"
+        )
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return images (S, 3, H, W) in 0..1 from latents (S, C, h, w).
 
         Raises:
+            NotFiniteError: an image holds NaN or infinity.
             ThalwegError: out of memory.
         """
         recorded = torch.is_grad_enabled() and self.settings.gradient is not None
@@ -144,9 +173,15 @@ class DiffusionGenerator:
 
         Raises:
             UsageError: seeds negative or repeated, or an embedding of another model.
+            NotFiniteError: an image holds NaN or infinity; the seeds are named.
             ThalwegError: out of memory.
         """
-        return self.decode(self.latents(embedding, self.noise(seeds)))
+        names = [f"seed {seed}" for seed in check_seeds(seeds)]
+        latents = self._latents(embedding, self.noise(seeds), None, names)
+        try:
+            return self.decode(latents)
+        except NotFiniteError as error:
+            raise NotFiniteError(f"{', '.join(names)}: {error}") from error
 
     def token_vector(self, word: str) -> Tensor:
         """Return the mean input vector (width) of the tokens of `word`.
@@ -174,7 +209,9 @@ class DiffusionGenerator:
         return self.family
 
     def _check_embedding(self, embedding: Embedding) -> None:
+        self.family.check_inputs()
         embedding.check_model(self.model)
         missing = [name for name in self.family.names if name not in embedding.tensors]
         if missing:
             raise UsageError(f"expected an embedding with {', '.join(self.family.names)}; {missing[0]} is missing")
+        embedding.check_finite()

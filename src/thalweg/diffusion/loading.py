@@ -1,72 +1,196 @@
 """Models from a diffusers folder or, by name, from the Hugging Face hub and its cache."""
 
-import json
-import re
+import inspect
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from thalweg.devices import read_device, read_dtype
 from thalweg.diffusion.families import FAMILIES
-from thalweg.diffusion.family import quiet
+from thalweg.diffusion.family import Family, quiet
 from thalweg.diffusion.generator import DiffusionGenerator
+from thalweg.diffusion.identity import Hashes, hash_network
+from thalweg.diffusion.model_folder import (
+    INDEX,
+    VOCABULARIES,
+    WEIGHT_STEMS,
+    beside_index,
+    find_folder,
+    find_weights,
+    read_config,
+    read_object,
+)
+from thalweg.diffusion.weights import file_type, load_network, load_part
 from thalweg.errors import ThalwegError, UsageError
-
-INDEX = "model_index.json"
+from thalweg.limits import shown
 
 
 def load(
     name_or_folder: str | Path,
     *,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     **settings: Any,
 ) -> DiffusionGenerator:
     """Return the generator of a model in a diffusers folder, or of a hub model by its name (owner/model).
 
+    Weights come from safetensors only, and no code in the folder is run. All of them must be there: nothing is filled
+    in at random. Where a folder holds the variant fp16 only, that is loaded.
+
     Args:
         name_or_folder: a folder with a model_index.json, or a hub name; what is in the hub's cache loads offline.
-        device: where its weights go.
-        dtype: their type; None: float32 on a CPU, elsewhere the half precision that the family uses.
+        device: where its weights go, such as cpu, cuda, cuda:1 or mps.
+        dtype: their type, or its name; None: float32 on a CPU, elsewhere the half precision that the family uses.
         **settings: of `thalweg.diffusion.Settings`, in place of the family's defaults.
 
     Raises:
-        UsageError: no such model, a family this package does not know, or settings that it does not take.
-        ThalwegError: no network, or files that can't be read.
+        UsageError: no such model, a family this package does not know, settings that it does not take, or a device
+            that this machine lacks.
+        ThalwegError: no network, or files that can't be read; weights that are missing, unexpected or not finite.
     """
-    folder = Path(name_or_folder)
-    name = folder.resolve().name if folder.is_dir() else str(name_or_folder)
-    index = folder / INDEX if folder.is_dir() else _download_index(name)
+    place, wanted = read_device(device), read_dtype(dtype)
+    folder = find_folder(str(name_or_folder))
+    name = folder.resolve().name if folder else str(name_or_folder)
+    index_file = folder / INDEX if folder else _download_index(name)
+    if not index_file.is_file():
+        raise UsageError(f"expected a diffusers folder, found no {INDEX} in {name}{beside_index(index_file.parent)}")
+    index = read_object(index_file, name)
     kind = _pipeline_class(name, index)
     family = FAMILIES[kind]
     family.defaults.changed(**settings)
-    if dtype is None:
-        dtype = torch.float32 if torch.device(device).type == "cpu" else family.half
+    types = _part_types(name, kind, family, index)
+    folder = folder or _download(kind, name, family)
+    wanted = wanted or (torch.float32 if place.type == "cpu" else family.half)
 
     import diffusers
 
-    try:
-        with quiet():
-            pipeline = getattr(diffusers, kind).from_pretrained(
-                str(name_or_folder), dtype=dtype, **dict.fromkeys(family.left_out)
-            )
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ThalwegError(f"{name}: the model's files can't be read; fetch them anew. {reason}") from error
-    return DiffusionGenerator(pipeline.to(device), name, **settings)
+    parts: dict[str, Any] = dict.fromkeys(_parts(kind, family))
+    hashes: dict[str, Hashes] = {}
+    for part, part_type in types.items():
+        label = f"{name}: its {part}"
+        if not (folder / part).is_dir():
+            raise ThalwegError(f"{label}: expected a folder {part}, found none; {_without(part, family)}")
+        if issubclass(part_type, torch.nn.Module):
+            parts[part], precise = _load_network(part_type, folder / part, label, wanted)
+            if precise is not None and part in (*family.encoders, family.denoiser):
+                hashes[part] = precise
+        else:
+            if "tokenizer" in part and not any((folder / part / file).is_file() for file in VOCABULARIES):
+                raise ThalwegError(f"{label}: expected {' or '.join(VOCABULARIES)}, found none; fetch the model again")
+            parts[part] = load_part(lambda: part_type.from_pretrained(folder / part), label)  # noqa: B023 (run at once)
+    _check_tokenizers(name, parts)
+    # Of the parts it is given it loads none; the rest of the index are settings of the pipeline.
+    pipeline = load_part(lambda: getattr(diffusers, kind).from_pretrained(str(folder), **parts), name)
+    generator = DiffusionGenerator(load_part(lambda: pipeline.to(place), f"{name}: on {place}"), name, **settings)
+    generator.family.identifier.remember(parts, hashes)
+    return generator
 
 
-def _pipeline_class(name: str, index: Path) -> str:
+def _load_network(kind: Any, folder: Path, label: str, dtype: torch.dtype) -> tuple[Any, Hashes | None]:
+    """Return a part's network and, where `dtype` is less precise than its file, the hashes of what the file holds."""
+    read_config(folder, label)
+    files = find_weights(folder, WEIGHT_STEMS[kind.__module__.partition(".")[0]], label)
+    precise, own = None, file_type(files)
+    if torch.promote_types(own, dtype) != dtype:
+        precise = hash_network(load_network(kind, folder, label, own, files))
+    return load_network(kind, folder, label, dtype, files), precise
+
+
+def _pipeline_class(name: str, index: dict[str, Any]) -> str:
     """Return the pipeline class that a model's index names."""
-    if not index.is_file():
-        raise UsageError(f"expected a diffusers folder, found no {INDEX} in {name}")
-    try:
-        kind = json.loads(index.read_text())["_class_name"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{name}: its {INDEX} names no pipeline class ({error!r})") from error
-    if kind not in FAMILIES:
-        raise UsageError(f"{name}: expected a model of a known family, {', '.join(FAMILIES)}; got a {kind}")
+    kind = index.get("_class_name")
+    if kind is None:
+        raise UsageError(f"{name}: its {INDEX} names no pipeline class (_class_name)")
+    if isinstance(kind, list):
+        raise UsageError(
+            f"{name}: expected a model of a known family, {', '.join(FAMILIES)}; got a custom pipeline, "
+            f"{shown(kind)}, whose own code is never run"
+        )
+    if not isinstance(kind, str) or kind not in FAMILIES:
+        named = kind if isinstance(kind, str) and kind.isidentifier() else shown(kind)
+        raise UsageError(f"{name}: expected a model of a known family, {', '.join(FAMILIES)}; got a {named}")
     return kind
+
+
+def _parts(kind: str, family: type[Family]) -> dict[str, bool]:
+    """Return the names of a pipeline's parts: True for those that are used, False for those that are left out."""
+    import diffusers
+
+    found = inspect.signature(getattr(diffusers, kind).__init__).parameters
+    left_out = [part for part in family.left_out if part in found]
+    used = [part for part, taken in found.items() if part != "self" and taken.default is inspect.Parameter.empty]
+    return dict.fromkeys(used, True) | dict.fromkeys(left_out, False)
+
+
+def _part_types(name: str, kind: str, family: type[Family], index: dict[str, Any]) -> dict[str, Any]:
+    """Return the classes of a model's parts by the folder each lies in, without those that are not used."""
+    types: dict[str, Any] = {}
+    for part, used in _parts(kind, family).items():
+        if not used:
+            continue
+        named = index.get(part)
+        if named in (None, [None, None]):
+            if part not in family.optional_parts:
+                hint = "; a refiner alone makes no images of prompts" if part == "text_encoder" else ""
+                raise UsageError(f"{name}: expected a whole {kind}, its {INDEX} names no {part}{hint}")
+            continue
+        types[part] = _part_type(f"{name}: its {part}", named)
+    if 0 < len(named_ones := [part for part in family.optional_parts if part in types]) < len(family.optional_parts):
+        together = " and ".join(family.optional_parts)
+        raise UsageError(f"{name}: expected {together}, or neither, its {INDEX} names {named_ones[0]} alone")
+    return types
+
+
+def _part_type(label: str, named: Any) -> Any:
+    """Return the class that an index names for a part, of diffusers or transformers: no code of a model is run."""
+    import diffusers
+    import transformers
+
+    libraries = {"diffusers": diffusers, "transformers": transformers}
+    if not (isinstance(named, list) and len(named) == 2 and all(isinstance(text, str) for text in named)):
+        raise UsageError(f"{label}: expected [library, class] in {INDEX}, got {shown(named)}")
+    library, class_name = named
+    if library not in libraries:
+        raise UsageError(
+            f"{label}: expected a class of diffusers or transformers, got {shown(class_name)} of {shown(library)}; "
+            "a model's own code is never run"
+        )
+    # What is not installed for it shows as the attribute is taken.
+    found = load_part(lambda: getattr(libraries[library], class_name, None), f"{label}: {shown(class_name)}")
+    guessing = library == "transformers" and class_name.startswith("Auto")
+    if guessing or not isinstance(found, type) or not load_part(lambda: hasattr(found, "from_pretrained"), label):
+        version = libraries[library].__version__
+        raise UsageError(f"{label}: expected a class of {library} {version}, got {shown(class_name)}")
+    return found
+
+
+def _without(part: str, family: type[Family]) -> str:
+    """Say what to do about a part whose folder is missing."""
+    if part not in family.optional_parts:
+        return "fetch the model again"
+    parts = " and ".join(family.optional_parts)
+    return f"fetch it, or write [null, null] for {parts} in {INDEX} to use the model without"
+
+
+def _check_tokenizers(name: str, parts: dict[str, Any]) -> None:
+    """Refuse a tokenizer that gives its encoder tokens, or a number of them, that it does not take."""
+    for part, encoder in parts.items():
+        tokenizer = parts.get(part.replace("text_encoder", "tokenizer"))
+        if not part.startswith("text_encoder") or tokenizer is None or encoder is None:
+            continue
+        label = f"{name}: its {part.replace('text_encoder', 'tokenizer')}"
+        most = getattr(encoder.config, "max_position_embeddings", None)
+        if len(tokenizer) > encoder.config.vocab_size:
+            raise ThalwegError(
+                f"{label}: it knows {len(tokenizer)} tokens, its encoder {encoder.config.vocab_size}; they are of "
+                "two models"
+            )
+        if most is not None and tokenizer.model_max_length > most:
+            raise ThalwegError(
+                f"{label}: expected model_max_length of at most {most} in tokenizer_config.json, got "
+                f"{tokenizer.model_max_length}; fetch the model again"
+            )
 
 
 def _download_index(name: str) -> Path:
@@ -76,12 +200,11 @@ def _download_index(name: str) -> Path:
         EntryNotFoundError,
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )
 
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise UsageError(f"expected a folder with a {INDEX} or a hub model's name (owner/model), got {name!r}")
     try:
         return Path(hf_hub_download(name, INDEX))
     except GatedRepoError as error:
@@ -96,9 +219,28 @@ def _download_index(name: str) -> Path:
     except LocalEntryNotFoundError as error:
         raise ThalwegError(
             f"{name}: no network, and the model is not in the cache; load it once with a network, or give the folder "
-            "of a model"
+            f"of a model (there is no folder {name} here)"
         ) from error
     except EntryNotFoundError as error:
         raise UsageError(f"{name}: expected a diffusers model, the hub's has no {INDEX}") from error
+    except HFValidationError as error:
+        raise UsageError(
+            f"expected a folder with a {INDEX} or a hub model's name (owner/model), got {name!r}"
+        ) from error
     except (HfHubHTTPError, OSError) as error:
         raise ThalwegError(f"{name}: the hub can't be reached ({type(error).__name__}); try again later") from error
+
+
+def _download(kind: str, name: str, family: type[Family]) -> Path:
+    """Return the folder of a hub model in the cache, its weights in safetensors fetched; its fp16 where that is all."""
+    import diffusers
+
+    def fetch(variant: str | None) -> Path:
+        with quiet():
+            left_out = dict.fromkeys(part for part, used in _parts(kind, family).items() if not used)
+            return Path(getattr(diffusers, kind).download(name, use_safetensors=True, variant=variant, **left_out))
+
+    try:
+        return fetch(None)
+    except (OSError, ValueError):
+        return load_part(lambda: fetch("fp16"), f"{name}: no weights in safetensors could be fetched")
