@@ -8,13 +8,22 @@ import typer
 from thalweg.cli.progress import progress
 from thalweg.errors import UsageError
 
+GppColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--gpp-column",
+        help="the column of GPP to take, such as GPP_NT_CUT_REF or GPP_NT_VUT_USTAR50; its own quality column is used",
+    ),
+]
+
 gpp = typer.Typer(no_args_is_help=True, help="Gross primary production from embeddings and flux towers.")
 
 
 @gpp.command()
 def evaluate(
     table: Annotated[
-        Path, typer.Argument(help="a daily table (CSV with site, time, gpp), a flux file, or a folder of them")
+        Path,
+        typer.Argument(help="a daily table (CSV or Parquet with site, time, gpp), a flux file, or a folder of them"),
     ],
     out: Annotated[Path, typer.Argument(help="report folder to write; must not exist")],
     model: Annotated[
@@ -36,6 +45,7 @@ def evaluate(
     vegetation: Annotated[
         bool, typer.Option("--vegetation", help="give every set of predictors the site's vegetation class")
     ] = False,
+    gpp_column: GppColumn = None,
     partitioning: Annotated[str, typer.Option(help="GPP of flux files: nt (night-time) or dt (daytime)")] = "nt",
     quality: Annotated[float, typer.Option(help="least share of good NEE of a day of a flux file")] = 0.75,
     drop_negative: Annotated[bool, typer.Option("--drop-negative", help="leave out days of negative GPP")] = False,
@@ -46,19 +56,21 @@ def evaluate(
     from typing import cast
 
     from thalweg.earth.gpp.baselines import MODELS, predictor_sets, with_indices
-    from thalweg.earth.gpp.flux import Partitioning, Rules, read_flux
+    from thalweg.earth.gpp.flux import Partitioning, Rules
     from thalweg.earth.gpp.protocol import Splitting
     from thalweg.earth.gpp.protocol import evaluate as run
     from thalweg.earth.gpp.report import write_report
-    from thalweg.earth.gpp.tables import with_vegetation_columns
+    from thalweg.earth.gpp.tables import require_gpp, with_vegetation_columns
 
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another folder or remove it")
     names = model or list(MODELS)
     if unknown := [name for name in names if name not in MODELS]:
         raise UsageError(f"model {unknown[0]!r}: expected {', '.join(MODELS)}")
-    rules = Rules(cast(Partitioning, partitioning), quality, not drop_negative)
-    daily = with_indices(read_flux(table, rules, sites))
+    rules = Rules(cast(Partitioning, partitioning), quality, not drop_negative, gpp_column)
+    daily = with_indices(_measured(table, rules, sites))
+    require_gpp(daily, table.name)
+    read = [f"read from {table.name}", *daily.attrs["notes"]]
     daily, classes = with_vegetation_columns(daily) if vegetation else (daily, [])
     predictors, left_out = predictor_sets(daily, classes)
     with progress("models") as show:
@@ -80,7 +92,7 @@ def evaluate(
         left_out.append(
             f"leave site out: in {groups} groups of sites" if groups else "leave site out: members shared between sites"
         )
-    print(f"report: {write_report(found, out, [f'read from {table.name}', *left_out]) / 'report.md'}")
+    print(f"report: {write_report(found, out, [*read, *left_out]) / 'report.md'}")
 
 
 Source = Annotated[
@@ -105,6 +117,7 @@ def prepare(
     ],
     out: Annotated[Path, typer.Option("--out", help="CSV to write, with TABLE.csv.json beside it")],
     flux: Flux = None,
+    gpp_column: GppColumn = None,
     site: Site = None,
     radius: Radius = 100.0,
     size: Annotated[int, typer.Option(help="7 values (the paper's size) or all 32")] = 7,
@@ -113,8 +126,11 @@ def prepare(
 ) -> None:
     """Make a tower's daily table: the footprint's embedding filled to days, potential radiation, and GPP if given."""
     from thalweg.earth.gpp.features import write_table
+    from thalweg.earth.gpp.tables import require_gpp
 
-    table, recipe = _tower_table(source, tower, radius, size, gap_filling, embedding_model, flux, site)
+    table, recipe = _tower_table(source, tower, radius, size, gap_filling, embedding_model, flux, site, gpp_column)
+    if flux is not None:
+        require_gpp(table, flux.name)
     write_table(table, recipe, out)
     known = int(table["gpp"].notna().sum())
     print(f"table: {out} ({len(table)} days, {known} with GPP)")
@@ -152,6 +168,7 @@ def predict(
     tower: TowerPlace = None,
     radius: Radius = 100.0,
     flux: Flux = None,
+    gpp_column: GppColumn = None,
     site: Site = None,
     level: Annotated[float, typer.Option(min=0.5, max=0.99, help="of the intervals")] = 0.9,
     embedding_model: EmbeddingModel = None,
@@ -171,7 +188,9 @@ def predict(
         print(f"map: {out} ({len(job.time)} days)")
         return
     recipe = saved.card.recipe
-    table, made = _tower_table(source, tower, radius, recipe.size, recipe.gap_filling, embedding_model, flux, site)
+    table, made = _tower_table(
+        source, tower, radius, recipe.size, recipe.gap_filling, embedding_model, flux, site, gpp_column
+    )
     saved.check_embedding(made.embedding_model, source.name)
     series = predict_series(saved, table, level)
     write_series(series, out)
@@ -184,6 +203,20 @@ def _earth_model(folder: Path | None) -> Any:
     return EarthModel.load(folder)
 
 
+def _measured(source: Path, rules: Any, sites: Path | None = None) -> Any:
+    """Read flux measurements; an error names the option, not the parameter, that chooses the column.
+
+    Raises:
+        UsageError: They cannot be read.
+    """
+    from thalweg.earth.gpp.flux import read_flux
+
+    try:
+        return read_flux(source, rules, sites)
+    except UsageError as error:
+        raise UsageError(str(error).replace("gpp_column", "--gpp-column")) from error
+
+
 def _tower_table(
     source: Path,
     tower: tuple[float, float],
@@ -193,15 +226,16 @@ def _tower_table(
     embedding_model: Path | None,
     flux: Path | None,
     site: str | None,
+    gpp_column: str | None,
 ) -> Any:
     from typing import cast
 
     from thalweg.earth.gpp.features import embedding_table, join_flux, open_source
-    from thalweg.earth.gpp.flux import read_flux
+    from thalweg.earth.gpp.flux import Rules
     from thalweg.earth.gpp.footprint import Tower
     from thalweg.earth.gpp.gapfill import Method
 
-    measured = read_flux(flux) if flux is not None else None
+    measured = _measured(flux, Rules(gpp_column=gpp_column)) if flux is not None else None
     opened = open_source(source)
     table, recipe = embedding_table(
         opened,

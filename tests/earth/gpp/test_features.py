@@ -112,7 +112,7 @@ def test_a_written_table_is_read_as_it_was(prepared: tuple[pd.DataFrame, Recipe]
     with pytest.raises(UsageError, match=r"site.csv: exists already"):
         write_table(*prepared, path)
     (tmp_path / "site.csv.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"site.csv: damaged .* prepare it again"):
+    with pytest.raises(UsageError, match=r"site.csv.json: damaged .* prepare it again"):
         read_table(path)
     with pytest.raises(UsageError, match=r"other.csv: expected a table of `thalweg gpp prepare`"):
         read_table(tmp_path / "other.csv")

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from thalweg.earth.gpp.flux import Rules, read_flux, site_of
+from thalweg.earth.gpp.plausible import GRAMS_PER_MICROMOLE
 from thalweg.earth.gpp.radiation import potential_radiation
-from thalweg.earth.gpp.tables import GRAMS_PER_MICROMOLE
 from thalweg.errors import UsageError
 
 FULLSET = "FLX_XX-Abc_FLUXNET2015_FULLSET_DD_2017-2018_1-4.csv"
@@ -122,7 +122,7 @@ def test_sites_are_found_in_file_names():
         (lambda d: d.rename(columns={"GPP_NT_VUT_REF": "GPP_NT_VUT_REF_umolCO2 m-2 s-1"}), "1.0378"),
         (lambda d: pd.concat([d.iloc[[3]], d]), "2017-01-04 00:00 comes twice"),
         (lambda d: d.rename(columns={"TIMESTAMP": "date"}), "no column TIMESTAMP"),
-        (lambda d: d.assign(TIMESTAMP="20171350"), "expected %Y%m%d"),
+        (lambda d: d.assign(TIMESTAMP="20171350"), "'20171350' is no date"),
     ],
 )
 def test_bad_files_are_refused_in_one_line(tmp_path, change, said):

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from thalweg.earth.gpp.flux import METEOROLOGY
 from thalweg.earth.gpp.models import Ensemble
+from thalweg.earth.gpp.plausible import METEOROLOGY
 from thalweg.earth.gpp.protocol import Predictors
 from thalweg.earth.gpp.radiation import POTENTIAL_RADIATION
 from thalweg.earth.gpp.rivals import BoostingLearner, ClimatologyLearner, RidgeLearner

@@ -14,8 +14,10 @@ from thalweg.earth.cubes import Cube, Grid
 from thalweg.earth.fusion import FULL, SMALL
 from thalweg.earth.gpp.footprint import FootprintSeries, Tower, embedding_names, from_cube, from_embeddings
 from thalweg.earth.gpp.gapfill import Method, fill_to_days
+from thalweg.earth.gpp.plausible import GPP_UNITS
 from thalweg.earth.gpp.radiation import POTENTIAL_RADIATION, potential_radiation
-from thalweg.earth.gpp.tables import GPP_UNITS, daily_table, feature_columns
+from thalweg.earth.gpp.table_files import open_table
+from thalweg.earth.gpp.tables import daily_table, feature_columns, read_daily_table
 from thalweg.earth.sensors import Declaration
 from thalweg.errors import UsageError
 from thalweg.files import write_whole
@@ -223,10 +225,12 @@ def read_table(path: Path) -> tuple[pd.DataFrame, Recipe]:
         raise UsageError(f"{path}: expected a table of `thalweg gpp prepare` and its {beside.name}")
     try:
         recipe = Recipe.model_validate(json.loads(beside.read_text()))
-        frame = pd.read_csv(path, parse_dates=["time"])
-    except (ValidationError, ValueError) as error:
-        raise UsageError(f"{path}: damaged ({str(error).splitlines()[0]}): prepare it again") from error
-    return daily_table(frame, recipe.units, str(path)), recipe
+    except (ValidationError, ValueError, RecursionError) as error:
+        raise UsageError(f"{beside}: damaged ({str(error).splitlines()[0]}): prepare it again") from error
+    table = read_daily_table(open_table(path), units=recipe.units)
+    if missing := [name for name in model_columns(recipe) if name not in table]:
+        raise UsageError(f"{path}: no column {missing[0]!r}, which {beside.name} promises: prepare it again")
+    return table, recipe
 
 
 def read_tables(paths: Sequence[Path]) -> tuple[pd.DataFrame, Recipe]:

@@ -1,10 +1,11 @@
 """Flux-tower files as users have them, read into a daily table (see `tables`).
 
-FLUXNET2015 and ICOS products: FULLSET and SUBSET, daily (DD) and half-hourly or hourly (HH, HR), the daily ERA
-meteorology beside them; plain daily CSV files with the same column names; and daily tables. Missing is -9999.
+ONEFlux products (FLUXNET2015, AmeriFlux FLUXNET, ICOS): FULLSET and SUBSET, daily (DD) and half-hourly or hourly (HH,
+HR), the daily ERA meteorology with them; plain daily CSV files with the same column names; and daily tables.
 """
 
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +14,31 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from thalweg.earth.gpp.flux_products import is_passed_over, reason_by_header, reason_by_name
+from thalweg.earth.gpp.gpp_columns import gpp_columns, is_gpp_column, no_gpp_column, quality_column
+from thalweg.earth.gpp.plausible import (
+    BOUNDS,
+    GPP_UNITS,
+    GRAMS_PER_MICROMOLE,
+    METEOROLOGY,
+    check_units,
+    without_codes,
+    without_impossible,
+)
 from thalweg.earth.gpp.radiation import POTENTIAL_RADIATION, potential_radiation
-from thalweg.earth.gpp.tables import GPP_UNITS, GRAMS_PER_MICROMOLE, check_units, daily_table
-from thalweg.errors import UsageError
+from thalweg.earth.gpp.table_files import TableFile, numbers, open_table, take_units_row
+from thalweg.earth.gpp.tables import daily_table, is_daily_table, read_daily_table
+from thalweg.earth.gpp.timestamps import read_times
+from thalweg.errors import DataWarning, UsageError
 
 Partitioning = Literal["nt", "dt"]
 
-METEOROLOGY = {
-    "TA": "deg C", "SW_IN": "W m-2", "LW_IN": "W m-2", "VPD": "hPa", "PA": "kPa", "P": "mm d-1", "WS": "m s-1",
-}  # fmt: skip
-"""Daily meteorology that is read, and its units; `_ERA` downscaled from reanalysis, or `_F` gap-filled."""
-
-_MISSING = -9999
-_QUALITY = "NEE_VUT_REF_QC"
-_TIMESTAMPS = {"TIMESTAMP": "%Y%m%d", "TIMESTAMP_START": "%Y%m%d%H%M"}
+_DAILY, _STEPS = "TIMESTAMP", "TIMESTAMP_START"
 _SITE = re.compile(r"(?<![A-Za-z0-9])([A-Z]{2}-[A-Za-z0-9]{3})(?![A-Za-z0-9])")
-_AUXILIARY = re.compile(r"_(AUX[A-Z]*|WW|MM|YY)_")
-_UNITS_IN_NAME = re.compile(r"^(?P<name>.+?)[ _]*[(\[]\s*(?P<units>[^)\]]+)[)\]]$|^(?P<bare>.+?)_(?P<mol>[uµμ]mol.*)$")
+_WEATHER = re.compile(rf"({'|'.join(METEOROLOGY)})_(ERA|F)$")
+_TABLE_SUFFIXES = (".csv", ".parquet")
+_OTHER_SUFFIXES = (".txt", ".tsv", ".zip", ".gz", ".xlsx", ".xls")
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -38,13 +47,15 @@ class Rules:
 
     Attributes:
         partitioning: GPP from night-time respiration (``nt``) or from daytime light response (``dt``).
-        quality: Least share of measured or well-filled NEE of a day (``NEE_VUT_REF_QC``).
+        quality: Least share of measured or well-filled NEE of a day (the NEE quality column that belongs to the GPP).
         keep_negative: Keep days of negative GPP; dropping them biases winter upwards.
+        gpp_column: The column to take instead of the partitioning's reference, such as GPP_NT_CUT_REF.
     """
 
     partitioning: Partitioning = "nt"
     quality: float = 0.75
     keep_negative: bool = True
+    gpp_column: str | None = None
 
     def __post_init__(self) -> None:
         if self.partitioning not in ("nt", "dt"):
@@ -54,22 +65,22 @@ class Rules:
 
     @property
     def column(self) -> str:
-        """The FLUXNET name of the GPP column."""
-        return f"GPP_{self.partitioning.upper()}_VUT_REF"
+        """The name of the GPP column."""
+        return self.gpp_column or f"GPP_{self.partitioning.upper()}_VUT_REF"
 
 
 def read_flux(source: str | Path, rules: Rules | None = None, sites: str | Path | None = None) -> pd.DataFrame:
-    """Read a flux file, a daily table (CSV with columns site, time, gpp), or a folder of flux files.
+    """Read a flux file, a daily table (CSV or Parquet with columns site, time, gpp), or a folder of flux files.
 
     Args:
-        source: In a folder, auxiliary and weekly to yearly files are passed over, daily files are preferred to
-            half-hourly ones of the same site, and daily ERA files are joined to the site's days.
+        source: In a folder, metadata, auxiliary and weekly to yearly files are passed over, daily files are preferred
+            to half-hourly ones of the same site, and daily ERA files are joined to the site's days.
         rules: What counts as a usable day.
-        sites: CSV of sites with columns site, lat and igbp; ``towers.csv`` in the folder, or beside it, by default.
+        sites: Table of sites with columns site, lat and igbp; ``towers.csv`` in the folder or its parent by default.
 
     Returns:
         A daily table: gpp, meteorology, SW_IN_POT (from the file, else from the latitude), vegetation and latitude
-        where the list of sites has them.
+        where the list of sites has them. What was left out is in ``attrs["notes"]`` and warned of (`DataWarning`).
 
     Raises:
         UsageError: No flux file, no GPP, wrong units, duplicate days; one line naming the file.
@@ -77,18 +88,28 @@ def read_flux(source: str | Path, rules: Rules | None = None, sites: str | Path 
     source, rules = Path(source), rules or Rules()
     if not source.exists():
         raise UsageError(f"{source}: no such file or folder: expected a flux file or a folder of them")
-    if source.is_file() and {"site", "time"} <= set(_header(source)):
-        return daily_table(pd.read_csv(source), source=source.name)
-    files = [source] if source.is_file() else _flux_files(source)
-    if not files:
-        raise UsageError(f"{source}: no CSV file with a TIMESTAMP column in it: expected FLUXNET or ICOS files")
+    notes: list[str] = []
+    if source.is_file():
+        file = _open(source)
+        if is_daily_table(file):
+            return read_daily_table(file, rules.gpp_column)
+        files = [_flux_file(file)]
+    else:
+        files, notes = _flux_files(source, Path(sites) if sites is not None else None)
     known = _site_list(source, sites)
-    by_site: dict[str, list[Path]] = {}
-    for path in files:
-        by_site.setdefault(site_of(path), []).append(path)
-    parts = [_read_site(site, paths, rules, known) for site, paths in by_site.items()]
+    by_site: dict[str, list[TableFile]] = {}
+    for file in files:
+        by_site.setdefault(site_of(file.path), []).append(file)
+    parts = [_read_site(site, own, rules, known) for site, own in by_site.items()]
+    if unchecked := [str(part["site"].iloc[0]) for part in parts if not part.attrs["has_quality"]]:
+        name = quality_column(rules.column) or "quality column known"
+        notes.append(f"{source.name}: no {name} at {_some(unchecked)}: its days are not chosen by quality")
+    for note in notes:
+        warnings.warn(note, DataWarning, stacklevel=2)
     units = {name: unit for part in parts for name, unit in part.attrs["units"].items()}
-    return daily_table(pd.concat(parts, ignore_index=True), units, source.name)
+    joined = pd.concat(parts, ignore_index=True)
+    joined.attrs = {"notes": notes + [note for part in parts for note in part.attrs["notes"]]}
+    return daily_table(joined, units, source.name)
 
 
 def site_of(path: Path) -> str:
@@ -97,17 +118,63 @@ def site_of(path: Path) -> str:
     return found.group(1) if found else path.stem
 
 
-def _flux_files(folder: Path) -> list[Path]:
-    paths = [path for path in sorted(folder.rglob("*.csv")) if not _AUXILIARY.search(path.name)]
-    return [path for path in paths if _TIMESTAMPS.keys() & set(_header(path))]
+def _open(path: Path) -> TableFile:
+    """Open a file unless its name or header says that it has no daily GPP.
+
+    Raises:
+        UsageError: It is of such a product, or cannot be read.
+    """
+    if reason := reason_by_name(path):
+        raise UsageError(f"{path.name}: {reason}")
+    file = open_table(path)
+    if not is_daily_table(file) and (reason := reason_by_header(file)):
+        raise UsageError(f"{path.name}: {reason}")
+    return file
 
 
-def _header(path: Path) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig") as lines:
-            return [name.strip() for name in lines.readline().strip().split(",")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a CSV file ({error})") from error
+def _flux_file(file: TableFile) -> TableFile:
+    """The file, if it has times and something to read.
+
+    Raises:
+        UsageError: It has not.
+    """
+    if not {_DAILY, _STEPS} & set(file.names):
+        raise UsageError(f"{file.where}: no column {_DAILY} or {_STEPS}: expected a FLUXNET or ICOS file")
+    if not gpp_columns(file.names) and not any(_WEATHER.match(name) for name in file.names):
+        raise no_gpp_column(file.where, "GPP_NT_VUT_REF", ())
+    return file
+
+
+def _flux_files(folder: Path, sites: Path | None) -> tuple[list[TableFile], list[str]]:
+    """A folder's flux files, and a line that names those left out.
+
+    Raises:
+        UsageError: None can be read; the message says why.
+    """
+    files, reasons = [], []
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)
+        suffix = path.suffix.lower()
+        if hidden or not path.is_file() or suffix not in _TABLE_SUFFIXES + _OTHER_SUFFIXES:
+            continue
+        if is_passed_over(path.name) or path.name == "towers.csv" or path == sites:
+            continue
+        try:
+            file = _open(path)
+            if is_daily_table(file):
+                raise UsageError(f"{path.name}: a daily table: give it by itself")
+            files.append(_flux_file(file))
+        except UsageError as error:
+            # A text file without times is none of a tower's; a README is not worth a word.
+            if suffix not in (".txt", ".tsv") or "no column" not in str(error):
+                reasons.append(str(error))
+    more = f"; and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
+    named = "; ".join(reasons[:_SHOWN]) + more
+    if not files and reasons:
+        raise UsageError(f"{folder}: no file that can be read: {named}")
+    if not files:
+        raise UsageError(f"{folder}: no CSV file with a TIMESTAMP column in it: expected FLUXNET or ICOS files")
+    return files, [f"{folder.name}: left out {len(reasons)} of its files: {named}"] if reasons else []
 
 
 def _site_list(source: Path, sites: str | Path | None) -> pd.DataFrame:
@@ -119,75 +186,104 @@ def _site_list(source: Path, sites: str | Path | None) -> pd.DataFrame:
             if sites is not None:
                 raise UsageError(f"{path}: no such file: expected a CSV of sites with columns site, lat, igbp")
             continue
-        listed = pd.read_csv(path).rename(columns={"lat": "latitude", "igbp": "vegetation"})
+        file = open_table(path)
+        listed = file.read().rename(columns={"lat": "latitude", "igbp": "vegetation"})
         if not {"site", "latitude"} <= set(listed):
-            raise UsageError(f"{path}: columns {', '.join(_names(listed))}: expected site, lat and igbp")
+            raise UsageError(f"{path}: columns {', '.join(file.names)}: expected site, lat and igbp")
+        latitude = numbers(listed[["latitude"]], file.where, decimal_comma=file.delimiter != ",")
+        listed["latitude"] = without_codes(latitude, ["latitude"])["latitude"]
+        listed["site"] = listed["site"].astype(str).str.strip()
+        wrong = listed["latitude"].notna() & ~listed["latitude"].between(-90, 90)
+        twice = listed["site"].duplicated()
+        if wrong.any():
+            raise UsageError(f"{path}: latitude {listed['latitude'][wrong].iloc[0]:g}: expected -90 to 90")
+        if twice.any():
+            raise UsageError(f"{path}: site {listed['site'][twice].iloc[0]} comes twice: expected one row per site")
         return listed.set_index("site")
     return pd.DataFrame()
 
 
-def _read_site(site: str, paths: Iterable[Path], rules: Rules, known: pd.DataFrame) -> pd.DataFrame:
-    read = [(path, _read_file(path)) for path in paths]
-    with_gpp = [(path, days) for path, days in read if _has_gpp(days)]
-    if not with_gpp:
-        raise UsageError(f"{read[0][0].name}: no column {rules.column!r}: expected the site's daily GPP")
-    daily = [(path, days) for path, days in with_gpp if not days.attrs["half_hourly"]] or with_gpp
-    frame = _join_years([days for _, days in daily], daily[0][0].name)
-    for path, days in read:
-        if not _has_gpp(days):
-            frame = _add_meteorology(frame, days, path.name, site)
-    return _tidy(site, frame, rules, known, daily[0][0].name)
+def _read_site(site: str, files: Iterable[TableFile], rules: Rules, known: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a daily table from the files of one site."""
+    files = list(files)
+    with_gpp = [file for file in files if rules.column in file.names]
+    if not with_gpp or not is_gpp_column(rules.column):
+        names = [name for file in files for name in file.names]
+        where = next((file.where for file in files if gpp_columns(file.names)), files[0].where)
+        raise no_gpp_column(where, rules.column, dict.fromkeys(names))
+    daily = [file for file in with_gpp if _DAILY in file.names] or with_gpp
+    read = [_read_file(file, rules) for file in daily]
+    frame = _join_years(read, daily[0].where)
+    notes = [note for days in read for note in days.attrs["notes"]]
+    for file in files:
+        if not gpp_columns(file.names):
+            weather = _read_file(file, rules)
+            notes += weather.attrs["notes"]
+            frame = _add_meteorology(frame, weather, file.where, site)
+    table = _tidy(site, frame, rules, known, daily[0].where)
+    table.attrs["notes"] = notes + table.attrs["notes"]
+    return table
 
 
-def _read_file(path: Path) -> pd.DataFrame:
-    """Days of a file, indexed by day, -9999 as NaN, FLUXNET names without units."""
-    frame = pd.read_csv(path, encoding="utf-8-sig", low_memory=False)
-    stamp = next((name for name in _TIMESTAMPS if name in frame), None)
-    if stamp is None:
-        raise UsageError(f"{path.name}: no column TIMESTAMP or TIMESTAMP_START: expected a FLUXNET or ICOS file")
-    units, frame = _take_units(frame, stamp)
-    try:
-        time = pd.to_datetime(frame[stamp].astype("int64").astype(str), format=_TIMESTAMPS[stamp])
-    except ValueError as error:
-        raise UsageError(
-            f"{path.name}: {stamp}: expected {_TIMESTAMPS[stamp]} ({str(error).splitlines()[0]})"
-        ) from error
-    kept = [name for name in _names(frame) if _wanted(name)]
-    values = frame[kept].apply(pd.to_numeric, errors="coerce").replace(_MISSING, np.nan)
+def _read_file(file: TableFile, rules: Rules) -> pd.DataFrame:
+    """Days of a file, indexed by day, FLUXNET names without units."""
+    steps = _DAILY not in file.names
+    stamp = _STEPS if steps else _DAILY
+    quality = quality_column(rules.column)
+
+    def wanted(name: str) -> bool:
+        return name in (stamp, rules.column, quality, POTENTIAL_RADIATION) or bool(_WEATHER.match(name))
+
+    units, cells = take_units_row(file.read(wanted), stamp, file.where)
+    for name, unit in (file.units | units).items():
+        if name in cells:
+            check_units(name, unit, file.where, steps)
+    time = read_times(cells[stamp], f"{file.where}: column {stamp!r}")
+    values = numbers(cells.drop(columns=stamp), file.where, decimal_comma=file.delimiter != ",")
+    columns = [str(name) for name in values]
+    values = without_codes(values, columns)
+    if quality in values:
+        _check_quality(values[quality], file.where, steps)
+    values, notes = without_impossible(values, columns, file.where, steps)
+    for note in notes:
+        warnings.warn(note, DataWarning, stacklevel=2)
     values.index = pd.DatetimeIndex(time)
-    half_hourly = stamp == "TIMESTAMP_START"
+    values = values.sort_index()
     twice = values.index.duplicated()
     if twice.any():
-        raise UsageError(f"{path.name}: {values.index[twice][0]:%Y-%m-%d %H:%M} comes twice: expected it once")
-    for name in _names(values) if not half_hourly else ():
-        if name.startswith("GPP") and name in units:
-            check_units(name, units[name], path.name)
-    days = _sum_to_days(values, path.name) if half_hourly else values
-    days.attrs = {"half_hourly": half_hourly}
+        raise UsageError(f"{file.where}: {values.index[twice][0]:%Y-%m-%d %H:%M} comes twice: expected it once")
+    days = _sum_to_days(values, file.where, quality, rules.column) if steps else _whole_days(values, file.where)
+    days.attrs = {"notes": notes}
     return days
 
 
-def _take_units(frame: pd.DataFrame, stamp: str) -> tuple[dict[str, str], pd.DataFrame]:
-    """Units said by column names or by a row under them, and the frame without them."""
-    units, plain = {}, {}
-    for name in _names(frame):
-        if found := _UNITS_IN_NAME.match(name.strip()):
-            plain[name] = found["name"] or found["bare"]
-            units[plain[name]] = found["units"] or found["mol"]
-    frame = frame.rename(columns={name: plain.get(name, name.strip()) for name in _names(frame)})
-    if len(frame) and not str(frame[stamp].iloc[0]).strip().isdigit():
-        units |= {name: str(value) for name, value in frame.iloc[0].items()}
-        frame = frame.iloc[1:]
-    return units, frame
+def _check_quality(quality: pd.Series, where: str, steps: bool) -> None:
+    """Refuse a quality that is no share of good data (days) and no flag (steps).
+
+    Raises:
+        UsageError: It is not.
+    """
+    good = quality.isin([0, 1, 2, 3]) if steps else quality.between(0, 1)
+    wrong = quality[quality.notna() & ~good]
+    if len(wrong):
+        expected = "flags 0 to 3" if steps else "the share of good data, 0 to 1"
+        raise UsageError(f"{where}: column {quality.name!r} holds {wrong.iloc[0]:g}: expected {expected}")
 
 
-def _wanted(name: str) -> bool:
-    meteorology = re.match(rf"({'|'.join(METEOROLOGY)})_(ERA|F)$", name)
-    gpp = re.match(r"GPP_[ND]T_VUT_REF$", name)
-    return bool(meteorology or gpp) or name in (POTENTIAL_RADIATION, _QUALITY)
+def _whole_days(values: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Days, if that is what they are.
+
+    Raises:
+        UsageError: They have a time of day, or other steps.
+    """
+    time = pd.DatetimeIndex(values.index)
+    step = time.to_series().diff().median()
+    if (time != time.normalize()).any() or (len(time) > 2 and step != pd.Timedelta(days=1)):
+        raise UsageError(f"{where}: column {_DAILY!r}: steps of {step}: expected one row per day")
+    return values
 
 
-def _sum_to_days(steps: pd.DataFrame, where: str) -> pd.DataFrame:
+def _sum_to_days(steps: pd.DataFrame, where: str, quality: str | None, gpp: str) -> pd.DataFrame:
     """Half-hourly or hourly values to days.
 
     GPP goes from umol m-2 s-1 to gC m-2 d-1, precipitation is summed, the rest averaged; a day of which a step is
@@ -200,14 +296,14 @@ def _sum_to_days(steps: pd.DataFrame, where: str) -> pd.DataFrame:
         raise UsageError(f"{where}: steps of {step}: expected half-hours or hours")
     days = steps.groupby(time.normalize())
     daily = days.mean().where(days.count() == in_a_day)
-    for name in _names(steps):
-        if name.startswith("GPP"):
+    for name in steps:
+        if name == gpp:
             daily[name] *= GRAMS_PER_MICROMOLE
-        elif re.match(r"P_(ERA|F)$", name):
+        elif re.match(r"P_(ERA|F)$", str(name)):
             daily[name] *= in_a_day
-    if _QUALITY in steps:
-        good = steps[_QUALITY] <= 1
-        daily[_QUALITY] = good.groupby(time.normalize()).sum() / in_a_day
+    if quality in steps:
+        good = steps[quality] <= 1
+        daily[quality] = good.groupby(time.normalize()).sum() / in_a_day
     return daily
 
 
@@ -230,36 +326,34 @@ def _add_meteorology(frame: pd.DataFrame, weather: pd.DataFrame, where: str, sit
     return frame.join(weather[[name for name in weather if name not in frame]])
 
 
-def _names(frame: pd.DataFrame) -> list[str]:
-    return [str(name) for name in frame.columns]
-
-
-def _has_gpp(days: pd.DataFrame) -> bool:
-    return any(name.startswith("GPP") for name in _names(days))
-
-
 def _span(frame: pd.DataFrame) -> str:
     return f"{frame.index[0]:%Y-%m-%d} to {frame.index[-1]:%Y-%m-%d}"
 
 
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
 def _tidy(site: str, days: pd.DataFrame, rules: Rules, known: pd.DataFrame, where: str) -> pd.DataFrame:
     """Rows of a daily table."""
-    if rules.column not in days:
-        others = ", ".join(name for name in _names(days) if name.startswith("GPP"))
-        raise UsageError(f"{where}: no column {rules.column!r}, it has {others}: choose the other partitioning")
-    gpp = days[rules.column]
-    if _QUALITY in days:
-        gpp = gpp.where(days[_QUALITY] >= rules.quality)
+    gpp, quality, notes = days[rules.column], quality_column(rules.column), []
+    present = gpp.notna()
+    if quality in days:
+        gpp = gpp.where(days[quality] >= rules.quality)
     if not rules.keep_negative:
         gpp = gpp.where(gpp >= 0)
+    if present.any() and gpp.isna().all():
+        notes.append(f"{where}: none of {present.sum()} days with GPP has {quality} of {rules.quality:g} or more")
     # Reanalysis is there for every site; what the tower measured, gap-filled, where it is all there is.
     names = {
         base: next((f"{base}_{kind}" for kind in ("ERA", "F") if f"{base}_{kind}" in days), None)
         for base in METEOROLOGY
     }
     table = days[[name for name in names.values() if name]].copy()
-    units = {name: METEOROLOGY[base] for base, name in names.items() if name} | {"gpp": GPP_UNITS}
+    units = {name: BOUNDS[base].units for base, name in names.items() if name} | {"gpp": GPP_UNITS}
     latitude = known["latitude"].get(site) if "latitude" in known else None
+    latitude = None if latitude is None or np.isnan(latitude) else float(latitude)
     if POTENTIAL_RADIATION in days:
         table[POTENTIAL_RADIATION] = days[POTENTIAL_RADIATION]
     elif latitude is not None:
@@ -270,8 +364,8 @@ def _tidy(site: str, days: pd.DataFrame, rules: Rules, known: pd.DataFrame, wher
     table.insert(1, "time", days.index)
     table.insert(2, "gpp", gpp)
     if latitude is not None:
-        table.insert(3, "latitude", float(latitude))
+        table.insert(3, "latitude", latitude)
     if "vegetation" in known and site in known.index:
         table.insert(3, "vegetation", str(known["vegetation"][site]))
-    table.attrs = {"units": units}
+    table.attrs = {"units": units, "notes": notes, "has_quality": quality in days}
     return table

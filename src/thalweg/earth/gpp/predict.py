@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from thalweg._version import __version__
 from thalweg.earth.cubes import Cube, Grid, Window
 from thalweg.earth.gpp.gapfill import MIN_DATES, fill_to_days
+from thalweg.earth.gpp.plausible import GPP_UNITS
 from thalweg.earth.gpp.radiation import POTENTIAL_RADIATION, potential_radiation
 from thalweg.earth.gpp.saved import SavedModel
-from thalweg.earth.gpp.tables import GPP_UNITS
 from thalweg.earth.gpp.windows import DAYS, Windows, make_windows
 from thalweg.earth.sensors import Quality
 from thalweg.errors import UsageError

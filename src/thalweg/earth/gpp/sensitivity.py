@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from thalweg.earth.gpp.gapfill import MIN_DATES, fill_to_days
+from thalweg.earth.gpp.plausible import GPP_UNITS
 from thalweg.earth.gpp.radiation import POTENTIAL_RADIATION, potential_radiation
 from thalweg.earth.gpp.saved import SavedModel
-from thalweg.earth.gpp.tables import GPP_UNITS
 from thalweg.earth.gpp.transformer import TransformerLearner
 from thalweg.earth.gpp.windows import DAYS
 from thalweg.earth.places import Seen
