@@ -9,6 +9,10 @@ class UsageError(ThalwegError):
     """An argument or an input file is not what was asked for; the command line exits with code 2."""
 
 
+class NotFiniteError(ThalwegError):
+    """An image, an embedding or a number came out as NaN or infinity; nothing of it is written."""
+
+
 class ThalwegWarning(UserWarning):
     """A result may not be what was meant; the command line shows the warning as one line."""
 

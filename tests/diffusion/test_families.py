@@ -10,7 +10,7 @@ from pipelines import BUILDERS, LENGTH, autoencoder, build, flux, generator
 
 from thalweg.diffusion import DiffusionGenerator, Settings
 from thalweg.embedding import Embedding
-from thalweg.errors import PromptCut, ThalwegError, UsageError
+from thalweg.errors import NotFiniteError, PromptCut, ThalwegError, UsageError
 from thalweg.generator import ChainGenerator, TokenGenerator
 
 SEEDS = (3, 11)
@@ -253,13 +253,22 @@ def test_bad_seeds(tiny: DiffusionGenerator, seeds: tuple[int, ...], message: st
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 0}, "steps of 1 or more, got 0"),
-        ({"last_k": 0}, "last_k of 1 or more, got 0"),
+        ({"steps": 0}, "steps to be a whole number from 1 to 100,000, got 0"),
+        ({"steps": -3}, "steps to be a whole number from 1 to 100,000, got -3"),
+        ({"steps": 2.5}, r"steps to be a whole number from 1 to 100,000, got 2\.5"),
+        ({"last_k": 0}, "last_k to be a whole number from 1 to 100,000, got 0"),
+        ({"guidance_scale": float("nan")}, "guidance_scale to be a number from 0 to 1000, got nan"),
+        ({"guidance_scale": float("inf")}, "guidance_scale to be a number from 0 to 1000, got inf"),
+        ({"guidance_scale": -7.5}, r"guidance_scale to be a number from 0 to 1000, got -7\.5"),
+        ({"guidance_scale": "7"}, "guidance_scale to be a number from 0 to 1000, got '7'"),
+        ({"scheduler": "ddim", "eta": 1.5}, r"eta to be a number from 0 to 1, got 1\.5"),
+        ({"scheduler": "ddim", "eta": float("nan")}, "eta to be a number from 0 to 1, got nan"),
+        ({"eta": 0.5, "scheduler": "euler"}, "no eta for EulerDiscreteScheduler"),
         ({"gradient": "some"}, "full, last_k, one_step or None, got 'some'"),
         ({"scheduler": "fast"}, "one of ddim, .*; got 'fast'"),
         ({"scheduler": "flow_euler"}, "for this model, one of ddim, .*; got 'flow_euler'"),
         ({"height": 15}, "height in multiples of 2 px, got 15"),
-        ({"width": -16}, "width in multiples of 2 px, got -16"),
+        ({"width": -16}, "width to be a whole number from 1 to 16,384, got -16"),
         ({"guidance": 3}, "expected settings steps, .*; got guidance"),
     ],
 )
@@ -406,3 +415,47 @@ def test_out_of_memory(tiny: DiffusionGenerator, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tiny.family, "unscale", greedy)
     with pytest.raises(ThalwegError, match="fewer seeds, a smaller height"):
         tiny.decode(noise)
+
+
+def test_an_image_that_is_not_finite_names_seed_and_step(
+    tiny: DiffusionGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = type(tiny.family).predict
+    last = tiny.schedule.begin().timesteps[-1]
+
+    def overflowing(
+        settings: Settings, latents: torch.Tensor, timestep: torch.Tensor, *conditions: Any
+    ) -> torch.Tensor:
+        output = predict(tiny.family, settings, latents, timestep, *conditions)
+        alike = latents[:, 0, 0, 0] < 0 if timestep == last else torch.zeros(len(latents), dtype=torch.bool)
+        return torch.where(alike[:, None, None, None], torch.inf, output)
+
+    embedding, noise = tiny.embed("cone"), tiny.noise(SEEDS)
+    before = tiny.latents(embedding, noise, 2)[:, 0, 0, 0] < 0
+    broken, finite = (
+        [seed for seed, bad in zip(SEEDS, before, strict=True) if bad == which] for which in (True, False)
+    )
+    assert finite and broken
+    monkeypatch.setattr(tiny.family, "predict", overflowing)
+    says = rf"^seed {broken[0]}: NaN or infinity from denoising step 3 of 3 on \(DDIMScheduler, guidance 7.5, float32\)"
+    with pytest.raises(NotFiniteError, match=says):
+        tiny.render(embedding, SEEDS)
+    assert tiny.render(embedding, finite).isfinite().all()
+
+
+def test_a_decoder_or_an_embedding_that_is_not_finite(
+    tiny: DiffusionGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedding = tiny.embed("cone")
+    rows = embedding.tensors["prompt"].clone()
+    rows[2, 3] = torch.nan
+    with pytest.raises(NotFiniteError, match="tensor prompt holds NaN"):
+        tiny.render(embedding.derive({"prompt": rows}, "move"), SEEDS)
+    decode = tiny.family.pipeline.vae.decode
+    monkeypatch.setattr(
+        tiny.family.pipeline.vae, "decode", lambda *given, **more: [1e39 * decode(*given, **more)[0].double()]
+    )
+    assert tiny.render(embedding, SEEDS).isfinite().all()
+    monkeypatch.setattr(tiny.family.pipeline.vae, "decode", lambda *given, **more: [1e39 * decode(*given, **more)[0]])
+    with pytest.raises(NotFiniteError, match="seed 3, seed 11: the decoder of tiny-sd gives NaN or infinity"):
+        tiny.render(embedding, SEEDS)

@@ -10,7 +10,8 @@ from PIL import Image
 
 from thalweg.embedding import ModelIdentity
 from thalweg.errors import UsageError
-from thalweg.steer.runs import RECORD, Run, contact_sheet, png
+from thalweg.images import png
+from thalweg.steer.runs import RECORD, Run, contact_sheet
 
 MODEL = ModelIdentity("toy", "ab" * 32)
 

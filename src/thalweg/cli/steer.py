@@ -20,6 +20,7 @@ from thalweg.cli.models import (
 )
 from thalweg.cli.progress import progress
 from thalweg.errors import ThalwegError, UsageError
+from thalweg.limits import MAX_CANDIDATES, MAX_FRAMES, check_count
 
 if TYPE_CHECKING:
     from thalweg.diffusion.choice import ModelChoice
@@ -63,6 +64,7 @@ def optimize(
     from thalweg.diffusion.choice import ModelChoice
     from thalweg.generator import read_seeds
     from thalweg.steer.optimize import Method, Recipe
+    from thalweg.steer.state import removed_if_failed
     from thalweg.steer.tasks import OptimizeTask
 
     mode = None if search == "cma-es" else gradient
@@ -71,7 +73,8 @@ def optimize(
     task = OptimizeTask(prompt, metric, keep, read_seeds(seeds), read_seeds(unseen), iterations, radius, by, how)
     aims = task.aims(choice.load_scorer)
     generator = choice.load()
-    _optimize(task, task.run_in(out, generator, vars(choice)), generator, aims)
+    with removed_if_failed(out):
+        _optimize(task, task.run_in(out, generator, vars(choice)), generator, aims)
 
 
 def _optimize(
@@ -115,16 +118,18 @@ def navigate(
     from thalweg.steer.navigate import Navigation, Settings
     from thalweg.steer.navigation_settings import Recipe
     from thalweg.steer.runs import RECORD
+    from thalweg.steer.state import removed_if_failed
 
+    check_count("--candidates", candidates, 1, MAX_CANDIDATES)
     choice = ModelChoice(model, device, steps, guidance, scheduler)
     generator = choice.load()
     if (out / RECORD).is_file():
-        walk = Navigation.open(out, generator)
-    else:
-        start = read_embedding(prompt, generator)
-        settings = Settings(start.lineage.prompt, read_seeds(seeds), seed, cast(Recipe, recipe))
-        walk = Navigation(generator, settings, out, start, loading=vars(choice))
-    _navigate(walk, out, candidates)
+        _navigate(Navigation.open(out, generator), out, candidates)
+        return
+    start = read_embedding(prompt, generator)
+    settings = Settings(start.lineage.prompt, read_seeds(seeds), seed, cast(Recipe, recipe))
+    with removed_if_failed(out):
+        _navigate(Navigation(generator, settings, out, start, loading=vars(choice)), out, candidates)
 
 
 def _navigate(walk: "Navigation", out: Path, candidates: int) -> None:
@@ -186,37 +191,40 @@ def walk_path(
     from thalweg.generator import read_embedding, read_seeds
     from thalweg.steer import paths
     from thalweg.steer.runs import Run, contact_sheet
+    from thalweg.steer.state import removed_if_failed
 
+    check_count("--count", count, 2, MAX_FRAMES)
     choice = ModelChoice(model, device, steps, guidance, scheduler)
     numbers = read_seeds(seeds)
     generator = choice.load()
     first, last = read_embedding(start, generator), read_embedding(end, generator)
     centre = generator.embed("") if around_empty else None
     kind = cast(paths.Method, method)
-    settings = {"start": start, "end": end, "method": method}
-    run = Run.create(out, "path", generator.model, settings, vars(choice))
-    with progress("renders") as show:
-        rendered = 0
+    with removed_if_failed(out):
+        settings = {"start": start, "end": end, "method": method}
+        run = Run.create(out, "path", generator.model, settings, vars(choice))
+        with progress("renders") as show:
+            rendered = 0
 
-        def count_render() -> None:
-            nonlocal rendered
-            rendered += 1
-            show(rendered, 5 * count)
+            def count_render() -> None:
+                nonlocal rendered
+                rendered += 1
+                show(rendered, 5 * count)
 
-        if even:
-            walk = paths.equal_image_steps(
-                generator, first, last, count, numbers, kind, centre, renders=max(3, 4 * count), progress=count_render
-            )
-        else:
-            walk = paths.path(first, last, count, kind, centre)
-        images = []
-        for embedding in walk:
-            images.append(generator.render(embedding, numbers))
-            count_render()
-    strip = torch.stack(images, dim=1).flatten(0, 1)
-    run.write_image("strip.png", contact_sheet(strip, columns=len(walk)))
-    for index, embedding in enumerate(walk):
-        embedding.save(run.path(f"embeddings/{index:03d}.safetensors"))
+            if even:
+                walk = paths.equal_image_steps(
+                    generator, first, last, count, numbers, kind, centre, renders=max(3, 4 * count), progress=count_render
+                )
+            else:
+                walk = paths.path(first, last, count, kind, centre)
+            images = []
+            for embedding in walk:
+                images.append(generator.render(embedding, numbers))
+                count_render()
+        strip = torch.stack(images, dim=1).flatten(0, 1)
+        run.write_image("strip.png", contact_sheet(strip, columns=len(walk)))
+        for index, embedding in enumerate(walk):
+            embedding.save(run.path(f"embeddings/{index:03d}.safetensors"))
     print(f"film strip: {out / 'strip.png'}")
 
 
@@ -241,22 +249,28 @@ def imprint(
 ) -> None:
     """Tool 3: put what one seed shows into the embedding, so that other seeds show it too."""
     from thalweg.diffusion.choice import ModelChoice
+    from thalweg.images import read_mask
     from thalweg.steer.imprint import Mode
+    from thalweg.steer.state import removed_if_failed
     from thalweg.steer.tasks import ImprintTask
 
     choice = ModelChoice(model, device, steps, guidance, scheduler, gradient, clip)
     task = ImprintTask(prompt, seed, keep, cast(Mode, mode), unseen, iterations, radius)
-    covered = mask.read_bytes() if mask and _read_mask(mask) is not None else None
+    if mask is not None:
+        read_mask(mask)  # before the model is loaded
     generator = choice.load()
-    run = task.run_in(out, generator, vars(choice))
-    if covered is not None:
-        run.write_bytes(MASK, covered)
-    _imprint(task, run, generator, choice)
+    with removed_if_failed(out):
+        run = task.run_in(out, generator, vars(choice))
+        if mask is not None:
+            run.write_bytes(MASK, mask.read_bytes())
+        _imprint(task, run, generator, choice)
 
 
 def _imprint(task: "ImprintTask", run: "Run", generator: "DiffusionGenerator", choice: "ModelChoice") -> None:
     """Do an imprint in its run, and say what came of it."""
-    covered = _read_mask(run.folder / MASK) if (run.folder / MASK).is_file() else None
+    from thalweg.images import read_mask
+
+    covered = read_mask(run.folder / MASK) if (run.folder / MASK).is_file() else None
     scorer = choice.load_scorer() if task.keep else None
     with progress("steps") as show:
         result = task.do(generator, scorer, run, covered, lambda row: show(row["step"], task.settings.steps))
@@ -276,8 +290,9 @@ def resume(
     from thalweg.steer.runs import Run
     from thalweg.steer.tasks import ImprintTask, OptimizeTask
 
+    check_count("--candidates", candidates, 1, MAX_CANDIDATES)
     run = Run.open_any(folder)
-    choice = ModelChoice(**run.loading)
+    choice = ModelChoice.read(run.loading, str(folder))
     if run.operation == "navigate":
         _navigate(Navigation.open(folder, choice.load()), folder, candidates)
     elif run.operation == "optimize":
@@ -347,30 +362,17 @@ def _draw_trace(run: "Run", column: str) -> None:
 
     from matplotlib.figure import Figure
 
-    rows = [row for row in run.read_trace() if row.get(column)]
+    rows = [row for row in run.read_numbers(("step", column, "drift"), optional=(column,)) if column in row]
     if not rows:
         return
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     score = figure.subplots()
-    steps = [int(row["step"]) for row in rows]
-    score.plot(steps, [float(row[column]) for row in rows], color="tab:blue")
+    steps = [row["step"] for row in rows]
+    score.plot(steps, [row[column] for row in rows], color="tab:blue")
     score.set(xlabel="step", ylabel=column)
     drift = score.twinx()
-    drift.plot(steps, [float(row["drift"]) for row in rows], color="tab:grey", linestyle="--")
+    drift.plot(steps, [row["drift"] for row in rows], color="tab:grey", linestyle="--")
     drift.set_ylabel("drift (dashed)")
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)
     run.write_bytes("trace.png", content.getvalue())
-
-
-def _read_mask(path: Path) -> Any:
-    """Return a picture's brightness (H, W) in 0..1."""
-    import numpy as np
-    import torch
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            return torch.from_numpy(np.asarray(picture.convert("L"), dtype=np.float32) / 255)
-    except (OSError, UnidentifiedImageError) as error:
-        raise UsageError(f"expected a picture as the mask, can't read {path} ({error})") from error

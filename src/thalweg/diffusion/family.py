@@ -16,6 +16,12 @@ from thalweg.diffusion.schedulers import SCHEDULERS
 from thalweg.embedding import ModelIdentity
 from thalweg.errors import NotFiniteError, PromptCut, UsageError
 from thalweg.generator import Gradient
+from thalweg.limits import MAX_STEPS, check_count, check_number
+
+MAX_GUIDANCE = 1000.0
+"""Largest guidance scale; models are guided by 1 to 20."""
+MAX_SIDE = 16_384
+"""Largest height and width of an image, pixels."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +30,13 @@ class Settings:
 
     Attributes:
         steps: the scheduler's number of steps.
-        guidance_scale: of classifier-free guidance; 1 or less: none. FLUX takes it as an input of its own.
+        guidance_scale: of classifier-free guidance, 0 to 1,000; 1 or less: none. FLUX takes it as an input of its own.
         gradient: what the gradient passes through: "full", "last_k", "one_step" or None.
         last_k: denoiser calls that "last_k" passes through.
         height: of the images, pixels; None: what the model was trained for.
         width: of the images, pixels; None: what the model was trained for.
         scheduler: a name of `thalweg.diffusion.schedulers.SCHEDULERS`, a diffusers scheduler, or None: the model's own.
-        eta: share of fresh noise for schedulers that take one; None: the scheduler's default.
+        eta: share of fresh noise, 0 to 1, for schedulers that take one; None: the scheduler's default.
 
     Raises:
         UsageError: a value that no model takes.
@@ -47,8 +53,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "last_k"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"expected {name} of 1 or more, got {getattr(self, name)}")
+            check_count(name, getattr(self, name), 1, MAX_STEPS)
+        for name in ("height", "width"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name), 1, MAX_SIDE)
+        check_number("guidance_scale", self.guidance_scale, 0, MAX_GUIDANCE)
+        check_number("eta", 0 if self.eta is None else self.eta, 0, 1)
         if self.gradient not in ("full", "last_k", "one_step", None):
             raise UsageError(f"expected gradient full, last_k, one_step or None, got {self.gradient!r}")
         if isinstance(self.scheduler, str) and self.scheduler not in SCHEDULERS:

@@ -120,8 +120,8 @@ class DiffusionGenerator:
         """
         return self._latents(embedding, noise, steps, [f"image {index + 1}" for index in range(len(noise))])
 
-    def _latents(self, embedding: Embedding, noise: Tensor, steps: int | None, names: Sequence[str]) -> Tensor:
-        """Return what `latents` does; `names` are what a message calls each of the images."""
+    def _latents(self, embedding: Embedding, noise: Tensor, steps: int | None, called: Sequence[str]) -> Tensor:
+        """Return what `latents` does; `called` is what a message calls each of the images."""
         self._check_embedding(embedding)
         if steps is not None and not 0 <= steps <= self.steps:
             raise UsageError(f"expected steps in 0..{self.steps}, got {steps}")
@@ -146,7 +146,7 @@ class DiffusionGenerator:
                     True,
                     key=lambda calls: not bool(latents_after(calls, noise[index : index + 1], None).isfinite().all()),
                 )
-                raise NotFiniteError(self._why_not_finite(names[index], first + 1))
+                raise NotFiniteError(self._why_not_finite(called[index], first + 1))
         return latents
 
     def _why_not_finite(self, which: str, step: int) -> str:

@@ -77,13 +77,11 @@ def make_scheduler(name: str, like: Any) -> Any:
         kind = _NAMES[noise_kind(like)]
         if not known:
             raise UsageError(
-                f"expected no scheduler by name for this model, got {name!r}: it was trained with {kind}, which only "
-                f"its own {type(like).__name__} keeps; leave the scheduler out"
+                f"expected no scheduler by name, got {name!r}: this model was trained with {kind}, which only its "
+                f"own {type(like).__name__} keeps; leave the scheduler out"
             )
-        raise UsageError(
-            f"expected a scheduler for this model, which was trained with {kind}, one of {', '.join(known)}; "
-            f"got {name!r}"
-        )
+        dropped = f", which would drop its {kind}" if name in SCHEDULERS else ""
+        raise UsageError(f"expected a scheduler for this model, one of {', '.join(known)}; got {name!r}{dropped}")
     class_name, extras = SCHEDULERS[name]
     kind_of_class = getattr(diffusers, class_name)
     had = own_config(like)

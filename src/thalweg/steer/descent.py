@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from thalweg.embedding import Embedding
-from thalweg.errors import ThalwegError, UsageError
+from thalweg.errors import NotFiniteError, ThalwegError, UsageError
 from thalweg.limits import MAX_RADIUS, MAX_SEEDS, MAX_STEPS, MIN_RADIUS, check_count, check_number
 from thalweg.steer.climbers import Climber
 from thalweg.steer.runs import Run
@@ -183,7 +183,14 @@ def descend(
     """
     while search.done < settings.steps and not search.stopped:
         place = climber.ask().detach().requires_grad_()
-        loss = objective.loss(move.embedding(place), seeds_of(search.done), search.done)
+        try:
+            loss = objective.loss(move.embedding(place), seeds_of(search.done), search.done)
+        except NotFiniteError as fault:
+            if search.done == 0:
+                raise
+            search.stopped = f"step {search.done + 1}: {fault}; {_kept(search)}"
+            keep_state()
+            return
         if not loss.requires_grad:
             raise UsageError("the generator renders without gradient; take another gradient mode")
         gradient = torch.autograd.grad(loss, place, allow_unused=True, materialize_grads=True)[0]
@@ -194,7 +201,7 @@ def descend(
         if math.isfinite(numbers["loss"]) and math.isfinite(numbers["gradient"]) and numbers["gradient"] > 0:
             climber.tell(-numbers["loss"], False, partial(torch.neg, gradient))
             if search.done % settings.judge_every == 0 or search.done == settings.steps:
-                numbers["judged"] = objective.judge(move.embedding(climber.ask()))
+                numbers["judged"] = _judged(objective, move.embedding(climber.ask()))
                 gained = search.judged(numbers["judged"], climber.ask(), settings.patience)
                 if not gained and isinstance(climber, Descent):
                     climber.retreat(search.best)
@@ -202,8 +209,7 @@ def descend(
             search.stopped = f"the gradient is zero at step {search.done}"
         broken = [name for name, number in numbers.items() if number is not None and not math.isfinite(number)]
         if broken:
-            kept = f"the best, of step {search.best_step}, is kept" if search.best_step else "the start is kept"
-            search.stopped = f"NaN or infinity: {broken[0]} at step {search.done}; {kept}"
+            search.stopped = f"NaN or infinity: {broken[0]} at step {search.done}; {_kept(search)}"
         search.trace.append(
             {"step": search.done, **numbers, "drift": move.drift(climber.ask()), "best": search.best_score}
         )
@@ -211,6 +217,18 @@ def descend(
             keep_state()
         if progress is not None:
             progress(search.trace[-1])
+
+
+def _judged(objective: Objective, embedding: Embedding) -> float:
+    """Return the judgement of an embedding, NaN where its images are not finite."""
+    try:
+        return objective.judge(embedding)
+    except NotFiniteError:
+        return math.nan
+
+
+def _kept(search: Search) -> str:
+    return f"the best, of step {search.best_step}, is kept" if search.best_step else "the start is kept"
 
 
 def save_state(run: Run, fingerprint: Mapping[str, Any], search: Search, climber: Climber) -> None:
@@ -228,7 +246,7 @@ def load_state(run: Run, fingerprint: Mapping[str, Any], climber: Climber, devic
     Raises:
         UsageError: the state can't be read, or is of a run that was asked something else.
     """
-    if not (run.folder / STATE).is_file():
+    if not (run.folder / STATE).exists():
         return None
     tensors, values = read_state(run, device)
     try:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from thalweg.errors import UsageError
+from thalweg.images import read_image
 
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 _LAPLACIAN = ((1.0, 1.0, 1.0), (1.0, -8.0, 1.0), (1.0, 1.0, 1.0))
@@ -351,21 +352,9 @@ def _named(name: str, argument: str, text: str, scorer: Callable[[], Scorer] | N
     if name == "text":
         return text_similarity(scorer(), argument)
     if name == "image":
-        return image_similarity(scorer(), _read_image(argument), f"image: {argument}")
+        return image_similarity(scorer(), read_image(argument), f"image: {argument}")
     return aesthetics(scorer(), argument)
 
 
 def _unknown(text: str) -> UsageError:
     return UsageError(f"expected a metric, got {text!r}; known are {', '.join(KNOWN)}, joined by +, - and *")
-
-
-def _read_image(path: str) -> Tensor:
-    import numpy as np
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as file:
-            pixels = np.asarray(file.convert("RGB"), dtype=np.float32)
-    except (OSError, UnidentifiedImageError) as error:
-        raise UsageError(f"image: expected an image file, {path}: {error}") from error
-    return torch.from_numpy(pixels / 255).permute(2, 0, 1).contiguous()

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from thalweg._version import __version__
 from thalweg.embedding import ModelIdentity
-from thalweg.errors import UsageError
+from thalweg.errors import NotFiniteError, UsageError
 from thalweg.files import read_as, read_json, write_whole
+from thalweg.images import png
 from thalweg.limits import shown
 
 FORMAT_VERSION = 1
@@ -149,8 +150,16 @@ class Run:
         return write_whole(self.path(name), content)
 
     def write_json(self, name: str, value: Any) -> Path:
-        """Write `value` as indented JSON."""
-        return self.write_bytes(name, json.dumps(value, indent=2, ensure_ascii=False).encode())
+        """Write `value` as indented JSON.
+
+        Raises:
+            NotFiniteError: it holds NaN or infinity, for which JSON has no words.
+        """
+        try:
+            text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+        except ValueError as error:
+            raise NotFiniteError(f"{name}: expected finite numbers, got NaN or infinity; nothing is written") from error
+        return self.write_bytes(name, text.encode())
 
     def write_record(self, name: str, record: Mapping[str, Any]) -> Path:
         """Write a record as JSON with the hash of what it says, by which `read_record` knows whether it was changed."""
@@ -166,7 +175,7 @@ class Run:
 
     def write_image(self, name: str, image: Tensor) -> Path:
         """Write one image (3, H, W) in 0..1 as PNG."""
-        return self.write_bytes(name, png(image))
+        return self.write_bytes(name, png(image, name))
 
     def write_trace(self, rows: Sequence[Mapping[str, Any]]) -> Path:
         """Write the trace, one row a step, as CSV; columns are the first row's keys."""
@@ -186,31 +195,35 @@ class Run:
                 reader = csv.DictReader(file, strict=True)
                 rows = list(reader)
         except (OSError, ValueError, csv.Error) as error:
-            raise UsageError(f"{path}: can't be read ({shown(str(error))})") from error
+            raise UsageError(f"{self.folder}: its {TRACE} can't be read ({shown(str(error))})") from error
         for row in rows:
             if None in row or None in row.values():
-                raise UsageError(f"{path}: can't be read: expected {len(reader.fieldnames or ())} values in each row")
+                expected = len(reader.fieldnames or ())
+                raise UsageError(f"{self.folder}: its {TRACE} can't be read: expected {expected} values in each row")
         return rows
 
-    def read_numbers(self, columns: Collection[str], whole: Collection[str] = ("step",)) -> list[dict[str, float]]:
-        """Return some columns of the trace as numbers, those in `whole` as whole ones; an empty value is left out.
+    def read_numbers(self, columns: Collection[str], optional: Collection[str] = ()) -> list[dict[str, float]]:
+        """Return some columns of the trace as numbers, `step` as a whole one.
+
+        Args:
+            columns: which.
+            optional: those of them that a row may leave empty: it then lacks the name.
 
         Raises:
-            UsageError: the trace can't be read, lacks a column, or holds something else there.
+            UsageError: the trace can't be read, lacks a column, or holds something else than numbers there.
         """
+        where = f"{self.folder}: its {TRACE} can't be read"
         rows: list[dict[str, float]] = []
         for row in self.read_trace():
-            if lacking := sorted(set(columns) - row.keys()):
-                raise UsageError(f"{self.folder / TRACE}: can't be read: it has no column {lacking[0]}")
             numbers: dict[str, float] = {}
             for name in columns:
-                try:
-                    if row[name]:
-                        numbers[name] = int(row[name]) if name in whole else float(row[name])
-                except ValueError as error:
-                    raise UsageError(
-                        f"{self.folder / TRACE}: can't be read: expected a number as {name}, got {shown(row[name])}"
-                    ) from error
+                if name not in row:
+                    raise UsageError(f"{where}: it has no column {name}")
+                if row[name] or name not in optional:
+                    try:
+                        numbers[name] = int(row[name]) if name == "step" else float(row[name])
+                    except ValueError as error:
+                        raise UsageError(f"{where}: expected a number as {name}, got {shown(row[name])}") from error
             rows.append(numbers)
         return rows
 
@@ -247,19 +260,6 @@ def checked_record(record: Any, path: Path) -> dict[str, Any]:
     if "hash" in record and record["hash"] != json_hash(said):
         raise UsageError(f"{path.parent}: its {path.name} can't be read: it was changed since the tool wrote it")
     return said
-
-
-def png(image: Tensor) -> bytes:
-    """Return an image (3, H, W) in 0..1 as the bytes of a PNG file; `UsageError` for other than 3 channels."""
-    from PIL import Image
-
-    if image.shape[0] != 3:
-        raise UsageError(f"expected a picture of 3 channels, got {image.shape[0]}: leave out the run folder")
-
-    pixels = (image.detach().cpu().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, format="PNG")
-    return content.getvalue()
 
 
 def contact_sheet(images: Tensor, columns: int, gap: int = 2) -> Tensor:

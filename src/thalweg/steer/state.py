@@ -1,7 +1,10 @@
 """State of an unfinished run: one safetensors file, written whole, with a hash that tells whether it was changed."""
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from thalweg.errors import UsageError
+from thalweg.errors import ThalwegError, UsageError
 from thalweg.hashing import content_hash
 from thalweg.limits import shown
 from thalweg.steer.runs import Run, json_hash
@@ -31,6 +34,8 @@ def read_state(run: Run, device: torch.device) -> tuple[dict[str, Tensor], dict[
     Raises:
         UsageError: it can't be read, or was changed.
     """
+    if not (run.folder / STATE).is_file():
+        raise UsageError(f"{run.folder}: its {STATE} can't be read: it is no file; begin a new run")
     try:
         with safe_open(str(run.folder / STATE), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -49,3 +54,24 @@ def read_state(run: Run, device: torch.device) -> tuple[dict[str, Tensor], dict[
 
 def _hash(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> str:
     return json_hash([content_hash(tensors), dict(values)])
+
+
+@contextmanager
+def removed_if_failed(folder: Path) -> Iterator[None]:
+    """Remove a run that fails within the block, where it began there and holds nothing yet to resume from."""
+    was_there = folder.exists()
+    begins = not was_there or (folder.is_dir() and not any(folder.iterdir()))
+    try:
+        yield
+    except (ThalwegError, OSError):
+        if begins and folder.is_dir() and not _can_resume(folder):
+            for entry in folder.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            if not was_there:
+                folder.rmdir()
+        raise
+
+
+def _can_resume(folder: Path) -> bool:
+    """Whether a search has a state, or a navigation a node after its first."""
+    return (folder / STATE).is_file() or len(list(folder.glob("nodes/*"))) > 1

@@ -12,8 +12,8 @@ from thalweg.app.steering.desk import Desk
 from thalweg.errors import UsageError
 from thalweg.files import write_whole
 from thalweg.generator import read_seeds
+from thalweg.images import png
 from thalweg.steer.navigate import Navigation, Settings
-from thalweg.steer.runs import png
 
 MOST = 9
 """Candidates of a round: as many as there are number keys."""
@@ -108,7 +108,7 @@ class NavigateDesk(Desk):
                 path = self.file(f"{self.round}/seed-{number}.png")
                 if not path.is_file():
                     with torch.no_grad():
-                        write_whole(path, png(self.studio.generator.render(walk.current, [number])[0]))
+                        write_whole(path, png(self.studio.generator.render(walk.current, [number])[0], path.name))
                 self.others += (number,)
                 self.changed()
             self._find(job)
