@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from thalweg.app.workspace import Workspace
+from thalweg.app.workspace import OWNER, Workspace
 from thalweg.embedding import ModelIdentity
 from thalweg.errors import UsageError
 from thalweg.steer.runs import Run
@@ -23,11 +23,21 @@ def test_names_lie_inside(workspace: Workspace, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "../x", "a/../../x", "/etc/passwd", "//etc", "..\\x", "C:\\x", "c:x", ".people/x", "a/.b", "a\0b"],
+    [
+        *("", ".", "..", "../x", "a/../../x", "/etc/passwd", "//etc", "..\\x", "C:\\x", "c:x", ".people/x", "a/.b"),
+        *("a./x", "a /x", "x.", "x\n", "\x7f", "x" * 300, "/".join("abc" for _ in range(400))),
+    ],
 )
 def test_what_leads_outside_is_refused(workspace: Workspace, name: str) -> None:
-    with pytest.raises(UsageError, match="in the workspace"):
+    with pytest.raises(UsageError, match=r"in the workspace|of at most"):
         workspace.inside(name)
+
+
+@pytest.mark.parametrize("name", [None, 2.5, [], {}, ["a"], "a\0b", "\ud800", "x" * 100_000])
+def test_what_is_no_name_is_refused(workspace: Workspace, name: object) -> None:
+    for ask in (workspace.inside, workspace.writable, lambda name: workspace.readable(ANNA, name)):
+        with pytest.raises(UsageError, match="expected a name"):
+            ask(name)  # type: ignore[arg-type]
 
 
 def test_links_that_lead_outside_are_refused(workspace: Workspace, tmp_path: Path) -> None:
@@ -37,6 +47,15 @@ def test_links_that_lead_outside_are_refused(workspace: Workspace, tmp_path: Pat
     (workspace.folder / "x.safetensors").symlink_to(tmp_path / "secret" / "x.safetensors")
     for name in ("link", "link/x.safetensors", "x.safetensors"):
         with pytest.raises(UsageError, match="leads outside"):
+            workspace.inside(name)
+
+
+def test_links_in_a_circle_and_to_hidden_files_are_refused(workspace: Workspace) -> None:
+    (workspace.folder / "circle").symlink_to(workspace.folder / "circle")
+    workspace.remember(ANNA, "navigate", "x")
+    (workspace.folder / "people").symlink_to(workspace.folder / ".people")
+    for name in ("circle", "circle/x", "people", "people/x"):
+        with pytest.raises(UsageError, match=r"leads nowhere|hidden"):
             workspace.inside(name)
 
 
@@ -74,3 +93,122 @@ def test_a_file_is_no_workspace(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="expected a folder"):
         Workspace(tmp_path / "file")
+
+
+def owned_run(workspace: Workspace, person: str, title: str = "a ball") -> Path:
+    folder = workspace.new_run(person, title)
+    Run.create(folder, "navigate", MODEL, {})
+    workspace.claim(person, folder)
+    (folder / "nodes").mkdir()
+    (folder / "nodes" / "000.safetensors").write_bytes(b"secret")
+    return folder
+
+
+def test_what_lies_in_a_run_is_its_owners(workspace: Workspace) -> None:
+    folder = owned_run(workspace, ANNA)
+    (workspace.folder / "link.safetensors").symlink_to(folder / "nodes" / "000.safetensors")
+    (workspace.folder / "shared.safetensors").write_bytes(b"")
+    for name in (f"{folder.name}/nodes/000.safetensors", f"{folder.name}/none.safetensors", "link.safetensors"):
+        assert workspace.readable(ANNA, name).is_relative_to(folder)
+        for other in (BEN, None):
+            with pytest.raises(UsageError, match="of yours"):
+                workspace.readable(other, name)
+    for anyone in (ANNA, BEN, None):
+        assert workspace.readable(anyone, "shared.safetensors").is_file()
+
+
+def test_a_run_is_its_makers_before_it_is_claimed(workspace: Workspace) -> None:
+    folder = workspace.new_run(ANNA, "a ball")
+    Run.create(folder, "navigate", MODEL, {})
+    assert workspace.runs(BEN, "navigate") == []
+    with pytest.raises(UsageError, match="of yours"):
+        workspace.claim(BEN, folder)
+    workspace.claim(ANNA, folder)
+    assert (folder / OWNER).is_file()
+
+
+def test_a_damaged_owner_lets_nobody_in(workspace: Workspace) -> None:
+    folder = owned_run(workspace, ANNA)
+    for damaged in (b"", b"\xff\xfe", b"x" * 10_000_000):
+        (folder / OWNER).write_bytes(damaged)
+        for person in (ANNA, BEN):
+            with pytest.raises(UsageError, match="of yours"):
+                workspace.run(person, folder.name)
+
+
+@pytest.mark.parametrize("store", ["fields.zarr", "FIELDS.ZARR", "v2", "v3"])
+def test_parts_of_a_store_are_neither_read_nor_written(workspace: Workspace, store: str) -> None:
+    (workspace.folder / store).mkdir()
+    (workspace.folder / "v2" / ".zgroup").parent.mkdir(exist_ok=True)
+    (workspace.folder / "v2" / ".zgroup").write_text("{}")
+    (workspace.folder / "v3").mkdir(exist_ok=True)
+    (workspace.folder / "v3" / "zarr.json").write_text("{}")
+    with pytest.raises(UsageError, match="part of a store"):
+        workspace.readable(ANNA, f"{store}/x.safetensors")
+    with pytest.raises(UsageError, match="expected a name"):
+        workspace.writable(f"{store}/x")
+    assert workspace.readable(ANNA, store) == workspace.folder / store
+
+
+@pytest.mark.parametrize("name", ["good-ball", " good ball ", "good-ball.safetensors", "größe 2", "v1.5"])
+def test_a_new_file_lies_in_the_workspace_itself(workspace: Workspace, name: str) -> None:
+    path = workspace.writable(name)
+    assert path.parent == workspace.folder
+    assert path.suffix == ".safetensors"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "",
+            " ",
+            ".",
+            "..",
+            "../x",
+            "a/b",
+            "a\\b",
+            "/x",
+            "C:x",
+            ".hidden",
+            "x.",
+            "x..safetensors",
+            "a\nb",
+            "a*",
+            "a?b",
+        ),
+        *("run.json/x", "con", "NUL", "com1.x", "x" * 101, "é" * 99 + "éé", "ü" * 150, ".safetensors"),
+    ],
+)
+def test_names_that_no_file_should_have_are_refused(workspace: Workspace, name: str) -> None:
+    with pytest.raises(UsageError, match="expected a name"):
+        workspace.writable(name)
+    assert list(workspace.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("taken", ["good", "GOOD", "Good.safetensors", "good"])
+def test_a_name_that_is_taken_is_refused_in_capitals_too(workspace: Workspace, taken: str) -> None:
+    (workspace.folder / "good.safetensors").write_bytes(b"")
+    with pytest.raises(UsageError, match="exists already"):
+        workspace.writable(taken)
+
+
+def test_a_damaged_memory_forgets(workspace: Workspace) -> None:
+    own = owned_run(workspace, ANNA)
+    workspace.remember(ANNA, "navigate", own.name)
+    memory = next((workspace.folder / ".people").iterdir())
+    deep = b"[" * 100_000
+    for damaged in (b"", b"[]", b"null", b'{"navigate": 1}', b'{"navigate": "../.."}', b"\xff", deep):
+        memory.write_bytes(damaged)
+        assert workspace.open_runs(ANNA) == {}
+    workspace.remember(ANNA, "navigate", own.name)
+    assert workspace.open_runs(ANNA) == {"navigate": own.name}
+
+
+def test_damaged_records_are_left_out_of_the_list(workspace: Workspace) -> None:
+    own = owned_run(workspace, ANNA)
+    for number, damaged in enumerate((b"", b"[" * 100_000, b"\xff", b'{"operation": []}', b"[]")):
+        folder = workspace.folder / f"damaged-{number}"
+        folder.mkdir()
+        (folder / "run.json").write_bytes(damaged)
+    assert workspace.runs(ANNA, "navigate") == [own.name]

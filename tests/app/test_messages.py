@@ -1,0 +1,39 @@
+"""What a browser may see of an error: one line, none of this machine's places."""
+
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from thalweg.app.messages import MAX_MESSAGE, in_words
+from thalweg.errors import UsageError
+
+WORKSPACE = Path("/srv/our data/work")
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (f"{WORKSPACE}/run-1: its tree.json can't be read", "run-1: its tree.json can't be read"),
+        (f"{WORKSPACE}/run-1/nodes/000.safetensors: gone", "run-1/nodes/000.safetensors: gone"),
+        (f"{WORKSPACE}: full", "the workspace: full"),
+        ("can't read '/home/anna/models/sd/unet/config.json'", "can't read 'config.json'"),
+        ("[Errno 28] No space left: '/mnt/disk/x y.png'", "[Errno 28] No space left: 'x y.png'"),
+        ("open file:///var/lib/thing/zarr.json failed", "open zarr.json failed"),
+        (r"can't read C:\Users\anna\x.png", "can't read x.png"),
+        ("expected a ratio, got 3/4", "expected a ratio, got 3/4"),
+        ("see https://example.org/a/b for more", "see https://example.org/a/b for more"),
+        ("expected seeds such as 0 or 0-3,\n got 'x'", "expected seeds such as 0 or 0-3, got 'x'"),
+        (f"{tempfile.gettempdir()}/abc/upload.safetensors is no file", "upload.safetensors is no file"),
+        (f"in {sysconfig.get_path('purelib')}/zarr/core/array.py", "in array.py"),
+        (f"{Path.home()}/secret/x.png", "x.png"),
+    ],
+)
+def test_places_are_reduced_to_names(message: str, shown: str) -> None:
+    assert in_words(UsageError(message), WORKSPACE) == shown
+
+
+def test_other_errors_say_their_kind_and_are_short() -> None:
+    assert in_words(KeyError("x")) == "KeyError: 'x'"
+    assert len(in_words(ValueError("x" * 10_000))) <= MAX_MESSAGE + 3
