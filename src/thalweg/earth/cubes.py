@@ -6,6 +6,7 @@ be larger than memory.
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thalweg.earth.decoding import Decoding
 from thalweg.earth.grids import PHASE_TOLERANCE, Grid, check_resolution, joined_grid, north_up
 from thalweg.earth.readers import open_datasets
 from thalweg.earth.reading import recognise
 from thalweg.earth.sensors import Sensor
 from thalweg.earth.series import Observations, Part, Series, Window
+from thalweg.earth.value_checks import checked_decoding
 from thalweg.errors import DataWarning, UsageError
 
 if TYPE_CHECKING:
@@ -40,13 +43,20 @@ class Cube:
 
     @classmethod
     def open(
-        cls, source: "str | Path | xr.Dataset | Mapping[str, xr.Dataset]", sensors: tuple[str, ...] | None = None
+        cls,
+        source: "str | Path | xr.Dataset | Mapping[str, xr.Dataset]",
+        sensors: tuple[str, ...] | None = None,
+        assume_clear: bool = False,
     ) -> "Cube":
         """Open a cube.
 
         Args:
             source: a NetCDF file, a Zarr store, a folder of them, an xarray Dataset, or Datasets by sensor name.
             sensors: names of the sensors wanted; all that are found by default.
+            assume_clear: take a sensor without its mask of clouds as clear everywhere, instead of refusing it.
+
+        Warns (`DataWarning`) of bands that are absent, of variables that are not understood, and of values that are
+        impossible or look shifted.
 
         Raises:
             UsageError: where the source is no cube; the line says what came and what to do.
@@ -54,13 +64,12 @@ class Cube:
         found: dict[str, list[_Found]] = {}
         unknown = []
         for where, hint, dataset in open_datasets(source):
-            recognised = list(recognise(dataset, hint, where))
-            if not recognised and dataset.sizes:
+            recognised = recognise(dataset, hint, where, sensors, assume_clear)
+            if not recognised and dataset.sizes and sensors is None:
                 unknown.append(where)
             for sensor, part in recognised:
-                if sensors is None or sensor.name in sensors:
-                    part = north_up(part)
-                    found.setdefault(sensor.name, []).append(_Found(sensor, part, where, Grid.of(part, where)))
+                part = north_up(part)
+                found.setdefault(sensor.name, []).append(_Found(sensor, part, where, Grid.of(part, where)))
         name = Path(source).name if isinstance(source, str | Path) else "cube"
         if not found:
             wanted = f" of {', '.join(sensors)}" if sensors else " of a known sensor"
@@ -89,7 +98,7 @@ class Cube:
             if not ((rows >= 0).any() and (columns >= 0).any()):
                 raise UsageError(f"{where}: {sensor.title} has no common footprint with {leader.where}")
             parts = tuple(
-                Part(file.dataset, file.where, _within(rows, top, height), _within(columns, left, width))
+                Part(file.dataset, file.where, _within(rows, top, height), _within(columns, left, width), file.decode())
                 for file, (top, left) in zip(files, places, strict=True)
                 for height, width in [file.grid.shape]
             )
@@ -115,11 +124,14 @@ class Cube:
             for left in range(0, columns, side):
                 yield Window(top, left, min(side, rows - top), min(side, columns - left))
 
-    def usable_fraction(self, sensor: str) -> np.ndarray:
-        """Share of the grid's pixels that a sensor saw clearly on each of its dates, (T,)."""
+    def usable_fraction(self, sensor: str, counts: "Counter[str] | None" = None) -> np.ndarray:
+        """Share of the grid's pixels that a sensor saw clearly on each of its dates, (T,).
+
+        Pixels masked for what their values are, by kind, are added to `counts`.
+        """
         series = self.series[sensor]
-        counts = sum(series.read(window).valid.sum((1, 2)) for window in self.windows())
-        return np.asarray(counts) / (self.grid.shape[0] * self.grid.shape[1])
+        clear = sum(series.read(window, counts).valid.sum((1, 2)) for window in self.windows())
+        return np.asarray(clear) / (self.grid.shape[0] * self.grid.shape[1])
 
     @cached_property
     def eligible(self) -> np.ndarray:
@@ -145,6 +157,13 @@ class _Found:
     dataset: "xr.Dataset"
     where: str
     grid: Grid
+
+    def decode(self) -> Decoding:
+        """Decide how its numbers become values; warns of what looks wrong with them."""
+        decoding, notes = checked_decoding(self.dataset, self.sensor, self.where)
+        for note in notes:
+            warnings.warn(note, DataWarning, stacklevel=5)
+        return decoding
 
     @property
     def bands(self) -> list[str]:

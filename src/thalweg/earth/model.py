@@ -97,7 +97,7 @@ def load_autoencoder(folder: str | Path, sensor: str | None = None) -> Autoencod
     if sensor is not None and declared.name != sensor:
         raise UsageError(f"{folder}: a checkpoint of {declared.name}, expected one of {sensor}")
     known = sensor_by_name(declared.name)
-    if known.bands != declared.bands:
+    if not known.has_same_inputs(declared):
         raise UsageError(f"{folder}: its {declared.name} has other bands than the declared sensor: retrain")
     autoencoder = Autoencoder(declared)
     checkpoints.load_into(autoencoder, folder, card)

@@ -1,62 +1,141 @@
-"""From files and xarray objects to one sensor's measurements: who is who, in which units, and what is valid."""
+"""From datasets to one sensor's measurements: who is who, in which units, and what is valid."""
 
-from collections.abc import Iterator
+import warnings
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thalweg.earth.sensors import Band, Quality, Sensor, known_sensors, sensor_by_name
-from thalweg.errors import UsageError
+from thalweg.earth.band_names import Matched, candidates, looks_like_mask, mask_in, match, units_in
+from thalweg.earth.decoding import Decoding, all_zero, decoding_of
+from thalweg.earth.missing_values import is_code, missing_codes
+from thalweg.earth.offsets import truth
+from thalweg.earth.sensors import ClassMask, Quality, Sensor, known_sensors, sensor_by_name
+from thalweg.errors import DataWarning, UsageError
 
 if TYPE_CHECKING:
     import xarray as xr
 
-LINEAR_UNITS = ("1", "linear", "linear power", "power")
+INFINITE, IMPOSSIBLE, UNKNOWN_CLASS = "infinite", "impossible", "unknown class"
+"""Kinds of values that `measurements` masks and counts."""
 
 
-def recognise(dataset: "xr.Dataset", hint: str | None, where: str) -> "Iterator[tuple[Sensor, xr.Dataset]]":
-    """Yield each sensor a dataset holds, with its variables under the declared band names.
+class NoMaskError(UsageError):
+    """A sensor that needs a mask has none that is understood, and nobody said that all is clear.
 
-    A sensor is known by the caller's word, by the attribute `sensor`, or by its validity layer or band names.
+    Attributes:
+        found: what is missing, without the advice.
     """
+
+    def __init__(self, found: str) -> None:
+        self.found = found
+        super().__init__(
+            f"{found}: add it, or say that nothing is cloudy with assume_clear=True or the attribute assume_clear=1"
+        )
+
+
+def recognise(
+    dataset: "xr.Dataset",
+    hint: str | None,
+    where: str,
+    wanted: tuple[str, ...] | None = None,
+    assume_clear: bool = False,
+) -> "list[tuple[Sensor, xr.Dataset]]":
+    """Return each sensor a dataset holds, with its variables under the declared names of bands and mask.
+
+    A sensor is known by the caller's word, by the attribute `sensor`, or by its mask or band names. What looks like
+    a band or a mask and is not understood, and bands that are absent, are warned of (`DataWarning`).
+
+    Args:
+        dataset: what a file or a group holds.
+        hint: name of the sensor where the caller gives it.
+        where: what messages name.
+        wanted: names of the sensors to return; all where None.
+        assume_clear: take a sensor whose mask is absent as clear everywhere.
+
+    Raises:
+        UsageError: names, dimensions or dates are not understood.
+        NoMaskError: a mask is absent.
+    """
+    names = [str(name) for name, variable in dataset.variables.items() if variable.ndim > 1]
+    found = []
+    for sensor in _sensors_in(dataset, names, hint, where):
+        matched = match(sensor, names, where)
+        if matched.bands and (wanted is None or sensor.name in wanted):
+            found.append((sensor, matched))
+    if not found:
+        return []
+    claimed = {name for _, matched in found for name in (*matched.bands.values(), matched.mask_name)}
+    over_time = [name for name in names if {"time", "y", "x"} <= set(dataset[name].dims)]
+    _warn_of_unread([name for name in over_time if name not in claimed and name not in dataset.coords], found, where)
+    parts = []
+    for sensor, matched in found:
+        if sensor.masks and matched.mask is None and not _is_assumed_clear(dataset, assume_clear, where):
+            like = [name for name in names if name not in claimed and looks_like_mask(name)]
+            seen = f"; {', '.join(like)} not understood" if like else ""
+            layers = " or ".join(mask.variable for mask in sensor.masks)
+            raise NoMaskError(
+                f"{where}: {sensor.title} without a mask ({layers}{seen}), every cloud would count as clear"
+            )
+        parts.append((sensor, _part(dataset, sensor, matched, where)))
+    return parts
+
+
+def _sensors_in(dataset: "xr.Dataset", names: list[str], hint: str | None, where: str) -> list[Sensor]:
+    """The sensors whose bands are among names: told by the hint, else by mask, else by bands of one sensor alone."""
     hint = hint or dataset.attrs.get("sensor")
     if hint is not None:
-        candidates = [sensor_by_name(str(hint))]
-    else:
-        candidates = [s for s in known_sensors() if s.validity is None or s.validity.variable in dataset]
-        if not any(_bands_in(sensor, dataset) for sensor in candidates):
-            bare = [s for s in known_sensors() if len(_bands_in(s, dataset)) > 1]
-            if len(bare) > 1:
-                names = " or ".join(sensor.name for sensor in bare)
-                raise UsageError(f"{where}: bands of {names}: say which with the attribute sensor='...'")
-            candidates = bare
-    for sensor in candidates:
-        bands = _bands_in(sensor, dataset)
-        if not bands:
-            continue
-        extra = [sensor.validity.variable] if sensor.validity and sensor.validity.variable in dataset else []
-        per_date = [str(name) for name, value in dataset.variables.items() if value.dims == ("time",)]
-        part = dataset[list(dict.fromkeys([*bands.values(), *extra, *per_date]))]
-        part = part.rename({found: name for name, found in bands.items() if found != name})
-        yield sensor, _checked(part.assign_attrs(dataset.attrs), sensor, where)
+        return [sensor_by_name(str(hint))]
+    bands = {sensor.name: {name for name in names if candidates(sensor, name)} for sensor in known_sensors()}
+    told = [s for s in known_sensors() if bands[s.name] and (not s.masks or mask_in(s, names, where)[0] is not None)]
+    claimed = set().union(*(bands[sensor.name] for sensor in told))
+    bare = [s for s in known_sensors() if s not in told and len(bands[s.name] - claimed) > 1]
+    if len(bare) > 1:
+        either = " or ".join(sensor.name for sensor in bare)
+        raise UsageError(f"{where}: bands of {either}: say which with the attribute sensor='...'")
+    return [*told, *bare]
 
 
-def _bands_in(sensor: Sensor, dataset: "xr.Dataset") -> dict[str, str]:
-    """Declared name -> name in the dataset, for the bands that are there."""
+def _warn_of_unread(unread: list[str], found: "list[tuple[Sensor, Matched]]", where: str) -> None:
+    if unread:
+        warnings.warn(f"{where}: not used: {', '.join(unread)}", DataWarning, stacklevel=4)
+    for sensor, matched in found:
+        absent = [name for name in sensor.band_names if name not in matched.bands]
+        if absent:
+            warnings.warn(f"{where}: {sensor.title} without {', '.join(absent)}", DataWarning, stacklevel=4)
 
-    def found(band: Band) -> str | None:
-        return next((name for name in (band.name, *band.aliases) if name in dataset), None)
 
-    return {band.name: name for band in sensor.bands if (name := found(band)) is not None}
+def _is_assumed_clear(dataset: "xr.Dataset", assume_clear: bool, where: str) -> bool:
+    said = dataset.attrs.get("assume_clear")
+    try:
+        return assume_clear or truth(said) == 1
+    except ValueError as error:
+        raise UsageError(f"{where}: assume_clear is {said!s:.40}, expected true or false") from error
+
+
+def _part(dataset: "xr.Dataset", sensor: Sensor, matched: Matched, where: str) -> "xr.Dataset":
+    """A sensor's own variables under their declared names, and what the dataset says once or per date."""
+    names = {found: name for name, found in matched.bands.items()}
+    if matched.mask is not None and matched.mask_name is not None:
+        names[matched.mask_name] = matched.mask.variable
+    facts = [str(name) for name, value in dataset.variables.items() if value.dims in ((), ("time",))]
+    part = dataset[list(dict.fromkeys([*names, *facts]))]
+    if sensor.units == "dB":
+        part = part.copy()
+        for found in matched.bands.values():
+            if "units" not in part[found].attrs and (units := units_in(found)) is not None:
+                part[found] = part[found].assign_attrs(units=units)
+    part = part.rename({found: name for found, name in names.items() if found != name})
+    return _checked(part.assign_attrs(dataset.attrs), sensor, where)
 
 
 def _checked(dataset: "xr.Dataset", sensor: Sensor, where: str) -> "xr.Dataset":
     """Dimensions and dates as they must be, merged files cut to the sensor's own dates."""
-    bands = [name for name in sensor.band_names if name in dataset]
-    for name in bands:
-        if set(dataset[name].dims) != {"time", "y", "x"}:
+    layers = [("band", name) for name in sensor.band_names] + [("mask", mask.variable) for mask in sensor.masks]
+    for kind, name in layers:
+        if name in dataset and set(dataset[name].dims) != {"time", "y", "x"}:
             came = ", ".join(map(str, dataset[name].dims))
-            raise UsageError(f"{where}: band {name} has dimensions {came}, expected time, y, x")
+            raise UsageError(f"{where}: {kind} {name} has dimensions {came}, expected time, y, x")
     time = dataset.time.values
     if not np.issubdtype(time.dtype, np.datetime64):
         raise UsageError(
@@ -75,93 +154,66 @@ def _checked(dataset: "xr.Dataset", sensor: Sensor, where: str) -> "xr.Dataset":
     return dataset.transpose("time", "y", "x", ...)
 
 
-def measurements(block: "xr.Dataset", sensor: Sensor, where: str) -> tuple[np.ndarray, np.ndarray]:
+def measurements(
+    block: "xr.Dataset",
+    sensor: Sensor,
+    where: str,
+    decoding: Decoding | None = None,
+    counts: "Counter[str] | None" = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return values (T, C, H, W) in the sensor's units, NaN where unusable, and quality (T, H, W), uint8.
 
     A band that the block lacks is NaN everywhere and does not make a pixel invalid; a band it has must be there.
     Each entry of time stands for itself: the entries of one overpass are not joined, and no acquisitions averaged.
+
+    Args:
+        block: bands and mask under their declared names.
+        sensor: its declaration.
+        where: what messages name.
+        decoding: how the series is decoded; decided from the block alone where None.
+        counts: pixels masked for what their values are, by kind, are added to it.
     """
+    decoding = decoding_of(block, sensor, where) if decoding is None else decoding
+    counts = Counter() if counts is None else counts
     present = [name for name in sensor.band_names if name in block]
     count, height, width = (block.sizes[dim] for dim in ("time", "y", "x"))
     values = np.full((count, len(sensor.bands), height, width), np.nan, np.float32)
     for index, name in enumerate(sensor.band_names):
         if name in present:
-            values[:, index] = _in_units(block[name], block, sensor, where)
+            values[:, index] = decoding[name].values(block[name].values)
     here = np.array([name in present for name in sensor.band_names])
-    if np.isinf(values).any():
-        raise UsageError(f"{where}: infinite values in {sensor.title}: replace them by NaN, which means missing")
-    if sensor.validity is not None and sensor.validity.variable in block:
-        quality = sensor.validity.quality(block[sensor.validity.variable].values)
-    else:
-        quality = np.full((count, height, width), Quality.CLEAR, np.uint8)
-    quality[np.isnan(values[:, here]).any(1)] = Quality.MISSING
+    quality = _mask_quality(block, sensor, where, counts)
+    infinite = np.isinf(values).any(1)
+    missing = np.isnan(values[:, here]).any(1) | all_zero([block[name].values for name in present]) | infinite
+    quality[missing] = Quality.MISSING
+    counts[INFINITE] += int(infinite.sum())
+    if sensor.physical_range is not None:
+        low, high = sensor.physical_range
+        with np.errstate(invalid="ignore"):
+            impossible = ((values < low) | (values > high)).any(1) & (quality <= Quality.WATER)
+        quality[impossible] = Quality.MISSING
+        counts[IMPOSSIBLE] += int(impossible.sum())
     values[np.broadcast_to((quality > Quality.WATER)[:, None], values.shape)] = np.nan
     return values, quality
 
 
-def _in_units(band: "xr.DataArray", block: "xr.Dataset", sensor: Sensor, where: str) -> np.ndarray:
-    """One band as float32 in the sensor's units, NaN where the file has no data."""
-    attrs = {**band.encoding, **band.attrs}
-    raw = band.values
-    fill = [attrs[key] for key in ("_FillValue", "missing_value") if key in attrs]
-    is_integer = np.issubdtype(raw.dtype, np.integer)
-    if is_integer and not fill:
-        fill = [0] if sensor.units == "reflectance" else []
-    missing = np.isin(raw, fill) if fill else np.zeros(raw.shape, bool)
-    values: np.ndarray = raw.astype(np.float32)
-    if "scale_factor" in attrs:
-        factor = np.float32(attrs["scale_factor"])
-        if "scale_factor" in band.attrs:  # else xarray has applied it already
-            values = values * factor + np.float32(attrs.get("add_offset", 0))
-        if "add_offset" not in attrs:
-            values = values + _baseline_offset(block, sensor, where) * factor
-    elif is_integer or str(attrs.get("units", "")).upper() == "DN":
-        scale = block.attrs.get("scale", sensor.digital_number_scale)
-        if scale is None:
-            raise UsageError(f"{where}: band {band.name} holds integers without scale_factor: write one")
-        values = (values + _baseline_offset(block, sensor, where)) * np.float32(scale)
-    values[missing] = np.nan
-    if sensor.units == "dB":
-        return _decibel(values, str(attrs.get("units", "")), f"{where}: band {band.name}")
-    if np.isfinite(values).any() and np.nanmedian(values) > 1.5:
-        raise UsageError(
-            f"{where}: band {band.name} has a median of {np.nanmedian(values):g}, expected reflectance as a "
-            "fraction: divide by 10000, or write units='DN' where these are digital numbers"
-        )
-    return values
-
-
-def _baseline_offset(block: "xr.Dataset", sensor: Sensor, where: str) -> np.ndarray:
-    """Digital numbers to add per date, (T, 1, 1): what the products' processing baseline put on top."""
-    zero = np.zeros((block.sizes["time"], 1, 1), np.float32)
-    if sensor.offset_since_baseline is None or block.attrs.get("boa_offset_applied", False):
-        return zero
-    baseline = block["processing_baseline"].values if "processing_baseline" in block else None
-    if baseline is None:
-        baseline = block.attrs.get("processing_baseline")
-    if baseline is None:
-        return zero
-    since, offset = sensor.offset_since_baseline
-    try:
-        numbers = np.broadcast_to(np.asarray(baseline, dtype=np.float64), (block.sizes["time"],))
-    except ValueError as error:
-        came = np.atleast_1d(baseline)[0]
-        raise UsageError(f"{where}: processing_baseline is {came!s}, expected a number such as 04.00") from error
-    return np.where(numbers >= since, np.float32(offset), np.float32(0))[:, None, None].astype(np.float32)
-
-
-def _decibel(values: np.ndarray, units: str, where: str) -> np.ndarray:
-    if units.lower() in LINEAR_UNITS:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            decibel = 10 * np.log10(np.where(values > 0, values, np.nan))
-        return decibel.astype(np.float32)
-    finite = values[np.isfinite(values)]
-    if len(finite) and finite.min() >= 0:
-        raise UsageError(
-            f"{where} has no negative value (median {np.median(finite):g}), expected backscatter in dB: "
-            "convert it with 10 * log10, or write units='linear'"
-        )
-    return values
+def _mask_quality(block: "xr.Dataset", sensor: Sensor, where: str, counts: "Counter[str]") -> np.ndarray:
+    """What the block's mask says, (T, H, W) uint8; clear where it has none."""
+    mask = next((mask for mask in sensor.masks if mask.variable in block), None)
+    if mask is None:
+        return np.full(tuple(block.sizes[dim] for dim in ("time", "y", "x")), Quality.CLEAR, np.uint8)
+    layer = block[mask.variable].values
+    if layer.dtype == bool or not np.issubdtype(layer.dtype, np.number):
+        raise UsageError(f"{where}: mask {mask.variable} holds {layer.dtype}, expected its classes or flags as numbers")
+    quality = mask.quality(layer)
+    holder = {**block[mask.variable].encoding, **block[mask.variable].attrs}
+    codes = tuple(code for code in missing_codes(holder, where) if code != 0 or isinstance(mask, ClassMask))
+    missing = is_code(layer, codes)
+    unknown = mask.unknown(layer) & ~missing
+    quality[missing] = Quality.MISSING
+    quality[unknown] = Quality.CLOUD
+    counts[UNKNOWN_CLASS] += int(unknown.sum())
+    return quality
 
 
 def averaged_power(values: np.ndarray, count: int) -> np.ndarray:

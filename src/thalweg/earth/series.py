@@ -1,6 +1,7 @@
 """What one sensor saw, read window by window onto a cube's grid, from one file or several."""
 
 import os
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thalweg.earth.decoding import Decoding, told_of
 from thalweg.earth.grids import PHASE_TOLERANCE, Grid
 from thalweg.earth.mosaics import Mosaic, overpasses, solar_days
 from thalweg.earth.reading import averaged_power, measurements
@@ -63,12 +65,14 @@ class Part:
         where: the file, for messages.
         rows: for each row of the cube's grid, the dataset's, or -1 beyond its footprint.
         columns: the same for columns.
+        decoding: how its numbers become values.
     """
 
     dataset: "xr.Dataset"
     where: str
     rows: np.ndarray
     columns: np.ndarray
+    decoding: Decoding
 
     @cached_property
     def times(self) -> np.ndarray:
@@ -83,8 +87,12 @@ class Part:
                 return [str(value) for value in np.broadcast_to(np.ravel(given), len(self.times))]
         return []
 
-    def read(self, window: Window, sensor: Sensor) -> tuple[np.ndarray, np.ndarray]:
+    def read(
+        self, window: Window, sensor: Sensor, counts: "Counter[str] | None" = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Values (T, C, H, W) and quality (T, H, W) of each entry in a window of the cube's grid.
+
+        Pixels masked for what their values are, by kind, are added to `counts`.
 
         Raises:
             ThalwegError: a variable cannot be read; the line names it and the file.
@@ -97,7 +105,7 @@ class Part:
         rows_in, columns_in = rows >= 0, columns >= 0
         if rows_in.any() and columns_in.any():
             box = tuple(slice(int(index.min()), int(index.max()) + 1) for index in (rows[rows_in], columns[columns_in]))
-            seen, state = measurements(self._loaded(*box), sensor, self.where)
+            seen, state = measurements(self._loaded(*box), sensor, self.where, self.decoding, counts)
             inner = np.ix_(rows[rows_in] - box[0].start, columns[columns_in] - box[1].start)
             at = np.ix_(
                 np.flatnonzero(rows_in) + max(-window.top, 0), np.flatnonzero(columns_in) + max(-window.left, 0)
@@ -139,12 +147,13 @@ class Series:
     def of(cls, sensor: Sensor, parts: tuple[Part, ...], grid: Grid) -> "Series":
         """Build a series from parts: entries of one overpass become one date, the newer baseline preferred."""
         times = np.concatenate([part.times for part in parts])
-        states, orbits, baselines = (
+        states, orbits = (
             list(chain.from_iterable(part.per_entry(names) or [""] * len(part.times) for part in parts))
-            for names in (_ORBIT_STATE, _ORBIT_NUMBER, ("processing_baseline",))
+            for names in (_ORBIT_STATE, _ORBIT_NUMBER)
         )
+        baselines = np.concatenate([told_of(part.dataset, part.where).baseline for part in parts])
         groups = overpasses(times, solar_days(times, grid.longitude), list(zip(states, orbits, strict=True)))
-        ranked = (tuple(sorted(group, key=lambda entry: -_number(baselines[entry]))) for group in groups)
+        ranked = (tuple(sorted(group, key=lambda entry: -np.nan_to_num(baselines[entry]))) for group in groups)
         return cls(sensor, parts, tuple(ranked), grid)
 
     @property
@@ -208,13 +217,17 @@ class Series:
             "pixel centres, not corners)"
         )
 
-    def read(self, window: Window) -> Observations:
+    def read(self, window: Window, counts: "Counter[str] | None" = None) -> Observations:
         """Read a window, on the cube's grid, in the sensor's units.
+
+        Args:
+            window: the pixels.
+            counts: pixels masked for what their values are, by kind, are added to it.
 
         Raises:
             ThalwegError: a file is damaged there.
         """
-        read = [part.read(window, self.sensor) for part in self.parts]
+        read = [part.read(window, self.sensor, counts) for part in self.parts]
         values, quality = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
         if [list(group) for group in self.overpasses] != [[entry] for entry in range(len(values))]:
             values, quality = self._mosaics(values, quality)
@@ -233,10 +246,3 @@ class Series:
                 mosaic.add({"values": values[entry], "quality": quality[entry]}, has)
             dates.append(mosaic.numbers)
         return np.stack([date["values"] for date in dates]), np.stack([date["quality"] for date in dates])
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0

@@ -1,0 +1,119 @@
+"""Names of variables and assets matched to a sensor's bands and masks.
+
+One matching for a user's cube and for a catalogue's items. A name is split into words; words that the sensor's
+declaration lists (`name_words`: s2, sr, 10m) are left out; what remains must be a band's name or one of its aliases,
+in any case and with any separators: `S2-L2A-B02`, `sr_b2`, `band_2` and `Blue` are all B02.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from thalweg.earth.sensors import BitMask, ClassMask, Sensor
+from thalweg.errors import UsageError
+
+_NUMBERED = re.compile(r"b0*(\d+[a-z]?)")
+_MASK_WORDS = re.compile(r"mask|qa|qc|cloud|cld|clp|clm|scl|fmask|flag|quality|class", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What of a sensor is found among names.
+
+    Attributes:
+        bands: declared band -> the name it has.
+        mask: the declaration of the mask that is there, the preferred one of several.
+        mask_name: the name that mask has.
+    """
+
+    bands: dict[str, str]
+    mask: ClassMask | BitMask | None
+    mask_name: str | None
+
+
+def candidates(sensor: Sensor, name: str) -> tuple[str, ...]:
+    """The declared bands that a name can mean; more than one where archives use the name for different bands."""
+    spellings = _spellings(sensor, name)
+    return tuple(
+        band.name for band in sensor.bands if spellings & {_joined(known) for known in (band.name, *band.aliases)}
+    )
+
+
+def match(sensor: Sensor, names: Iterable[str], where: str) -> Matched:
+    """Find a sensor's bands and its mask among names.
+
+    Raises:
+        UsageError: two names mean the same band or mask, or a name means more than one band.
+    """
+    names = list(names)
+    open_names = {name: found for name in names if (found := candidates(sensor, name))}
+    bands: dict[str, str] = {}
+    while settled := {name: found[0] for name, found in open_names.items() if len(found) == 1}:
+        for name, band in settled.items():
+            if band in bands:
+                raise UsageError(f"{where}: {bands[band]} and {name} both name band {band}: leave one of them out")
+            bands[band] = name
+        open_names = {
+            name: tuple(band for band in found if band not in bands)
+            for name, found in open_names.items()
+            if name not in settled
+        }
+        open_names = {name: found for name, found in open_names.items() if found}
+    if open_names:
+        name, found = next(iter(open_names.items()))
+        raise UsageError(f"{where}: {name} can mean {' or '.join(found)} of {sensor.title}: rename it to one of them")
+    mask, mask_name = mask_in(sensor, names, where)
+    return Matched(bands, mask, mask_name)
+
+
+def mask_in(sensor: Sensor, names: Iterable[str], where: str) -> tuple[ClassMask | BitMask | None, str | None]:
+    """The preferred mask of a sensor among names, and its name there; `UsageError` where two names mean it."""
+    names = list(names)
+    for mask in sensor.masks:
+        known = {_joined(alias) for alias in (mask.variable, *mask.aliases)}
+        found = [name for name in names if _spellings(sensor, name) & known]
+        if len(found) > 1:
+            raise UsageError(
+                f"{where}: {' and '.join(found)} both name the mask {mask.variable}: leave one of them out"
+            )
+        if found:
+            return mask, found[0]
+    return None, None
+
+
+def looks_like_mask(name: str) -> bool:
+    """Whether a name is one that masks of clouds have, understood or not."""
+    return bool(_MASK_WORDS.search(name))
+
+
+def units_in(name: str) -> str | None:
+    """Units of backscatter that a name tells, `dB` or `linear`, if any."""
+    words = set(_words(name))
+    if words & {"db", "decibel", "decibels"}:
+        return "dB"
+    return "linear" if words & {"linear", "lin", "power"} else None
+
+
+def _spellings(sensor: Sensor, name: str) -> set[str]:
+    """What a name says, as it is and without the sensor's words."""
+    words = _words(name)
+    kept = [word for word in words if word not in sensor.name_words]
+    short = "".join(kept)
+    if short.isdigit() and "band" in words:
+        short = f"b{short}"
+    return {_joined(name), _without_zeros(short)} - {""}
+
+
+def _words(name: str) -> list[str]:
+    """Lower-case words of a name, `sentinel-2` as one."""
+    whole = re.sub(r"(sentinel|landsat)[-_ ](\d)", r"\1\2", name.lower())
+    return [word for word in re.split(r"[^a-z0-9]+", whole) if word]
+
+
+def _joined(name: str) -> str:
+    return _without_zeros("".join(_words(name)))
+
+
+def _without_zeros(word: str) -> str:
+    numbered = _NUMBERED.fullmatch(word)
+    return f"b{numbered.group(1)}" if numbered else word
