@@ -16,6 +16,7 @@ from thalweg.cli.gpp import gpp
 from thalweg.cli.images import generate, miniature
 from thalweg.cli.steer import steer
 from thalweg.errors import ThalwegError, ThalwegWarning, UsageError
+from thalweg.redaction import redact
 
 TRACEBACK = "THALWEG_TRACEBACK"
 """Environment variable that asks for the traceback of an unexpected error."""
@@ -59,7 +60,7 @@ def main() -> None:
 
 def _fail(reason: Exception | str, code: int = 1) -> NoReturn:
     """End the command with one line, whatever line breaks the reason has."""
-    print(f"thalweg: {' '.join(str(reason).split())}", file=sys.stderr)
+    print(f"thalweg: {redact(' '.join(str(reason).split()))}", file=sys.stderr)
     sys.exit(code)
 
 

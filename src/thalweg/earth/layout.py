@@ -12,6 +12,7 @@ from thalweg.earth.embedder import CONTEXT_DAYS, Block, Job
 from thalweg.earth.fusion import QUANTILE_LEVELS
 from thalweg.earth.quantise import codings, convention
 from thalweg.earth.sensors import Quality
+from thalweg.redaction import redact
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,12 +49,12 @@ def attributes(job: Job) -> dict[str, Any]:
         "thalweg:model": job.model.identifier,
         "thalweg:sources": {
             name: {
-                "where": Path(series.where).name,
+                "where": redact(Path(series.where).name),
                 "dates": len(series.dates),
                 "bands": [
                     band for band, here in zip(series.sensor.band_names, series.present_bands, strict=True) if here
                 ],
-                "items": series.items,
+                "items": [redact(item) for item in series.items],
             }
             for name, series in job.cube.series.items()
             if name in job.model.sensors

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from thalweg.earth.sensors import Declaration
 from thalweg.errors import UsageError
+from thalweg.redaction import redact
 
 Level = Literal["surface reflectance", "calibrated power", "digital numbers"]
 
@@ -150,9 +151,9 @@ def catalogue_by_name(name: str) -> Catalogue:
         if name.rstrip("/") in (catalogue.name, catalogue.url):
             return catalogue
     if "://" not in name and not Path(name).exists():
-        raise UsageError(f"catalogue {name!r}: expected {', '.join(CATALOGUES)}, a URL, or a path that exists")
+        raise UsageError(f"catalogue {redact(name)!r}: expected {', '.join(CATALOGUES)}, a URL, or a path that exists")
     products: dict[tuple[str, str], Product] = {}
     for catalogue in CATALOGUES.values():
         for product in catalogue.products:
             products.setdefault((product.sensor, product.collection), product.model_copy(update={"credentials": ()}))
-    return Catalogue(name=name, url=name, products=tuple(products.values()))
+    return Catalogue(name=redact(name), url=name, products=tuple(products.values()))

@@ -8,6 +8,7 @@ import numpy as np
 
 from thalweg.earth.catalog.scenes import Scene
 from thalweg.errors import UsageError
+from thalweg.redaction import redact
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -119,7 +120,7 @@ def text_reader(over_http: Callable[[str], str], options: Mapping[str, str]) -> 
         try:
             import s3fs
         except ImportError as error:
-            raise UsageError(f"{href}: the calibration table lies on S3: install s3fs") from error
+            raise UsageError(f"{redact(href)}: the calibration table lies on S3: install s3fs") from error
         endpoint = options.get("AWS_S3_ENDPOINT")
         files = s3fs.S3FileSystem(
             endpoint_url=f"https://{endpoint}" if endpoint else None,

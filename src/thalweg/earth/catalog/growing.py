@@ -15,10 +15,12 @@ from thalweg.earth.catalog.planning import Plan
 from thalweg.earth.catalog.request import Request
 from thalweg.earth.catalog.scenes import Acquisition, Scene
 from thalweg.earth.catalog.storage import coding_of, date_bytes, layer_codes
+from thalweg.earth.checked_chunks import checked_compressor
 from thalweg.earth.ledger import Ledger
 from thalweg.earth.sensors import Sensor, sensor_by_name
 from thalweg.errors import ThalwegError
 from thalweg.files import write_whole
+from thalweg.redaction import redact
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -60,14 +62,15 @@ class GrowingStore:
         goes_on = self._ledger.done(self._identity()) is not None
         try:
             self._state = json.loads((self.path / DATES_FILE).read_text())
-        except (OSError, ValueError):
-            goes_on = False
-        if goes_on and all(
-            [date.names for date in dates[: self.read(name)]] == self._state["read"].get(name, [])
-            for name, dates in self.plan.dates.items()
-        ):
-            skipped.update(self._state["skipped"])
-            return
+            goes_on &= all(
+                [date.names for date in dates[: self.read(name)]] == self._state["read"].get(name, [])
+                for name, dates in self.plan.dates.items()
+            )
+            if goes_on:
+                skipped.update(self._state["skipped"])
+                return
+        except (OSError, LookupError, TypeError, ValueError, AttributeError):
+            pass  # not there, or damaged: it starts from scratch
         self._ledger.clear()
         self._ledger.start(self._identity())
         self._state = {"read": {}, "kept": {}, "skipped": {}}
@@ -100,6 +103,7 @@ class GrowingStore:
             shards=(1, *shard),
             dtype=dtype,
             fill_value=fill,
+            compressors=(checked_compressor(),),
             dimension_names=("time", "y", "x"),
             attributes=attributes,
         )
@@ -155,14 +159,14 @@ class GrowingStore:
                 continue
             sensor = sensor_by_name(name)
             self._resize(self._arrays(sensor), len(kept[name]))
-            _coordinates(sensor, kept[name], self.plan.grid).to_zarr(
-                self.path, group=name, mode="a", zarr_format=3, consolidated=False
-            )
+            coordinates = _coordinates(sensor, kept[name], self.plan.grid)
+            encoding = {variable: {"compressors": (checked_compressor(),)} for variable in coordinates.variables}
+            coordinates.to_zarr(self.path, group=name, mode="a", zarr_format=3, consolidated=False, encoding=encoding)
         root = zarr.open_group(self.path, mode="r+")
         root.attrs.update(
             {
                 "Conventions": "CF-1.8",
-                "title": f"Satellite series from {self.plan.catalogue.name}",
+                "title": f"Satellite series from {redact(self.plan.catalogue.name)}",
                 "thalweg:version": __version__,
                 "thalweg:request": request_attributes(self.plan),
                 "thalweg:skipped": dict(skipped),
@@ -176,7 +180,7 @@ class GrowingStore:
 
 
 def request_attributes(what: Plan) -> dict[str, Any]:
-    """A request as the store records it."""
+    """A request as the store records it, and by which a fetch is resumed: credentials, which change, are not in it."""
     request = what.request
     return {
         "bbox": list(request.bbox),
@@ -184,7 +188,7 @@ def request_attributes(what: Plan) -> dict[str, Any]:
         "sensors": list(request.sensors or []),
         "crs": request.grid_crs,
         "chosen_crs": request.crs,
-        "catalogue": what.catalogue.url,
+        "catalogue": redact(what.catalogue.url),
     }
 
 
@@ -195,8 +199,8 @@ def fetched_request(store: str | Path) -> Request | None:
     try:
         said: Any = zarr.open_group(store, mode="r").attrs["thalweg:request"]
         return Request(tuple(said["bbox"]), said["time"], tuple(said["sensors"]) or None, said["chosen_crs"])
-    except (OSError, KeyError, zarr.errors.BaseZarrError):
-        return None
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, ThalwegError, zarr.errors.BaseZarrError):
+        return None  # not a fetched store, or its attributes are damaged
 
 
 def _facts(date: Acquisition, used: list[Scene]) -> dict[str, Any]:

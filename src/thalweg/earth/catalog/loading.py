@@ -18,6 +18,7 @@ from thalweg.earth.catalog.search import Patience
 from thalweg.earth.catalog.storage import Coding, coding_of, layer_codes
 from thalweg.earth.mosaics import Mosaic
 from thalweg.errors import ThalwegError, UsageError
+from thalweg.redaction import public_cause, redact
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -126,14 +127,15 @@ class Loader:
             reason = _reason(error)
             if _REFUSED.search(reason) and not self.has_read:
                 raise ThalwegError(
-                    f"{scene.assets[band].href}: the server refuses to give it ({reason[:120]}): check the credentials"
-                ) from error
+                    f"{redact(scene.assets[band].href)}: the server refuses to give it ({reason[:120]}): "
+                    "check the credentials"
+                ) from public_cause(error)
             if not _SERVER_FAULT.search(reason):
-                raise UnreadableError(f"{band} can not be read ({reason[:120]})") from error
+                raise UnreadableError(f"{band} can not be read ({reason[:120]})") from public_cause(error)
             raise ThalwegError(
-                f"{scene.assets[band].href}: no answer after {self.patience.attempts} attempts ({reason[:120]}): "
-                "the same command goes on where this one stopped"
-            ) from error
+                f"{redact(scene.assets[band].href)}: no answer after {self.patience.attempts} attempts "
+                f"({reason[:120]}): the same command goes on where this one stopped"
+            ) from public_cause(error)
 
     @property
     def _http(self) -> dict[str, str]:
@@ -191,13 +193,13 @@ def _read_band(
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong, its deepest cause first, in one line."""
+    """What went wrong, its deepest cause first, in one line and without credentials."""
     said = []
     cause: BaseException | None = error
     while cause is not None:
         said.append(" ".join(str(cause).split()))
         cause = cause.__cause__ or cause.__context__
-    return "; ".join(dict.fromkeys(text for text in reversed(said) if text))
+    return redact("; ".join(dict.fromkeys(text for text in reversed(said) if text)))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from thalweg.earth.catalog.search import Archive, Patience
 from thalweg.earth.catalog.storage import date_bytes
 from thalweg.earth.sensors import sensor_by_name
 from thalweg.errors import UsageError
+from thalweg.redaction import redact
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -56,7 +57,7 @@ class Plan:
     def lines(self) -> list[str]:
         """The plan in words: grid, dates a sensor, size, notes."""
         rows, columns = self.shape
-        said = [f"{self.catalogue.name}: {rows} x {columns} px of 10 m, {self.request.grid_crs}"]
+        said = [f"{redact(self.catalogue.name)}: {rows} x {columns} px of 10 m, {self.request.grid_crs}"]
         for name, dates in self.dates.items():
             items = sum(len(date.scenes) for date in dates)
             collections = dict.fromkeys(scene.product.collection for date in dates for scene in date.scenes)
@@ -101,7 +102,8 @@ def plan(request: Request, catalogue: str | Catalogue = "planetary-computer", pa
                 raise
             notes.append(f"without {name}: {error}")
     planned = Plan(request, chosen, dates, ())
-    return replace(planned, notes=(*notes, *_lacking(planned)))
+    skipped = (f"{name}: skipped, {reason}" for name, reason in archive.skipped.items())
+    return replace(planned, notes=(*notes, *skipped, *_lacking(planned)))
 
 
 def _lacking(planned: Plan) -> Iterator[str]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from thalweg.earth.catalog.catalogues import Product
+from thalweg.earth.catalog.items import centre_longitude, orbit_of, reference_system, times_of
 from thalweg.earth.mosaics import overpasses
 from thalweg.earth.sensors import Band, Sensor, sensor_by_name
 
@@ -39,9 +40,7 @@ class Scene:
     @cached_property
     def time(self) -> pd.Timestamp:
         """Instant of the acquisition, UTC without a zone; its start where the item gives a span."""
-        properties = self.item.properties
-        given = self.item.datetime or properties["start_datetime"]
-        return pd.Timestamp(given).tz_convert(None)
+        return times_of(self.item)[0]
 
     @cached_property
     def assets(self) -> "dict[str, pystac.Asset]":
@@ -85,23 +84,25 @@ class Scene:
     @cached_property
     def orbit(self) -> tuple[str, int]:
         """Orbit state ("" where not given) and relative orbit (-1 where not given)."""
-        properties = self.item.properties
-        return str(properties.get("sat:orbit_state") or "").lower(), int(properties.get("sat:relative_orbit") or -1)
+        return orbit_of(self.item.properties)
 
     @cached_property
     def solar_day(self) -> pd.Timestamp:
         """The day of the acquisition in local solar time: no pass is cut in two by midnight UTC."""
-        west, _, east, _ = self.item.bbox or (0.0, 0.0, 0.0, 0.0)
-        return (self.time + pd.Timedelta(hours=(west + east) / 2 / 15)).normalize()
+        return (self.time + pd.Timedelta(hours=centre_longitude(self.item.bbox) / 15)).normalize()
 
     def crs(self, band: str) -> str | None:
         """Reference system of a band's file as the item gives it, such as `EPSG:32631`."""
-        for fields in (self.assets[band].extra_fields, self.item.properties):
-            if code := fields.get("proj:code"):
-                return str(code)
-            if epsg := fields.get("proj:epsg"):
-                return f"EPSG:{epsg}"
-        return None
+        return reference_system(self.assets[band].extra_fields) or reference_system(self.item.properties)
+
+    def check(self) -> None:
+        """Raise `OddItemError` or `UsageError` where something that is read of the item later cannot be understood."""
+        _ = self.time, self.orbit, self.solar_day, self.baseline
+        bands = set(self.sensor.band_names)
+        for name in self.assets:
+            _ = self.crs(name), self.is_integer(name), self.nodata(name)
+            if name in bands:
+                self.scale_and_offset(name)
 
     def is_integer(self, band: str) -> bool:
         """Whether a band's file holds integers, as far as the item says."""

@@ -1,0 +1,71 @@
+"""Addresses without their credentials: for every message, log line and stored attribute that may hold one."""
+
+import logging
+import re
+
+HIDDEN = "***"
+"""Stands for a user name, a password, a key or a token."""
+
+_USER = re.compile(
+    r"(?<=://)(?:[^/\s?#'\"<>]*@"
+    r"|[^/\s?#'\"<>:@]*:(?!\d*(?:[/\s?#]|$))[^\s'\"<>@]*@)"  # a password with a slash in it; not a port and a path
+)
+
+_WORDS = (
+    r"token|secret|signature|passw(?:or)?d|credential|authorization|api[-_]?key|access[-_]?key|subscription[-_]?key"
+)
+_NAMES = (
+    rf"[\w.-]*(?:{_WORDS})[\w.-]*|x-(?:amz|goog|oss|ms)-[\w-]+|awsaccesskeyid|googleaccessid|key-pair-id|policy|expires|"
+    r"auth|key|pwd|pass|user(?:name)?|jwt|sid|code|sig|se|st|sp|sv|sr|srt|ss|spr|sip|ske|sks|skt|skv|skoid|sktid"
+)
+_QUERY = re.compile(
+    rf"(?P<start>[?&;#]|%3F|%26)(?P<name>{_NAMES})(?P<equals>=|%3D)(?:(?!%26)[^&;\s#'\"<>])*", re.IGNORECASE
+)
+
+
+def redact(text: str) -> str:
+    """Return a text with the credentials of all addresses in it hidden.
+
+    Hidden are user and password before a host, and the values of query parts that sign or authorize (SAS, AWS and
+    Google signatures, tokens, keys). Names of query parts stay, so that an address whose token changed is the same
+    text.
+    """
+    without_user = _USER.sub(f"{HIDDEN}@", text)
+    return _QUERY.sub(lambda found: f"{found['start']}{found['name']}{found['equals']}{HIDDEN}", without_user)
+
+
+def public_cause(error: BaseException) -> BaseException | None:
+    """Return an error as the cause of another; None where its text or its own causes hold credentials.
+
+    Use as `raise ThalwegError(redact(message)) from public_cause(error)`.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        said = f"{cause} {cause.args}"
+        if redact(said) != said:
+            return None
+        cause = cause.__cause__ or cause.__context__
+    return error
+
+
+class RedactingFilter(logging.Filter):
+    """Hides credentials in the records of a library's logger."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the record's message; every record passes."""
+        record.msg, record.args = redact(record.getMessage()), ()
+        return True
+
+
+_FILTER = RedactingFilter()
+_LOGGERS = (
+    *("urllib3.connectionpool", "urllib3.util.retry", "pystac_client.stac_api_io", "pystac_client.client"),
+    *("pystac.stac_io", "odc.loader", "rasterio._env", "rasterio._io", "rasterio._base", "rasterio._err"),
+    *("fsspec", "s3fs", "botocore.endpoint", "botocore.auth"),
+)
+
+
+def redact_logs() -> None:
+    """Hide credentials in what the libraries that follow addresses log."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_FILTER)
