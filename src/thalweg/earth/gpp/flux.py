@@ -26,7 +26,7 @@ from thalweg.earth.gpp.plausible import (
     without_impossible,
 )
 from thalweg.earth.gpp.radiation import POTENTIAL_RADIATION, potential_radiation
-from thalweg.earth.gpp.table_files import TableFile, numbers, open_table, take_units_row
+from thalweg.earth.gpp.table_files import TableFile, as_text, numbers, open_table, take_units_row
 from thalweg.earth.gpp.tables import daily_table, is_daily_table, read_daily_table
 from thalweg.earth.gpp.timestamps import read_times
 from thalweg.errors import DataWarning, UsageError
@@ -192,7 +192,7 @@ def _site_list(source: Path, sites: str | Path | None) -> pd.DataFrame:
             raise UsageError(f"{path}: columns {', '.join(file.names)}: expected site, lat and igbp")
         latitude = numbers(listed[["latitude"]], file.where, decimal_comma=file.delimiter != ",")
         listed["latitude"] = without_codes(latitude, ["latitude"])["latitude"]
-        listed["site"] = listed["site"].astype(str).str.strip()
+        listed["site"] = as_text(listed["site"])
         wrong = listed["latitude"].notna() & ~listed["latitude"].between(-90, 90)
         twice = listed["site"].duplicated()
         if wrong.any():

@@ -191,7 +191,7 @@ def take_units_row(frame: pd.DataFrame, key: str, where: str) -> tuple[dict[str,
     Raises:
         UsageError: There is no other row.
     """
-    first = frame.iloc[0].astype(str).str.strip()
+    first = as_text(frame.iloc[0])
     others = first.drop(key)
     words = pd.to_numeric(others, errors="coerce").isna() & ~others.str.lower().isin(MISSING_TEXTS)
     if re.search(r"\d", first[key]) or not words.any():
@@ -212,11 +212,7 @@ def numbers(frame: pd.DataFrame, where: str, decimal_comma: bool = False) -> pd.
     Raises:
         UsageError: A cell is no number, or decimal points and commas are mixed.
     """
-    texts = {
-        str(name): cells.astype(str).str.strip()
-        for name, cells in frame.items()
-        if not pd.api.types.is_numeric_dtype(cells)
-    }
+    texts = {str(name): as_text(cells) for name, cells in frame.items() if not pd.api.types.is_numeric_dtype(cells)}
     with_comma = _first(texts, r"^[+-]?\d*,\d+$") if decimal_comma else ""
     if with_comma and (pointed := _first(texts, r"\d\.\d|^\.\d|\d\.$")):
         raise UsageError(
@@ -226,7 +222,7 @@ def numbers(frame: pd.DataFrame, where: str, decimal_comma: bool = False) -> pd.
     for name, cells in texts.items():
         plain = cells.str.replace(",", ".", regex=False) if with_comma else cells
         values = pd.to_numeric(plain, errors="coerce").astype(float)
-        wrong = values.isna() & ~plain.str.lower().isin(MISSING_TEXTS | {"<na>", "nat"})
+        wrong = values.isna() & ~plain.str.lower().isin(MISSING_TEXTS)
         if wrong.any():
             cell = cells[wrong]
             raise UsageError(
@@ -238,6 +234,11 @@ def numbers(frame: pd.DataFrame, where: str, decimal_comma: bool = False) -> pd.
         {str(name): read[str(name)] if name in read else _plain_dtype(cells) for name, cells in frame.items()},
         index=frame.index,
     )
+
+
+def as_text(cells: pd.Series) -> pd.Series:
+    """Cells as text without spaces around it; "" where a cell is missing."""
+    return cells.astype(str).where(cells.notna(), "").str.strip()
 
 
 def place(cells: pd.Series) -> str:

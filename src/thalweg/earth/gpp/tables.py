@@ -20,7 +20,7 @@ from thalweg.earth.gpp.plausible import (
     without_codes,
     without_impossible,
 )
-from thalweg.earth.gpp.table_files import MISSING_TEXTS, TableFile, numbers, place, take_units_row
+from thalweg.earth.gpp.table_files import MISSING_TEXTS, TableFile, as_text, numbers, place, take_units_row
 from thalweg.earth.gpp.timestamps import read_times
 from thalweg.errors import DataWarning, UsageError
 
@@ -114,6 +114,7 @@ def read_daily_table(
     row_units, cells = take_units_row(cells, str(names["time"]), file.where)
     said = {written.get(name, name): unit for name, unit in (file.units | row_units).items()}
     cells = cells.rename(columns=written)
+    cells["time"] = read_times(cells["time"], f"{file.where}: column {names['time']!r}")
     columns = [str(name) for name in cells if name not in _WORDS]
     cells[columns] = numbers(cells[columns], file.where, decimal_comma=file.delimiter != ",")
     return daily_table(cells, {**(units or {}), **said}, file.where)
@@ -142,8 +143,8 @@ def _site_names(sites: pd.Series, source: str) -> pd.Series:
     Raises:
         UsageError: One is missing.
     """
-    texts = sites.astype(str).str.strip()
-    missing = sites.isna() | texts.str.lower().isin(MISSING_TEXTS | {"-9999", "-6999"})
+    texts = as_text(sites)
+    missing = texts.str.lower().isin(MISSING_TEXTS | {"-9999", "-6999"})
     if missing.any():
         raise UsageError(f"{source}: column 'site', {place(sites[missing])}: no site: name it")
     return texts
@@ -158,7 +159,7 @@ def with_vegetation_columns(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str
     """Add one 0/1 column per vegetation class, so that any model can use the class as a feature."""
     if "vegetation" not in table:
         raise UsageError(f"no column 'vegetation': expected a class per site; the table has {_named(table.columns)}")
-    missing = table["vegetation"].isna() | table["vegetation"].astype(str).str.strip().isin(["", "-9999"])
+    missing = as_text(table["vegetation"]).isin(["", "-9999"])
     if missing.any():
         raise UsageError(f"no vegetation class at site {table.loc[missing, 'site'].iloc[0]}: expected one per site")
     classes = sorted(table["vegetation"].astype(str).unique())

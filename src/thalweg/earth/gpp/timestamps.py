@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from thalweg.earth.gpp.table_files import place
+from thalweg.earth.gpp.table_files import MISSING_TEXTS, as_text, place
 from thalweg.errors import UsageError
 
 FIRST_YEAR, LAST_YEAR = 1900, 2100
@@ -40,11 +40,12 @@ def read_times(cells: pd.Series, where: str) -> pd.Series:
         UsageError: A cell is missing or no such date.
     """
     if isinstance(cells.dtype, np.dtype) and np.issubdtype(cells.dtype, np.datetime64):
-        texts = cells.dt.strftime("%Y-%m-%dT%H:%M:%S").astype(str)
+        texts = as_text(cells.dt.strftime("%Y-%m-%dT%H:%M:%S"))
     elif pd.api.types.is_float_dtype(cells.dtype):
-        texts = cells.map("{:.0f}".format, na_action="ignore").where(cells % 1 == 0, cells).astype(str)
+        whole = cells % 1 == 0
+        texts = as_text(cells.astype(str).mask(whole, cells.where(whole, 0).map("{:.0f}".format)))
     else:
-        texts = cells.astype(str).str.strip()
+        texts = as_text(cells)
     if texts.empty:
         return pd.Series([], cells.index, dtype="datetime64[ns]")
     pattern = _COMPACT if _COMPACT.fullmatch(texts.iloc[0]) else _ISO
@@ -73,7 +74,7 @@ def _refuse(texts: pd.Series, where: str) -> None:
         UsageError: Always.
     """
     text = str(texts.iloc[0])
-    found = f"{text[:40]!r} is no date" if text.strip().lower() not in ("", "nan", "nat", "none", "<na>") else "no date"
+    found = "no date" if text.lower() in MISSING_TEXTS else f"{text[:40]!r} is no date"
     digits = len(text) if text.isdigit() else 0
     if digits and digits not in _DIGITS:
         found += f" ({digits} digits)"
