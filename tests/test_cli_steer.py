@@ -188,6 +188,47 @@ class TestImprint:
         assert not Path("out").exists()
 
 
+COMMANDS: dict[str, tuple[object, ...]] = {
+    "generate": ("generate", "a ball", "out", "--seeds", "0,1"),
+    "path": ("steer", "path", "a ball", "a cube", "out", "--count", 2, "--no-even"),
+    "optimize": ("steer", "optimize", "a ball", "out", "--metric", "contrast", "--seeds", "0", "--iterations", 1),
+    "navigate": ("steer", "navigate", "a ball", "out", "--candidates", 2),
+    "imprint": ("steer", "imprint", "a ball", "out", "--seed", 3, "--iterations", 1, "--unseen", 1),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+class TestWhatIsNotFinite:
+    def test_is_one_line_and_leaves_nothing(self, name: str, cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+        import torch
+
+        from thalweg.diffusion.families import StableDiffusion
+
+        predict = StableDiffusion.predict
+        monkeypatch.setattr(StableDiffusion, "predict", lambda *given: predict(*given) * torch.nan)
+        assert_one_line(cli(*COMMANDS[name], *FEW), 1, "seed", "NaN", "step 1 of 4")
+        assert not Path("out").exists()
+        Path("out").mkdir()
+        assert_one_line(cli(*COMMANDS[name], *FEW), 1, "NaN")
+        assert list(Path("out").iterdir()) == []
+
+    @pytest.mark.parametrize("guidance", ["nan", "inf"])
+    def test_guidance_is_refused(self, name: str, guidance: str, cli: Callable) -> None:
+        ran = cli(*COMMANDS[name], *FEW, "--guidance", guidance)
+        assert_one_line(ran, 2, "guidance_scale", "from 0 to 1000", f"got {float(guidance)}")
+        assert not Path("out").exists()
+
+
+def test_a_mask_that_does_not_fit_leaves_nothing(cli: Callable) -> None:
+    Image.new("L", (8, 8), 255).save("mask.png")
+    imprint = ("steer", "imprint", "a ball", "out", "--seed", 3, "--iterations", 1, "--unseen", 1, *FEW)
+    assert_one_line(cli(*imprint, "--mask", "mask.png"), 2, "(64, 64)", "(8, 8)")
+    assert not Path("out").exists()
+    Path("mask.png").write_text("no picture")
+    assert_one_line(cli(*imprint, "--mask", "mask.png"), 2, "mask.png", "expected an image file")
+    assert_one_line(cli(*imprint, "--mask", "none.png"), 2, "none.png", "found none")
+
+
 def test_the_demo_makes_its_three_pictures(cli: Callable) -> None:
     ran = cli("steer", "demo", "demo", "--iterations", 2, *FEW)
     assert ran.code == 0, ran.err

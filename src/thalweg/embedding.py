@@ -121,6 +121,7 @@ class Embedding:
 
         Raises:
             UsageError: the name does not end in .safetensors.
+            NotFiniteError: a tensor or a number of the lineage is NaN or infinity.
         """
         path = Path(path)
         if path.suffix != SUFFIX:
@@ -133,7 +134,11 @@ class Embedding:
             "parameters": dict(lineage.parameters),
             "parents": list(lineage.parents),
         }
-        text = json.dumps(record, ensure_ascii=False, sort_keys=True)
+        self.check_finite()
+        try:
+            text = json.dumps(record, ensure_ascii=False, sort_keys=True, allow_nan=False)
+        except ValueError as error:
+            raise NotFiniteError(f"{path}: expected finite numbers in its lineage, got NaN or infinity") from error
         metadata = {
             "format": FORMAT,
             "format_version": str(FORMAT_VERSION),
@@ -153,7 +158,7 @@ class Embedding:
             UsageError: not an embedding file, from a newer format, damaged, or of another model.
         """
         path = Path(path)
-        if path.suffix != SUFFIX:
+        if path.suffix.lower() != SUFFIX:
             raise UsageError(f"expected an embedding file named *{SUFFIX}, got {path.name}; pickles (.pt) are refused")
         if not path.is_file():
             raise UsageError(f"expected an embedding file, found none at {path}")

@@ -1,13 +1,15 @@
 """Generator: the one protocol through which tools see a model: embedding and seeds in, images out, differentiable."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Literal, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
-from thalweg.embedding import SUFFIX, Embedding, ModelIdentity
+from thalweg.embedding import Embedding, ModelIdentity
 from thalweg.errors import UsageError
 from thalweg.limits import MAX_SEED, MAX_SEEDS, shown
+from thalweg.prompts import read_prompt
 
 Gradient = Literal["full", "last_k", "one_step"] | None
 
@@ -97,6 +99,18 @@ class DirectedGenerator(Generator, Protocol):
         ...
 
 
+@runtime_checkable
+class InterruptibleGenerator(Generator, Protocol):
+    """A generator whose work can be ended from within."""
+
+    def interruptible(self, check: Callable[[], None]) -> Self:
+        """Return the same model, which calls `check` at least once within the time of one image.
+
+        What `check` raises ends the work.
+        """
+        ...
+
+
 def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     """Return `seeds` as a tuple; refuse none at all, too many, repeated ones and what no torch generator takes.
 
@@ -158,7 +172,12 @@ def _is_decimal(text: str) -> bool:
 
 
 def read_embedding(text: str, generator: Generator) -> Embedding:
-    """Return the embedding in the file of that name, or of that prompt."""
-    if text.endswith((SUFFIX, ".pt")):
-        return Embedding.load(text, generator.model).to("cpu")
-    return generator.embed(text)
+    """Return the embedding in the file of that name, or of that prompt.
+
+    Raises:
+        UsageError: as `thalweg.prompts.read_prompt` and `Embedding.load`.
+    """
+    found = read_prompt(text)
+    if isinstance(found, Path):
+        return Embedding.load(found, generator.model).to("cpu")
+    return generator.embed(found)

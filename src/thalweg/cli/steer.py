@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -213,7 +213,15 @@ def walk_path(
 
             if even:
                 walk = paths.equal_image_steps(
-                    generator, first, last, count, numbers, kind, centre, renders=max(3, 4 * count), progress=count_render
+                    generator,
+                    first,
+                    last,
+                    count,
+                    numbers,
+                    kind,
+                    centre,
+                    renders=max(3, 4 * count),
+                    progress=count_render,
                 )
             else:
                 walk = paths.path(first, last, count, kind, centre)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.diffusion.family import Family, Settings, quiet, warn_if_cut
+from thalweg.diffusion.family import Family, Settings, quiet
+from thalweg.diffusion.texts import TextInput, warn_of_text
 from thalweg.errors import UsageError
 
 STAND_IN = "<thalweg>"
@@ -60,8 +61,11 @@ class StableDiffusion(Family):
         width = encoder.get_input_embeddings().embedding_dim
         if vector.shape != (width,):
             raise UsageError(f"expected a vector of shape {(width,)}, got {tuple(vector.shape)}")
+        convert = getattr(self.pipeline, "maybe_convert_prompt", None)
+        seen = TextInput(tokenizer, self.tokens, convert)
         with quiet():
-            warn_if_cut(text, [(tokenizer, self.tokens)])
+            warn_of_text(text, [seen], stacklevel=3)
+            text = seen.converted(text)
         inputs = tokenizer(text, padding="max_length", max_length=self.tokens, truncation=True, return_tensors="pt").to(
             self.device
         )

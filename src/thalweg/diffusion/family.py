@@ -1,7 +1,6 @@
 """What every model family shares: its settings, its frozen weights, guidance, the names of an embedding's tensors."""
 
 import logging
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,8 +12,9 @@ from torch import Tensor
 
 from thalweg.diffusion.identity import Identifier
 from thalweg.diffusion.schedulers import SCHEDULERS
+from thalweg.diffusion.texts import TextInput, warn_of_text
 from thalweg.embedding import ModelIdentity
-from thalweg.errors import NotFiniteError, PromptCut, UsageError
+from thalweg.errors import NotFiniteError, UsageError
 from thalweg.generator import Gradient
 from thalweg.limits import MAX_STEPS, check_count, check_number
 
@@ -197,11 +197,19 @@ class Family(ABC):
         found = [getattr(self.pipeline, encoder.replace("text_encoder", "tokenizer")) for encoder in self.encoders]
         return [(tokenizer, tokenizer.model_max_length) for tokenizer in found if tokenizer is not None]
 
+    def text_inputs(self) -> list[TextInput]:
+        """Return how each text encoder takes a text, learned words spelled out as the pipeline does."""
+        convert = getattr(self.pipeline, "maybe_convert_prompt", None)
+        return [TextInput(tokenizer, limit, convert) for tokenizer, limit in self.tokenizers()]
+
     def embed(self, prompt: str, against: str) -> dict[str, Tensor]:
-        """Return an embedding's tensors for `prompt`, guided away from `against`; warn where a text is cut."""
+        """Return an embedding's tensors for `prompt`, guided away from `against`.
+
+        Warns of what of the two texts is not seen as it is written, see `thalweg.diffusion.texts`.
+        """
         with torch.no_grad(), quiet():
             for text in (prompt, against):
-                warn_if_cut(text, self.tokenizers())
+                warn_of_text(text, self.text_inputs(), stacklevel=3)
             tensors = self.encode(prompt, against)
         return {name: tensor[0].to(self.precision) for name, tensor in tensors.items() if name in self.names}
 
@@ -297,18 +305,6 @@ class Family(ABC):
 def negative(name: str) -> str:
     """Return the name of the tensor that guidance leads away from, for the one it leads toward."""
     return "negative" if name == "prompt" else f"negative_{name}"
-
-
-def warn_if_cut(text: str, tokenizers: list[tuple[Any, int]]) -> None:
-    """Warn once of what of `text` the encoders do not see; `tokenizers` come with the tokens each encoder takes."""
-    cut = {}
-    for tokenizer, limit in tokenizers:
-        ids = tokenizer(text).input_ids
-        if len(ids) > limit:
-            cut[limit] = tokenizer.decode(ids[limit - 1 : -1])
-    if cut:
-        parts = "; ".join(f"beyond {limit} tokens {words.strip()!r}" for limit, words in cut.items())
-        warnings.warn(f"the prompt is longer than its encoder takes, not seen are: {parts}", PromptCut, stacklevel=4)
 
 
 @contextmanager

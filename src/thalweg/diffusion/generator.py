@@ -2,7 +2,7 @@
 
 import bisect
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -14,8 +14,12 @@ from thalweg.diffusion.family import Family
 from thalweg.diffusion.sampling import Schedule, out_of_memory, sample
 from thalweg.diffusion.schedulers import check_kind, make_scheduler
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
-from thalweg.errors import NotFiniteError, UsageError
+from thalweg.errors import NotFiniteError, ThalwegError, UsageError
 from thalweg.generator import Gradient, check_seeds
+from thalweg.prompts import check_prompt
+
+MAX_RENDERED_BYTES = 4 * 2**30
+"""Largest memory of the images that are rendered for one embedding where rendering can be interrupted."""
 
 
 class DiffusionGenerator:
@@ -37,6 +41,7 @@ class DiffusionGenerator:
             raise UsageError(f"{name}: expected a pipeline of {', '.join(FAMILIES)}; got {kind}")
         self.family: Family = FAMILIES[kind](pipeline, name)
         self.settings = self.family.defaults.changed(**settings)
+        self._interrupt: Callable[[], None] | None = None
         self._check()
 
     def with_settings(self, **settings: Any) -> Self:
@@ -54,6 +59,20 @@ class DiffusionGenerator:
     def with_gradient(self, gradient: Gradient) -> Self:
         """Return the same model with another gradient mode; it shares weights and the count of calls."""
         return self.with_settings(gradient=gradient)
+
+    def interruptible(self, check: Callable[[], None]) -> Self:
+        """Return the same model, which calls `check` before each image and each denoiser call.
+
+        What `check` raises ends the work. Images without a gradient are rendered one at a time, so that it is called
+        within the time of one image however many seeds there are.
+        """
+        other = copy.copy(self)
+        other._interrupt = check
+        return other
+
+    def _check_interrupt(self) -> None:
+        if self._interrupt is not None:
+            self._interrupt()
 
     def _check(self) -> None:
         self.family.latent_shape(self.settings)
@@ -91,13 +110,23 @@ class DiffusionGenerator:
         return self.family.calls
 
     def embed(self, prompt: str, negative: str = "") -> Embedding:
-        """Return the embedding of `prompt`, to be guided away from `negative`; warn (PromptCut) where one is cut.
+        """Return the embedding of `prompt`, to be guided away from `negative`.
 
         Its tensors are float32 (float64 for a model in float64) without a batch dimension: `prompt` (tokens, width),
         `negative` alike; SDXL and SD3 add `pooled` and `negative_pooled` (width); FLUX has `prompt` and `pooled`.
+
+        Warns (PromptCut, UnknownWords, PromptSyntax) of what of the two texts the model does not see as it is written.
+
+        Raises:
+            UsageError: no text, or one that no model takes, see `thalweg.prompts.check_prompt`.
+            NotFiniteError: a text encoder gives NaN or infinity.
         """
+        self._check_interrupt()
         parameters = {"negative": negative} if negative else {}
-        return Embedding(self.family.embed(prompt, negative), Lineage(self.model, prompt, parameters=parameters))
+        tensors = self.family.embed(check_prompt(prompt), check_prompt(negative))
+        embedding = Embedding(tensors, Lineage(self.model, prompt, parameters=parameters))
+        embedding.check_finite()
+        return embedding
 
     def movable(self, embedding: Embedding) -> Mapping[str, Tensor]:
         """Return what a tool may move: all but the start token's row, which is the same for every prompt."""
@@ -128,6 +157,7 @@ class DiffusionGenerator:
         family, settings, names = self.family, self.settings, self.family.names
 
         def denoise(latents: Tensor, timestep: Tensor, *tensors: Tensor) -> Tensor:
+            self._check_interrupt()
             return family.denoise(settings, latents, timestep, dict(zip(names, tensors, strict=True)))
 
         tensors = [embedding.tensors[name].to(family.device, family.precision) for name in names]
@@ -164,6 +194,7 @@ class DiffusionGenerator:
             NotFiniteError: an image holds NaN or infinity.
             ThalwegError: out of memory.
         """
+        self._check_interrupt()
         recorded = torch.is_grad_enabled() and self.settings.gradient is not None
         with torch.set_grad_enabled(recorded), out_of_memory(len(latents)):
             return self.family.decode(latents)
@@ -176,7 +207,20 @@ class DiffusionGenerator:
             NotFiniteError: an image holds NaN or infinity; the seeds are named.
             ThalwegError: out of memory.
         """
-        names = [f"seed {seed}" for seed in check_seeds(seeds)]
+        seeds = check_seeds(seeds)
+        moves = any(tensor.requires_grad for tensor in embedding.tensors.values())
+        if self._interrupt is None or (moves and torch.is_grad_enabled() and self.settings.gradient is not None):
+            return self._render(embedding, seeds)
+        images: list[Tensor] = []
+        for seed in seeds:
+            images.append(self._render(embedding, [seed]))
+            if images[0].nbytes * len(seeds) > MAX_RENDERED_BYTES:
+                most = MAX_RENDERED_BYTES // images[0].nbytes
+                raise ThalwegError(f"expected at most {most:,} seeds of images of this size, got {len(seeds):,}")
+        return torch.cat(images)
+
+    def _render(self, embedding: Embedding, seeds: Sequence[int]) -> Tensor:
+        names = [f"seed {seed}" for seed in seeds]
         latents = self._latents(embedding, self.noise(seeds), None, names)
         try:
             return self.decode(latents)
@@ -197,7 +241,7 @@ class DiffusionGenerator:
         Raises:
             UsageError: the model has several text encoders, or the prompt does not hold the placeholder.
         """
-        tensors = self._single_encoder().embed_with(prompt, placeholder, vector)
+        tensors = self._single_encoder().embed_with(check_prompt(prompt), placeholder, vector)
         return Embedding(tensors, Lineage(self.model, prompt, parameters={"placeholder": placeholder}))
 
     def _single_encoder(self) -> StableDiffusion:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from thalweg.embedding import Embedding
-from thalweg.errors import PromptCut
+from thalweg.errors import PromptWarning
 from thalweg.generator import DirectedGenerator, Generator
 from thalweg.steer.looks import far_apart
 from thalweg.steer.paths import Method, between
@@ -108,7 +108,7 @@ class Surroundings:
         """Return the embedding of `prompt`, encoded once."""
         if prompt not in self._known:
             with torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore", PromptCut)  # nobody wrote these prompts
+                warnings.simplefilter("ignore", PromptWarning)  # nobody wrote these prompts
                 self._known[prompt] = self._generator.embed(prompt)
         return self._known[prompt]
 

@@ -2,9 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -48,6 +50,11 @@ WORDS: dict[str, dict[str, tuple[str, ...]]] = {
 OPENINGS = ("", "", "a", "a picture of a", "a photo of a", "an image of a")
 NOUNS = ("object", "thing", "shape")
 BACKDROPS = ("on a {} background", "on {}", "in front of a {} background", "{} background")
+FUNCTION_WORDS = frozenset(
+    {"the", "an", "and", "or", "is", "are", "be", "of", "to", "by", "for", "with", "it", "its", "this", "that", "as"}
+)
+"""Words that link others; what they say a caption says in another way, or not at all."""
+START_TOKEN, END_TOKEN = "<|startoftext|>", "<|endoftext|>"
 TOKENS = 32
 """Rows of a prompt embedding: start token, words, end and padding."""
 
@@ -86,22 +93,47 @@ def draw_named(attributes: Mapping[str, str], random: torch.Generator) -> dict[s
 
 def write_tokenizer(folder: Path) -> None:
     """Write a CLIP tokenizer's vocabulary and merges: every word of the captions is whole, others fall into pieces."""
+    vocabulary, merges = _tokens()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps({entry: index for index, entry in enumerate(vocabulary)}))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges)]) + "\n")
+
+
+def is_own_tokenizer(tokenizer: Any) -> bool:
+    """Return whether a tokenizer's vocabulary is that of the captions, tokens added to it apart."""
+    added = set(tokenizer.added_tokens_encoder)
+    return len(tokenizer) <= len(_tokens()[0]) + len(added) and set(tokenizer.get_vocab()) - added == set(
+        _tokens()[0]
+    ) - {START_TOKEN, END_TOKEN}
+
+
+def is_known(word: str) -> bool:
+    """Return whether captions hold a word, in small letters or not, or whether it says nothing that an image shows."""
+    return word.lower() in caption_words() or word.lower() in FUNCTION_WORDS
+
+
+@cache
+def caption_words() -> frozenset[str]:
+    """The words of all captions."""
     words: set[str] = {"single", "colour", ",", *NOUNS}
     for choices in WORDS.values():
         for alternatives in choices.values():
             words.update(" ".join(alternatives).split())
     for text in (*OPENINGS, *BACKDROPS):
         words.update(text.replace("{}", "").split())
+    return frozenset(words)
+
+
+@cache
+def _tokens() -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """The tokenizer's vocabulary, in the order of its ids, and its merges."""
     letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
-    merges = _learn_merges(words)
+    merges = _learn_merges(caption_words())
     entries = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges)]
-    vocabulary = dict.fromkeys([*entries, "<|startoftext|>", "<|endoftext|>"])
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({entry: index for index, entry in enumerate(vocabulary)}))
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges)]) + "\n")
+    return tuple(dict.fromkeys([*entries, START_TOKEN, END_TOKEN])), tuple(merges)
 
 
-def _learn_merges(words: set[str]) -> list[tuple[str, str]]:
+def _learn_merges(words: Collection[str]) -> list[tuple[str, str]]:
     """Byte pair encoding until every word is whole; ties go to the alphabet, so that it is reproducible."""
     split = [[*word[:-1], word[-1] + "</w>"] for word in sorted(words)]
     merges: list[tuple[str, str]] = []

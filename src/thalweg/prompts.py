@@ -1,0 +1,152 @@
+"""Prompts as users type them: what is the name of a file instead, and what no model reads as it is written."""
+
+import re
+import unicodedata
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from thalweg.embedding import SUFFIX
+from thalweg.errors import PromptSyntax, UsageError
+from thalweg.limits import check_text, shown
+
+WEIGHTS_SUFFIXES = (
+    ".pt",
+    ".pth",
+    ".bin",
+    ".ckpt",
+    ".pkl",
+    ".pickle",
+    ".gguf",
+    ".onnx",
+    ".h5",
+    ".npy",
+    ".npz",
+    ".msgpack",
+)
+"""How files of weights and arrays end: pickles, and formats that hold no embedding of this package."""
+FILE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"),
+    *(".json", ".yaml", ".yml", ".toml", ".csv", ".txt", ".md", ".zip", ".tar", ".gz", ".zarr", ".nc"),
+)
+"""How other files end that a prompt without a space is taken for."""
+RUN_EMBEDDINGS = ("embedding.safetensors", "best.safetensors", "start.safetensors")
+"""What a run folder's embedding may be called, the result first."""
+RUN_RECORD = "run.json"
+
+_ADAPTER = re.compile(r"<\s*(?:lora|lyco|loha|hypernet|hypernetwork|ti)\s*:[^<>]*>", re.IGNORECASE)
+_SYNTAX = re.compile(
+    r"""
+      \\[()\[\]]                                     # A1111: an escaped bracket
+    | \(+[^()\n]*:\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*\)+  # A1111: (word:1.2)
+    | \(+[^()\n]+\)+[-+]*                            # A1111: (word); Compel: (two words)++
+    | \[+[^\[\]\n]+\]+                               # A1111: [word], [from:to:0.5]
+    | \{[^{}\n]*\}                                   # NovelAI: {word}; choices {a|b}
+    | [^\W\d_]\w*(?:\+\+?|--+)(?=\s|,|$)             # Compel: word++, word--
+    | \.(?:and|blend|swap)\(                         # Compel
+    | \bBREAK\b | (?<=\s)AND(?=\s)                   # A1111: parts of a prompt
+    | \bembedding:[\w./-]+                           # ComfyUI
+    | __[\w/-]+__                                    # wildcards
+    """,
+    re.VERBOSE,
+)
+
+
+def read_prompt(text: str, locate: Callable[[str], Path] = Path) -> Path | str:
+    """Return the embedding file that a text names, or the text itself where it is a prompt.
+
+    A text is a file's name where it ends like an embedding file, in capitals or not. A plain word is a prompt though
+    a folder may be called so.
+
+    Args:
+        text: what the user typed.
+        locate: where a name lies, or a `UsageError` for one that may not be looked at.
+
+    Raises:
+        UsageError: nothing at all, a file or a folder that is no embedding, or a text that ends like one.
+    """
+    text = check_prompt(text).strip()
+    if not text:
+        raise UsageError("expected a prompt or an embedding file, got nothing")
+    suffix = Path(text).suffix.lower()
+    if suffix == SUFFIX:
+        return locate(text)
+    if suffix in WEIGHTS_SUFFIXES:
+        raise UsageError(
+            f"expected a prompt or an embedding file (*{SUFFIX}), got {shown(text)}: pickles and other "
+            "weights are refused; to use it as a prompt, write more words after it"
+        )
+    _check_no_path(text, suffix, locate)
+    return text
+
+
+def check_prompt(text: str) -> str:
+    """Return a prompt as it is typed.
+
+    Raises:
+        UsageError: too long, not whole characters (a text that is not UTF-8), control characters, or the weights of an
+            adapter (`<lora:name:0.8>`), which would be left out.
+    """
+    check_text("a prompt", text)
+    if unreadable := sorted(
+        {letter for letter in text if unicodedata.category(letter) == "Cc" and letter not in "\t\n\r"}
+    ):
+        raise UsageError(f"expected a prompt of printable characters, got {shown(unreadable[0])} in it")
+    if adapter := _ADAPTER.search(text):
+        raise UsageError(
+            f"expected a prompt of words, got {shown(adapter.group())} in it: adapters are not loaded from a prompt; "
+            "take it out, or add the adapter to the model's pipeline in Python"
+        )
+    return text
+
+
+def warn_of_syntax(text: str, stacklevel: int) -> None:
+    """Warn (PromptSyntax) of weights and other syntax of A1111, Compel or ComfyUI, which models read as plain text."""
+    found = list(dict.fromkeys(match.group().strip() for match in _SYNTAX.finditer(text)))
+    if found:
+        parts = ", ".join(shown(part) for part in found[:5]) + (", ..." if len(found) > 5 else "")
+        warnings.warn(
+            f"the prompt is read as plain text, weights and other syntax do nothing: {parts}; leave them out",
+            PromptSyntax,
+            stacklevel=stacklevel + 1,
+        )
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a prompt, each once, without punctuation and the weights that `warn_of_syntax` names."""
+    plain = re.sub(r":\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*(?=[)\]])", " ", text)
+    plain = re.sub(r"['\u2019]s\b", "", plain)
+    return list(dict.fromkeys(re.findall(r"[^\s!-/:-@\[-`{-~\u2013\u2014\u2018-\u201f\u2026]+", plain)))
+
+
+def _check_no_path(text: str, suffix: str, locate: Callable[[str], Path]) -> None:
+    """Refuse the name of a file or folder that is no embedding."""
+    is_one_word = not any(letter.isspace() for letter in text)
+    looks_like_path = is_one_word and (text.startswith(("/", "./", "../", "~/", ".\\", "..\\")) or "://" in text)
+    looks_like_file = is_one_word and suffix in FILE_SUFFIXES
+    path = _existing(text, locate)
+    if path is not None and path.is_dir():
+        if (path / RUN_RECORD).is_file():
+            held = [name for name in RUN_EMBEDDINGS if (path / name).is_file()]
+            hint = f"its embedding is {text.rstrip('/')}/{held[0]}" if held else "export its embedding first"
+            raise UsageError(f"expected a prompt or an embedding file, got {shown(text)}, a run folder: {hint}")
+        if not re.search(r"[/\\.]", text):
+            return  # a prompt such as "cat", where there is a folder of that name
+        raise UsageError(f"expected a prompt or an embedding file, got {shown(text)}, a folder")
+    if path is not None:
+        raise UsageError(f"expected a prompt or an embedding file (*{SUFFIX}), got {shown(text)}, another file")
+    if is_one_word and (file := _existing(text + SUFFIX, locate)) is not None and file.is_file():
+        raise UsageError(f"expected a prompt or an embedding file, got {shown(text)}: is it {text}{SUFFIX}?")
+    if looks_like_path or looks_like_file:
+        raise UsageError(
+            f"expected a prompt or an embedding file (*{SUFFIX}), got {shown(text)}, a file's name; there is "
+            "no such file"
+        )
+
+
+def _existing(text: str, locate: Callable[[str], Path]) -> Path | None:
+    try:
+        path = locate(text)
+        return path if path.exists() else None
+    except (OSError, ValueError, UsageError):  # too long for a name, or nothing that may be looked at
+        return None
