@@ -25,6 +25,8 @@ MAX_IMAGES = 10_000_000
 """Images and batches of a miniature's training, and images that it is measured on."""
 MIN_RADIUS, MAX_RADIUS = 1e-6, 1e6
 """Drift that a tool may be allowed, in units of the start's own spread."""
+MAX_WEIGHT = 1e6
+"""Weight of a metric among others."""
 MAX_TEXT = 10_000
 """Characters of one text: a prompt, a metric, a name."""
 MAX_SHOWN = 60

@@ -36,7 +36,8 @@ def test_jobs_run_in_order_and_tell_of_changes(queue: JobQueue) -> None:
     [
         (UsageError("expected\n a thing"), "expected a thing"),
         (RuntimeError("out of memory"), "RuntimeError: out of memory"),
-        (MemoryError(), "MemoryError: "),
+        (MemoryError(), "MemoryError:"),
+        (OSError("full: '/srv/work/x.png'"), "OSError: full: 'x.png'"),
     ],
 )
 def test_a_job_that_fails_keeps_one_line_and_the_next_one_runs(queue: JobQueue, error: Exception, reason: str) -> None:
@@ -63,3 +64,19 @@ def test_a_job_stops_where_it_checks(queue: JobQueue) -> None:
     finish(queue, lambda _: None)
     assert job.status == "stopped"
     assert len(steps) < 10_000_000
+
+
+def test_what_knows_nothing_of_jobs_stops_with_the_one_that_runs(queue: JobQueue) -> None:
+    started = threading.Event()
+
+    def render(_: Job) -> None:
+        started.set()
+        for _ in range(10_000_000):
+            queue.check()
+
+    queue.check()  # no job runs
+    job = queue.submit(render, lambda: None)
+    assert started.wait(10)
+    job.stop()
+    assert finish(queue, lambda _: queue.check()).status == "done"
+    assert job.status == "stopped"

@@ -3,9 +3,10 @@
 import threading
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
-from thalweg.errors import ThalwegError
+from thalweg.app.messages import in_words
 
 Status = Literal["waiting", "running", "done", "stopped", "failed"]
 ACTIVE: tuple[Status, ...] = ("waiting", "running")
@@ -23,9 +24,12 @@ class Job:
         reason: why it failed, in one line.
     """
 
-    def __init__(self, work: "Callable[[Job], None]", changed: Callable[[], None]) -> None:
+    def __init__(
+        self, work: "Callable[[Job], None]", changed: Callable[[], None], workspace: Path | None = None
+    ) -> None:
         self._work = work
         self._changed = changed
+        self._workspace = workspace
         self._asked_to_stop = threading.Event()
         self.status: Status = "waiting"
         self.reason = ""
@@ -52,8 +56,7 @@ class Job:
         except Stopped:
             self._set("stopped")
         except Exception as error:  # the app outlives any job
-            message = " ".join(str(error).split())
-            self.reason = message if isinstance(error, ThalwegError) else f"{type(error).__name__}: {message}"
+            self.reason = in_words(error, self._workspace)
             self._set("failed")
         else:
             self._set("done")
@@ -69,11 +72,19 @@ class JobQueue:
     def __init__(self) -> None:
         self._waiting: deque[Job] = deque()
         self._some = threading.Condition()
+        self._running: Job | None = None
+        # A daemon, so that the process can end while a job runs.
         threading.Thread(target=self._work, name="thalweg-jobs", daemon=True).start()
 
-    def submit(self, work: Callable[[Job], None], changed: Callable[[], None]) -> Job:
-        """Add a job; `changed` is called whenever its status changes."""
-        job = Job(work, changed)
+    def submit(self, work: Callable[[Job], None], changed: Callable[[], None], workspace: Path | None = None) -> Job:
+        """Add a job.
+
+        Args:
+            work: what it does.
+            changed: called whenever its status changes.
+            workspace: the folder that names in its reason are relative to.
+        """
+        job = Job(work, changed, workspace)
         with self._some:
             self._waiting.append(job)
             self._some.notify()
@@ -84,9 +95,15 @@ class JobQueue:
         with self._some:
             return next((place for place, other in enumerate(self._waiting) if other is job), 0)
 
+    def check(self) -> None:
+        """Raise `Stopped` where the job that runs was asked to stop; for what it calls and knows nothing of jobs."""
+        if self._running is not None:
+            self._running.check()
+
     def _work(self) -> None:
         while True:
             with self._some:
                 self._some.wait_for(lambda: bool(self._waiting))
-                job = self._waiting.popleft()
+                job = self._running = self._waiting.popleft()
             job.run()
+            self._running = None

@@ -78,8 +78,9 @@ class Objective:
             images = torch.cat([self._render(offsets, chunk) for chunk in self.chunks])
         shown = images.detach()
         with torch.no_grad():
-            scores = self.metric(shown)
-            kept = self.keep(shown) if self.keep else torch.full_like(scores, torch.nan)
+            parts = shown.split(lengths)
+            scores = torch.cat([self.metric(part) for part in parts])
+            kept = torch.cat([self.keep(part) for part in parts]) if self.keep else torch.full_like(scores, torch.nan)
 
         def gradient() -> Tensor:
             slope = self._image_gradient(shown, kept)
@@ -107,23 +108,26 @@ class Objective:
 
     def _image_gradient(self, images: Tensor, kept: Tensor) -> Tensor:
         """Gradient of the goal with respect to the images; that of what must be kept joins as it is used up."""
-        slope = _mean_gradient(self.metric, images)
+        slope = self._mean_gradient(self.metric, images)
         if not bool(slope.any()):
             raise UsageError(f"metric {self.metric.name} ignores the image: its gradient is zero everywhere")
         if self.keep is None:
             return slope
         lost, slack = self.start_kept - self.keep.sign * float(kept.mean()), self.start_kept - self.floor()
         weight = min(max(lost / slack, 0.0), 1.0) if slack > 0 else 1.0
-        back = _mean_gradient(self.keep, images)
+        back = self._mean_gradient(self.keep, images)
         return slope + weight * slope.norm() / back.norm().clamp(min=torch.finfo(back.dtype).tiny) * back
 
-
-def _mean_gradient(metric: Metric, images: Tensor) -> Tensor:
-    """Gradient of the metric's mean, more is better, with respect to images (S, 3, H, W)."""
-    with torch.enable_grad():
-        images = images.detach().requires_grad_()
-        scores = metric(images)
-    if not scores.requires_grad:
-        raise UsageError(f"metric {metric.name} has no gradient; search without one: method cma-es")
-    slope = torch.autograd.grad(metric.sign * scores.mean(), images, allow_unused=True)[0]
-    return torch.zeros_like(images) if slope is None else slope
+    def _mean_gradient(self, metric: Metric, images: Tensor) -> Tensor:
+        """Gradient of the metric's mean, more is better, with respect to images (S, 3, H, W)."""
+        slopes = []
+        for part in images.split([len(chunk) for chunk in self.chunks]):
+            with torch.enable_grad():
+                shown = part.detach().requires_grad_()
+                scores = metric(shown)
+            if not scores.requires_grad:
+                raise UsageError(f"metric {metric.name} has no gradient; search without one: method cma-es")
+            goal = metric.sign * scores.mean() * (len(part) / len(images))
+            slope = torch.autograd.grad(goal, shown, allow_unused=True)[0]
+            slopes.append(torch.zeros_like(shown) if slope is None else slope)
+        return torch.cat(slopes)

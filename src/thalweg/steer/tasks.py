@@ -26,6 +26,8 @@ from thalweg.steer.metrics import Scorer
 from thalweg.steer.runs import Run
 
 START = "start.safetensors"
+IMAGES_AT_ONCE = 8
+"""Images that an optimisation renders at once; of more seeds, parts are rendered again for their gradient."""
 LoadScorer = Callable[[], Scorer]
 
 
@@ -115,7 +117,7 @@ class OptimizeTask(Task):
         check_text("what must stay", self.keep or "")
         object.__setattr__(self, "seeds", check_seeds(self.seeds))
         object.__setattr__(self, "unseen", check_seeds(self.unseen) if self.unseen else ())
-        _check_bounds(self.iterations, self.radius)
+        _check_bounds(self)
 
     @property
     def steps(self) -> int:
@@ -150,6 +152,7 @@ class OptimizeTask(Task):
             steps=self.steps,
             method=self.search,
             recipe=self.recipe,
+            batch=IMAGES_AT_ONCE,
             run=run,
             progress=progress,
             **asked,
@@ -181,9 +184,10 @@ class ImprintTask(Task):
     def __post_init__(self) -> None:
         """Refuse what can't be done before anything is written."""
         super().__post_init__()
-        check_seeds([self.seed])
-        check_count("the number of unseen seeds", self.unseen, 1, MAX_SEEDS)
-        _check_bounds(self.iterations, self.radius)
+        object.__setattr__(self, "seed", *check_seeds([self.seed]))
+        unseen = check_count("the number of unseen seeds", self.unseen, 1, MAX_SEEDS)
+        object.__setattr__(self, "unseen", unseen)
+        _check_bounds(self)
         if self.keep:
             vocabulary(self.keep)
         if self.mode not in imprint.DEFAULTS:
@@ -220,8 +224,8 @@ class ImprintTask(Task):
         )
 
 
-def _check_bounds(iterations: int | None, radius: float | None) -> None:
-    if iterations is not None:
-        check_count("steps", iterations, 1, MAX_STEPS)
-    if radius is not None:
-        check_number("the radius", radius, MIN_RADIUS, MAX_RADIUS)
+def _check_bounds(task: "OptimizeTask | ImprintTask") -> None:
+    if task.iterations is not None:
+        object.__setattr__(task, "iterations", check_count("steps", task.iterations, 1, MAX_STEPS))
+    if task.radius is not None:
+        object.__setattr__(task, "radius", check_number("the radius", task.radius, MIN_RADIUS, MAX_RADIUS))

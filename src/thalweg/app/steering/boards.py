@@ -1,15 +1,16 @@
 """What a desk looks like: HTML in which everything a person or a program wrote is escaped."""
 
-import json
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from html import escape
-from typing import Any
 
 from thalweg.app.steering import drawing
 from thalweg.app.steering.desk import Desk
 from thalweg.app.steering.imprint import RESULT, ImprintDesk, SeedsDesk
 from thalweg.app.steering.navigate import NavigateDesk
 from thalweg.app.steering.optimize import BEFORE_AFTER, RESULT_SCORES, OptimizeDesk
+from thalweg.files import read_json
+from thalweg.limits import MAX_WEIGHT, check_number, check_text
 from thalweg.steer.optimize import BEST
 from thalweg.steer.tree import embedding_file
 
@@ -54,18 +55,18 @@ def optimize(desk: OptimizeDesk) -> str:
     """The last step's images, the score over steps, and what it came to."""
     if desk.run is None or desk.task is None:
         return _status(desk) + _hint("Pick metrics, press Start, and watch the images follow the score.")
-    rows = desk.run.read_trace()
-    scores = [(float(row["step"]), float(row["score"])) for row in rows]
+    rows = desk.run.read_numbers(("step", "score", "best"))
+    scores = [(row["step"], row["score"]) for row in rows]
     parts = [_status(desk), f"<p><strong>{escape(desk.task.metric)}</strong> from {escape(desk.task.prompt)}</p>"]
     if rows:
         bests = [index for index, row in enumerate(rows) if row["score"] == row["best"]]
-        last = int(rows[-1]["step"])
+        last = round(rows[-1]["step"])
         parts.append(
             f'<div class="tw-stage">{_figure(desk, f"steps/{last:04d}.png", f"step {last}", "tw-wide")}'
             f"{drawing.line(scores, bests[-1] if bests else None, f'score ({desk.task.metric})')}</div>"
         )
     parts.append(_figure(desk, BEFORE_AFTER, "before (above) and the best (below)", "tw-wide"))
-    if (found := _json(desk, RESULT_SCORES)) is not None:
+    if (found := _figures(desk, RESULT_SCORES, ("start_score", "score"))) is not None:
         parts.append(f"<p>On unseen seeds: {found['start_score']:.4g} before, {found['score']:.4g} after.</p>")
     parts.append(f"<p>{_where(desk)} {_download(desk, BEST, 'Download the best')}</p>")
     return "".join(parts)
@@ -90,13 +91,13 @@ def imprint(desk: ImprintDesk) -> str:
     """The loss over steps while it runs, then unseen seeds before and after."""
     if desk.run is None or desk.task is None:
         return _status(desk)
-    losses = [(float(row["step"]), float(row["loss"])) for row in desk.trace]
+    losses = [(row["step"], row["loss"]) for row in desk.trace]
     what = desk.task.keep or "all of it"
     parts = [_status(desk), f"<p>Seed {desk.task.seed}, keeping {escape(what)}</p>"]
     parts.append(drawing.line(losses, None, "loss of each step's seeds"))
     caption = "left: the seed you like; then unseen seeds, before (above) and after (below)"
     parts.append(_figure(desk, "sheet.png", caption, "tw-wide"))
-    if (report := _json(desk, "report.json")) is not None:
+    if (report := _figures(desk, "report.json", ("share_before", "share_after"))) is not None:
         shares = f"{report['share_before']:.0%} of unseen seeds before, {report['share_after']:.0%} after"
         parts.append(f"<p>It shows on {shares}.</p>")
     parts.append(f"<p>{_where(desk)} {_download(desk, RESULT, 'Download the embedding')}</p>")
@@ -112,9 +113,24 @@ def _hint(text: str) -> str:
     return f'<p class="tw-hint">{escape(text)}</p>'
 
 
-def _json(desk: Desk, name: str) -> dict[str, Any] | None:
+def fault(reason: str) -> str:
+    """What a board shows in the place of a run that can't be shown."""
+    return f'<p class="tw-status tw-problem" role="status" aria-live="polite">{escape(reason)}</p>'
+
+
+def _figures(desk: Desk, name: str, wanted: Collection[str]) -> dict[str, float] | None:
+    """Some figures in a JSON file of the run; None where there is no such file yet.
+
+    Raises:
+        UsageError: it can't be read, or lacks one of them.
+    """
     path = desk.file(name)
-    return dict(json.loads(path.read_text())) if path.is_file() else None
+    if not path.exists():
+        return None
+    where = f"{path.parent}: its {name}"
+    found = read_json(path, where)
+    figures = found if isinstance(found, dict) else {}
+    return {each: check_number(f"{each} in {where}", figures.get(each), -math.inf, math.inf) for each in wanted}
 
 
 def _where(desk: Desk) -> str:
@@ -151,9 +167,14 @@ def metric_text(rows: Sequence[tuple[str, str, float]]) -> str:
 
     Args:
         rows: name, argument and weight of each; rows without a name, or of weight 0, are left out.
+
+    Raises:
+        UsageError: a value of another type, or a weight out of range.
     """
     terms = []
     for name, argument, weight in rows:
+        name, argument = check_text("a metric", name or ""), check_text("a metric's argument", argument or "")
+        weight = check_number("a weight", weight, -MAX_WEIGHT, MAX_WEIGHT) if name else 0.0
         if name and weight:
             words = argument.replace('"', " ").strip()
             whole = f'{name}: "{words}"' if words else name

@@ -1,5 +1,6 @@
 """What one person does with one tool: a run folder, the job that fills it, and who watches."""
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -8,11 +9,13 @@ from pathlib import Path
 from typing import ClassVar, TypeVar, cast
 
 from thalweg.app.jobs import Job, JobQueue
+from thalweg.app.messages import in_words
 from thalweg.app.workspace import Workspace
 from thalweg.diffusion.choice import ModelChoice
-from thalweg.embedding import SUFFIX, Embedding
+from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.generator import Generator
+from thalweg.generator import Generator, InterruptibleGenerator
+from thalweg.prompts import read_prompt
 from thalweg.steer.metrics import Scorer
 from thalweg.steer.runs import Run
 
@@ -34,19 +37,22 @@ class Studio:
     generator: Generator
     load_scorer: Callable[[], Scorer]
 
-    def start(self, text: str) -> Callable[[], Embedding]:
+    def __post_init__(self) -> None:
+        """Let a job that is asked to stop end within one image."""
+        if isinstance(self.generator, InterruptibleGenerator):
+            object.__setattr__(self, "generator", self.generator.interruptible(self.jobs.check))
+
+    def start(self, person: str, text: str) -> Callable[[], Embedding]:
         """Return what makes, in a job, the embedding that a prompt or the name of a file in the workspace stands for.
 
         Raises:
-            UsageError: neither, or a file outside the workspace or of another model.
+            UsageError: neither, or a file outside the workspace, in another person's run or of another model.
         """
-        text = text.strip()
-        if not text:
-            raise UsageError("expected a prompt or an embedding file to start from, got nothing")
-        if text.endswith((SUFFIX, ".pt", ".pth", ".bin", ".ckpt")):
-            embedding = Embedding.load(self.workspace.inside(text), self.generator.model)
+        found = read_prompt(text, lambda name: self.workspace.readable(person, name))
+        if isinstance(found, Path):
+            embedding = Embedding.load(found, self.generator.model)
             return lambda: embedding
-        return lambda: self.generator.embed(text)
+        return lambda: self.generator.embed(found)
 
     def open(self, folder: Path, operation: str) -> Run:
         """Open a run to go on with it.
@@ -103,9 +109,15 @@ class Desk(ABC):
         """Follow a wish; what is wrong with it is told as the desk's problem."""
         try:
             wish()
-        except ThalwegError as error:
-            self.problem = str(error)
+        except Exception as error:  # the session outlives any wish
+            if not isinstance(error, ThalwegError):
+                logging.getLogger(__name__).exception("could not follow a wish")
+            self.problem = self.in_words(error)
             self.changed()
+
+    def in_words(self, error: BaseException) -> str:
+        """Return an error's message as the browser may see it."""
+        return in_words(error, self.studio.workspace.folder)
 
     @abstractmethod
     def load(self, folder: Path) -> None:
@@ -155,7 +167,7 @@ class Desk(ABC):
         """Do `work` when it is its turn; what was under way stops."""
         self.stop()
         self.problem = ""
-        self.job = self.studio.jobs.submit(work, self.changed)
+        self.job = self.studio.jobs.submit(work, self.changed, self.studio.workspace.folder)
         self.changed()
 
     def file(self, name: str) -> Path:
@@ -170,13 +182,10 @@ class Desk(ABC):
         Raises:
             UsageError: no name for a file, or one that is taken.
         """
-        path = self.studio.workspace.inside(f"{name.strip().removesuffix(SUFFIX)}{SUFFIX}")
-        if path.exists():
-            raise UsageError(f"{path.name}: exists already in the workspace: choose another name")
-        return embedding.save(path)
+        return embedding.save(self.studio.workspace.writable(name))
 
     def new_folder(self, title: str) -> Path:
-        """Return an empty folder for a run."""
+        """Return a folder for a run, which is not there yet."""
         return self.studio.workspace.new_run(self.person, title)
 
     def sit_at(self, folder: Path) -> None:

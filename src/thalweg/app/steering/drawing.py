@@ -1,5 +1,6 @@
 """Small drawings for the boards, as SVG: the tree of choices, the map of where one has been, a line over steps."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
@@ -52,18 +53,18 @@ def tree(
 
 def _places(nodes: Mapping[int, Node]) -> dict[int, tuple[int, int]]:
     """Column and row of each node: a first child goes on in its parent's row, others get rows of their own."""
+    children: dict[int | None, list[int]] = {}
+    for number, node in nodes.items():
+        children.setdefault(node.parent, []).append(number)
     places: dict[int, tuple[int, int]] = {}
-    lowest = 0
-
-    def place(number: int, column: int, row: int) -> None:
-        nonlocal lowest
-        places[number] = (column, row)
-        for order, child in enumerate(child for child, node in nodes.items() if node.parent == number):
-            if order:
-                lowest += 1
-            place(child, column + 1, lowest if order else row)
-
-    place(next(iter(nodes)), 0, 0)
+    lowest = -1
+    waiting = [(next(iter(nodes)), 0, True)]  # the next node to place comes last; a tree may be too deep to recurse
+    while waiting:
+        number, column, begins_row = waiting.pop()
+        lowest += begins_row
+        places[number] = (column, lowest)
+        reached = children.get(number, [])
+        waiting += [(child, column + 1, child != reached[0]) for child in reversed(reached)]
     return places
 
 
@@ -90,7 +91,7 @@ def place_map(nodes: Mapping[int, Node], current: int, candidates: Sequence[Sequ
     shown = [_two(point) for point in candidates]
     furthest = max(max(abs(x), abs(y)) for x, y in (*spots.values(), *shown))
     extent = 1.5
-    while extent < furthest:
+    while extent < furthest < math.inf:
         extent *= 2
 
     def at(spot: tuple[float, float]) -> tuple[float, float]:
@@ -124,8 +125,10 @@ def line(rows: Sequence[tuple[float, float]], best: int | None, label: str) -> s
         best: the row to mark, if any.
         label: what the value is.
     """
+    rows = [(step, value) for step, value in rows if math.isfinite(step) and math.isfinite(value)]
     if not rows:
         return ""
+    best = best if best is not None and best < len(rows) else None
     values = [value for _, value in rows]
     low, high = min(values), max(values)
     span, last = (high - low) or 1.0, max(step for step, _ in rows) or 1.0

@@ -10,7 +10,9 @@ from thalweg.app.jobs import Job
 from thalweg.app.steering.desk import Desk
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
-from thalweg.generator import read_seeds
+from thalweg.files import read_as
+from thalweg.generator import check_seeds, read_seeds
+from thalweg.limits import MAX_SEED, MAX_STEPS, check_count, check_text
 from thalweg.steer.runs import Run
 from thalweg.steer.tasks import ImprintTask
 
@@ -29,10 +31,18 @@ class SeedsDesk(Desk):
 
     run: Run | None = None
     liked: int | None = None
+    _asked: tuple[int, ...] = ()
 
     def load(self, folder: Path) -> None:
         """Take up images rendered before."""
-        self.run = self.studio.open(folder, self.operation)
+        run = self.studio.open(folder, self.operation)
+        where = f"{run.folder}: its seeds"
+        try:
+            seeds = check_seeds(read_as(list[int], run.settings.get("seeds"), where))
+        except UsageError as error:
+            reason = str(error).removeprefix(f"{where} can't be read: ")
+            raise UsageError(f"{where} can't be read: {reason}") from error
+        self.run, self.liked, self._asked = run, None, seeds
         self.sit_at(folder)
 
     def start(self, text: str, seeds: str) -> None:
@@ -41,7 +51,7 @@ class SeedsDesk(Desk):
         Raises:
             UsageError: nothing to start from, or seeds at fault.
         """
-        make_start, numbers = self.studio.start(text), read_seeds(seeds)
+        make_start, numbers = self.studio.start(self.person, text), read_seeds(seeds)
 
         def render(job: Job) -> None:
             job.check()
@@ -50,7 +60,7 @@ class SeedsDesk(Desk):
             settings = {"prompt": text.strip(), "seeds": numbers}
             run = Run.create(folder, self.operation, self.studio.generator.model, settings, asdict(self.studio.choice))
             start.save(run.path(RESULT))
-            self.run, self.liked = run, None
+            self.run, self.liked, self._asked = run, None, numbers
             self.sit_at(folder)
             for number in numbers:
                 job.check()
@@ -62,7 +72,7 @@ class SeedsDesk(Desk):
 
     def like(self, seed: int) -> None:
         """Take a liking to one of the seeds rendered."""
-        if seed not in self.rendered:
+        if check_count("the seed", seed, 0, MAX_SEED) not in self.rendered:
             raise UsageError(f"expected one of the seeds rendered, got {seed}")
         self.liked = seed
         self.changed()
@@ -72,7 +82,7 @@ class SeedsDesk(Desk):
         """The seeds rendered so far."""
         if self.run is None:
             return []
-        return [seed for seed in self.run.settings["seeds"] if self.file(f"seed-{seed}.png").is_file()]
+        return [seed for seed in self._asked if self.file(f"seed-{seed}.png").is_file()]
 
     @property
     def embedding(self) -> Embedding:
@@ -99,7 +109,7 @@ class ImprintDesk(Desk):
         """Take up an imprint as it stands."""
         run = self.studio.open(folder, self.operation)
         self.task, self.run = ImprintTask.of(run), run
-        self.trace = tuple(run.read_trace())
+        self.trace = tuple(run.read_numbers(("step", "loss")))
         self.sit_at(folder)
 
     def start(self, seeds: SeedsDesk, keep: str, iterations: int, unseen: int = 8) -> None:
@@ -119,7 +129,8 @@ class ImprintDesk(Desk):
             raise UsageError("expected a seed to imprint: render some and click the one you like")
         start = seeds.embedding
         text = start.lineage.prompt
-        task = ImprintTask(text, liked, keep or None, iterations=iterations, unseen=unseen)
+        iterations = check_count("steps", iterations, 1, MAX_STEPS)
+        task = ImprintTask(text, liked, check_text("what to keep", keep) or None, iterations=iterations, unseen=unseen)
 
         def begin(job: Job) -> None:
             job.check()

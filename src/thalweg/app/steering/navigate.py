@@ -13,6 +13,7 @@ from thalweg.errors import UsageError
 from thalweg.files import write_whole
 from thalweg.generator import read_seeds
 from thalweg.images import png
+from thalweg.limits import MAX_STRENGTH, MIN_STRENGTH, check_count, check_number, check_text
 from thalweg.steer.navigate import Navigation, Settings
 
 MOST = 9
@@ -52,9 +53,8 @@ class NavigateDesk(Desk):
         Raises:
             UsageError: nothing to start from, seeds at fault, or more candidates than number keys.
         """
-        make_start, numbers = self.studio.start(text), read_seeds(seeds)
-        if not 1 <= count <= MOST:
-            raise UsageError(f"expected 1 to {MOST} candidates, got {count}")
+        make_start, numbers = self.studio.start(self.person, text), read_seeds(seeds)
+        count = check_count("the number of candidates", count, 1, MOST)
 
         def begin(job: Job) -> None:
             job.check()
@@ -70,6 +70,8 @@ class NavigateDesk(Desk):
 
     def choose(self, index: int, strength: float) -> None:
         """Go toward a candidate (from 0)."""
+        check_count("the candidate", index, 0, MOST)
+        check_number("the strength", strength, MIN_STRENGTH, MAX_STRENGTH)
         self._step(lambda walk: walk.choose(index, strength))
 
     def none(self) -> None:
@@ -82,6 +84,7 @@ class NavigateDesk(Desk):
 
     def go(self, number: int) -> None:
         """Return to a node of the tree."""
+        check_count("the node", number, 0, len(self.opened.nodes) - 1)
         self._step(lambda walk: walk.go(number))
 
     def fork(self, number: int) -> None:
@@ -90,7 +93,7 @@ class NavigateDesk(Desk):
 
     def name(self, number: int, name: str) -> None:
         """Name a node."""
-        self.opened.name(number, name[:60])
+        self.opened.name(number, check_text("the name", name)[:60])
         self.changed()
 
     def show_on(self, seeds: str) -> None:

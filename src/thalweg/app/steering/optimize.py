@@ -1,17 +1,20 @@
 """Tool 1 at a desk: toward a metric."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
-from thalweg.app.jobs import Job, Stopped
+from thalweg.app.jobs import Job
 from thalweg.app.steering.desk import Desk
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import read_seeds
-from thalweg.steer.optimize import BEST, STATE
+from thalweg.limits import MAX_STEPS, check_count
+from thalweg.steer.metrics import Metric
+from thalweg.steer.optimize import BEST, Step
 from thalweg.steer.runs import Run, contact_sheet
 from thalweg.steer.tasks import OptimizeTask, start_of
 
@@ -44,8 +47,9 @@ class OptimizeDesk(Desk):
         Raises:
             UsageError: nothing to start from, or seeds at fault. Metrics are read in the job.
         """
-        make_start, numbers = self.studio.start(text), read_seeds(seeds)
-        unseen = tuple(number for number in range(100, 100 + 8 + len(numbers)) if number not in numbers)[:8]
+        make_start, numbers = self.studio.start(self.person, text), read_seeds(seeds)
+        iterations = check_count("steps", iterations, 1, MAX_STEPS)
+        unseen = tuple(sorted(set(range(100, 100 + 8 + len(numbers))) - set(numbers)))[:8]
         task = OptimizeTask(text.strip(), metric, keep or None, numbers, unseen, iterations)
 
         def begin(job: Job) -> None:
@@ -73,25 +77,45 @@ class OptimizeDesk(Desk):
     def _climb(self, job: Job) -> None:
         assert self.run is not None and self.task is not None  # both are set where a run is opened
         run, task, generator = self.run, self.task, self.studio.generator
+        ends: dict[str, Tensor] = {}
 
-        def step(*_: object) -> None:
+        def step(row: Step, images: Tensor) -> None:
+            if row.step == 0:
+                ends["start"] = images
+            if row.score == row.best:
+                ends["best"] = images
             self.changed()
             job.check()
 
-        stopped: Exception | None = None
+        failed = ""
         try:
-            result = task.do(generator, task.aims(self.studio.load_scorer, read_files=False), run, step)
+            result = task.do(generator, self._aims(job, task), run, step)
             scores = {"score": result.unseen_score, "start_score": result.unseen_start_score}
             run.write_json(RESULT_SCORES, scores)
-            if result.failed:
-                stopped = ThalwegError(f"stopped early, the best so far is kept: {result.stopped}")
-        except Stopped as wish:
-            if not (run.folder / STATE).is_file():
-                raise
-            stopped = wish
-        ends = (start_of(run, generator), self.best)
-        with torch.no_grad():
-            images = torch.cat([generator.render(embedding, task.seeds) for embedding in ends])
-        run.write_image(BEFORE_AFTER, contact_sheet(images, columns=len(task.seeds)))
-        if stopped is not None:
-            raise stopped
+            failed = result.stopped if result.failed else ""
+            if len(ends) < 2:
+                with torch.no_grad():
+                    before, after = start_of(run, generator), self.best
+                    ends = {
+                        end: generator.render(embedding, task.seeds)
+                        for end, embedding in (("start", before), ("best", after))
+                    }
+        finally:  # one that is asked to stop shows what it has, and renders nothing more
+            if len(ends) == 2:
+                both = torch.cat([ends["start"], ends["best"]])
+                run.write_image(BEFORE_AFTER, contact_sheet(both, columns=len(task.seeds)))
+        if failed:
+            raise ThalwegError(f"stopped early, the best so far is kept: {failed}")
+
+    def _aims(self, job: Job, task: OptimizeTask) -> tuple[Metric, Metric | None]:
+        """The task's metrics, which end with the job: scoring takes its time too."""
+
+        def ending(metric: Metric) -> Metric:
+            def score(images: Tensor) -> Tensor:
+                job.check()
+                return metric.score(images)
+
+            return replace(metric, score=score)
+
+        metric, keep = task.aims(self.studio.load_scorer, read_files=False)
+        return ending(metric), None if keep is None else ending(keep)
