@@ -143,7 +143,12 @@ SAID = {"scale": 1e-4, "offset": -0.1}
         ("05.11", SAID, {"earthsearch:boa_offset_applied": True}, 0.0),
         ("05.11", {}, {"sentinel:boa_offset_applied": True}, 0.0),
         ("05.11", {"scale": 1e-4, "offset": 0}, {}, 0.0),
-        (None, {}, {}, 0.0),
+        (4.0, {}, {}, -0.1),
+        ("N0400", {}, {}, -0.1),
+        ("04.00", {}, {"earthsearch:boa_offset_applied": "False"}, -0.1),
+        (None, {}, {"processing:version": "05.09"}, -0.1),
+        (None, {}, {"product_uri": "S2A_MSIL2A_20220501T103031_N0400_R108_T31UDS_20220501T164411.SAFE"}, -0.1),
+        (None, {}, {"earthsearch:boa_offset_applied": False}, -0.1),
     ],
 )
 def test_the_baselines_offset_is_taken_from_the_item(
@@ -151,6 +156,31 @@ def test_the_baselines_offset_is_taken_from_the_item(
 ) -> None:
     item = an_item({"B04": {"raster:bands": [raster]}}, **{"s2:processing_baseline": baseline}, **flags)
     assert Scene(item, product("planetary-computer")).scale_and_offset("B04") == pytest.approx((1e-4, offset))
+
+
+@pytest.mark.parametrize(
+    ("properties", "words"),
+    [
+        ({}, "nothing says whether the 1000"),
+        ({"s2:processing_baseline": "newest"}, "s2:processing_baseline is newest, expected a processing baseline"),
+        (
+            {"processing_baseline": "03.01", "s2:processing_baseline": "04.00"},
+            "says 3.01, s2:processing_baseline says 4",
+        ),
+        ({"earthsearch:boa_offset_applied": "perhaps"}, "boa_offset_applied is perhaps, expected true or false"),
+    ],
+)
+def test_an_item_whose_offset_cannot_be_known_is_refused(properties: dict[str, Any], words: str) -> None:
+    scene = Scene(an_item({"B04": {}}, **properties), product("planetary-computer"))
+    with pytest.raises(UsageError, match=words):
+        scene.check()
+
+
+@pytest.mark.parametrize("key", ["S2-L2A-B02", "blue-10m", "band_2", "b2"])
+def test_assets_are_found_by_the_names_that_cubes_have(key: str) -> None:
+    scene = Scene(an_item({key: {}, "scl_20m": {}, "thumbnail_b02": {"roles": ["thumbnail"]}}), product("cdse"))
+    assert key_of(scene, "B02") == key
+    assert key_of(scene, "SCL") == "scl_20m"
 
 
 def test_stac_1_1_fields_say_the_same() -> None:
@@ -262,6 +292,8 @@ def test_reflectance_keeps_what_the_offset_takes_below_zero() -> None:
 def test_landsats_numbers_are_kept_and_others_are_recoded() -> None:
     raw = np.array([0, 1, 7273, 43636, 65535])
     np.testing.assert_array_equal(LANDSAT.stored(raw, 0, 2.75e-5, -0.2), raw.astype(np.uint16))
+    absent = REFLECTANCE.stored(np.array([-9999.0, -3.4e38, np.inf, np.nan]), 0, 1e-4, 0.0)
+    np.testing.assert_array_equal(absent, np.full(4, -32768, np.int16))
     recoded = LANDSAT.stored(np.array([0, 5000]), 0, 1e-4, 0.0)
     assert recoded[0] == 0 and recoded[1] * 2.75e-5 - 0.2 == pytest.approx(0.5, abs=2e-5)
 

@@ -8,6 +8,7 @@ in any case and with any separators: `S2-L2A-B02`, `sr_b2`, `band_2` and `Blue` 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from thalweg.earth.sensors import BitMask, ClassMask, Sensor
 from thalweg.errors import UsageError
@@ -33,7 +34,7 @@ class Matched:
 
 def candidates(sensor: Sensor, name: str) -> tuple[str, ...]:
     """The declared bands that a name can mean; more than one where archives use the name for different bands."""
-    spellings = _spellings(sensor, name)
+    spellings = _spellings(sensor.name_words, name)
     return tuple(
         band.name for band in sensor.bands if spellings & {_joined(known) for known in (band.name, *band.aliases)}
     )
@@ -70,8 +71,7 @@ def mask_in(sensor: Sensor, names: Iterable[str], where: str) -> tuple[ClassMask
     """The preferred mask of a sensor among names, and its name there; `UsageError` where two names mean it."""
     names = list(names)
     for mask in sensor.masks:
-        known = {_joined(alias) for alias in (mask.variable, *mask.aliases)}
-        found = [name for name in names if _spellings(sensor, name) & known]
+        found = [name for name in names if names_mask(sensor, mask, name)]
         if len(found) > 1:
             raise UsageError(
                 f"{where}: {' and '.join(found)} both name the mask {mask.variable}: leave one of them out"
@@ -79,6 +79,11 @@ def mask_in(sensor: Sensor, names: Iterable[str], where: str) -> tuple[ClassMask
         if found:
             return mask, found[0]
     return None, None
+
+
+def names_mask(sensor: Sensor, mask: ClassMask | BitMask, name: str) -> bool:
+    """Whether a name is that of a mask."""
+    return bool(_spellings(sensor.name_words, name) & {_joined(known) for known in (mask.variable, *mask.aliases)})
 
 
 def looks_like_mask(name: str) -> bool:
@@ -94,10 +99,11 @@ def units_in(name: str) -> str | None:
     return "linear" if words & {"linear", "lin", "power"} else None
 
 
-def _spellings(sensor: Sensor, name: str) -> set[str]:
-    """What a name says, as it is and without the sensor's words."""
+@lru_cache(4096)
+def _spellings(ignored: tuple[str, ...], name: str) -> set[str]:
+    """What a name says, as it is and without the words to ignore."""
     words = _words(name)
-    kept = [word for word in words if word not in sensor.name_words]
+    kept = [word for word in words if word not in ignored]
     short = "".join(kept)
     if short.isdigit() and "band" in words:
         short = f"b{short}"
@@ -110,6 +116,7 @@ def _words(name: str) -> list[str]:
     return [word for word in re.split(r"[^a-z0-9]+", whole) if word]
 
 
+@lru_cache(4096)
 def _joined(name: str) -> str:
     return _without_zeros("".join(_words(name)))
 

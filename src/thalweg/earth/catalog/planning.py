@@ -114,7 +114,7 @@ def _lacking(planned: Plan) -> Iterator[str]:
         if nowhere:
             yield f"{name}: no item has {', '.join(nowhere)}: the cube is without"
         if sensor.validity is not None and sensor.validity.variable not in here:
-            yield f"{name}: no item has {sensor.validity.variable}: clouds will count as clear"
+            yield f"{name}: no item has {sensor.validity.variable}: the cube is read only where all is assumed clear"
         for scene in (scene for date in dates for scene in date.scenes):
             lacking = [band for band in scene.missing() if band in here]
             if lacking:

@@ -1,6 +1,6 @@
 """What an item says of itself: which asset is which band, scale and offset, baseline, orbit; and who is one date."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from thalweg.earth.band_names import candidates, names_mask
 from thalweg.earth.catalog.catalogues import Product
 from thalweg.earth.catalog.items import centre_longitude, orbit_of, reference_system, times_of
 from thalweg.earth.mosaics import overpasses
-from thalweg.earth.sensors import Band, Sensor, sensor_by_name
+from thalweg.earth.offsets import Told, product_offset, told_by
+from thalweg.earth.sensors import Band, ClassMask, Sensor, sensor_by_name
 
 if TYPE_CHECKING:
     import pystac
@@ -47,9 +49,7 @@ class Scene:
         """The asset of each band, and of the validity layer, that the item has."""
         found = {band.name: self._asset_of(band) for band in self.sensor.bands}
         if self.sensor.validity is not None:
-            layer = self.sensor.validity.variable
-            names = (self.product.assets.get(layer, layer), layer, layer.lower())
-            found[layer] = next((self.item.assets[name] for name in names if name in self.item.assets), None)
+            found[self.sensor.validity.variable] = self._mask_asset(self.sensor.validity)
         return {name: asset for name, asset in found.items() if asset is not None}
 
     def _asset_of(self, band: Band) -> "pystac.Asset | None":
@@ -59,12 +59,36 @@ class Scene:
         the finest.
         """
         assets, declared = self.item.assets, self.product.assets.get(band.name)
-        names = {band.name, *band.aliases}
-        saying = {key: asset for key, asset in assets.items() if _declared_names(asset) & names}
-        if saying:
-            finest = min(saying, key=lambda key: (key != declared, _resolution(saying[key]), key))
-            return saying[finest]
-        return next((assets[name] for name in (declared, band.name, *band.aliases) if name in assets), None)
+        saying = {key: asset for key, asset in assets.items() if self._declared_band(asset) == band.name}
+        if not saying and declared in assets:
+            return assets[declared]
+        called = {
+            key: asset
+            for key, asset in assets.items()
+            if candidates(self.sensor, key) == (band.name,) and not PICTURES & set(asset.roles or ())
+        }
+        return self._finest(saying or called, declared)
+
+    def _declared_band(self, asset: "pystac.Asset") -> str | None:
+        """The band that an asset declares to hold, by its name, else by its common name."""
+        for name in _declared_names(asset):
+            found = candidates(self.sensor, name)
+            if len(found) == 1:
+                return found[0]
+        return None
+
+    def _mask_asset(self, mask: ClassMask) -> "pystac.Asset | None":
+        assets, declared = self.item.assets, self.product.assets.get(mask.variable)
+        if declared in assets:
+            return assets[declared]
+        called = {key: asset for key, asset in assets.items() if names_mask(self.sensor, mask, key)}
+        return self._finest(called, declared)
+
+    @staticmethod
+    def _finest(assets: "dict[str, pystac.Asset]", declared: str | None) -> "pystac.Asset | None":
+        """Of assets that hold the same, the one that is declared, else the finest."""
+        best = min(assets, key=lambda key: (key != declared, _resolution(assets[key]), key), default=None)
+        return None if best is None else assets[best]
 
     def missing(self) -> list[str]:
         """Bands and layers the item lacks."""
@@ -73,13 +97,13 @@ class Scene:
 
     @cached_property
     def baseline(self) -> float:
-        """Processing baseline, NaN where the item does not give one."""
-        given = next((v for key, v in self.item.properties.items() if key.endswith("processing_baseline")), None)
-        given = given or self.item.properties.get("processing:version")
-        try:
-            return float(given)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            return np.nan
+        """Processing baseline, NaN where the item does not give one; `UsageError` where it is not understood."""
+        return float(self._told({}).baseline[0])
+
+    def _told(self, more: Mapping[str, Any]) -> Told:
+        """What the item and more fields tell of the products' offset."""
+        facts = {**self.item.properties, **more, "id": self.item.id}
+        return told_by(facts.items(), 1, "its properties")
 
     @cached_property
     def orbit(self) -> tuple[str, int]:
@@ -118,19 +142,21 @@ class Scene:
 
         Sentinel-2's products add 1000 since processing baseline 04.00. In this order: a catalogue that has taken
         that off says so (`...boa_offset_applied`), whatever else it says; an item that gives the offset is
-        believed; else the baseline tells.
+        believed; else the baseline tells (`earth.offsets`).
+
+        Raises:
+            UsageError: what the item says is not understood, or too little.
         """
-        said = _raster(self.assets[band])
+        asset = self.assets[band]
+        said = _raster(asset)
         default, offset = STATED.get(self.sensor.name, (self.sensor.digital_number_scale or 1.0, 0.0))
         scale = float(said.get("scale") or default)
-        since = self.sensor.offset_since_baseline
-        if since is None:
+        if self.sensor.offset_since_baseline is None:
             return scale, float(said.get("offset", offset))
-        if any(value for key, value in self.item.properties.items() if key.endswith("boa_offset_applied")):
-            return scale, 0.0
-        if "offset" in said:
-            return scale, float(said["offset"])
-        return scale, since[1] * scale if self.baseline >= since[0] else 0.0
+        stated = float(said["offset"]) / scale if "offset" in said else None
+        told = self._told(asset.extra_fields)
+        numbers = product_offset(told, self.sensor, np.array([self.time.to_datetime64()]), "its properties", stated)
+        return scale, float(numbers[0]) * scale
 
 
 STATED = {"landsat-8": (2.75e-5, -0.2)}
@@ -179,14 +205,14 @@ def _bands(asset: "pystac.Asset") -> list[dict[str, Any]]:
     return asset.extra_fields.get("bands") or asset.extra_fields.get("eo:bands") or []
 
 
-def _declared_names(asset: "pystac.Asset") -> set[str]:
+def _declared_names(asset: "pystac.Asset") -> list[str]:
     """The names under which an asset of one band declares it; empty for pictures and stacks of bands."""
     bands = _bands(asset)
     if len(bands) != 1 or PICTURES & set(asset.roles or ()):
-        return set()
+        return []
     (band,) = bands
-    names = {band.get("name"), band.get("common_name"), band.get("eo:common_name")}
-    return {str(name) for name in names if name}
+    names = (band.get("name"), band.get("common_name"), band.get("eo:common_name"))
+    return [str(name) for name in names if name]
 
 
 def _raster(asset: "pystac.Asset") -> dict[str, Any]:

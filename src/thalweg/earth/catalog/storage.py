@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.earth.sensors import Sensor
+from thalweg.earth.sensors import REFLECTANCE_RANGE, Sensor
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,16 @@ class Coding:
     def stored(self, raw: np.ndarray, nodata: float, factor: float, offset: float) -> np.ndarray:
         """Numbers of a file with its own no data, factor and offset, in this coding (any shape)."""
         values = raw.astype(np.float64) * (factor / self.factor) + (offset - self.offset) / self.factor
-        return self._as_numbers(values, np.isnan(values) | (raw == nodata))
+        return self._as_numbers(values, ~np.isfinite(values) | (raw == nodata) | (values < self._lowest))
+
+    @property
+    def _lowest(self) -> float:
+        """Number below which values of this coding are no measurement, but a code for no data that nobody declared."""
+        return (REFLECTANCE_RANGE[0] - self.offset) / self.factor
 
     def stored_power(self, power: np.ndarray) -> np.ndarray:
         """Backscatter in linear power, in this coding of dB; what is not positive is no data (any shape)."""
-        there = power > 0  # False where NaN
+        there = (power > 0) & np.isfinite(power)
         decibel = 10 * np.log10(np.where(there, power, 1.0))
         return self._as_numbers((decibel - self.offset) / self.factor, ~there)
 
