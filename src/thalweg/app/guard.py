@@ -1,52 +1,257 @@
-"""Who may come in, and who is who: a token for all beyond this machine, a secret cookie for each browser."""
+"""Access to the app: its hosts and origins, the token, and a secret cookie that tells browsers apart."""
 
+import asyncio
+import hashlib
+import hmac
+import re
 import secrets
-from collections.abc import Awaitable, Callable
-from urllib.parse import parse_qsl, urlencode
+from collections.abc import Sequence
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse, RedirectResponse
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from thalweg.app.hosts import LOOPBACK, AllowedHosts
 from thalweg.errors import UsageError
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PERSON = "thalweg_person"
+MIN_TOKEN = 12
 _TOKEN = "thalweg_token"
 _YEAR = 365 * 24 * 3600
+_STREAMS = "/gradio_api/"
+_CACHEABLE = ("/assets/", "/static/")
+_DROPPED = (b"cookie", b"authorization", b"x-gradio-server", b"x-forwarded-host")
+"""Request headers that the app behind does not see as they came."""
+_SECRET = re.compile(r"[A-Za-z0-9_-]{16,100}")
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; "
+        "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def new_token() -> str:
+    """Return a token that cannot be guessed."""
+    return secrets.token_urlsafe(24)
 
 
 def check_host(host: str, token: str | None) -> None:
     """Raise a UsageError where others could reach the app and no token keeps them out."""
-    if token is not None and len(token) < 12:
-        raise UsageError(f"expected a token of at least 12 characters, got {len(token)}; make a longer one up")
+    if token is not None and len(token) < MIN_TOKEN:
+        raise UsageError(f"expected a token of at least {MIN_TOKEN} characters, got {len(token)}; make a longer one up")
     if host not in LOOPBACK and token is None:
-        raise UsageError(f"--host {host} lets other machines in: expected --token too, or leave --host out")
+        raise UsageError(
+            f"host {host} lets other machines in: expected a token, got none; give one, or bind to 127.0.0.1"
+        )
 
 
-def add_guards(app: FastAPI, host: str, token: str | None) -> None:
-    """Let in only who has the token (where there is one), and give each browser a secret of its own.
+class Streams:
+    """Answers that stay open; a server that stops ends them."""
 
-    The token comes once as `?token=`, then as a cookie; programs may send `Authorization: Bearer`. On the loopback
-    address only requests for this machine's own names are answered, so that no web page can reach in by renaming it.
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let `app` answer until it is done or `close` is called; an answer cut short is ended properly."""
+        opened = ended = False
+
+        async def watched(message: Message) -> None:
+            nonlocal opened, ended
+            opened = True
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
+        async def answer() -> None:
+            await app(scope, receive, watched)
+
+        task = asyncio.create_task(answer())
+        self._tasks.add(task)
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not self._closing:
+                raise
+            if not opened:
+                await PlainTextResponse("the app is stopping", 503)(scope, receive, send)
+            elif not ended:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            task.cancel()
+            self._tasks.discard(task)
+
+    def close(self) -> None:
+        """End all that are open."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+
+
+class Guard:
+    """Middleware that lets in only who has the token (where there is one), from the app's own pages.
+
+    - The token comes once as `?token=`, then as a cookie; programs may send `Authorization: Bearer`. The cookie holds a
+      digest of the token. Browsers send cookies to all ports of a host, so its name holds the port: apps on two ports
+      keep apart.
+    - Cookies are `SameSite=Lax`: a strict one is not sent after a link from another site, which would ask for the
+      token again and give the browser a new secret. What a lax cookie lets through, a top-level GET, changes nothing.
+    - A request that another site or another port sends is refused, except for a link to the page. What changes
+      something or streams must show that it comes from this app: by `Origin`, by `Sec-Fetch-Site`, or, for a GET of a
+      browser that sends neither (plain http beyond the loopback address), by `Referer`. Programs with the bearer token
+      need not.
+    - No answer carries a CORS header, whatever the app behind writes.
     """
 
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        if token is not None and not _is_let_in(request, token):
-            return PlainTextResponse("expected the app's token: open the address that ends in ?token=...", 401)
-        if token is not None and "token" in request.query_params and request.method == "GET":
-            rest = [(name, value) for name, value in parse_qsl(request.url.query) if name != "token"]
-            answer: Response = RedirectResponse(f"{request.url.path}?{urlencode(rest)}" if rest else request.url.path)
-            _set(answer, _TOKEN, token)
-            return answer
-        answer = await call_next(request)
-        if PERSON not in request.cookies and request.method == "GET" and request.url.path == "/":
-            _set(answer, PERSON, secrets.token_urlsafe(24))
-        return answer
+    def __init__(self, app: ASGIApp, hosts: AllowedHosts, token: str | None, streams: Streams) -> None:
+        self.app = app
+        self._hosts = hosts
+        self._token = None if token is None else token.encode("utf-8", "surrogatepass")
+        self._streams = streams
 
-    if host in LOOPBACK:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, refuse, or hand on to the app."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer(Request(scope), receive, send)
+        else:  # nothing here speaks WebSocket
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
+        cookies, scope = Response(), request.scope
+        path, secure = scope["path"], scope["scheme"] == "https"
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name in [name for name in headers if name.startswith("access-control-")]:
+                    del headers[name]
+                headers.update(_HEADERS)
+                if not path.startswith(_CACHEABLE):
+                    headers.setdefault("Cache-Control", "no-store")
+                for cookie in cookies.headers.getlist("set-cookie"):
+                    headers.append("set-cookie", cookie)
+            await send(message)
+
+        refusal = self._refusal(request)
+        if refusal is not None:
+            await refusal(scope, receive, guarded)
+            return
+        is_page = path == "/" and request.method == "GET"
+        if self._has_token_in_query(request):
+            value = self._cookie_value()
+            cookies.set_cookie(self._cookie_name(scope), value, httponly=True, samesite="lax", secure=secure)
+            if is_page:  # without the token, so that it stays in no history; always to this app's own page
+                rest = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
+                await RedirectResponse(f"/?{urlencode(rest)}" if rest else "/", 303)(scope, receive, guarded)
+                return
+        person = request.cookies.get(PERSON, "")
+        if is_page and not _SECRET.fullmatch(person):
+            cookies.set_cookie(
+                PERSON, secrets.token_urlsafe(24), max_age=_YEAR, httponly=True, samesite="lax", secure=secure
+            )
+        inner = {**scope, "headers": self._inner_headers(request, person)}
+        if path.startswith(_STREAMS) and request.method == "GET":
+            await self._streams.run(self.app, inner, receive, guarded)
+        else:
+            await self.app(inner, receive, guarded)
+
+    def _refusal(self, request: Request) -> Response | None:
+        host = request.headers.get("host", "")
+        if not self._hosts.accepts(host):
+            return PlainTextResponse(
+                "this app does not answer to this host name: start it with the name allowed (--allow-host)", 400
+            )
+        if request.method not in ("GET", "HEAD", "POST"):
+            return PlainTextResponse("expected GET, HEAD or POST", 405, headers={"Allow": "GET, HEAD, POST"})
+        bearer = self._has_bearer(request)
+        if not self._is_from_here(request, bearer):
+            return PlainTextResponse("expected a request from a page of this app", 403)
+        if self._token is None or bearer or self._has_token_in_query(request) or self._has_cookie(request):
+            return None
+        return PlainTextResponse("expected the app's token: open the address that ends in ?token=...", 401)
+
+    def _is_from_here(self, request: Request, bearer: bool) -> bool:
+        def is_own(header: str) -> bool:
+            return self._hosts.is_own_origin(header, request.headers.get("host", ""), request.scope["scheme"])
+
+        origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+        is_get = request.method in ("GET", "HEAD")
+        if origin is not None and not is_own(origin):
+            return False
+        is_link = (
+            is_get
+            and request.scope["path"] == "/"
+            and request.headers.get("sec-fetch-mode") == "navigate"
+            and request.headers.get("sec-fetch-dest") == "document"
+        )
+        if site not in (None, "same-origin", "none") and not is_link:
+            return False
+        if is_get and not request.scope["path"].startswith(_STREAMS):
+            return True
+        referer = request.headers.get("referer") if is_get and site is None else None
+        return bearer or origin is not None or site == "same-origin" or (referer is not None and is_own(referer))
+
+    def _has_token_in_query(self, request: Request) -> bool:
+        given = request.query_params.get("token") if request.method == "GET" else None
+        return given is not None and self._is_token(given.encode("utf-8", "surrogatepass"))
+
+    def _has_bearer(self, request: Request) -> bool:
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        return kind.lower() == "bearer" and self._is_token(given.strip().encode("latin-1"))
+
+    def _has_cookie(self, request: Request) -> bool:
+        given = request.cookies.get(self._cookie_name(request.scope), "")
+        return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._cookie_value().encode())
+
+    def _is_token(self, given: bytes) -> bool:
+        return self._token is not None and hmac.compare_digest(given, self._token)
+
+    def _cookie_value(self) -> str:
+        return hmac.new(self._token or b"", b"thalweg cookie", hashlib.sha256).hexdigest()
+
+    def _inner_headers(self, request: Request, person: str) -> list[tuple[bytes, bytes]]:
+        """Headers as the app behind sees them: of all cookies the browser's secret alone, no other app's address."""
+        kept = [(name, value) for name, value in request.scope["headers"] if name not in _DROPPED]
+        forwarded = request.headers.get("x-forwarded-host", "").partition(",")[0].strip()
+        if forwarded and self._hosts.accepts(forwarded):
+            kept.append((b"x-forwarded-host", forwarded.encode("latin-1")))
+        if _SECRET.fullmatch(person):
+            kept.append((b"cookie", f"{PERSON}={person}".encode()))
+        return kept
+
+    @staticmethod
+    def _cookie_name(scope: Scope) -> str:
+        port = (scope.get("server") or ("", None))[1]
+        return f"{_TOKEN}_{port or 0}"
+
+
+def add_guards(
+    app: FastAPI, host: str, token: str | None, allow_hosts: Sequence[str] = (), streams: Streams | None = None
+) -> None:
+    """Put a `Guard` around an app, outside of the middleware that it has.
+
+    Args:
+        app: what is guarded.
+        host: the address it will be bound to.
+        token: what lets people in; None: everyone on this machine.
+        allow_hosts: further names under which it is reached, such as a reverse proxy's.
+        streams: where open answers are listed, for a server that ends them.
+
+    Raises:
+        UsageError: a name that is not a host name.
+    """
+    hosts = AllowedHosts(host, tuple(allow_hosts))
+    app.add_middleware(Guard, hosts=hosts, token=token, streams=streams or Streams())
 
 
 def person_of(cookies: dict[str, str]) -> str:
@@ -59,16 +264,3 @@ def person_of(cookies: dict[str, str]) -> str:
     if len(person) < 16:
         raise UsageError("expected a browser that keeps cookies: allow them for this page and reload it")
     return person
-
-
-def _is_let_in(request: Request, token: str) -> bool:
-    given = (
-        request.query_params.get("token"),
-        request.cookies.get(_TOKEN),
-        request.headers.get("authorization", "").removeprefix("Bearer "),
-    )
-    return any(secrets.compare_digest(each.encode(), token.encode()) for each in given if each)
-
-
-def _set(answer: Response, name: str, value: str) -> None:
-    answer.set_cookie(name, value, max_age=_YEAR, httponly=True, samesite="strict")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -11,10 +12,22 @@ from thalweg.errors import UsageError
 
 def app(
     workspace: Annotated[Path, typer.Argument(help="folder for runs, embedding files and stores; made if missing")],
-    host: Annotated[str, typer.Option(help="address to bind to; beyond 127.0.0.1 a token is needed")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="address to bind to; beyond 127.0.0.1 other machines reach it")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="port to bind to; 0 for any that is free")] = 7860,
     token: Annotated[
-        str | None, typer.Option(envvar="THALWEG_TOKEN", help="what lets people in; at least 12 characters")
+        str | None,
+        typer.Option(
+            envvar="THALWEG_TOKEN", help="what lets people in; at least 12 characters; a new one each time if not given"
+        ),
+    ] = None,
+    no_token: Annotated[
+        bool, typer.Option("--no-token", help="let in everyone on this machine; only on a loopback address")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="host name of a reverse proxy in front; may be given several times"),
     ] = None,
     upload_limit: Annotated[int, typer.Option(help="largest upload, in megabytes")] = 20,
     model: Model = None,
@@ -26,17 +39,25 @@ def app(
     clip: Clip = None,
 ) -> None:
     """Steer embeddings, and read the Earth's, in the browser; Ctrl-C ends it, runs stay in the workspace."""
-    from thalweg.app.guard import check_host
+    from thalweg.app.guard import check_host, new_token
+    from thalweg.app.hosts import LOOPBACK, AllowedHosts
     from thalweg.app.server import bind, create_app, serve
     from thalweg.app.workspace import Workspace
     from thalweg.diffusion.choice import ModelChoice
 
     if upload_limit < 1:
         raise UsageError(f"expected an upload limit of at least 1 MB, got {upload_limit}")
+    if no_token and token is not None:
+        raise UsageError("expected --no-token or a token (--token, THALWEG_TOKEN), got both: leave one out")
+    if no_token and host not in LOOPBACK:
+        raise UsageError(f"--host {host} lets other machines in: leave --no-token out, or leave --host out")
+    token = None if no_token else new_token() if token is None else token
     check_host(host, token)
+    AllowedHosts(host, tuple(allow_host or ()))  # what is wrong with a name is said before the model is loaded
     choice = ModelChoice(model, device, steps, guidance, scheduler, gradient, clip)
     with bind(host, port) as taken:
-        made = create_app(Workspace(workspace), choice, host, token, upload_limit * 1_000_000)
+        made = create_app(Workspace(workspace), choice, host, token, upload_limit * 1_000_000, allow_host or ())
         address = f"[{host}]" if ":" in host else host
-        print(f"http://{address}:{taken.getsockname()[1]}/{f'?token={token}' if token else ''}", flush=True)
+        entry = f"?token={quote(token, safe='')}" if token else ""
+        print(f"http://{address}:{taken.getsockname()[1]}/{entry}", flush=True)
         serve(made, taken)

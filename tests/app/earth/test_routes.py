@@ -22,10 +22,12 @@ from thalweg.earth.sampling import block_shape
 from thalweg.earth.sensors import Quality
 from thalweg.earth.store import embed_to_zarr
 
+ORIGIN = "http://127.0.0.1"
+
 
 @pytest.fixture(scope="module")
 def client(workspace: Workspace) -> TestClient:
-    return TestClient(earth_app(workspace), base_url="http://127.0.0.1")
+    return TestClient(earth_app(workspace), base_url=ORIGIN, headers={"Origin": ORIGIN})
 
 
 @pytest.fixture(scope="module")

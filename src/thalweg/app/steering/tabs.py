@@ -7,14 +7,17 @@ from typing import Any, Literal
 
 import gradio as gr
 
+from thalweg.app.checked_blocks import check_clicked
 from thalweg.app.guard import person_of
 from thalweg.app.steering import boards
 from thalweg.app.steering.desk import AnyDesk, Desk, Desks
 from thalweg.app.steering.imprint import ImprintDesk, SeedsDesk
 from thalweg.app.steering.navigate import MOST, NavigateDesk
 from thalweg.app.steering.optimize import OptimizeDesk
-from thalweg.embedding import SUFFIX, Embedding
-from thalweg.errors import ThalwegError
+from thalweg.app.uploads import Uploads
+from thalweg.embedding import SUFFIX, Embedding, ModelIdentity
+from thalweg.errors import ThalwegError, UsageError
+from thalweg.limits import shown
 from thalweg.steer.aspects import VOCABULARIES
 
 HERE = Path(__file__).parent
@@ -23,7 +26,7 @@ AT_ONCE: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden",
 """How an event is followed that need not wait for another, and shows nothing of its own."""
 
 
-def steering_tabs(desks: Desks, page: gr.Blocks) -> None:
+def steering_tabs(desks: Desks, page: gr.Blocks, uploads: Uploads) -> None:
     """Add what all tools start from, and a tab for each, to the page."""
     with gr.Row(elem_classes="tw-controls"):
         prompt = gr.Textbox(
@@ -33,7 +36,7 @@ def steering_tabs(desks: Desks, page: gr.Blocks) -> None:
         upload = gr.UploadButton(
             "Upload an embedding", file_types=[SUFFIX], size="md", scale=0, min_width=200, elem_id="upload"
         )
-    upload.upload(_keep_upload(desks), upload, prompt, show_progress="hidden")
+    upload.upload(_keep_upload(desks, uploads), upload, prompt, show_progress="hidden")
     with gr.Tab("Navigate", id="navigate"):
         _navigate(desks, page, prompt, seeds)
     with gr.Tab("Optimise", id="optimize"):
@@ -42,18 +45,30 @@ def steering_tabs(desks: Desks, page: gr.Blocks) -> None:
         _imprint(desks, page, prompt)
 
 
-def _keep_upload(desks: Desks) -> Callable[[str], str]:
-    """What copies an uploaded embedding into the workspace and returns its name there."""
+def _keep_upload(desks: Desks, uploads: Uploads) -> Callable[[str], str]:
+    """Return what copies an uploaded embedding into the workspace and returns its name there."""
 
     def keep(path: str) -> str:
-        studio = desks.studio
-        with _in_the_page():
-            embedding = Embedding.load(path, studio.generator.model)
-            name = f"upload-{embedding.hash[:12]}{SUFFIX}"
-            embedding.save(studio.workspace.inside(name))
+        studio, is_kept = desks.studio, False
+        try:
+            with _in_the_page():
+                embedding = _load_upload(path, studio.generator.model)
+                name = f"upload-{embedding.hash[:12]}{SUFFIX}"
+                embedding.save(studio.workspace.inside(name))
+                is_kept = True
+        finally:
+            uploads.remove(Path(path), is_kept)
         return name
 
     return keep
+
+
+def _load_upload(path: str, model: ModelIdentity) -> Embedding:
+    """Read an uploaded embedding; what is wrong with it is said without the server's own path."""
+    try:
+        return Embedding.load(path, model)
+    except UsageError as error:
+        raise UsageError(str(error).replace(path, "the uploaded file")) from error
 
 
 def _navigate(desks: Desks, page: gr.Blocks, prompt: gr.Textbox, seeds: gr.Textbox) -> None:
@@ -81,6 +96,8 @@ def _navigate(desks: Desks, page: gr.Blocks, prompt: gr.Textbox, seeds: gr.Textb
             desk.choose(value, strength)
         elif act == "go":
             desk.go(value)
+        else:
+            raise UsageError(f"expected a click on a candidate or a node, got {shown(act)}")
 
     tab.on(start.click, lambda desk, *asked: desk.start(*asked), [prompt, seeds, count])
     tab.on_board(clicked, [strength])
@@ -113,7 +130,7 @@ def _optimize(desks: Desks, page: gr.Blocks, prompt: gr.Textbox, seeds: gr.Textb
     def begin(desk: OptimizeDesk, text: str, seeds: str, keep: str, iterations: int, *rows: Any) -> None:
         terms = list(zip(rows[::3], rows[1::3], rows[2::3], strict=True))
         stay = boards.metric_text([("text", keep, 1.0)]) if keep.strip() else ""
-        desk.start(text, seeds, boards.metric_text(terms), stay, int(iterations))
+        desk.start(text, seeds, boards.metric_text(terms), stay, iterations)
 
     tab.on(start.click, begin, [prompt, seeds, keep, iterations, *rows])
     tab.on(stop.click, lambda desk: desk.stop())
@@ -145,7 +162,7 @@ def _imprint(desks: Desks, page: gr.Blocks, prompt: gr.Textbox) -> None:
 
     def begin(request: gr.Request, keep: str, steps: int) -> Iterator[str]:
         desk, seeds = tab.desk(request), pick.desk(request)
-        desk.attempt(lambda: desk.start(seeds, keep, int(steps)))
+        desk.attempt(lambda: desk.start(seeds, keep, steps))
         yield from tab.show(desk)
 
     pick.on(render.click, lambda desk, *asked: desk.start(*asked), [prompt, shown])
@@ -172,7 +189,11 @@ class _Tab:
     def show(self, desk: Desk) -> Iterator[str]:
         """The board now, and after each change."""
         for _ in desk.watch():
-            yield self._draw(desk)
+            try:
+                drawn = self._draw(desk)
+            except Exception as error:  # a run folder may hold anything
+                drawn = boards.fault(desk.in_words(error))
+            yield drawn
 
     def on(self, event: Any, wish: Callable[..., object], inputs: Sequence[Any] = ()) -> None:
         """Follow a wish at an event, and show what comes of it."""
@@ -189,7 +210,7 @@ class _Tab:
 
         def handle(request: gr.Request, clicked: gr.EventData, *values: Any) -> Iterator[str]:
             desk = self.desk(request)
-            desk.attempt(lambda: wish(desk, clicked.act, clicked.value, *values))
+            desk.attempt(lambda: wish(desk, *check_clicked(clicked._data), *values))
             yield from self.show(desk)
 
         self._board.click(handle, list(inputs), self._board, **AT_ONCE)

@@ -1,0 +1,154 @@
+"""Requests to Gradio: the few that the page makes, with no file in them but what the browser uploaded."""
+
+import hashlib
+import json
+import re
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from thalweg.app.guard import person_of
+from thalweg.app.uploads import Uploads, receive_upload
+from thalweg.errors import UsageError
+
+MAX_BODY = 1_000_000
+"""Most bytes of a request that is no upload."""
+UPLOAD = "/gradio_api/upload"
+_OWN = ("/runs/", "/earth/")
+_READ = re.compile(
+    r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/(assets|static)(/[\w.@-]+)+"
+    r"|/gradio_api/(info|app_id|startup-events|theme\.css|queue/data|heartbeat/[\w-]{1,100})",
+    re.ASCII,
+)
+_EVENTS = ("/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset")
+_FIELDS = ("data", "event_data", "fn_index", "trigger_id", "session_hash", "event_id")
+_FILE_KEYS = frozenset({"path", "url", "meta", "is_stream"})
+_FILE = {"_type": "gradio.FileData"}
+
+
+class GradioRequests:
+    """Middleware in front of a mounted Gradio page.
+
+    - Only the routes that the page needs are answered. Those that serve files, fetch addresses, call functions without
+      the queue or write links are not.
+    - Gradio takes `{"path": ..., "meta": {"_type": "gradio.FileData"}}` for a file in every value of every event. Here
+      it is one only where its path is the name of an upload of the same browser; it is handed on with the upload's own
+      path and nothing else. Any other value that looks like a file is refused before Gradio sees it.
+    - A session's name is tied to the browser that made it up, so that nobody reads another's answers.
+    """
+
+    def __init__(self, app: ASGIApp, uploads: Uploads) -> None:
+        self.app = app
+        self._uploads = uploads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer uploads, hand on what the page needs, refuse the rest."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request, path = Request(scope, receive), scope["path"]
+        is_event = request.method == "POST" and path in _EVENTS
+        try:
+            if path.startswith(_OWN):
+                await self._hand_on(scope, await _body(request), receive, send)
+            elif request.method == "POST" and path == UPLOAD:
+                answer = await receive_upload(request, self._uploads, person_of(request.cookies))
+                await answer(scope, receive, send)
+            elif is_event:
+                content = self._checked(await _body(request), person_of(request.cookies))
+                await self._hand_on(scope, json.dumps(content).encode(), receive, send)
+            elif request.method in ("GET", "HEAD") and _READ.fullmatch(path) and ".." not in path:
+                await self.app(self._own_session(request), receive, send)
+            else:
+                await PlainTextResponse("not found", 404)(scope, receive, send)
+        except UsageError as error:
+            await JSONResponse({"error": str(error), "detail": str(error)}, 422)(scope, receive, send)
+
+    async def _hand_on(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Let the app answer a request whose body has been read."""
+        headers = [
+            (name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")
+        ]
+        if body:
+            headers.append((b"content-length", str(len(body)).encode()))
+        is_read = False
+
+        async def again() -> Message:
+            nonlocal is_read
+            if is_read:
+                return await receive()
+            is_read = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app({**scope, "headers": headers}, again, send)
+
+    def _checked(self, body: bytes, person: str) -> dict[str, Any]:
+        """Return an event with the uploads it names at their places, in fields that the page uses.
+
+        Raises:
+            UsageError: it is no event, or holds a file that this browser did not upload.
+        """
+        try:
+            content = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise UsageError("expected an event in JSON") from error
+        if not isinstance(content, dict):
+            raise UsageError("expected an event in JSON")
+        content = {name: content[name] for name in _FIELDS if name in content}
+        waiting: list[Any] = [content]
+        while waiting:
+            value = waiting.pop()
+            inner = value if isinstance(value, list) else list(value.values())
+            for place, one in zip(range(len(value)) if isinstance(value, list) else list(value), inner, strict=True):
+                if isinstance(one, dict) and _FILE_KEYS & one.keys():
+                    value[place] = self._upload_of(one, person)
+                elif isinstance(one, dict | list):
+                    waiting.append(one)
+        if "session_hash" in content:
+            content["session_hash"] = _tied(content["session_hash"], person)
+        return content
+
+    def _upload_of(self, value: dict[str, Any], person: str) -> dict[str, Any]:
+        name = value.get("path")
+        path = self._uploads.find(person, name) if isinstance(name, str) else None
+        if path is None or value.get("meta") != _FILE:
+            raise UsageError("expected a file that this browser uploaded and that has not been used: upload it again")
+        return {"path": str(path), "meta": _FILE}
+
+    def _own_session(self, request: Request) -> Scope:
+        """Return the scope of a GET with the session it names tied to its browser."""
+        scope, path = request.scope, request.scope["path"]
+        if path == "/gradio_api/queue/data":
+            query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+            tied = _tied(query.get("session_hash"), person_of(request.cookies))
+            return {**scope, "query_string": urlencode({"session_hash": tied}).encode()}
+        if path.startswith("/gradio_api/heartbeat/"):
+            start, _, session = path.rpartition("/")
+            path = f"{start}/{_tied(session, person_of(request.cookies))}"
+            return {**scope, "path": path, "raw_path": path.encode()}
+        if "deep_link" in request.query_params:
+            return {**scope, "query_string": b""}
+        return dict(scope)
+
+
+async def _body(request: Request) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        UsageError: it is larger than `MAX_BODY`.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise UsageError(f"expected a request of at most {MAX_BODY} bytes, got a larger one")
+    return bytes(body)
+
+
+def _tied(session: object, person: str) -> str:
+    if not isinstance(session, str) or not 1 <= len(session) <= 100:
+        raise UsageError("expected the name of a session")
+    return hashlib.sha256(f"{person} {session}".encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,0 +1,207 @@
+"""Files that browsers upload: in a folder of this process, within limits, for a short time."""
+
+import atexit
+import contextlib
+import functools
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from thalweg.embedding import SUFFIX
+from thalweg.errors import UsageError
+
+UPLOAD_LIMIT = 20_000_000
+"""Largest upload in bytes; the largest embedding known, of FLUX, has 4 MB."""
+PERSON_UPLOADS = 5
+SERVER_UPLOADS = 25
+"""How many times the largest upload one browser, and all together, may send while the server runs."""
+MAX_AGE = 600.0
+"""Seconds after which an upload that no event has used is removed."""
+_FORM_BYTES = 10_000
+"""What a multipart request may hold in addition to the file."""
+
+
+@dataclass(frozen=True)
+class _Upload:
+    owner: str
+    path: Path
+    size: int
+    made: float
+
+
+class Uploads:
+    """Uploads of all browsers, each under a name that only its own browser can use.
+
+    An upload counts for its browser and for the server until it is removed; one that was kept in the workspace counts
+    until the server stops.
+
+    Attributes:
+        limit: most bytes of a file.
+        person_limit: most bytes of one browser.
+        server_limit: most bytes of all browsers.
+        folder: where they lie.
+    """
+
+    def __init__(self, limit: int = UPLOAD_LIMIT) -> None:
+        self.limit = limit
+        self.person_limit = PERSON_UPLOADS * limit
+        self.server_limit = SERVER_UPLOADS * limit
+        self.folder = private_folder() / f"uploads-{secrets.token_hex(4)}"
+        self._lock = threading.Lock()
+        self._known: dict[str, _Upload] = {}
+        self._used: dict[str, int] = {}
+
+    def add(self, person: str, content: BinaryIO, size: int) -> str:
+        """Store a file and return the name under which its browser finds it.
+
+        Raises:
+            UsageError: it exceeds a limit; nothing is left of it.
+        """
+        self.sweep()
+        self.check_size(size)
+        with self.reserved(person, size):
+            folder = self.folder / secrets.token_hex(16)
+            folder.mkdir(parents=True, mode=0o700)
+            upload = _Upload(_mark(person), folder / f"upload{SUFFIX}", size, time.monotonic())
+            try:
+                with upload.path.open("xb") as file:
+                    shutil.copyfileobj(content, file)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            name = secrets.token_urlsafe(24)
+            with self._lock:
+                self._known[name] = upload
+                self._used[upload.owner] = self._used.get(upload.owner, 0) + size  # what was reserved is released
+        return name
+
+    def check_size(self, size: int) -> None:
+        """Raise a UsageError where a file of `size` bytes is too large."""
+        if size > self.limit:
+            raise UsageError(f"expected an upload of at most {_megabytes(self.limit)}, got a larger one")
+
+    @contextlib.contextmanager
+    def reserved(self, person: str, size: int) -> Iterator[None]:
+        """Count bytes that arrive but are not stored yet.
+
+        Raises:
+            UsageError: the uploads of this browser or those of all are more than may be.
+        """
+        owner = _mark(person)
+        with self._lock:
+            if self._used.get(owner, 0) + size > self.person_limit:
+                raise UsageError(
+                    f"expected at most {_megabytes(self.person_limit)} of uploads from one browser, got more: "
+                    "copy the file into the workspace instead"
+                )
+            if sum(self._used.values()) + size > self.server_limit:
+                raise UsageError(
+                    f"expected at most {_megabytes(self.server_limit)} of uploads from all browsers, got more: "
+                    "copy the file into the workspace instead"
+                )
+            self._used[owner] = self._used.get(owner, 0) + size
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._used[owner] -= size
+
+    def find(self, person: str, name: str) -> Path | None:
+        """Return where an upload of a person lies; None where they have none of that name."""
+        with self._lock:
+            upload = self._known.get(name)
+        return upload.path if upload is not None and upload.owner == _mark(person) else None
+
+    def remove(self, path: Path, is_kept: bool = False) -> None:
+        """Remove an upload after use; `is_kept` where the workspace has a copy, which stays counted."""
+        with self._lock:
+            names = [name for name, upload in self._known.items() if upload.path == path]
+        self._remove(names, is_kept)
+        for empty in private_folder().glob("tmp*"):  # Gradio's upload button leaves one at each event
+            empty.unlink(missing_ok=True)
+
+    def sweep(self, max_age: float = MAX_AGE) -> None:
+        """Remove uploads that are older than `max_age` seconds."""
+        oldest = time.monotonic() - max_age
+        with self._lock:
+            names = [name for name, upload in self._known.items() if upload.made <= oldest]
+        self._remove(names)
+
+    def close(self) -> None:
+        """Remove all uploads."""
+        with self._lock:
+            names = list(self._known)
+        self._remove(names)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _remove(self, names: list[str], is_kept: bool = False) -> None:
+        with self._lock:
+            gone = [self._known.pop(name) for name in names if name in self._known]
+            for upload in gone:
+                self._used[upload.owner] -= 0 if is_kept else upload.size
+        for upload in gone:
+            shutil.rmtree(upload.path.parent, ignore_errors=True)
+
+
+async def receive_upload(request: Request, uploads: Uploads, person: str) -> Response:
+    """Answer the upload of a form with one file by a list with its name; a refused one is one line of text."""
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        return PlainTextResponse("expected a form with one file named files", 400)
+    length = request.headers.get("content-length", "0")
+    try:
+        with contextlib.ExitStack() as counted:
+
+            async def body() -> AsyncGenerator[bytes, None]:
+                """What arrives, counted before it is kept anywhere."""
+                total = 0
+                async for chunk in request.stream():
+                    total += len(chunk)
+                    uploads.check_size(total - _FORM_BYTES)
+                    counted.enter_context(uploads.reserved(person, max(0, min(len(chunk), total - _FORM_BYTES))))
+                    yield chunk
+
+            if length.isdecimal():
+                uploads.check_size(int(length) - _FORM_BYTES)
+            form = await MultiPartParser(request.headers, body(), max_files=1, max_fields=8).parse()
+        async with contextlib.AsyncExitStack() as parsed:
+            parsed.push_async_callback(form.close)
+            file = form.get("files")
+            if not isinstance(file, UploadFile) or file.size is None:
+                return PlainTextResponse("expected a form with one file named files", 400)
+            if not (file.filename or "").endswith(SUFFIX):
+                return PlainTextResponse(f"expected an embedding file named *{SUFFIX}; other kinds are refused", 400)
+            return JSONResponse([uploads.add(person, file.file, file.size)])
+    except UsageError as error:
+        return PlainTextResponse(str(error), 413)
+    except MultiPartException as error:
+        return PlainTextResponse(f"expected a form with one file ({error.message})", 400)
+
+
+@functools.cache
+def private_folder() -> Path:
+    """Return a folder that only this process's user can enter, removed at exit; Gradio's files go there too."""
+    folder = Path(tempfile.mkdtemp(prefix="thalweg-app-")).resolve()
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _mark(person: str) -> str:
+    return hashlib.sha256(person.encode()).hexdigest()
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:g} MB"
