@@ -318,12 +318,14 @@ class StacServer:
         url: address of the folder.
         faults: end of a path -> status codes to answer with, one a request, 0 where it is fine, as it is thereafter.
         pauses: end of a path -> seconds to wait before each answer.
+        answers: end of a path -> what to answer with, whatever is asked.
         requests: how often each path was asked for.
     """
 
     url: str
     faults: dict[str, list[int]] = field(default_factory=dict)
     pauses: dict[str, list[float]] = field(default_factory=dict)
+    answers: dict[str, bytes] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -356,6 +358,9 @@ def serve(folder: Path) -> Iterator[StacServer]:
             for end, codes in state.faults.items():
                 if parts.path.endswith(end) and codes and (code := codes.pop(0)):
                     return self._send(code, b"try later", body=body)
+            for end, content in state.answers.items():
+                if parts.path.endswith(end):
+                    return self._send(200, content, "application/json", body)
             if parts.path.startswith("/api"):
                 query = asked or {key: values[0] for key, values in parse_qs(parts.query).items()}
                 status, answer = _api(folder, state, parts.path.removeprefix("/api").rstrip("/"), query)

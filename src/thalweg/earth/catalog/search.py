@@ -73,7 +73,7 @@ class Archive:
         products = self.catalogue.products_of(sensor)
         if not products:
             raise UsageError(
-                f"{self.catalogue.name}: no collection of {sensor} is known there: choose another catalogue"
+                f"{redact(self.catalogue.name)}: no collection of {sensor} is known there: choose another catalogue"
             )
         scenes: list[Scene] = []
         for product in self._held(products, sensor):
@@ -92,7 +92,7 @@ class Archive:
         held = [product for product in products if product.collection in here]
         if not held:
             raise UsageError(
-                f"{self.catalogue.name}: no collection of {sensor}: expected "
+                f"{redact(self.catalogue.name)}: no collection of {sensor}: expected "
                 f"{' or '.join(dict.fromkeys(product.collection for product in products))}, "
                 f"it has {', '.join(sorted(here)) or 'none'}{self._and_skipped()}"
             )
@@ -146,17 +146,17 @@ class Archive:
             if product.platforms and platform not in product.platforms:
                 continue
             scene = Scene(item, product)
-            if not set(scene.assets) & set(scene.sensor.band_names):
+            try:
+                if not set(scene.assets) & set(scene.sensor.band_names):
+                    continue
+                scene.check()
+            except (OddItemError, UsageError) as error:
+                self._skip(item.id, redact(str(error)))
                 continue
             if item.id in names:
                 self._skip(f"{item.id}, a second one", "the identifier comes twice: the first is taken")
                 continue
             names.add(item.id)
-            try:
-                scene.check()
-            except (OddItemError, UsageError) as error:
-                self._skip(item.id, str(error))
-                continue
             yield scene
 
     def _items(
@@ -203,7 +203,7 @@ class Archive:
 
     def _why_empty(self, request: Request, sensor: str) -> str:
         """The line that says which filter removed everything."""
-        name = self.catalogue.name
+        name = redact(self.catalogue.name)
         (west, south, east, north), (first, last) = request.bbox, request.interval
         products = self._held(self.catalogue.products_of(sensor), sensor)
         collections = list(dict.fromkeys(product.collection for product in products))
