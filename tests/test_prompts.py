@@ -133,7 +133,9 @@ def test_syntax_of_other_programs_is_named(text: str, part: str) -> None:
     assert part in str(seen[0].message)
 
 
-@pytest.mark.parametrize("text", ["a red ball, on the left", "a ball :) and a cube", "rock and roll", "", "a <ball> token"])
+@pytest.mark.parametrize(
+    "text", ["a red ball, on the left", "a ball :) and a cube", "rock and roll", "", "a <ball> token"]
+)
 def test_plain_words_are_not_taken_for_syntax(text: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

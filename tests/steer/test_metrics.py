@@ -224,6 +224,24 @@ def test_parse_says_what_is_wrong_with_arguments(tmp_path):
         parse(f"image: {tmp_path}/none.png", PooledScorer)
 
 
+@pytest.mark.parametrize("argument", ["ball.png", "vectors.bin", "ball.safetensors", "/nowhere/ball"])
+@pytest.mark.parametrize("read_files", [True, False])
+def test_a_text_is_not_the_name_of_a_file(argument, read_files):
+    with pytest.raises(UsageError, match=r"expected a (text|prompt)"):
+        parse(f"text: {argument}", PooledScorer, read_files)
+
+
+def test_an_image_is_read_as_a_viewer_shows_it(tmp_path):
+    picture = Image.new("RGBA", (4, 2), (255, 0, 0, 255))
+    picture.paste((0, 0, 0, 0), (2, 0, 4, 2))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.png", exif=exif)
+    shown = torch.ones(1, 3, 4, 2)
+    shown[:, 1:, :2] = 0
+    torch.testing.assert_close(parse(f"image: {tmp_path}/turned.png", PooledScorer)(shown), torch.ones(1))
+
+
 def test_a_metric_of_other_channels_takes_these_alone():
     mean = metric(lambda layers: layers.mean((1, 2, 3)), "mean", channels=10)
     both = 2 * mean + mean * mean - mean

@@ -1,14 +1,21 @@
 """Texts and images in one space, as CLIP puts them: what image-text metrics are computed with."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
+from thalweg.devices import read_device
 from thalweg.diffusion.family import quiet
+from thalweg.diffusion.model_folder import VOCABULARIES, find_folder, read_config
+from thalweg.diffusion.texts import TextInput, warn_of_text
+from thalweg.diffusion.weights import load_network, load_part
 from thalweg.errors import ThalwegError, UsageError
+from thalweg.limits import shown
+from thalweg.prompts import check_prompt
 
 
 class ClipScorer:
@@ -25,15 +32,30 @@ class ClipScorer:
         side: int,
         mean: list[float],
         deviation: list[float],
+        reads: TextInput | None = None,
     ) -> None:
-        """Take `texts` (a text to features (d)) and `images` (normalised images (S, 3, side, side) to (S, d))."""
+        """Take `texts` (a text to features (d)) and `images` (normalised images (S, 3, side, side) to (S, d)).
+
+        Args:
+            texts: the text encoder.
+            images: the image encoder.
+            side: of the images it takes, pixels.
+            mean: that images are normalised with, per channel.
+            deviation: likewise.
+            reads: how it takes texts, so that what it does not see of them is said; None: nothing is said.
+        """
+        self._reads = reads
         self._texts, self._images, self.side = texts, images, side
         self._mean = torch.tensor(mean)[:, None, None]
         self._deviation = torch.tensor(deviation)[:, None, None]
 
     @torch.no_grad()
     def embed_text(self, text: str) -> Tensor:
-        """Return the text's features (d), unit length."""
+        """Return the text's features (d), unit length; warn as `DiffusionGenerator.embed` does."""
+        check_prompt(text)
+        if self._reads is not None:
+            with quiet():
+                warn_of_text(text, [self._reads], stacklevel=3)
         return normalize(self._texts(text).float(), dim=-1)
 
     def embed_images(self, images: Tensor) -> Tensor:
@@ -51,33 +73,40 @@ class ClipScorer:
 
 
 def load_scorer(name: str, device: torch.device | str = "cpu") -> ClipScorer:
-    """Load a CLIP model from a folder or the hub, as "openai/clip-vit-large-patch14".
+    """Load a CLIP model from a folder or the hub, as "openai/clip-vit-large-patch14"; its weights in safetensors.
 
     Raises:
-        ThalwegError: no such model, or no network and not in the cache.
+        UsageError: no folder and no hub name, or a model of another kind.
+        ThalwegError: no network and not in the cache, or weights that are missing, unexpected or not finite.
     """
-    from transformers import AutoProcessor, CLIPModel
+    from transformers import CLIPConfig, CLIPModel, CLIPProcessor
 
-    try:
-        with quiet():
-            model: Any = CLIPModel.from_pretrained(name, dtype=torch.float32)
-            processor: Any = AutoProcessor.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ThalwegError(f"{name}: expected a CLIP model in a folder, the hub or its cache; {reason}") from error
+    place = read_device(device)
+    source: Path | str = find_folder(name) or name
+    label = f"{source.resolve().name if isinstance(source, Path) else source}: the CLIP model"
+    if isinstance(source, Path):
+        kind = read_config(source, label).get("model_type")
+        if kind != CLIPConfig.model_type:
+            raise UsageError(f"{label}: expected a CLIP model, got one of the kind {shown(kind)}")
+        if not any((source / file).is_file() for file in VOCABULARIES):
+            raise ThalwegError(f"{label}: expected {' or '.join(VOCABULARIES)}, found none; fetch the model again")
+    model = load_network(CLIPModel, source, label, torch.float32)
+    processor: Any = load_part(lambda: CLIPProcessor.from_pretrained(source), f"{label}: its processor")
+    model = model.to(place).eval().requires_grad_(False)
 
-    model = model.to(device).eval().requires_grad_(False)
+    limit = min(processor.tokenizer.model_max_length, int(model.config.text_config.max_position_embeddings))
 
     def texts(text: str) -> Tensor:
-        tokens = processor.tokenizer(text, truncation=True, return_tensors="pt").to(device)
+        tokens = processor.tokenizer(text, truncation=True, max_length=limit, return_tensors="pt").to(place)
         return _features(model.get_text_features(**tokens))[0]
 
     def images(scaled: Tensor) -> Tensor:
         return _features(model.get_image_features(pixel_values=scaled))
 
-    shown = processor.image_processor
+    images_as = processor.image_processor
     side = int(model.config.vision_config.image_size)
-    return ClipScorer(texts, images, side, list(shown.image_mean), list(shown.image_std))
+    reads = TextInput(processor.tokenizer, limit)
+    return ClipScorer(texts, images, side, list(images_as.image_mean), list(images_as.image_std), reads)
 
 
 def _features(output: Any) -> Tensor:

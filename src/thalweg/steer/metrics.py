@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from thalweg.errors import UsageError
 from thalweg.images import read_image
+from thalweg.prompts import read_prompt
 
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 _LAPLACIAN = ((1.0, 1.0, 1.0), (1.0, -8.0, 1.0), (1.0, 1.0, 1.0))
@@ -320,7 +321,10 @@ def parse(text: str, load_scorer: Callable[[], Scorer] | None = None, read_files
             name = found["name"].lower()
             if name in ("image", "aesthetics") and not read_files:
                 raise UsageError(f"metric {name} reads a file of this machine, which is not allowed here; take others")
-            factor = _named(name, (found["argument"] or "").strip("\"' "), text, scorer)
+            argument = (found["argument"] or "").strip("\"' ")
+            if name == "text" and argument:
+                _check_text(argument, read_files)
+            factor = _named(name, argument, text, scorer)
             product = factor if product is None else product * factor
         terms[-1] = sign, weight, product
         position = found.end()
@@ -354,6 +358,16 @@ def _named(name: str, argument: str, text: str, scorer: Callable[[], Scorer] | N
     if name == "image":
         return image_similarity(scorer(), read_image(argument), f"image: {argument}")
     return aesthetics(scorer(), argument)
+
+
+def _check_text(argument: str, read_files: bool) -> None:
+    """Refuse the name of a file where a text is meant; without `read_files` no file is looked for."""
+
+    def nowhere(name: str) -> Path:
+        raise UsageError(f"metric text: expected a text, got {name!r}, the name of a file")
+
+    if isinstance(read_prompt(argument, Path if read_files else nowhere), Path):
+        raise UsageError(f"metric text: expected a text, got {argument!r}, the name of a file")
 
 
 def _unknown(text: str) -> UsageError:

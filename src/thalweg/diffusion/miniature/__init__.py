@@ -37,30 +37,36 @@ def load_scorer(folder: Path | str = SHIPPED, *, device: torch.device | str = "c
     """Load the miniature's text and image encoder as a CLIP-style scorer.
 
     Raises:
-        UsageError: no model in the folder.
+        UsageError: no model in the folder, or no such device.
+        ThalwegError: weights that are missing, unexpected or not finite.
     """
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-    from thalweg.diffusion.family import quiet
+    from thalweg.devices import read_device
     from thalweg.diffusion.scorer import ClipScorer
+    from thalweg.diffusion.texts import TextInput
+    from thalweg.diffusion.weights import load_network, load_part
 
-    folder = _model(folder)
-    with quiet():
-        words = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        text: Any = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
-        image: Any = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", dtype=torch.float32)
-    text = text.to(device).eval().requires_grad_(False)
-    image = image.to(device).eval().requires_grad_(False)
+    place, folder = read_device(device), _model(folder)
+    words: Any = load_part(lambda: CLIPTokenizer.from_pretrained(folder / "tokenizer"), f"{folder.name}: its tokenizer")
+    text, image = (
+        load_network(kind, folder / part, f"{folder.name}: its {part}", torch.float32)
+        .to(place)
+        .eval()
+        .requires_grad_(False)
+        for part, kind in (("text_encoder", CLIPTextModel), ("image_encoder", CLIPVisionModelWithProjection))
+    )
 
     def texts(said: str) -> Tensor:
         tokens = words(said, padding="max_length", truncation=True, return_tensors="pt")
-        return text(tokens.input_ids.to(device)).pooler_output[0]
+        return text(tokens.input_ids.to(place)).pooler_output[0]
 
     def images(scaled: Tensor) -> Tensor:
         return image(scaled).image_embeds
 
     side = int(image.config.image_size)
-    return ClipScorer(texts, images, side, mean=[0.5] * 3, deviation=[0.5] * 3)
+    reads = TextInput(words, words.model_max_length)
+    return ClipScorer(texts, images, side, mean=[0.5] * 3, deviation=[0.5] * 3, reads=reads)
 
 
 def load_reader(path: Path | str = READER) -> "Reader":
@@ -68,6 +74,7 @@ def load_reader(path: Path | str = READER) -> "Reader":
 
     Raises:
         UsageError: no reader there.
+        ThalwegError: weights that are missing, unexpected or not finite.
     """
     from thalweg.diffusion.miniature.reader import load as load_weights
 
