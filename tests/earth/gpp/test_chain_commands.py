@@ -10,6 +10,7 @@ import xarray as xr
 
 from thalweg.earth.cubes import Cube
 from thalweg.earth.gpp import baselines
+from thalweg.earth.gpp.features import read_table
 from thalweg.earth.gpp.models import Ensemble
 from thalweg.earth.gpp.transformer import Settings, TransformerLearner
 
@@ -93,3 +94,26 @@ def test_train_refuses_what_prepare_did_not_write(cli: Run):
     ran = cli("gpp", "train", "other.csv", "--out", "model")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "expected a table of `thalweg gpp prepare`" in ran.err
+
+
+@pytest.fixture
+def fullset(tmp_path: Path) -> Path:
+    """A FLUXNET file of the cube's years that has the constant threshold only."""
+    days = pd.date_range("2018-01-01", periods=730).strftime("%Y%m%d")
+    frame = pd.DataFrame({"TIMESTAMP": days, "NEE_CUT_REF_QC": 1.0, "GPP_NT_CUT_REF": 3.0, "TA_F": 9.0})
+    frame.to_csv(tmp_path / "FLX_XX-Abc_FLUXNET2015_FULLSET_DD_2018-2019_1-4.csv", index=False)
+    return tmp_path / "FLX_XX-Abc_FLUXNET2015_FULLSET_DD_2018-2019_1-4.csv"
+
+
+def test_prepare_takes_a_gpp_column(cli: Run, embedding_store: Path, tower: tuple, fullset: Path):
+    arguments = ("gpp", "prepare", embedding_store, *tower, "--radius", 30, "--out", "table.csv", "--flux", fullset)
+    ran = cli(*arguments)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "it has GPP_NT_CUT_REF: choose one with --gpp-column" in ran.err and not list(Path().iterdir())
+    ran = cli(*arguments, "--gpp-column", "GPP_NT_CUT_REF")
+    assert (ran.code, ran.err) == (0, "")
+    table, _ = read_table(Path("table.csv"))
+    assert (table["gpp"] == 3).all()
+    fullset.write_text(fullset.read_text().replace(",1.0,", ",0.1,"))
+    ran = cli(*arguments[:-3], "none.csv", "--flux", fullset, "--gpp-column", "GPP_NT_CUT_REF")
+    assert ran.code == 2 and "no day with usable GPP" in ran.err and not Path("none.csv").exists()

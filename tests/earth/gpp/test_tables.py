@@ -1,8 +1,9 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from thalweg.earth.gpp.tables import daily_table, feature_columns, with_vegetation_columns
-from thalweg.errors import UsageError
+from thalweg.errors import DataWarning, UsageError
 
 
 def test_rows_are_ordered_and_units_filled(make_table):
@@ -53,3 +54,37 @@ def test_a_day_with_an_hour_is_that_day(make_table):
     table = make_table(sites=1)
     shifted = daily_table(table.assign(time=table["time"] + np.timedelta64(12, "h")))
     assert (shifted["time"] == table["time"]).all()
+
+
+def test_codes_and_infinities_are_missing_in_every_column(make_table):
+    table = make_table(sites=1).assign(e1=1.0)
+    spoiled = table.copy()
+    for row, (name, code) in enumerate(
+        [("gpp", -9999), ("wet", -9999.0), ("SW_IN_POT", -6999), ("e1", np.inf), ("latitude", -9999)]
+    ):
+        spoiled.loc[row, name] = code
+    cleaned = daily_table(spoiled)
+    assert cleaned.isna().sum().sum() == 5
+    for row, name in enumerate(["gpp", "wet", "SW_IN_POT", "e1", "latitude"]):
+        assert np.isnan(cleaned.loc[row, name])
+
+
+def test_impossible_values_are_missing_with_a_warning(make_table):
+    table = make_table(sites=1)
+    table.loc[7, "gpp"] = -999.0
+    with pytest.warns(DataWarning, match="mine.csv: impossible values taken as missing: 1 of gpp outside of -25 to 50"):
+        cleaned = daily_table(table, source="mine.csv")
+    assert np.isnan(cleaned.loc[7, "gpp"]) and len(cleaned.attrs["notes"]) == 1
+
+
+@pytest.mark.parametrize("days", [20170101, 20170101.0, "20170101"])
+def test_integer_days_are_days(make_table, days):
+    table = daily_table(make_table(sites=1).iloc[[0]].assign(time=days))
+    assert table["time"].tolist() == [pd.Timestamp("2017-01-01")]
+
+
+def test_a_class_that_is_missing_is_named(make_table):
+    table = make_table(sites=2)
+    for missing in (None, "", "-9999"):
+        with pytest.raises(UsageError, match="no vegetation class at site S1"):
+            with_vegetation_columns(table.assign(vegetation=table["vegetation"].where(table["site"] == "S0", missing)))

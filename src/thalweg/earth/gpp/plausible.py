@@ -146,7 +146,7 @@ def check_gpp_magnitude(gpp: pd.Series, site: str, where: str) -> None:
         )
     if 0 < days.max() < MIN_PEAK_GPP:
         raise UsageError(
-            f"{where}: site {site}: daily GPP stays below {days.max():.3g}: expected {GPP_UNITS}; convert it from its "
+            f"{where}: site {site}: daily GPP reaches {days.max():.3g} at most: expected {GPP_UNITS}; convert it from its "
             "units (kgC m-2 d-1 by 1000)"
         )
 
