@@ -195,10 +195,26 @@ def _with(data: xr.Dataset, **values: object) -> xr.Dataset:
     return data
 
 
-def _infinite(folder: Path, s2: Maker, s1: Maker) -> tuple[str, ...]:
+def _percent(folder: Path, s2: Maker, s1: Maker) -> tuple[str, ...]:
     data = s2()
-    data["B04"][1, 2, 3] = np.inf
-    return _wrote(folder, "s2.nc", "infinite", "NaN", s2=data)
+    for name in S2_BANDS:
+        data[name] = data[name] * 100
+    return _wrote(folder, "s2.nc", "B02", "expected reflectance", "percent by 100", s2=data)
+
+
+def _picture(folder: Path, s2: Maker, s1: Maker) -> tuple[str, ...]:
+    data = s2()
+    for name in S2_BANDS:
+        data[name] = (data[name] * 255).astype(np.uint8)
+    return _wrote(folder, "s2.nc", "digital numbers", "8-bit picture", s2=data)
+
+
+def _no_baseline(folder: Path, s2: Maker, s1: Maker) -> tuple[str, ...]:
+    data = s2()
+    for name in S2_BANDS:
+        data[name] = (data[name] * 10_000 + 1000).astype(np.uint16)
+    data = data.assign_coords(time=data.time + np.timedelta64(5 * 365, "D"))
+    return _wrote(folder, "s2.nc", "4 date(s) from 2023", "processing_baseline", "boa_offset_applied", s2=data)
 
 
 def _uneven(folder: Path, s2: Maker, s1: Maker) -> tuple[str, ...]:
@@ -248,6 +264,18 @@ def _linear_power(folder: Path, s2: Maker, s1: Maker) -> tuple[str, ...]:
     return _wrote(folder, "s1.nc", "VV", "expected backscatter in dB", "10 * log10", s2=s2(), s1=data)
 
 
+def _degrees(folder: Path, s2: Maker, s1: Maker) -> tuple[str, ...]:
+    data = s2().drop_vars("spatial_ref")
+    data = data.assign_coords(x=3 + 0.00014 * np.arange(6), y=50.8 - 0.00014 * np.arange(6)).rio.write_crs(4326)
+    return _wrote(folder, "s2.nc", "degrees", "EPSG:4326", "reproject", s2=data)
+
+
+def _coarse(folder: Path, s2: Maker, s1: Maker) -> tuple[str, ...]:
+    data = s2()
+    data = data.assign_coords(x=data.x.values[0] + 60 * np.arange(6), y=data.y.values[0] - 60 * np.arange(6))
+    return _wrote(folder, "s2.nc", "pixels of 60 m", "expected 10 m", s2=data)
+
+
 BAD_CUBES: dict[str, Callable[[Path, Maker, Maker], tuple[str, ...]]] = {
     "text": _text,
     "truncated": _truncated,
@@ -257,6 +285,8 @@ BAD_CUBES: dict[str, Callable[[Path, Maker, Maker], tuple[str, ...]]] = {
     "no common footprint": lambda folder, s2, s1: _wrote(
         folder, "s1.nc", "no common footprint", "s2.nc", s2=s2(), s1=s1(left=600_000)
     ),
+    "degrees": _degrees,
+    "60 m pixels": _coarse,
     "another UTM zone": lambda folder, s2, s1: _wrote(
         folder, "s1.nc", "EPSG:32632", "EPSG:32631", "reproject", s2=s2(), s1=s1(epsg=32632)
     ),
@@ -266,13 +296,12 @@ BAD_CUBES: dict[str, Callable[[Path, Maker, Maker], tuple[str, ...]]] = {
     "unsorted dates": lambda folder, s2, s1: _wrote(
         folder, "s2.nc", "not in order", "sortby('time')", s2=s2().isel(time=[1, 0, 2, 3])
     ),
-    "duplicate dates": lambda folder, s2, s1: _wrote(
-        folder, "s2.nc", "2018-05-06 comes twice", "drop_duplicates", s2=s2().isel(time=[0, 1, 1, 2])
+    "percent": _percent,
+    "8-bit picture": _picture,
+    "recent numbers without a baseline": _no_baseline,
+    "no mask": lambda folder, s2, s1: _wrote(
+        folder, "s2.nc", "without a mask", "assume", s2=s2().drop_vars("SCL").assign_attrs(sensor="sentinel-2")
     ),
-    "y up": lambda folder, s2, s1: _wrote(
-        folder, "s2.nc", "y points up", "sortby('y', ascending=False)", s2=s2().isel(y=slice(None, None, -1))
-    ),
-    "infinite": _infinite,
     "uneven x": _uneven,
     "NaN in x": _nan_coordinate,
     "time is no date": _not_dates,

@@ -149,10 +149,11 @@ class Grid:
         return abs(self.resolution / other.resolution - 1) * longest < 0.5
 
     def shift_against(self, other: "Grid") -> tuple[float, float]:
-        """Rows and columns, -0.5 to 0.5, by which the pixels of this grid lie off those of `other`."""
+        """Rows and columns, -0.5 to 0.5, by which pixels of this grid lie off those of `other`."""
         step = other.resolution
-        down, right = (other.y[0] - self.y[0]) / step, (self.x[0] - other.x[0]) / step
-        return float(down - np.ceil(down - 0.5 - _TIE)), float(right - np.ceil(right - 0.5 - _TIE))
+        shifts = (other.y[0] - self.y[0]) / step, (self.x[0] - other.x[0]) / step
+        down, right = (float(shift - np.floor(shift + 0.5 + _TIE)) for shift in shifts)
+        return down, right
 
     def indices_in(self, other: "Grid") -> tuple[np.ndarray, np.ndarray]:
         """For each row and column of this grid, the one of `other` that holds its centre, or -1 beyond its footprint.

@@ -37,6 +37,15 @@ class Window:
         """The window with `margin` pixels more on every side."""
         return Window(self.top - margin, self.left - margin, self.height + 2 * margin, self.width + 2 * margin)
 
+    def quarters(self) -> "list[Window]":
+        """The four windows that it is made of, each at least a pixel large where it is two each way."""
+        down, right = self.height // 2, self.width // 2
+        return [
+            Window(top, left, height, width)
+            for top, height in ((self.top, down), (self.top + down, self.height - down))
+            for left, width in ((self.left, right), (self.left + right, self.width - right))
+        ]
+
 
 @dataclass(frozen=True)
 class Observations:
@@ -229,7 +238,7 @@ class Series:
         """
         read = [part.read(window, self.sensor, counts) for part in self.parts]
         values, quality = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
-        if [list(group) for group in self.overpasses] != [[entry] for entry in range(len(values))]:
+        if len(self.parts) > 1 or self.overpasses != tuple((entry,) for entry in range(len(values))):
             values, quality = self._mosaics(values, quality)
         if self.sensor.averaged_acquisitions > 1:
             values = averaged_power(values, self.sensor.averaged_acquisitions)
