@@ -80,3 +80,20 @@ def test_what_knows_nothing_of_jobs_stops_with_the_one_that_runs(queue: JobQueue
     job.stop()
     assert finish(queue, lambda _: queue.check()).status == "done"
     assert job.status == "stopped"
+
+
+def test_a_queue_that_is_closed_ends_its_job_and_its_thread(queue: JobQueue) -> None:
+    started, begun = threading.Event(), []
+
+    def render(_: Job) -> None:
+        started.set()
+        for _ in range(10_000_000):
+            queue.check()
+
+    job = queue.submit(render, lambda: None)
+    queue.submit(lambda _: begun.append(1), lambda: None)
+    assert started.wait(10)
+    queue.close(10)
+    assert job.status == "stopped"
+    assert not begun
+    assert not any(thread.name == "thalweg-jobs" and thread is queue._thread for thread in threading.enumerate())

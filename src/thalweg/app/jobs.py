@@ -1,5 +1,6 @@
 """One queue for all that renders: a job at a time, in order; a job that is stopped or fails leaves the others alone."""
 
+import atexit
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from typing import Literal
 from thalweg.app.messages import in_words
 
 Status = Literal["waiting", "running", "done", "stopped", "failed"]
+CLOSE_WITHIN = 3.0
+"""Seconds that a job which was asked to stop is given when the process ends."""
 ACTIVE: tuple[Status, ...] = ("waiting", "running")
 
 
@@ -73,8 +76,12 @@ class JobQueue:
         self._waiting: deque[Job] = deque()
         self._some = threading.Condition()
         self._running: Job | None = None
-        # A daemon, so that the process can end while a job runs.
-        threading.Thread(target=self._work, name="thalweg-jobs", daemon=True).start()
+        self._closed = False
+        # A daemon, so that the process can end while a job runs. Where it ends by itself, the job ends first: a thread
+        # that is cut off within a library may take the process down with it.
+        self._thread = threading.Thread(target=self._work, name="thalweg-jobs", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
 
     def submit(self, work: Callable[[Job], None], changed: Callable[[], None], workspace: Path | None = None) -> Job:
         """Add a job.
@@ -100,10 +107,21 @@ class JobQueue:
         if self._running is not None:
             self._running.check()
 
+    def close(self, timeout: float = CLOSE_WITHIN) -> None:
+        """Ask the job that runs to stop, begin no other, and wait for the thread's end for so many seconds at most."""
+        with self._some:
+            self._closed = True
+            self._some.notify()
+        if self._running is not None:
+            self._running.stop()
+        self._thread.join(timeout)
+
     def _work(self) -> None:
         while True:
             with self._some:
-                self._some.wait_for(lambda: bool(self._waiting))
+                self._some.wait_for(lambda: self._closed or bool(self._waiting))
+                if self._closed:
+                    return
                 job = self._running = self._waiting.popleft()
             job.run()
             self._running = None

@@ -1,7 +1,8 @@
-// What is clicked in a board, or pressed on its keyboard, goes to the server as an act and a value.
+// What is clicked in a board, or pressed on its keyboard, goes to the server as an act and a value, a text: numbers of
+// JavaScript are too short for large seeds.
 const act = (target) => {
   const found = target.closest("[data-act]");
-  if (found && element.contains(found)) trigger("click", { act: found.dataset.act, value: Number(found.dataset.value) });
+  if (found && element.contains(found)) trigger("click", { act: found.dataset.act, value: found.dataset.value });
 };
 element.addEventListener("click", (event) => act(event.target));
 element.addEventListener("keydown", (event) => {
