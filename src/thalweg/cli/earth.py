@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from thalweg.cli.archive import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Sensors, Time, cube_and_out, fetch
+from thalweg.cli.cubes import AssumeClear, naming_assume_clear
 from thalweg.cli.store import Memory, Quantise, Scheduler, Workers, export, write_embeddings
 from thalweg.cli.whatif import between, explain, whatif
 from thalweg.errors import UsageError
@@ -36,24 +37,31 @@ def list_sensors() -> None:
 
 
 @earth.command()
-def inspect(path: Source, png: Picture = None) -> None:
-    """Say what a cube holds: sensors, dates, clear fraction per date, gaps; draw the availability."""
+def inspect(path: Source, png: Picture = None, assume_clear: AssumeClear = False) -> None:
+    """Say what a cube holds: sensors, dates, clear fraction per date, gaps, values masked; draw the availability."""
+    from collections import Counter
+
     import numpy as np
 
     from thalweg.earth.cubes import Cube
     from thalweg.earth.figures import availability
+    from thalweg.earth.value_checks import count_lines
 
-    cube = Cube.open(path)
+    with naming_assume_clear():
+        cube = Cube.open(path, assume_clear=assume_clear)
     rows, columns = cube.grid.shape
     print(f"{cube.name}: {rows} x {columns} px of {cube.grid.resolution:g} m, {cube.grid.describe()}")
     for name, series in cube.series.items():
         bands = [band for band, here in zip(series.sensor.band_names, series.present_bands, strict=True) if here]
-        fraction = cube.usable_fraction(name)
+        masked: Counter[str] = Counter()
+        fraction = cube.usable_fraction(name, masked)
         days = np.diff(series.dates) / np.timedelta64(1, "D")
         first, last = (np.datetime_as_string(date, "D") for date in series.dates[[0, -1]])
         longest = f", longest gap {days.max():.0f} days after {_day(series.dates[days.argmax()])}" if len(days) else ""
         print(f"\n{series.sensor.title}: {len(series.dates)} dates, {first} to {last}{longest}")
         print(f"  bands {' '.join(bands)}; {fraction.mean():.0%} of pixel-dates clear")
+        for line in count_lines(masked, series.sensor, rows * columns * len(series.dates)):
+            print(f"  {line}")
         for date, clear in zip(series.dates, fraction, strict=True):
             print(f"  {_day(date)}  {clear:5.0%}  {'#' * round(30 * clear)}")
     print(f"\n{len(cube.eligible)} dates get embeddings (at least 3.5 % of {cube.reference.sensor.title} clear)")
@@ -97,13 +105,16 @@ def train(
     steps: Steps = None,
     seed: Seed = 0,
     run: Run = None,
+    assume_clear: AssumeClear = False,
 ) -> None:
     """Stage 1: train a sensor's context-aware autoencoder. A killed run resumes."""
     from thalweg.earth.sensors import sensor_by_name
     from thalweg.earth.training import Settings, train_autoencoder
 
     settings = Settings(seed=seed) if steps is None else Settings(seed=seed, steps=steps)
-    train_autoencoder(sensor_by_name(sensor), data, out, run or out.with_name(f"{out.name}.run"), settings)
+    with naming_assume_clear():
+        folder = run or out.with_name(f"{out.name}.run")
+        train_autoencoder(sensor_by_name(sensor), data, out, folder, settings, assume_clear)
     print(f"checkpoint: {out}")
 
 
@@ -115,12 +126,15 @@ def fuse(
     steps: Steps = None,
     seed: Seed = 0,
     run: Run = None,
+    assume_clear: AssumeClear = False,
 ) -> None:
     """Stage 2: fuse frozen encoders into one embedding. A killed run resumes."""
     from thalweg.earth.training import Settings, train_fusion
 
     settings = Settings(seed=seed) if steps is None else Settings(seed=seed, steps=steps)
-    model = train_fusion(checkpoints, data, out, run or out.with_name(f"{out.name}.run"), settings)
+    with naming_assume_clear():
+        folder = run or out.with_name(f"{out.name}.run")
+        model = train_fusion(checkpoints, data, out, folder, settings, assume_clear=assume_clear)
     print(f"model: {out} ({model.identifier})")
 
 
@@ -139,6 +153,7 @@ def embed(
     workers: Workers = None,
     memory: Memory = None,
     quantise: Quantise = None,
+    assume_clear: AssumeClear = False,
 ) -> None:
     """Embed a cube, or what a catalogue has (--bbox, --time): a vector per pixel and date. A killed run resumes."""
     from thalweg.earth.cubes import Cube
@@ -148,7 +163,9 @@ def embed(
 
     check_bits(quantise)
     cube, out = cube_and_out(cube, out, bbox, time, sensor, catalog, crs)
-    job = Job(Cube.open(cube), EarthModel.load(model), size, quantise=quantise)
+    with naming_assume_clear():
+        opened = Cube.open(cube, assume_clear=assume_clear)
+    job = Job(opened, EarthModel.load(model), size, quantise=quantise)
     write_embeddings(job, out, scheduler, workers, memory)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from thalweg.cli.cubes import AssumeClear, naming_assume_clear
 from thalweg.cli.progress import progress
 from thalweg.errors import UsageError
 
@@ -123,12 +124,16 @@ def prepare(
     size: Annotated[int, typer.Option(help="7 values (the paper's size) or all 32")] = 7,
     gap_filling: Annotated[str, typer.Option(help="linear, or kalman (with its variance)")] = "linear",
     embedding_model: EmbeddingModel = None,
+    assume_clear: AssumeClear = False,
 ) -> None:
     """Make a tower's daily table: the footprint's embedding filled to days, potential radiation, and GPP if given."""
     from thalweg.earth.gpp.features import write_table
     from thalweg.earth.gpp.tables import require_gpp
 
-    table, recipe = _tower_table(source, tower, radius, size, gap_filling, embedding_model, flux, site, gpp_column)
+    opened = _open_source(source, assume_clear)
+    table, recipe = _tower_table(
+        opened, source, tower, radius, size, gap_filling, embedding_model, flux, site, gpp_column
+    )
     if flux is not None:
         require_gpp(table, flux.name)
     write_table(table, recipe, out)
@@ -172,9 +177,9 @@ def predict(
     site: Site = None,
     level: Annotated[float, typer.Option(min=0.5, max=0.99, help="of the intervals")] = 0.9,
     embedding_model: EmbeddingModel = None,
+    assume_clear: AssumeClear = False,
 ) -> None:
     """Predict daily GPP with intervals: a map of the cube, or with --tower the series of a footprint."""
-    from thalweg.earth.gpp.features import open_source
     from thalweg.earth.gpp.predict import MapJob, predict_map, predict_series, write_series
     from thalweg.earth.gpp.saved import load_model
 
@@ -182,14 +187,23 @@ def predict(
         raise UsageError(f"{out}: exists already: choose another name or remove it")
     saved = load_model(model)
     if tower is None:
-        job = MapJob(open_source(source), saved, _earth_model(embedding_model), level, source.name)
+        job = MapJob(_open_source(source, assume_clear), saved, _earth_model(embedding_model), level, source.name)
         with progress("pixels") as show:
             predict_map(job, out, show)
         print(f"map: {out} ({len(job.time)} days)")
         return
     recipe = saved.card.recipe
     table, made = _tower_table(
-        source, tower, radius, recipe.size, recipe.gap_filling, embedding_model, flux, site, gpp_column
+        _open_source(source, assume_clear),
+        source,
+        tower,
+        radius,
+        recipe.size,
+        recipe.gap_filling,
+        embedding_model,
+        flux,
+        site,
+        gpp_column,
     )
     saved.check_embedding(made.embedding_model, source.name)
     series = predict_series(saved, table, level)
@@ -217,7 +231,15 @@ def _measured(source: Path, rules: Any, sites: Path | None = None) -> Any:
         raise UsageError(str(error).replace("gpp_column", "--gpp-column")) from error
 
 
+def _open_source(source: Path, assume_clear: bool) -> Any:
+    from thalweg.earth.gpp.features import open_source
+
+    with naming_assume_clear():
+        return open_source(source, assume_clear)
+
+
 def _tower_table(
+    opened: Any,
     source: Path,
     tower: tuple[float, float],
     radius: float,
@@ -230,13 +252,12 @@ def _tower_table(
 ) -> Any:
     from typing import cast
 
-    from thalweg.earth.gpp.features import embedding_table, join_flux, open_source
+    from thalweg.earth.gpp.features import embedding_table, join_flux
     from thalweg.earth.gpp.flux import Rules
     from thalweg.earth.gpp.footprint import Tower
     from thalweg.earth.gpp.gapfill import Method
 
     measured = _measured(flux, Rules(gpp_column=gpp_column)) if flux is not None else None
-    opened = open_source(source)
     table, recipe = embedding_table(
         opened,
         Tower(*tower, radius),

@@ -15,7 +15,7 @@ from thalweg.earth.fusion import FULL, SMALL
 from thalweg.earth.model import EarthModel, evaluation_device
 from thalweg.earth.quantise import check_bits
 from thalweg.earth.sensors import Quality
-from thalweg.errors import UsageError
+from thalweg.errors import ThalwegError, UsageError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -198,19 +198,35 @@ def embed_blocks(
     done = 0
     for index, window in enumerate(windows):
         if index not in skip:
-            yield index, embed_block(job, window)
+            yield index, _embed_named(job, window)
         done += window.height * window.width * dates
         if progress:
             progress(done, total)
 
 
-def embed(cube: "Cube | str | Path | xr.Dataset", model: EarthModel | None = None, size: int = SMALL) -> "xr.Dataset":
+def _embed_named(job: Job, window: Window) -> Block:
+    """Embed a block; where its input is damaged the error names the block."""
+    try:
+        return embed_block(job, window)
+    except UsageError:
+        raise
+    except ThalwegError as error:
+        raise ThalwegError(f"block at row {window.top}, column {window.left}: {error}") from error
+
+
+def embed(
+    cube: "Cube | str | Path | xr.Dataset",
+    model: EarthModel | None = None,
+    size: int = SMALL,
+    assume_clear: bool = False,
+) -> "xr.Dataset":
     """Embed a cube in memory.
 
     Args:
         cube: a `Cube`, or anything `Cube.open` takes.
         model: the shipped weights by default.
         size: 7 (the paper's size) or 32 values.
+        assume_clear: take a cube without a mask of clouds as clear everywhere, instead of refusing it.
 
     Returns:
         Dataset with dims (time, embedding, y, x); the layout is that of `thalweg earth embed` (docs/store.md).
@@ -219,7 +235,8 @@ def embed(cube: "Cube | str | Path | xr.Dataset", model: EarthModel | None = Non
     from thalweg.earth.layout import empty_dataset, place
     from thalweg.earth.portable import portable
 
-    job = Job(cube if isinstance(cube, Cube) else Cube.open(cube), model or EarthModel.load(), size)
+    opened = cube if isinstance(cube, Cube) else Cube.open(cube, assume_clear=assume_clear)
+    job = Job(opened, model or EarthModel.load(), size)
     dataset = empty_dataset(job)
     for _, block in embed_blocks(job):
         place(dataset, block)

@@ -41,9 +41,9 @@ class Site:
     size: tuple[int, int]
 
     @classmethod
-    def load(cls, path: str | Path, sensors: Sequence[str]) -> "Site":
+    def load(cls, path: str | Path, sensors: Sequence[str], assume_clear: bool = False) -> "Site":
         """Read a cube's sensors among `sensors`; the centre dates are its reference's clear dates."""
-        cube = Cube.open(path)
+        cube = Cube.open(path, assume_clear=assume_clear)
         wanted = [name for name in sensors if name in cube.series]
         if not wanted:
             raise UsageError(f"{path}: none of {', '.join(sensors)} in it, it has {', '.join(cube.series)}")

@@ -246,10 +246,10 @@ def _new_folder(out: str | Path) -> Path:
     return Path(out)
 
 
-def _load_sites(data: Sequence[str | Path], sensors: Sequence[str]) -> list[Site]:
+def _load_sites(data: Sequence[str | Path], sensors: Sequence[str], assume_clear: bool) -> list[Site]:
     if not data:
         raise UsageError("no data: expected one or more cubes to train on")
-    return [Site.load(path, sensors) for path in data]
+    return [Site.load(path, sensors, assume_clear) for path in data]
 
 
 @torch.no_grad()
@@ -264,7 +264,12 @@ def _trajectories(autoencoder: Autoencoder, tiles: RandomTiles, count: int) -> T
 
 
 def train_autoencoder(
-    sensor: Sensor, data: Sequence[str | Path], out: str | Path, run: str | Path, settings: Settings | None = None
+    sensor: Sensor,
+    data: Sequence[str | Path],
+    out: str | Path,
+    run: str | Path,
+    settings: Settings | None = None,
+    assume_clear: bool = False,
 ) -> Autoencoder:
     """Stage 1: train a sensor's autoencoder on cubes and write its checkpoint to `out`.
 
@@ -274,10 +279,11 @@ def train_autoencoder(
         out: checkpoint folder to write; must not exist.
         run: folder of logs and of the state from which a killed run resumes.
         settings: seed, steps, losses and what is hidden.
+        assume_clear: take cubes without a mask of clouds as clear everywhere.
     """
     settings = settings or Settings()
     out, run = _new_folder(out), Path(run)
-    sites = _load_sites(data, [sensor.name])
+    sites = _load_sites(data, [sensor.name], assume_clear)
     if not any(bool(site.contexts[sensor.name].present.all()) for site in sites):
         raise UsageError(f"no cube has all bands of {sensor.name}: the encoder needs one that does")
     lightning.seed_everything(settings.seed, verbose=False)
@@ -299,6 +305,7 @@ def train_fusion(
     run: str | Path,
     settings: Settings | None = None,
     calibration: Sequence[str | Path] | None = None,
+    assume_clear: bool = False,
 ) -> EarthModel:
     """Stage 2: fuse frozen encoders and write a model folder to `out`, the encoders copied bit for bit.
 
@@ -309,6 +316,7 @@ def train_fusion(
         run: folder of logs and of the state from which a killed run resumes.
         settings: seed, steps, losses and what is hidden.
         calibration: those of `data` on which the predicted spread is calibrated; all by default.
+        assume_clear: take cubes without a mask of clouds as clear everywhere.
     """
     import shutil
 
@@ -318,7 +326,7 @@ def train_fusion(
     if len(autoencoders) < len(encoders):
         raise UsageError("two checkpoints are of the same sensor: give one of each")
     sensors = [autoencoder.sensor for autoencoder in autoencoders.values()]
-    sites = _load_sites(data, list(autoencoders))
+    sites = _load_sites(data, list(autoencoders), assume_clear)
     lightning.seed_everything(settings.seed, verbose=False)
     model = EarthModel(autoencoders, Fusion(sensors))
     complete = [site for site in sites if len(site.contexts) == len(sensors)]

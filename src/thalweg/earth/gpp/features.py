@@ -37,8 +37,12 @@ class Recipe(Declaration):
     units: dict[str, str] = Field(default={}, description="units by column")
 
 
-def open_source(source: str | Path) -> "Cube | xr.Dataset":
+def open_source(source: str | Path, assume_clear: bool = False) -> "Cube | xr.Dataset":
     """Open an embedding store, or else a satellite cube.
+
+    Args:
+        source: its path.
+        assume_clear: take a cube without a mask of clouds as clear everywhere.
 
     Raises:
         UsageError: it is neither.
@@ -51,7 +55,7 @@ def open_source(source: str | Path) -> "Cube | xr.Dataset":
 
         if "geoemb:model" in zarr.open_group(path, mode="r").attrs:
             return open_embeddings(path)
-    return Cube.open(path)
+    return Cube.open(path, assume_clear=assume_clear)
 
 
 def daily_features(series: FootprintSeries, method: Method, where: str = "series") -> pd.DataFrame:
