@@ -81,6 +81,24 @@ def test_a_footprint_larger_than_the_cube_is_refused(cube: Cube):
         Footprint.on(cube.grid, tower_at(cube.grid, 4, 16, 100), "site.zarr")
 
 
+def test_another_reading_of_the_place_is_offered(cube: Cube):
+    from pyproj import Transformer
+
+    tower = tower_at(cube.grid, 16, 12, 20)
+    degrees = Transformer.from_crs(cube.grid.crs, "EPSG:4326", always_xy=True).transform(tower.x, tower.y)
+    longitude, latitude = (float(f"{value:.10g}") for value in degrees)
+    for place, advice in (
+        ((latitude, longitude), f"longitude comes before latitude: write {longitude:.10g} {latitude:.10g}"),
+        ((longitude + 360, latitude), f"longitude goes from -180 to 180: write {longitude:.10g} {latitude:.10g}"),
+        ((tower.y, tower.x), f"x comes before y: write {tower.x:.10g} {tower.y:.10g}"),
+        ((200.0, 50.0), "expected longitude within 180 and latitude within 90 degrees, or map coordinates"),
+        ((longitude, 95.0), "expected longitude within 180 and latitude within 90 degrees, or map coordinates"),
+    ):
+        with pytest.raises(UsageError) as refused:
+            Footprint.on(cube.grid, Tower(*place, 20), "site.zarr")
+        assert str(refused.value).endswith(advice)
+
+
 @pytest.mark.parametrize(("x", "radius"), [(np.nan, 100.0), (3.0, 0.0)])
 def test_a_tower_needs_a_place_and_a_radius(x: float, radius: float):
     with pytest.raises(UsageError, match="expected a place and a radius"):

@@ -52,6 +52,8 @@ def test_impossible_values_are_missing_and_counted(name: str, steps: bool):
         ("LW_IN_ERA", 3.1e7, "W m-2"),
         ("VPD_ERA", 900.0, "hPa"),
         ("gpp", 1400.0, "gC m-2 d-1"),
+        ("B08", 3100.0, "reflectance"),
+        ("VV", 101.0, "dB"),
     ],
 )
 def test_a_column_in_other_units_is_refused(name: str, values: float, units: str):

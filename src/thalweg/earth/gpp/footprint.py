@@ -92,8 +92,8 @@ class Footprint:
         if not (west <= x <= east and south <= y <= north):
             raise UsageError(
                 f"{where}: does not cover the tower at {tower.x:.10g} {tower.y:.10g} ({x:.0f} {y:.0f} in "
-                f"{grid.describe()}), it spans x {west:.0f} to {east:.0f}, y {south:.0f} to {north:.0f}: take a cube "
-                "around the tower"
+                f"{grid.describe()}), it spans x {west:.0f} to {east:.0f}, y {south:.0f} to {north:.0f}: "
+                f"{_advice(grid, tower)}"
             )
         room = min(x - west, east - x, y - south, north - y)
         if tower.radius > room + half:
@@ -106,6 +106,19 @@ class Footprint:
         rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
         window = Window(int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1)
         return cls(window, near[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+
+
+def _advice(grid: Grid, tower: Tower) -> str:
+    """What to write where a grid does not cover a tower: the place meant, if another reading of it lies inside."""
+    swapped, turned = Tower(tower.y, tower.x, tower.radius), Tower(tower.x - 360, tower.y, tower.radius)
+    order = "longitude comes before latitude" if swapped.in_degrees else "x comes before y"
+    for meant, rule in ((swapped, order), (turned, "longitude goes from -180 to 180")):
+        x, y = meant.map_coordinates(grid)
+        if grid.x[0] <= x <= grid.x[-1] and grid.y[-1] <= y <= grid.y[0]:
+            return f"{rule}: write {meant.x:.10g} {meant.y:.10g}"
+    if not tower.in_degrees and abs(tower.x) <= 360 and abs(tower.y) <= 360:
+        return "expected longitude within 180 and latitude within 90 degrees, or map coordinates"
+    return "take a cube around the tower"
 
 
 @dataclass(frozen=True)

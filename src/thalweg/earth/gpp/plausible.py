@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
 from thalweg.errors import UsageError
 
 MISSING_CODES = (-9999, -6999)
@@ -35,7 +36,7 @@ class Bounds:
         units: Of a day's value.
         day: Least and greatest value of a day.
         step: Least and greatest value of an hour or half-hour (GPP in umol m-2 s-1, precipitation in mm).
-        spellings: Its units as `plain_units` writes them.
+        spellings: Its units as `plain_units` writes them; none where tables do not say them.
     """
 
     units: str
@@ -68,6 +69,12 @@ BOUNDS = {
 METEOROLOGY = ("TA", "SW_IN", "LW_IN", "VPD", "PA", "P", "WS")
 """Daily meteorology that is read; `_ERA` downscaled from reanalysis, or `_F` gap-filled."""
 
+_BANDS = {
+    name: Bounds(sensor.units, sensor.physical_range, sensor.physical_range, ())
+    for sensor in (SENTINEL_1, SENTINEL_2)
+    if sensor.physical_range is not None
+    for name in sensor.band_names
+}
 _NAME = re.compile(
     rf"(?P<base>{'|'.join(METEOROLOGY)})_(ERA|F)$|(?P<potential>SW_IN_POT)$|(?P<gpp>(gpp|GPP)([ _(\[]|$))"
 )
@@ -77,7 +84,7 @@ def bounds_of(column: str) -> Bounds | None:
     """Units and limits of a column by its name; None where nothing is known of it."""
     found = _NAME.match(column)
     if found is None:
-        return None
+        return _BANDS.get(column)
     return BOUNDS["GPP" if found["gpp"] else found["base"] or found["potential"]]
 
 
@@ -146,8 +153,8 @@ def check_gpp_magnitude(gpp: pd.Series, site: str, where: str) -> None:
         )
     if 0 < days.max() < MIN_PEAK_GPP:
         raise UsageError(
-            f"{where}: site {site}: daily GPP reaches {days.max():.3g} at most: expected {GPP_UNITS}; convert it from its "
-            "units (kgC m-2 d-1 by 1000)"
+            f"{where}: site {site}: daily GPP reaches {days.max():.3g} at most: expected {GPP_UNITS}; convert it from "
+            "its units (kgC m-2 d-1 by 1000)"
         )
 
 
@@ -165,7 +172,7 @@ def check_units(column: str, units: str, where: str, steps: bool = False) -> Non
     """
     known = bounds_of(column)
     plain = plain_units(units)
-    if known is None or not plain:
+    if known is None or not known.spellings or not plain:
         return
     of_gpp = known.units == GPP_UNITS
     if of_gpp and steps:
