@@ -18,6 +18,10 @@ TOKEN = "correct-horse-battery"
     ("arguments", "words"),
     [
         (("--host", "0.0.0.0"), ("--token",)),
+        (("--host", "0.0.0.0", "--no-token"), ("--token",)),
+        (("--no-token", "--token", TOKEN), ("--no-token", "got both")),
+        (("--token", ""), ("12 characters", "0")),
+        (("--allow-host", "https://maps.example.org"), ("expected a host name such as", "'https://maps.example.org'")),
         (("--host", "0.0.0.0", "--token", "short"), ("12 characters", "5")),
         (("--upload-limit", 0), ("at least 1 MB",)),
         (("--model", "no-such-model"), ("no-such-model",)),

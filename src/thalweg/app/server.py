@@ -31,7 +31,7 @@ from thalweg.diffusion.choice import ModelChoice
 from thalweg.embedding import SUFFIX
 from thalweg.errors import ThalwegError, UsageError
 
-SERVED = (".png", ".csv", ".json", SUFFIX)
+SERVED = (".png", SUFFIX)
 """What the browser may fetch of a run."""
 OPEN_STREAM_EVERY = 2.0
 """Seconds between the streams that the page opens for answers that found none."""
@@ -80,7 +80,7 @@ def create_app(
         except UsageError as error:
             raise HTTPException(404, str(error)) from error
         if path.suffix not in SERVED or not path.is_file() or not path.is_relative_to(folder):
-            raise HTTPException(404, "expected the name of a picture, table or embedding of the run")
+            raise HTTPException(404, "expected the name of an image or embedding of the run")
         return FileResponse(path, headers={"Cache-Control": "private, max-age=3600"})
 
     app.include_router(earth_router(workspace))

@@ -49,9 +49,10 @@ def app(
         raise UsageError(f"expected an upload limit of at least 1 MB, got {upload_limit}")
     if no_token and token is not None:
         raise UsageError("expected --no-token or a token (--token, THALWEG_TOKEN), got both: leave one out")
-    if no_token and host not in LOOPBACK:
-        raise UsageError(f"--host {host} lets other machines in: leave --no-token out, or leave --host out")
-    token = None if no_token else new_token() if token is None else token
+    if host not in LOOPBACK and token is None:
+        raise UsageError(f"--host {host} lets other machines in: expected --token too, or leave --host out")
+    if token is None and not no_token:
+        token = new_token()
     check_host(host, token)
     AllowedHosts(host, tuple(allow_host or ()))  # what is wrong with a name is said before the model is loaded
     choice = ModelChoice(model, device, steps, guidance, scheduler, gradient, clip)

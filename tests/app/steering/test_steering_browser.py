@@ -340,7 +340,7 @@ def test_no_route_leads_to_other_files(page: "Page", app: "App", path: str) -> N
 def test_uploads_are_limited_in_size_and_kind(app: "App", page: "Page", tmp_path: Path) -> None:
     upload = f"{app.url}/gradio_api/upload"
     large = {"files": {"name": "x.safetensors", "mimeType": "application/octet-stream", "buffer": b"0" * 21_000_000}}
-    assert page.request.post(upload, multipart=large).status == 413
+    assert page.request.post(upload, multipart=large, headers={"Origin": app.url}).status == 413
     (tmp_path / "x.safetensors").write_bytes(b"no such thing")
     page.set_input_files("#upload input, input[type=file]", tmp_path / "x.safetensors")
     page.wait_for_selector("text=is not a whole safetensors file")
