@@ -22,7 +22,7 @@ from thalweg.earth.reading import recognise
 from thalweg.earth.sensors import Sensor
 from thalweg.earth.series import Observations, Part, Series, Window
 from thalweg.earth.value_checks import checked_decoding
-from thalweg.errors import DataWarning, UsageError
+from thalweg.errors import DataWarning, ThalwegError, UsageError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,6 +31,9 @@ __all__ = ["MIN_CLEAR_FRACTION", "Cube", "Grid", "Observations", "Series", "Wind
 
 MIN_CLEAR_FRACTION = 0.035
 """Share of usable pixels from which a date gets embeddings (the paper's data section)."""
+
+MIN_DAMAGED_SIDE = 16
+"""Pixels, each way, below which a window that cannot be read is not divided further to find what can."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +130,38 @@ class Cube:
     def usable_fraction(self, sensor: str, counts: "Counter[str] | None" = None) -> np.ndarray:
         """Share of the grid's pixels that a sensor saw clearly on each of its dates, (T,).
 
-        Pixels masked for what their values are, by kind, are added to `counts`.
+        Pixels masked for what their values are, by kind, are added to `counts`. What is damaged has no clear pixel,
+        which is warned of.
+
+        Raises:
+            ThalwegError: nothing can be read.
         """
-        series = self.series[sensor]
-        clear = sum(series.read(window, counts).valid.sum((1, 2)) for window in self.windows())
-        return np.asarray(clear) / (self.grid.shape[0] * self.grid.shape[1])
+        series, waiting = self.series[sensor], list(self.windows())
+        clear = np.zeros(len(series.dates))
+        damaged: list[tuple[Window, ThalwegError]] = []
+        while waiting:
+            window = waiting.pop(0)
+            try:
+                clear += series.read(window, counts).valid.sum((1, 2))
+            except UsageError:
+                raise
+            except ThalwegError as error:
+                if min(window.height, window.width) > MIN_DAMAGED_SIDE:
+                    waiting = [*window.quarters(), *waiting]
+                else:
+                    damaged.append((window, error))
+        lost = sum(window.height * window.width for window, _ in damaged)
+        if damaged and lost == self.grid.shape[0] * self.grid.shape[1]:
+            raise damaged[0][1]
+        if damaged:
+            window, reason = damaged[0]
+            warnings.warn(
+                f"{lost} pixels of {self.name} cannot be read, the first at row {window.top}, column {window.left}: "
+                f"{reason}",
+                DataWarning,
+                stacklevel=2,
+            )
+        return clear / (self.grid.shape[0] * self.grid.shape[1])
 
     @cached_property
     def eligible(self) -> np.ndarray:
