@@ -346,7 +346,7 @@ def test_a_job_of_which_no_block_can_be_done_leaves_nothing(
     damaged_corner: Path, model: EarthModel, tmp_path: Path
 ) -> None:
     cube = Cube.open(damaged_corner)
-    with pytest.raises(ThalwegError, match="s1.zarr: VV cannot be read"):
+    with pytest.raises(ThalwegError, match=r"s1.zarr: VV cannot be read"):
         embed_to_zarr(Job(cube, model, block=32), tmp_path / "run" / "out.zarr")
     assert list((tmp_path / "run").iterdir()) == []
 

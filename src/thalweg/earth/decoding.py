@@ -4,6 +4,7 @@ What a file says is checked against what its numbers can be, by their distributi
 ambiguous is refused with the attribute to write.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,9 @@ from thalweg.errors import UsageError
 if TYPE_CHECKING:
     import xarray as xr
 
-DECIBEL_UNITS = {"db", "decibel", "decibels"}
-LINEAR_UNITS = {"1", "linear", "linear power", "power", "m2 m-2", "m2/m2", "m^2/m^2", "natural"}
+DECIBEL_WORDS = {"db", "decibel", "decibels"}
+LINEAR_WORDS = {"linear", "power", "natural"}
+LINEAR_UNITS = {"1", "m2 m-2", "m2/m2", "m^2/m^2", "m**2 m**-2"}
 DIGITAL_UNITS = {"dn", "digital number", "digital numbers", "counts"}
 
 MIN_SAMPLE = 200
@@ -206,12 +208,13 @@ def _band_decoding(dataset: "xr.Dataset", name: str, sensor: Sensor, where: str)
     here = f"{where}: band {name}"
     is_integer = bool(np.issubdtype(band.dtype, np.integer))
     missing = _codes(dataset, band, here)
-    if is_integer and not missing and sensor.units == "reflectance":
+    is_digital = sensor.units == "reflectance" and (is_integer or units_of(band) in DIGITAL_UNITS)
+    if is_digital and not missing:
         missing = (0.0,)
     factor = _attribute(band, ("scale_factor", "scale", "scales", "raster:scale"), 1.0, here)
     offset = _attribute(band, ("add_offset", "offset", "offsets", "raster:offset"), 0.0, here)
     if factor in (None, 1):
-        if sensor.units == "reflectance" and (is_integer or units_of(band) in DIGITAL_UNITS):
+        if is_digital:
             return _digital_numbers(dataset, band, sensor, here, missing, offset or None)
         return BandDecoding(missing, offset=np.float32(offset) if offset else None)
     assert factor is not None
@@ -355,7 +358,9 @@ def _product_scaling(dataset: "xr.Dataset", sensor: Sensor, where: str) -> tuple
 def _backscatter(band: BandDecoding, sample: Sample, data: "xr.DataArray", where: str) -> BandDecoding:
     """Decide between dB and linear power: what the units say, where the distribution allows it."""
     units = units_of(data)
-    said = "dB" if units in DECIBEL_UNITS else "linear" if units in LINEAR_UNITS else None
+    words = set(re.findall("[a-z]+", units))
+    is_linear = units in LINEAR_UNITS or bool(words & LINEAR_WORDS)
+    said = "dB" if words & DECIBEL_WORDS else "linear" if is_linear else None
     values = sample.values(str(data.name), band)
     values = values[(values != 0) & (values > -999)]  # NaN compares false
     if not len(values):
