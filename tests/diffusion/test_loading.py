@@ -113,5 +113,5 @@ def test_a_damaged_model(folder: Path, tmp_path: Path) -> None:
 
 def test_settings_are_checked_before_the_weights_are_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diffusers.StableDiffusionPipeline, "from_pretrained", None)
-    with pytest.raises(UsageError, match="steps of 1 or more"):
+    with pytest.raises(UsageError, match="steps to be a whole number from 1"):
         load(folder, steps=0)

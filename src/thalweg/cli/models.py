@@ -11,7 +11,7 @@ Seeds = Annotated[str, typer.Option(help="seeds such as 3 or 0,4,7 or 0-7")]
 Model = Annotated[
     str | None, typer.Option(help="a diffusers folder or a hub model's name; the shipped miniature by default")
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps ...: a device of this machine")]
 DenoisingSteps = Annotated[int | None, typer.Option("--steps", help="denoising steps; the model's default if left out")]
 Guidance = Annotated[float | None, typer.Option(help="guidance scale; the model's default if left out")]
 Scheduler = Annotated[str | None, typer.Option(help="scheduler, such as ddim or euler; the model's own if left out")]

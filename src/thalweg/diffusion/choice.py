@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from thalweg.diffusion.model_folder import find_folder
 from thalweg.errors import UsageError
 from thalweg.files import read_as
 
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 class ModelChoice:
     """Which model, where, and how it renders; settings left None are the model's own.
 
+    A folder's path is made absolute, so that a run can be resumed from anywhere.
+
     Attributes:
         model: a diffusers folder or a hub model's name; None: the shipped miniature.
-        device: cpu, cuda, cuda:1 ...
+        device: cpu, cuda, cuda:1, mps ...
         steps: denoising steps.
         guidance: guidance scale.
         scheduler: scheduler, such as ddim or euler.
@@ -33,6 +36,12 @@ class ModelChoice:
     scheduler: str | None = None
     gradient: str | None = None
     clip: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("model", "clip"):
+            given = getattr(self, name)
+            if given is not None and (folder := find_folder(given)) is not None:
+                object.__setattr__(self, name, str(folder.resolve()))
 
     @classmethod
     def read(cls, record: Mapping[str, Any], where: str) -> "ModelChoice":

@@ -95,7 +95,7 @@ def fingerprint(network: nn.Module) -> tuple[Any, ...]:
     tensors, strengths = _in_effect(network)
     probes: dict[torch.device, list[Tensor]] = {}
     for tensor in tensors.values():
-        flat = tensor.detach().flatten()
+        flat = tensor.flatten()
         probes.setdefault(tensor.device, []).append(flat[:: max(1, len(flat) // PROBED)][:PROBED].float())
     digest = hashlib.sha256()
     for values in probes.values():
@@ -116,17 +116,17 @@ def _in_effect(network: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
     Weights keep the names they have without adapters; those of an adapter that is switched off are left out, so that a
     model whose adapters are all off is the model without them.
     """
-    layers = {name: layer for name, layer in network.named_modules() if _is_adapted(layer)}
+    modules = dict(network.named_modules())
+    layers = {name: module for name, module in modules.items() if _is_adapted(module)}
     active = {name: _active(layer) for name, layer in layers.items()}
     strengths = [f"{name} {_strengths(layer, active[name])}" for name, layer in layers.items() if _has_effect(layer)]
-    for name, module in network.named_modules():
-        if hasattr(module, "to_k_ip"):  # an IP-Adapter's attention
-            strengths.append(f"{name} image prompt {module.scale}")
+    image_prompts = {name: module for name, module in modules.items() if "to_k_ip" in module._modules}
+    strengths += [f"{name} image prompt {module.scale}" for name, module in image_prompts.items()]
     tensors = {}
     for name, tensor in network.state_dict().items():
         if name.rpartition(".")[2] in CONSTANT_BUFFERS:
             continue
-        owner = next((prefix for prefix in _prefixes(name) if prefix in layers), None)
+        owner = next((prefix for prefix in _prefixes(name) if prefix in layers), None) if layers else None
         if owner is None:
             tensors[name] = tensor
             continue
@@ -151,7 +151,7 @@ def _prefixes(name: str) -> list[str]:
 
 def _is_adapted(layer: Any) -> bool:
     """Whether a layer is one that peft wraps around another: LoRA and its kin."""
-    return hasattr(layer, "base_layer") and hasattr(layer, "active_adapters") and hasattr(layer, "disable_adapters")
+    return "base_layer" in layer._modules and hasattr(layer, "active_adapters") and hasattr(layer, "disable_adapters")
 
 
 def _active(layer: Any) -> list[str]:

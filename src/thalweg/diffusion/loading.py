@@ -49,6 +49,8 @@ def load(
             that this machine lacks.
         ThalwegError: no network, or files that can't be read; weights that are missing, unexpected or not finite.
     """
+    import diffusers
+
     place, wanted = read_device(device), read_dtype(dtype)
     folder = find_folder(str(name_or_folder))
     name = folder.resolve().name if folder else str(name_or_folder)
@@ -59,13 +61,11 @@ def load(
     kind = _pipeline_class(name, index)
     family = FAMILIES[kind]
     family.defaults.changed(**settings)
-    types = _part_types(name, kind, family, index)
-    folder = folder or _download(kind, name, family)
+    pipeline_type = load_part(lambda: getattr(diffusers, kind), name)
+    types = _part_types(name, pipeline_type, family, index)
+    folder = folder or _download(pipeline_type, name, family)
     wanted = wanted or (torch.float32 if place.type == "cpu" else family.half)
-
-    import diffusers
-
-    parts: dict[str, Any] = dict.fromkeys(_parts(kind, family))
+    parts: dict[str, Any] = dict.fromkeys(_parts(pipeline_type, family))
     hashes: dict[str, Hashes] = {}
     for part, part_type in types.items():
         label = f"{name}: its {part}"
@@ -81,7 +81,7 @@ def load(
             parts[part] = load_part(lambda: part_type.from_pretrained(folder / part), label)  # noqa: B023 (run at once)
     _check_tokenizers(name, parts)
     # Of the parts it is given it loads none; the rest of the index are settings of the pipeline.
-    pipeline = load_part(lambda: getattr(diffusers, kind).from_pretrained(str(folder), **parts), name)
+    pipeline = load_part(lambda: pipeline_type.from_pretrained(str(folder), **parts), name)
     generator = DiffusionGenerator(load_part(lambda: pipeline.to(place), f"{name}: on {place}"), name, **settings)
     generator.family.identifier.remember(parts, hashes)
     return generator
@@ -113,27 +113,27 @@ def _pipeline_class(name: str, index: dict[str, Any]) -> str:
     return kind
 
 
-def _parts(kind: str, family: type[Family]) -> dict[str, bool]:
+def _parts(pipeline_type: Any, family: type[Family]) -> dict[str, bool]:
     """Return the names of a pipeline's parts: True for those that are used, False for those that are left out."""
-    import diffusers
-
-    found = inspect.signature(getattr(diffusers, kind).__init__).parameters
+    found = inspect.signature(pipeline_type.__init__).parameters
     left_out = [part for part in family.left_out if part in found]
     used = [part for part, taken in found.items() if part != "self" and taken.default is inspect.Parameter.empty]
     return dict.fromkeys(used, True) | dict.fromkeys(left_out, False)
 
 
-def _part_types(name: str, kind: str, family: type[Family], index: dict[str, Any]) -> dict[str, Any]:
+def _part_types(name: str, pipeline_type: Any, family: type[Family], index: dict[str, Any]) -> dict[str, Any]:
     """Return the classes of a model's parts by the folder each lies in, without those that are not used."""
     types: dict[str, Any] = {}
-    for part, used in _parts(kind, family).items():
+    for part, used in _parts(pipeline_type, family).items():
         if not used:
             continue
         named = index.get(part)
         if named in (None, [None, None]):
             if part not in family.optional_parts:
                 hint = "; a refiner alone makes no images of prompts" if part == "text_encoder" else ""
-                raise UsageError(f"{name}: expected a whole {kind}, its {INDEX} names no {part}{hint}")
+                raise UsageError(
+                    f"{name}: expected a whole {pipeline_type.__name__}, its {INDEX} names no {part}{hint}"
+                )
             continue
         types[part] = _part_type(f"{name}: its {part}", named)
     if 0 < len(named_ones := [part for part in family.optional_parts if part in types]) < len(family.optional_parts):
@@ -231,14 +231,13 @@ def _download_index(name: str) -> Path:
         raise ThalwegError(f"{name}: the hub can't be reached ({type(error).__name__}); try again later") from error
 
 
-def _download(kind: str, name: str, family: type[Family]) -> Path:
+def _download(pipeline_type: Any, name: str, family: type[Family]) -> Path:
     """Return the folder of a hub model in the cache, its weights in safetensors fetched; its fp16 where that is all."""
-    import diffusers
 
     def fetch(variant: str | None) -> Path:
         with quiet():
-            left_out = dict.fromkeys(part for part, used in _parts(kind, family).items() if not used)
-            return Path(getattr(diffusers, kind).download(name, use_safetensors=True, variant=variant, **left_out))
+            left_out = dict.fromkeys(part for part, used in _parts(pipeline_type, family).items() if not used)
+            return Path(pipeline_type.download(name, use_safetensors=True, variant=variant, **left_out))
 
     try:
         return fetch(None)

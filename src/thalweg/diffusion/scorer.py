@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate, normalize
 
 from thalweg.devices import read_device
 from thalweg.diffusion.family import quiet
-from thalweg.diffusion.model_folder import VOCABULARIES, find_folder, read_config
+from thalweg.diffusion.model_folder import CONFIG, VOCABULARIES, find_folder, read_config
 from thalweg.diffusion.texts import TextInput, warn_of_text
 from thalweg.diffusion.weights import load_network, load_part
 from thalweg.errors import ThalwegError, UsageError
@@ -85,6 +85,8 @@ def load_scorer(name: str, device: torch.device | str = "cpu") -> ClipScorer:
     source: Path | str = find_folder(name) or name
     label = f"{source.resolve().name if isinstance(source, Path) else source}: the CLIP model"
     if isinstance(source, Path):
+        if not (source / CONFIG).is_file():
+            raise UsageError(f"{source.resolve().name}: expected a CLIP model's folder, found no {CONFIG} in it")
         kind = read_config(source, label).get("model_type")
         if kind != CLIPConfig.model_type:
             raise UsageError(f"{label}: expected a CLIP model, got one of the kind {shown(kind)}")

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from thalweg.devices import read_device
 from thalweg.earth import checkpoints
 from thalweg.earth.autoencoder import Autoencoder
 from thalweg.earth.context import SensorContext
@@ -106,4 +107,4 @@ def load_autoencoder(folder: str | Path, sensor: str | None = None) -> Autoencod
 
 def evaluation_device(requested: str | None = None) -> torch.device:
     """The device asked for, else a GPU where there is one."""
-    return torch.device(requested or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return read_device(requested or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -59,9 +59,13 @@ def spread(values: list[str], attribute: str) -> float:
 
 
 def load(path: Path) -> Reader:
-    """Load a reader's weights from a safetensors file."""
-    from safetensors.torch import load_file
+    """Load a reader's weights from a safetensors file.
+
+    Raises:
+        ThalwegError: weights that are missing, unexpected or not finite, or no whole file.
+    """
+    from thalweg.diffusion.weights import fill
 
     reader = Reader()
-    reader.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+    fill(reader, path, f"{path.name}: the attribute reader")
     return reader.eval().requires_grad_(False)

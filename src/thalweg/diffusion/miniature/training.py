@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, normalize
 
+from thalweg.devices import read_device
 from thalweg.diffusion.miniature import captions, networks, world
 from thalweg.diffusion.miniature.reader import Reader
+from thalweg.diffusion.weights import load_network
 from thalweg.errors import UsageError
 
 Progress = Callable[[str, int, int, float], None]
@@ -74,8 +76,9 @@ def train(folder: Path, recipe: Recipe, progress: Progress, device: str = "cpu")
     """Train all components into `folder`; stages that are done are skipped, a stage that was cut off goes on.
 
     Raises:
-        UsageError: a training with another recipe lies in the folder.
+        UsageError: a training with another recipe lies in the folder, or no such device.
     """
+    device = str(read_device(device))
     _check_recipe(folder, recipe)
     pictures = World(folder / "training", recipe.images, recipe.seed, progress)
     train_reader(folder, pictures, recipe, progress, device)
@@ -186,8 +189,8 @@ def train_denoiser(folder: Path, pictures: World, recipe: Recipe, progress: Prog
     if (folder / "unet").is_dir():
         return
     torch.manual_seed(recipe.seed)
-    vae: Any = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
-    text: Any = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
+    vae = load_network(AutoencoderKL, folder / "vae", f"{folder.name}: its vae", torch.float32)
+    text = load_network(CLIPTextModel, folder / "text_encoder", f"{folder.name}: its text_encoder", torch.float32)
     text = text.to(device).eval()
     words = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     noising: Any = networks.scheduler()
@@ -216,7 +219,9 @@ def train_denoiser(folder: Path, pictures: World, recipe: Recipe, progress: Prog
         scheduler=noising,
         safety_checker=None,
         feature_extractor=None,
-        image_encoder=CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder"),
+        image_encoder=load_network(
+            CLIPVisionModelWithProjection, folder / "image_encoder", f"{folder.name}: its image_encoder", None
+        ),
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder)
@@ -315,7 +320,7 @@ def _fit(
         fraction = min(1.0, (step + 1) / 200) * (0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * step / steps)).item())
         for group in optimizer.param_groups:
             group["lr"] = rate * fraction
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
             value = loss(index, random)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
