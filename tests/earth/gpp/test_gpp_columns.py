@@ -84,6 +84,21 @@ def test_methane_products_name_their_columns_otherwise(tmp_path: Path):
         assert (read_flux(path, Rules(gpp_column="GPP_DT"))["gpp"] == 1.5).all()
 
 
+def test_a_daily_table_is_chosen_from_in_the_same_way(tmp_path: Path):
+    table = fullset(("CUT_REF",)).rename(columns={"TIMESTAMP": "date"}).assign(SITE_ID="XX-Abc")
+    path = write(tmp_path, table, "table.csv")
+    with pytest.raises(UsageError, match="no column 'gpp', it has GPP_NT_CUT_REF, GPP_DT_CUT_REF: choose one"):
+        read_flux(path)
+    found = read_flux(path, Rules(gpp_column="GPP_NT_CUT_REF"))
+    assert set(found["site"]) == {"XX-Abc"} and found["gpp"].notna().sum() == 10
+    assert read_flux(path, Rules(gpp_column="GPP_NT_CUT_REF", quality=0))["gpp"].notna().all()
+    negative = write(tmp_path, found.assign(gpp=[-1.0, *[2.0] * 59]), "negative.csv")
+    assert read_flux(negative, Rules(keep_negative=False))["gpp"].notna().sum() == 59
+    percent = write(tmp_path, table.assign(NEE_CUT_REF_QC=100.0), "percent.csv")
+    with pytest.raises(UsageError, match="'NEE_CUT_REF_QC' holds 100: expected the share of good data, 0 to 1"):
+        read_flux(percent, Rules(gpp_column="GPP_NT_CUT_REF"))
+
+
 def test_names_tell_gpp_and_quality():
     names = ["GPP_NT_VUT_25", "GPP_NT_VUT_REF", "GPP_NT_VUT_SE", "GPP_DT_CUT_REF_JOINTUNC", "GPPX", "gpp"]
     assert gpp_columns(names) == ["GPP_NT_VUT_REF", "GPP_NT_VUT_25"]

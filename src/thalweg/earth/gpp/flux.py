@@ -92,7 +92,7 @@ def read_flux(source: str | Path, rules: Rules | None = None, sites: str | Path 
     if source.is_file():
         file = _open(source)
         if is_daily_table(file):
-            return read_daily_table(file, rules.gpp_column)
+            return _usable_days(read_daily_table(file, rules.gpp_column), rules, file.where)
         files = [_flux_file(file)]
     else:
         files, notes = _flux_files(source, Path(sites) if sites is not None else None)
@@ -139,7 +139,10 @@ def _flux_file(file: TableFile) -> TableFile:
         UsageError: It has not.
     """
     if not {_DAILY, _STEPS} & set(file.names):
-        raise UsageError(f"{file.where}: no column {_DAILY} or {_STEPS}: expected a FLUXNET or ICOS file")
+        raise UsageError(
+            f"{file.where}: no column {_DAILY} or {_STEPS}: expected a FLUXNET or ICOS "
+            "file, or a daily table with columns site, time and gpp"
+        )
     if not gpp_columns(file.names) and not any(_WEATHER.match(name) for name in file.names):
         raise no_gpp_column(file.where, "GPP_NT_VUT_REF", ())
     return file
@@ -335,16 +338,34 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _tidy(site: str, days: pd.DataFrame, rules: Rules, known: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Rows of a daily table."""
-    gpp, quality, notes = days[rules.column], quality_column(rules.column), []
-    present = gpp.notna()
+def _usable(days: pd.DataFrame, column: str, quality: str | None, rules: Rules) -> pd.Series:
+    """GPP of the days that count, NaN on the others."""
+    gpp = days[column]
     if quality in days:
         gpp = gpp.where(days[quality] >= rules.quality)
-    if not rules.keep_negative:
-        gpp = gpp.where(gpp >= 0)
+    return gpp if rules.keep_negative else gpp.where(gpp >= 0)
+
+
+def _usable_days(table: pd.DataFrame, rules: Rules, where: str) -> pd.DataFrame:
+    """A daily table with GPP on the days that count, by the quality of a chosen column where the table has it."""
+    name = quality_column(rules.column) if rules.gpp_column else None
+    if name in table:
+        _check_quality(table[name], where, steps=False)
+    elif name is not None:
+        note = f"{where}: no {name}: its days are not chosen by quality"
+        table.attrs["notes"].append(note)
+        warnings.warn(note, DataWarning, stacklevel=3)
+    table["gpp"] = _usable(table, "gpp", name, rules)
+    return table
+
+
+def _tidy(site: str, days: pd.DataFrame, rules: Rules, known: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Rows of a daily table."""
+    quality, notes = quality_column(rules.column), []
+    present, gpp = days[rules.column].notna(), _usable(days, rules.column, quality, rules)
     if present.any() and gpp.isna().all():
-        notes.append(f"{where}: none of {present.sum()} days with GPP has {quality} of {rules.quality:g} or more")
+        sign = "" if rules.keep_negative else ", negative days left out"
+        notes.append(f"{where}: none of {present.sum()} days with GPP has {quality} of {rules.quality:g} or more{sign}")
     # Reanalysis is there for every site; what the tower measured, gap-filled, where it is all there is.
     names = {
         base: next((f"{base}_{kind}" for kind in ("ERA", "F") if f"{base}_{kind}" in days), None)

@@ -26,6 +26,7 @@ from thalweg.errors import DataWarning, UsageError
 
 _KEYS = ("site", "time", "gpp", "vegetation", "latitude")
 _WORDS = ("site", "time", "vegetation")  # columns that are no numbers
+_SITES = ("site", "site_id")
 _TIMES = ("time", "date", "timestamp")
 
 
@@ -86,7 +87,7 @@ def daily_table(frame: pd.DataFrame, units: Mapping[str, str] | None = None, sou
 
 def is_daily_table(file: TableFile) -> bool:
     """Whether a file has a column of sites and one of days."""
-    return _column(file, ("site",)) is not None and _column(file, _TIMES) is not None
+    return _column(file, _SITES) is not None and _column(file, _TIMES) is not None
 
 
 def read_daily_table(
@@ -102,7 +103,7 @@ def read_daily_table(
     Raises:
         UsageError: It is no daily table; see `daily_table`.
     """
-    names = {"site": _column(file, ("site",)), "time": _column(file, _TIMES)}
+    names = {"site": _column(file, _SITES), "time": _column(file, _TIMES)}
     for name, found in names.items():
         if found is None:
             raise UsageError(f"{file.where}: no column {name!r}: it has {_named(file.names)}")
