@@ -33,13 +33,13 @@ def open_safetensors(path: Path, label: str, fault: type[ThalwegError] = Thalweg
         raise fault(f"{label} is not a whole safetensors file: {reason or damaged}") from error
 
 
-def read_tensors(path: Path, label: str) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file.
+def read_tensors(path: Path, label: str, fault: type[ThalwegError] = ThalwegError) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file; the arguments are those of `open_safetensors`.
 
     Raises:
-        ThalwegError: not a whole safetensors file, or none.
+        ThalwegError: not a whole safetensors file, or none (`fault`, which may be a UsageError).
     """
-    with open_safetensors(path, label) as file:
+    with open_safetensors(path, label, fault) as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
 
 

@@ -161,12 +161,32 @@ def test_aesthetics_refuses_other_files(tmp_path, images):
     (tmp_path / "head.pth").write_bytes(b"\x80\x04K\x01.")
     with pytest.raises(UsageError, match="expected the head's weights as safetensors"):
         metrics.aesthetics(PooledScorer(), tmp_path / "head.pth")
+    with pytest.raises(UsageError, match="pickles"):
+        metrics.aesthetics(PooledScorer(), tmp_path / "head.pth")
     write_head(tmp_path / "broken.safetensors", [(3, 4), (5, 1)])
     with pytest.raises(UsageError, match="follow on each other"):
         metrics.aesthetics(PooledScorer(), tmp_path / "broken.safetensors")
     write_head(tmp_path / "wide.safetensors", [(768, 1)])
     with pytest.raises(UsageError, match="features of width 768, the scorer has 3"):
         metrics.aesthetics(PooledScorer(), tmp_path / "wide.safetensors")(images)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda head: head.pop("layers.2.bias"), r"layers\.2\.bias is missing"),
+        (lambda head: head.update(extra=torch.zeros(1)), "got extra as well"),
+        (lambda head: head["layers.0.weight"].fill_(torch.nan), r"expected finite .* layers\.0\.weight"),
+        (lambda head: head.update({"layers.0.bias": torch.zeros(4, dtype=torch.int32)}), r"others in layers\.0\.bias"),
+        (lambda head: head.update({"layers.0.bias": torch.zeros(3)}), "follow on each other"),
+    ],
+)
+def test_aesthetics_refuses_heads_with_missing_or_other_weights(tmp_path, change, message):
+    tensors = write_head(tmp_path / "head.safetensors", [(3, 4), (4, 1)])
+    change(tensors)
+    save_file(tensors, tmp_path / "head.safetensors")
+    with pytest.raises(UsageError, match=message):
+        metrics.aesthetics(PooledScorer(), tmp_path / "head.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from torch.nn import functional
 from thalweg.errors import UsageError
 from thalweg.images import read_image
 from thalweg.prompts import read_prompt
+from thalweg.safetensors_files import read_tensors
 
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 _LAPLACIAN = ((1.0, 1.0, 1.0), (1.0, -8.0, 1.0), (1.0, 1.0, 1.0))
@@ -242,20 +243,29 @@ def aesthetics(scorer: Scorer, weights: Path | str) -> Metric:
             published `layers.0.weight`, `layers.2.weight`, ... and, for the single linear layer, `weight`, `bias`.
 
     Raises:
-        UsageError: no such file, or layers that do not follow on each other down to one score.
+        UsageError: no such file, layers that do not follow on each other down to one score, or weights that are
+            missing, unexpected or not finite.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(str(weights))
-    except (OSError, SafetensorError) as error:
-        raise UsageError(f"aesthetics: expected the head's weights as safetensors, {weights}: {error}") from error
+    path = Path(weights)
+    if path.suffix != ".safetensors":
+        raise UsageError(
+            f"aesthetics: expected the head's weights as safetensors, got {path.name}; pickles (.pth) are refused: "
+            "write its state_dict once with safetensors.torch.save_file"
+        )
+    tensors = read_tensors(path, f"aesthetics: expected the head's weights as safetensors, {weights}", UsageError)
     names = sorted((name for name in tensors if name.endswith("weight")), key=_layer_number)
-    layers = [(tensors[name].float(), tensors.get(name.removesuffix("weight") + "bias")) for name in names]
+    biases = {name: f"{name.removesuffix('weight')}bias" for name in names}
+    if other := sorted(tensors.keys() - {*names, *biases.values()}):
+        raise UsageError(f"{weights}: expected the weights and biases of linear layers alone, got {other[0]} as well")
+    if 0 < len(lacking := sorted(set(biases.values()) - tensors.keys())) < len(names):
+        raise UsageError(f"{weights}: expected a bias for each layer or for none, {lacking[0]} is missing")
+    if bad := sorted(name for name, value in tensors.items() if not _is_finite(value)):
+        raise UsageError(f"{weights}: expected finite floating weights, got others in {bad[0]}")
+    layers = [(tensors[name].float(), tensors.get(biases[name])) for name in names]
     shapes = [tuple(weight.shape) for weight, _ in layers]
     follows = all(before[0] == after[-1] for before, after in itertools.pairwise(shapes))
-    if not layers or any(len(shape) != 2 for shape in shapes) or not follows or shapes[-1][0] != 1:
+    fitting = all(bias is None or bias.shape == weight.shape[:1] for weight, bias in layers)
+    if not layers or any(len(shape) != 2 for shape in shapes) or not follows or not fitting or shapes[-1][0] != 1:
         raise UsageError(f"{weights}: expected linear layers that follow on each other down to 1 score, got {shapes}")
 
     def score(images: Tensor) -> Tensor:
@@ -267,6 +277,10 @@ def aesthetics(scorer: Scorer, weights: Path | str) -> Metric:
         return values[:, 0]
 
     return Metric("aesthetics", score)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and bool(tensor.isfinite().all())
 
 
 def _layer_number(name: str) -> int:
