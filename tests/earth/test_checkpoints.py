@@ -31,8 +31,9 @@ def assert_refused(folder: Path, *words: str) -> None:
 
 
 def rewrite_card(folder: Path, **changes: object) -> None:
-    card = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps({**card, **changes}))
+    """Write other fields, with the hash that proves them."""
+    card = {**json.loads((folder / "model.json").read_text()), **changes}
+    (folder / "model.json").write_text(json.dumps({**card, "card_hash": checkpoints.card_hash(card)}))
 
 
 def test_a_round_trip_is_bit_identical(tmp_path: Path) -> None:
@@ -159,6 +160,32 @@ def test_a_card_with_an_unknown_field_or_format_is_refused(folder: Path) -> None
     assert_refused(folder, "not a model card")
 
 
+def test_a_card_that_was_changed_is_refused(folder: Path) -> None:
+    """A sensor's offsets decide the embedding and are in no tensor."""
+    card = json.loads((folder / "model.json").read_text())
+    card["sensors"][0]["offsets"][0] -= 1
+    (folder / "model.json").write_text(json.dumps(card))
+    assert_refused(folder, "model.json: changed since it was written", "get the checkpoint again")
+    del card["card_hash"]  # as in cards of older versions: nothing proves them
+    card["sensors"][0]["offsets"][0] += 1
+    (folder / "model.json").write_text(json.dumps(card))
+    load_autoencoder(folder)
+
+
+def test_a_card_that_cannot_be_is_one_line(folder: Path, model_folder: Path, tmp_path: Path) -> None:
+    (folder / "model.json").write_text("[" * 100_000)
+    assert_refused(folder, "not a model card")
+    rewrite_card(Path(shutil.copytree(model_folder / "sentinel-1", tmp_path / "none")), sensors=[])
+    assert_refused(tmp_path / "none", "names no sensor")
+    copy = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    rewrite_card(copy / "fusion", training={"encoders": "all"})
+    with pytest.raises(UsageError, match="encoders all, expected hashes by sensor"):
+        EarthModel.load(copy)
+    rewrite_card(copy / "fusion", kind="autoencoder")
+    with pytest.raises(UsageError, match="kind autoencoder, expected a fusion"):
+        EarthModel.load(copy)
+
+
 def test_a_checkpoint_of_another_sensor_is_refused(folder: Path) -> None:
     assert load_autoencoder(folder, sensor="sentinel-1").sensor == SENTINEL_1
     with pytest.raises(UsageError, match="a checkpoint of sentinel-1, expected one of sentinel-2"):
@@ -168,7 +195,7 @@ def test_a_checkpoint_of_another_sensor_is_refused(folder: Path) -> None:
 def test_a_checkpoint_with_other_bands_than_declared_is_refused(folder: Path) -> None:
     card = json.loads((folder / "model.json").read_text())
     card["sensors"][0]["bands"].reverse()
-    (folder / "model.json").write_text(json.dumps(card))
+    rewrite_card(folder, sensors=card["sensors"])
     assert_refused(folder, "sentinel-1 has other bands than the declared sensor", "retrain")
 
 

@@ -1,11 +1,13 @@
 """Checkpoints: a folder of `model.json` and `weights.safetensors`, proved by a content hash, never unpickled."""
 
+import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import nn
 
 from thalweg._version import __version__
@@ -25,6 +27,13 @@ class Card(Declaration):
     content_hash: str = Field(description="SHA-256 of the tensors: names, types, shapes and bytes")
     package_version: str = Field(description="version of thalweg that wrote it")
     training: dict[str, Any] = Field(default={}, description="seed, data and settings it was trained with")
+    card_hash: str | None = Field(default=None, description="SHA-256 of all other fields; none in older cards")
+
+
+def card_hash(fields: Mapping[str, Any]) -> str:
+    """SHA-256 of a card's fields as JSON, `card_hash` left out, hexadecimal: declarations decide results too."""
+    others = {name: value for name, value in fields.items() if name != "card_hash"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 def save(
@@ -45,6 +54,7 @@ def save(
         package_version=__version__,
         training=training,
     )
+    card = card.model_copy(update={"card_hash": card_hash(json.loads(card.model_dump_json()))})
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -70,12 +80,17 @@ def read_card(folder: Path) -> Card:
     if not path.is_file():
         raise UsageError(f"{folder}: not a checkpoint: expected model.json and weights.safetensors in it")
     try:
-        card = Card.model_validate(json.loads(path.read_text()))
-    except (ValidationError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        fields = json.loads(path.read_text())
+        card = Card.model_validate(fields)
+    except (ValueError, OSError, RecursionError) as error:  # pydantic's and json's faults are ValueErrors
         reason = str(error).splitlines()[0]
         raise UsageError(f"{path}: not a model card of this package ({reason})") from error
     if card.format != FORMAT:
         raise UsageError(f"{path}: format {card.format}, this version reads {FORMAT}: update thalweg")
+    if card.card_hash is not None and card.card_hash != card_hash(fields):
+        raise UsageError(f"{path}: changed since it was written (hash differs): get the checkpoint again")
+    if not card.sensors:
+        raise UsageError(f"{path}: names no sensor: get the checkpoint again")
     return card
 
 
@@ -87,7 +102,7 @@ def load_into(module: nn.Module, folder: Path, card: Card) -> None:
     path = folder / "weights.safetensors"
     try:
         tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise UsageError(f"{path}: truncated or damaged ({error}): get the checkpoint again") from error
     if content_hash(tensors) != card.content_hash:
         raise UsageError(f"{path}: the tensors are not those of model.json (hash differs): get the checkpoint again")

@@ -70,6 +70,11 @@ class EarthModel(nn.Module):
         """Load a model folder; the shipped weights by default."""
         folder = Path(folder) if folder is not None else SHIPPED
         card = checkpoints.read_card(folder / "fusion")
+        if card.kind != "fusion":
+            raise UsageError(f"{folder / 'fusion'}: a checkpoint of kind {card.kind}, expected a fusion")
+        encoders = card.training.get("encoders", {})
+        if not isinstance(encoders, dict):
+            raise UsageError(f"{folder / 'fusion'}: encoders {encoders!s:.40}, expected hashes by sensor: fuse again")
         autoencoders = {sensor.name: load_autoencoder(folder / sensor.name) for sensor in card.sensors}
         fusion = Fusion(card.sensors)
         checkpoints.load_into(fusion, folder / "fusion", card)
@@ -77,7 +82,7 @@ class EarthModel(nn.Module):
         parts = [card.content_hash]
         for name in model.sensors:
             own = checkpoints.read_card(folder / name)
-            expected = card.training.get("encoders", {}).get(name)
+            expected = encoders.get(name)
             if expected is not None and expected != own.content_hash:
                 raise UsageError(
                     f"{folder / name}: not the encoder the fusion was trained on (hash differs): fuse again"
