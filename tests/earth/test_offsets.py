@@ -62,9 +62,12 @@ def test_a_flag_that_is_neither_is_refused() -> None:
 
 def test_each_date_has_its_own() -> None:
     assert offset_of(processing_baseline=np.array(["03.01", "03.01", "04.00", "05.09"])) == [0, 0, -1000, -1000]
-    assert offset_of(
-        processing_baseline="04.00", boa_offset_applied=np.array([True, False, True, False])
-    ) == [0, -1000, 0, -1000]
+    assert offset_of(processing_baseline="04.00", boa_offset_applied=np.array([True, False, True, False])) == [
+        0,
+        -1000,
+        0,
+        -1000,
+    ]
     assert offset_of(processing_baseline=np.array([np.nan, np.nan, 4.0, 5.0])) == [0, 0, -1000, -1000]
     with pytest.raises(UsageError, match="has 3 values, expected one or one per date"):
         offset_of(processing_baseline=[3.0, 4.0, 4.0])
@@ -122,9 +125,7 @@ def red(data: xr.Dataset) -> float:
         ({"processing_baseline": "04.00", "boa_offset_applied": "False"}, 1000),
     ],
 )
-def test_coordinates_and_scalars_of_a_cube_tell_it(
-    make_s2: Callable, coordinates: dict[str, Any], offset: int
-) -> None:
+def test_coordinates_and_scalars_of_a_cube_tell_it(make_s2: Callable, coordinates: dict[str, Any], offset: int) -> None:
     assert red(numbers(make_s2, offset).assign_coords(coordinates)) == 0.17
 
 

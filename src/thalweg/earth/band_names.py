@@ -105,7 +105,7 @@ def _spellings(ignored: tuple[str, ...], name: str) -> set[str]:
     words = _words(name)
     kept = [word for word in words if word not in ignored]
     short = "".join(kept)
-    if short.isdigit() and "band" in words:
+    if re.fullmatch(r"\d+[a-z]?", short) and "band" in words:
         short = f"b{short}"
     return {_joined(name), _without_zeros(short)} - {""}
 

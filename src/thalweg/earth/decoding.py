@@ -143,31 +143,38 @@ def decide(stated: Decoding, sample: Sample, dataset: "xr.Dataset", sensor: Sens
 
 
 def sample_of(dataset: "xr.Dataset", decoding: Decoding) -> Sample:
-    """Windows and dates spread evenly; where these hold nothing, all of them until something is found."""
+    """Windows and dates spread evenly; where these hold too little, all windows and dates until there is enough."""
     count = dataset.sizes["time"]
     spread = np.unique(np.linspace(0, count - 1, min(count, SAMPLE_DATES)).astype(int))
+    sample = _sampled(dataset, decoding, _spread_windows(dataset), spread, None)
+    if len(sample.dates) < MIN_SAMPLE:
+        sample = _sampled(dataset, decoding, _all_windows(dataset), np.arange(count), MIN_SAMPLE)
+    return sample
+
+
+def _sampled(
+    dataset: "xr.Dataset",
+    decoding: Decoding,
+    windows: Iterator[dict[str, slice]],
+    dates: np.ndarray,
+    enough: int | None,
+) -> Sample:
+    """What windows of some dates hold; no more windows are read once they hold enough numbers."""
     blocks: list[tuple[xr.Dataset, np.ndarray]] = []
-    numbers: list[np.ndarray] = []
-    indices: list[np.ndarray] = []
-    for dates, windows in ((spread, _spread_windows(dataset)), (np.arange(count), _all_windows(dataset))):
-        for window in windows:
-            try:
-                block = dataset.isel(window).isel(time=dates).load()
-            except Exception:  # a damaged chunk, whatever its reader raises, costs its own block and not the series
-                continue
-            found, on = _numbers(block, decoding)
-            if dates is spread or len(on):
-                blocks.append((block, dates))
-            numbers.append(found)
-            indices.append(dates[on])
-            if dates is not spread and sum(map(len, indices)) >= MIN_SAMPLE:
-                break
-        if sum(map(len, indices)) >= MIN_SAMPLE:
+    numbers, indices = [np.empty((len(decoding), 0))], [np.empty(0, int)]
+    for window in windows:
+        try:
+            block = dataset.isel(window).isel(time=dates).load()
+        except Exception:  # a damaged chunk, whatever its reader raises, costs its own block and not the series
+            continue
+        found, on = _numbers(block, decoding)
+        if enough is None or len(on):  # the search for the first numbers of a large cube keeps no empty windows
+            blocks.append((block, dates))
+        numbers.append(found)
+        indices.append(dates[on])
+        if enough is not None and sum(map(len, indices)) >= enough:
             break
-    together = np.concatenate(numbers, 1) if numbers else np.empty((len(decoding), 0))
-    return Sample(
-        blocks, dict(zip(decoding, together, strict=True)), np.concatenate(indices) if indices else np.empty(0, int)
-    )
+    return Sample(blocks, dict(zip(decoding, np.concatenate(numbers, 1), strict=True)), np.concatenate(indices))
 
 
 def _spread_windows(dataset: "xr.Dataset") -> Iterator[dict[str, slice]]:
