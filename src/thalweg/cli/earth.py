@@ -14,7 +14,7 @@ from thalweg.errors import UsageError
 earth = typer.Typer(no_args_is_help=True, help="Embedding spaces learned from satellites.")
 earth.command()(export)
 
-Source = Annotated[Path, typer.Argument(help="a NetCDF file, a Zarr store, or a folder of them")]
+Source = Annotated[Path, typer.Argument(help="a NetCDF file, a Zarr store, or a folder of them or of dated GeoTIFFs")]
 Store = Annotated[Path, typer.Argument(help="an embedding store written by `thalweg earth embed`")]
 Picture = Annotated[Path | None, typer.Option("--png", help="where to write the picture")]
 Pixel = Annotated[
@@ -60,7 +60,10 @@ def inspect(path: Source, png: Picture = None, assume_clear: AssumeClear = False
         longest = f", longest gap {days.max():.0f} days after {_day(series.dates[days.argmax()])}" if len(days) else ""
         print(f"\n{series.sensor.title}: {len(series.dates)} dates, {first} to {last}{longest}")
         print(f"  bands {' '.join(bands)}; {fraction.mean():.0%} of pixel-dates clear")
-        for line in count_lines(masked, series.sensor, rows * columns * len(series.dates)):
+        for line in [
+            *series.layout_lines(cube.grid),
+            *count_lines(masked, series.sensor, rows * columns * len(series.dates)),
+        ]:
             print(f"  {line}")
         for date, clear in zip(series.dates, fraction, strict=True):
             print(f"  {_day(date)}  {clear:5.0%}  {'#' * round(30 * clear)}")

@@ -1,7 +1,7 @@
 """Aligned space-time cubes: what was seen where and when, and why not.
 
-A `Cube` puts what a user has (NetCDF or Zarr, one file a sensor or merged, or xarray objects) on the grid of
-the sensor that sets the dates. Each sensor keeps its own dates. Pixels are read in windows, so that a cube may
+A `Cube` puts what a user has (NetCDF, Zarr or rasters, one file per sensor, per date or merged, or xarray objects)
+on the grid of the reference sensor. Each sensor keeps its own dates. Pixels are read in windows, so that a cube may
 be larger than memory.
 """
 
@@ -27,6 +27,8 @@ from thalweg.errors import DataWarning, ThalwegError, UsageError
 if TYPE_CHECKING:
     import xarray as xr
 
+    from thalweg.earth.readers import Source
+
 __all__ = ["MIN_CLEAR_FRACTION", "Cube", "Grid", "Observations", "Series", "Window"]
 
 MIN_CLEAR_FRACTION = 0.035
@@ -47,14 +49,15 @@ class Cube:
     @classmethod
     def open(
         cls,
-        source: "str | Path | xr.Dataset | Mapping[str, xr.Dataset]",
+        source: "Source",
         sensors: tuple[str, ...] | None = None,
         assume_clear: bool = False,
     ) -> "Cube":
         """Open a cube.
 
         Args:
-            source: a NetCDF file, a Zarr store, a folder of them, an xarray Dataset, or Datasets by sensor name.
+            source: a NetCDF file, a Zarr store (a folder or zipped), a raster, a folder of these, an xarray Dataset or
+                DataArray, or these by sensor name.
             sensors: names of the sensors wanted; all that are found by default.
             assume_clear: take a sensor without its mask of clouds as clear everywhere, instead of refusing it.
 

@@ -152,10 +152,10 @@ def _open_groups(path: Path) -> "Mapping[str, xr.Dataset]":
                 dataset = xr.open_dataset(path, engine="scipy", create_default_indexes=False, mmap=False, **options)
                 return {"/": dataset}
             if engine == "zarr":
-                from zarr.storage import ZipStore
+                from thalweg.earth.zarr_stores import open_store
 
                 options["consolidated"] = False  # the arrays say what they are; a copy of it may be out of date
-                source = path if path.is_dir() else ZipStore(path, mode="r")
+                source = open_store(path)
             return xr.open_groups(source, engine=engine, create_default_indexes=False, **options)
     except Exception as error:  # whatever a reader raises, the file is not one it can read
         raise _unreadable(str(path), error) from error

@@ -213,6 +213,18 @@ class Series:
         parts = tuple(replace(part, rows=part.rows[rows], columns=part.columns[columns]) for part in self.parts)
         return replace(self, parts=parts)
 
+    def layout_lines(self, grid: Grid) -> list[str]:
+        """Lines on what is not plain of its layout: pixels of another size than the grid's, entries that are joined."""
+        lines = []
+        if not grid.has_same_resolution(self.grid):
+            lines.append(
+                f"own pixels of {self.grid.resolution:g} m; each of the cube's takes the one holding its centre"
+            )
+        entries = sum(len(part.times) for part in self.parts)
+        if len(self.parts) > 1 or entries > len(self.overpasses):
+            lines.append(f"{entries} entries in {len(self.parts)} file(s); those of one overpass are one date")
+        return lines
+
     def shift_note(self, grid: Grid, leader: Sensor) -> str | None:
         """A line on pixels that lie off those of the cube's grid by a part of a pixel, if they do."""
         if not grid.has_same_resolution(self.grid):
