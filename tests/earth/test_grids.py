@@ -1,4 +1,4 @@
-"""Grids: units, resolution and pixel centres are checked; equal reference systems are equal however they are spelled."""
+"""Grids: units, resolution and pixel centres are checked; a reference system is known in every spelling."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -117,7 +117,7 @@ def test_a_single_pixel_needs_its_size(make_s2: Callable) -> None:
     pixel.spatial_ref.attrs["GeoTransform"] = "500020 10 0 5599980 0 -10"
     assert Cube.open(pixel).grid.resolution == 10
     pixel.spatial_ref.attrs["GeoTransform"] = "500020 60 0 5599980 0 -60"
-    with pytest.raises(UsageError, match="0.42 pixel off x and y"):
+    with pytest.raises(UsageError, match=r"0.42 pixel off x and y"):
         Cube.open(pixel)
 
 
@@ -256,13 +256,13 @@ def test_what_items_say_of_their_own_files_gives_way(make_s2: Callable) -> None:
     data = make_s2().assign_coords({"proj:epsg": ("time", [32632, 32631, 32632, 32632])})
     assert Cube.open(data).grid.epsg == 32631
     data = data.drop_vars("spatial_ref")
-    with pytest.raises(UsageError, match="EPSG:32632.*EPSG:32631"):
+    with pytest.raises(UsageError, match=r"EPSG:32632.*EPSG:32631"):
         Cube.open(data)
 
 
 def test_a_reference_system_that_cannot_be_read_is_one_line(make_s2: Callable) -> None:
     data = make_s2().drop_vars("spatial_ref").assign_attrs(crs="local grid")
-    with pytest.raises(UsageError, match="attribute crs is 'local grid', expected .* EPSG:32631"):
+    with pytest.raises(UsageError, match=r"attribute crs is 'local grid', expected .* EPSG:32631"):
         Cube.open(data)
 
 
