@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from thalweg.app.guard import person_of
@@ -64,6 +65,8 @@ class GradioRequests:
                 await self.app(self._own_session(request), receive, send)
             else:
                 await PlainTextResponse("not found", 404)(scope, receive, send)
+        except ClientDisconnect:  # nobody is there to be answered
+            return
         except UsageError as error:
             await JSONResponse({"error": str(error), "detail": str(error)}, 422)(scope, receive, send)
 

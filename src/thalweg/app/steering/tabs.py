@@ -15,7 +15,7 @@ from thalweg.app.steering.imprint import ImprintDesk, SeedsDesk
 from thalweg.app.steering.navigate import MOST, NavigateDesk
 from thalweg.app.steering.optimize import OptimizeDesk
 from thalweg.app.uploads import Uploads
-from thalweg.embedding import SUFFIX, Embedding, ModelIdentity
+from thalweg.embedding import SUFFIX, Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import shown
 from thalweg.steer.aspects import VOCABULARIES
@@ -52,7 +52,7 @@ def _keep_upload(desks: Desks, uploads: Uploads) -> Callable[[str], str]:
         studio, is_kept = desks.studio, False
         try:
             with _in_the_page():
-                embedding = _load_upload(path, studio.generator.model)
+                embedding = Embedding.load(path, studio.generator.model)
                 name = f"upload-{embedding.hash[:12]}{SUFFIX}"
                 embedding.save(studio.workspace.inside(name))
                 is_kept = True
@@ -61,14 +61,6 @@ def _keep_upload(desks: Desks, uploads: Uploads) -> Callable[[str], str]:
         return name
 
     return keep
-
-
-def _load_upload(path: str, model: ModelIdentity) -> Embedding:
-    """Read an uploaded embedding; what is wrong with it is said without the server's own path."""
-    try:
-        return Embedding.load(path, model)
-    except UsageError as error:
-        raise UsageError(str(error).replace(path, "the uploaded file")) from error
 
 
 def _navigate(desks: Desks, page: gr.Blocks, prompt: gr.Textbox, seeds: gr.Textbox) -> None:
