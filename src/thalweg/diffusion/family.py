@@ -115,7 +115,8 @@ class Family(ABC):
                 component.requires_grad_(False).eval()
         if pipeline.vae.dtype == torch.float16:
             # SDXL's decoder overflows in float16, and the gradient of a mean over pixels underflows in all of them.
-            pipeline.vae.to(torch.float32)
+            with quiet():
+                pipeline.vae.to(torch.float32)
 
     def _check_parts(self) -> None:
         """Refuse a pipeline without a part that every prompt or every image needs."""
