@@ -161,7 +161,7 @@ class TestPath:
         assert len(list(Path("out/embeddings").iterdir())) == 3
 
     def test_a_method_that_is_none_is_one_line(self, cli: Callable) -> None:
-        assert_one_line(cli("steer", "path", "a", "b", "out", "--method", "teleport"), 2, "slerp", "teleport")
+        assert_one_line(cli("steer", "path", "a ball", "a cube", "out", "--method", "teleport"), 2, "slerp", "teleport")
 
 
 class TestImprint:

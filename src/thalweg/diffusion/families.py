@@ -4,7 +4,6 @@ import copy
 import inspect
 import re
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from thalweg.diffusion.family import Family, Settings, quiet
 from thalweg.diffusion.texts import TextInput, warn_of_text
 from thalweg.errors import UsageError
+from thalweg.limits import shown
 
 STAND_IN = "<thalweg>"
 """The token that stands where a vector of one's own goes; it is in no model's vocabulary."""
@@ -25,6 +25,7 @@ class StableDiffusion(Family):
     conditions = ("prompt",)
     encoders = ("text_encoder",)
     denoiser = "unet"
+    _copied: Any = None
 
     def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
         """Return the encoder's last layer for both texts."""
@@ -42,15 +43,13 @@ class StableDiffusion(Family):
             raise UsageError(f"expected a word with at least one token, got {word!r}")
         return self.pipeline.text_encoder.get_input_embeddings().weight[ids].mean(0).to(self.precision)
 
-    @cached_property
+    @property
     def _tokenizer_with_stand_in(self) -> Any:
-        tokenizer = copy.deepcopy(self.pipeline.tokenizer)
-        tokenizer.add_tokens([STAND_IN])
-        return tokenizer
-
-    @cached_property
-    def _empty(self) -> Tensor:
-        return self.embed("", "")["negative"]
+        """The pipeline's tokenizer with one token more, made again where words were added to the pipeline's."""
+        if self._copied is None or len(self._copied) != len(self.pipeline.tokenizer) + 1:
+            self._copied = copy.deepcopy(self.pipeline.tokenizer)
+            self._copied.add_tokens([STAND_IN])
+        return self._copied
 
     def embed_with(self, prompt: str, placeholder: str, vector: Tensor) -> dict[str, Tensor]:
         """Return the tensors for `prompt` with `vector` at each `placeholder` in it; differentiable in `vector`."""
@@ -84,7 +83,7 @@ class StableDiffusion(Family):
             encoded = encoder(inputs.input_ids.masked_fill(places, 0), attention_mask=mask)[0]
         finally:
             hook.remove()
-        return {"prompt": encoded[0].to(self.precision), "negative": self._empty}
+        return {"prompt": encoded[0].to(self.precision), "negative": self.embed("", "")["negative"]}
 
 
 class StableDiffusionXL(Family):
@@ -203,7 +202,9 @@ class Flux(Family):
     def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
         """Return T5's rows and CLIP's pooled vector."""
         if against:
-            raise UsageError(f"expected no negative prompt for {self.name}: its guidance is distilled; got {against!r}")
+            distilled = self.network.config.guidance_embeds
+            why = "its guidance is distilled" if distilled else "FLUX models are sampled without a second condition here"
+            raise UsageError(f"expected no negative prompt for {self.name}: {why}; got {shown(against)}")
         rows, pooled, _ = self.pipeline.encode_prompt(prompt, device=self.device, max_sequence_length=self.tokens)
         return {"prompt": rows, "pooled": pooled}
 
