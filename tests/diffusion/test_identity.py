@@ -167,3 +167,13 @@ def test_real_adapters() -> None:
     pipeline.unfuse_lora()
     pipeline.unet.disable_lora()
     assert generator.model.matches(base)
+
+
+def test_what_is_embedded_follows_the_adapters(model: DiffusionGenerator) -> None:
+    vector = model.token_vector("red")
+    before = model.embed_with("a * ball", "*", vector)
+    with torch.no_grad():
+        model.family.pipeline.text_encoder.get_input_embeddings().weight.mul_(1.5)
+    after = model.embed_with("a * ball", "*", vector)
+    assert not torch.equal(after.tensors["negative"], before.tensors["negative"])
+    assert torch.equal(after.tensors["negative"], model.embed("").tensors["negative"])

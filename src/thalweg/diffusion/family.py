@@ -195,8 +195,9 @@ class Family(ABC):
 
     def tokenizers(self) -> list[tuple[Any, int]]:
         """Return each tokenizer with the number of tokens its encoder takes."""
-        found = [getattr(self.pipeline, encoder.replace("text_encoder", "tokenizer")) for encoder in self.encoders]
-        return [(tokenizer, tokenizer.model_max_length) for tokenizer in found if tokenizer is not None]
+        present = [encoder for encoder in self.encoders if getattr(self.pipeline, encoder) is not None]
+        found = [getattr(self.pipeline, encoder.replace("text_encoder", "tokenizer")) for encoder in present]
+        return [(tokenizer, tokenizer.model_max_length) for tokenizer in found]
 
     def text_inputs(self) -> list[TextInput]:
         """Return how each text encoder takes a text, learned words spelled out as the pipeline does."""
