@@ -279,6 +279,14 @@ def test_uploads_have_a_total(attack: Attack) -> None:
     assert len(copies()) == 6  # with the one of the other browser
 
 
+def test_values_have_few_levels(attack: Attack) -> None:
+    for levels, status in ((20, 200), (500, 422)):
+        value: Any = "deep"
+        for _ in range(levels):
+            value = [value]
+        assert join(attack.client, fn_index=0, data=[], event_data={"act": value}).status_code == status
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -64,16 +64,16 @@ def test_without_the_token_nothing_is_answered(guarded: TestClient, path: str) -
 
 def test_the_token_comes_once_in_the_address_and_then_as_a_cookie(guarded: TestClient) -> None:
     first = guarded.get(f"/?token={TOKEN}&x=1")
-    assert (first.status_code, first.headers["location"]) == (303, "/?x=1")
+    assert first.status_code == 200
     cookie = first.headers["set-cookie"]
     assert "httponly" in cookie.lower()
-    assert "samesite=lax" in cookie.lower()  # a strict one is not sent on the redirect after a link from elsewhere
+    assert "samesite=lax" in cookie.lower()  # a strict one is not sent with a link from elsewhere
     assert TOKEN not in cookie
     assert guarded.get("/deep").status_code == 200
 
 
 def test_a_link_from_another_site_lets_in_and_leaves_the_browser_its_secret(guarded: TestClient) -> None:
-    assert guarded.get(f"/?token={TOKEN}", headers=LINK).status_code == 303
+    assert guarded.get(f"/?token={TOKEN}", headers=LINK).status_code == 200
     assert guarded.get("/", headers=LINK).status_code == 200
     secret = guarded.cookies[PERSON]
     assert guarded.get("/", headers=LINK).text == secret
@@ -83,8 +83,7 @@ def test_a_link_from_another_site_lets_in_and_leaves_the_browser_its_secret(guar
 @pytest.mark.parametrize("path", ["//evil.example/%2e%2e", "//evil.example", "/\\evil.example", "/%2f%2fevil.example"])
 def test_the_token_never_leads_to_another_host(guarded: TestClient, path: str) -> None:
     answer = guarded.get(f"http://192.0.2.7{path}?token={TOKEN}")
-    assert "location" not in answer.headers or answer.headers["location"].startswith("http://192.0.2.7/")
-    assert "evil" not in answer.headers.get("location", "")
+    assert "location" not in answer.headers
 
 
 def test_apps_on_two_ports_of_one_host_keep_apart() -> None:
@@ -104,7 +103,7 @@ def test_programs_send_the_token_as_a_bearer(token: str) -> None:
     assert client.post("/earth/whatif", headers=bearer).status_code == 200
     assert client.get("/deep", headers={"Authorization": "Bearer wrong"}).status_code == 401
     assert client.get("/deep", headers={"Authorization": "Bearer "}).status_code == 401
-    assert client.get("/", params={"token": token}).status_code == 303
+    assert client.get("/", params={"token": token}).status_code == 200
 
 
 def test_each_browser_gets_a_secret_of_its_own(local: TestClient) -> None:
@@ -180,7 +179,7 @@ def test_answers_are_in_no_frame_cache_or_referer(local: TestClient) -> None:
     headers = local.get("/").headers
     assert headers["x-frame-options"] == "DENY"
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
-    assert headers["referrer-policy"] == "same-origin"
+    assert headers["referrer-policy"] == "strict-origin"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] == "no-store"
 
@@ -193,7 +192,7 @@ def test_on_this_machine_only_its_own_names_are_answered(local: TestClient) -> N
 
 def test_behind_a_proxy_the_allowed_name_is_answered_and_is_the_origin() -> None:
     client = client_of("127.0.0.1", TOKEN, "http://maps.example.org", ("maps.example.org",))
-    assert client.get(f"/?token={TOKEN}").status_code == 303
+    assert client.get(f"/?token={TOKEN}").status_code == 200
     assert client.post("/earth/whatif", headers={"Origin": "https://maps.example.org"}).status_code == 200
     assert client.post("/earth/whatif", headers={"Origin": "https://maps.example.org:8443"}).status_code == 403
     assert client.post("/earth/whatif", headers={"Origin": "https://evil.example"}).status_code == 403

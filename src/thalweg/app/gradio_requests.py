@@ -17,6 +17,8 @@ from thalweg.errors import UsageError
 
 MAX_BODY = 1_000_000
 """Most bytes of a request that is no upload."""
+MAX_DEPTH = 32
+"""Most levels of lists and dictionaries in an event."""
 UPLOAD = "/gradio_api/upload"
 _OWN = ("/runs/", "/earth/")
 _READ = re.compile(
@@ -101,15 +103,16 @@ class GradioRequests:
         if not isinstance(content, dict):
             raise UsageError("expected an event in JSON")
         content = {name: content[name] for name in _FIELDS if name in content}
-        waiting: list[Any] = [content]
+        waiting: list[tuple[Any, int]] = [(content, 0)]
         while waiting:
-            value = waiting.pop()
-            inner = value if isinstance(value, list) else list(value.values())
-            for place, one in zip(range(len(value)) if isinstance(value, list) else list(value), inner, strict=True):
+            value, depth = waiting.pop()
+            if depth > MAX_DEPTH:
+                raise UsageError(f"expected values of at most {MAX_DEPTH} levels, got more")
+            for place, one in list(enumerate(value) if isinstance(value, list) else value.items()):
                 if isinstance(one, dict) and _FILE_KEYS & one.keys():
                     value[place] = self._upload_of(one, person)
                 elif isinstance(one, dict | list):
-                    waiting.append(one)
+                    waiting.append((one, depth + 1))
         if "session_hash" in content:
             content["session_hash"] = _tied(content["session_hash"], person)
         return content

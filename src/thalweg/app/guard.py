@@ -6,10 +6,9 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
-from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import PlainTextResponse, RedirectResponse
+from fastapi.responses import PlainTextResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,7 +32,7 @@ _HEADERS = {
         "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; "
         "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
     ),
-    "Referrer-Policy": "same-origin",
+    "Referrer-Policy": "strict-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
@@ -99,9 +98,10 @@ class Streams:
 class Guard:
     """Middleware that lets in only who has the token (where there is one), from the app's own pages.
 
-    - The token comes once as `?token=`, then as a cookie; programs may send `Authorization: Bearer`. The cookie holds a
-      digest of the token. Browsers send cookies to all ports of a host, so its name holds the port: apps on two ports
-      keep apart.
+    - The token comes once as `?token=`, then as a cookie; programs may send `Authorization: Bearer`. What was asked for
+      is answered at once, without a redirect, which a cookie may not survive; the page's script takes the token out of
+      the address. The cookie holds a digest of the token. Browsers send cookies to all ports of a host, so its name
+      holds the port: apps on two ports keep apart.
     - Cookies are `SameSite=Lax`: a strict one is not sent after a link from another site, which would ask for the
       token again and give the browser a new secret. What a lax cookie lets through, a top-level GET, changes nothing.
     - A request that another site or another port sends is refused, except for a link to the page. What changes
@@ -150,10 +150,6 @@ class Guard:
         if self._has_token_in_query(request):
             value = self._cookie_value()
             cookies.set_cookie(self._cookie_name(scope), value, httponly=True, samesite="lax", secure=secure)
-            if is_page:  # without the token, so that it stays in no history; always to this app's own page
-                rest = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
-                await RedirectResponse(f"/?{urlencode(rest)}" if rest else "/", 303)(scope, receive, guarded)
-                return
         person = request.cookies.get(PERSON, "")
         if is_page and not _SECRET.fullmatch(person):
             cookies.set_cookie(

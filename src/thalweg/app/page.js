@@ -1,3 +1,10 @@
+// The token that let the browser in is in its cookie by now: it leaves the address, and with it what Gradio sends on.
+{
+  const address = new URL(location.href);
+  address.searchParams.delete("token");
+  if (address.href !== location.href) history.replaceState(history.state, "", address);
+}
+
 // 1 to 9 choose, 0 none of these, z undo: where the walk is on the screen and nobody types or turns a knob.
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
