@@ -56,17 +56,17 @@ def find_folder(name: str) -> Path | None:
     Raises:
         UsageError: a file instead of a folder, or neither a folder nor a hub name.
     """
-    path = Path(name).expanduser()
     try:
-        if path.is_dir():
+        path = Path(name).expanduser()
+        if name and path.is_dir():
             return path
         is_file = path.is_file()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a null character, no such user's home
         raise UsageError(f"expected a model's folder or a hub name (owner/model), got {shown(name)}") from error
     if is_file:
         raise UsageError(f"{path.name}: {_file_instead(path)}")
     if path.suffix in (*PICKLES, ".safetensors", ".gguf"):
-        raise UsageError(f"expected a model's folder or a hub name (owner/model), found no file {name}")
+        raise UsageError(f"expected a model's folder or a hub name (owner/model), found no file {shown(name)}")
     if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
         raise UsageError(
             f"expected a folder with a {INDEX} or a hub model's name (owner/model), got {shown(name)}, which is neither"

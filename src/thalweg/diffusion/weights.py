@@ -16,7 +16,7 @@ from thalweg.safetensors_files import read_tensors
 
 FILE_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
-_SHAPES = re.compile(r"because (\S+) expected shape (?:torch\.Size\()?(.*?)\)?, but got (?:torch\.Size\()?(.*?)\)?\. ")
+_SHAPES = re.compile(r"because (\S+) expected shape \D*([\d, ]*)\D*?, but got \D*([\d, ]*)\D*?\. ")
 
 Made = TypeVar("Made")
 
