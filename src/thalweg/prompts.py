@@ -2,13 +2,13 @@
 
 import re
 import unicodedata
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from thalweg.embedding import SUFFIX
 from thalweg.errors import PromptSyntax, UsageError
 from thalweg.limits import check_text, shown
+from thalweg.notices import warn
 
 WEIGHTS_SUFFIXES = (
     ".pt",
@@ -105,11 +105,8 @@ def warn_of_syntax(text: str, stacklevel: int) -> None:
     found = list(dict.fromkeys(match.group().strip() for match in _SYNTAX.finditer(text)))
     if found:
         parts = ", ".join(shown(part) for part in found[:5]) + (", ..." if len(found) > 5 else "")
-        warnings.warn(
-            f"the prompt is read as plain text, weights and other syntax do nothing: {parts}; leave them out",
-            PromptSyntax,
-            stacklevel=stacklevel + 1,
-        )
+        says = f"the prompt is read as plain text, weights and other syntax do nothing: {parts}; leave them out"
+        warn(PromptSyntax(says), stacklevel + 1)
 
 
 def words_of(text: str) -> list[str]:

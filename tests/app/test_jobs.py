@@ -3,7 +3,8 @@ import threading
 import pytest
 
 from thalweg.app.jobs import Job, JobQueue
-from thalweg.errors import UsageError
+from thalweg.errors import UnknownWords, UsageError
+from thalweg.notices import warn
 
 
 @pytest.fixture
@@ -97,3 +98,17 @@ def test_a_queue_that_is_closed_ends_its_job_and_its_thread(queue: JobQueue) -> 
     assert job.status == "stopped"
     assert not begun
     assert not any(thread.name == "thalweg-jobs" and thread is queue._thread for thread in threading.enumerate())
+
+
+def test_a_job_keeps_what_it_was_warned_of(queue: JobQueue) -> None:
+    told = []
+
+    def work(_: Job) -> None:
+        for _ in range(2):
+            warn(UnknownWords("the miniature does not know: dragon"), stacklevel=1)
+
+    job = queue.submit(work, lambda: told.append(list(job.notes)))
+    finish(queue, lambda _: None)
+    assert job.notes == ["the miniature does not know: dragon"]
+    assert told == [[], job.notes, job.notes]
+    assert finish(queue, lambda _: None).notes == []

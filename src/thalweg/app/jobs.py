@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from thalweg.app.messages import in_words
+from thalweg.errors import ThalwegWarning
+from thalweg.notices import heard_by
 
 Status = Literal["waiting", "running", "done", "stopped", "failed"]
 CLOSE_WITHIN = 3.0
@@ -25,6 +27,7 @@ class Job:
     Attributes:
         status: where it stands.
         reason: why it failed, in one line.
+        notes: warnings that came up on the way, one line each.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class Job:
         self._asked_to_stop = threading.Event()
         self.status: Status = "waiting"
         self.reason = ""
+        self.notes: list[str] = []
 
     @property
     def active(self) -> bool:
@@ -55,7 +59,8 @@ class Job:
         """Do it; whatever goes wrong is kept as its reason."""
         try:
             self._set("running")
-            self._work(self)
+            with heard_by(self._note):
+                self._work(self)
         except Stopped:
             self._set("stopped")
         except Exception as error:  # the app outlives any job
@@ -63,6 +68,11 @@ class Job:
             self._set("failed")
         else:
             self._set("done")
+
+    def _note(self, warning: ThalwegWarning) -> None:
+        if (text := " ".join(str(warning).split())) not in self.notes:
+            self.notes.append(text)
+            self._changed()
 
     def _set(self, status: Status) -> None:
         self.status = status

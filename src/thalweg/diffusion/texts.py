@@ -1,12 +1,12 @@
 """What text encoders do not see of a text: words beyond their length, unknown words, other programs' syntax."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from thalweg.diffusion.miniature import captions
 from thalweg.errors import PromptCut, UnknownWords
+from thalweg.notices import warn
 from thalweg.prompts import warn_of_syntax, words_of
 
 MAX_QUOTED = 120
@@ -66,19 +66,13 @@ def warn_of_text(text: str, inputs: Sequence[TextInput], stacklevel: int) -> Non
     cut = {each.limit: lost for each in inputs if (lost := each.cut(text))}
     if cut:
         parts = "; ".join(f"beyond {limit} tokens {_short(lost)!r}" for limit, lost in cut.items())
-        warnings.warn(
-            f"the prompt is longer than its encoder takes, not seen are: {parts}", PromptCut, stacklevel=stacklevel + 1
-        )
+        warn(PromptCut(f"the prompt is longer than its encoder takes, not seen are: {parts}"), stacklevel + 1)
     unknown = list(dict.fromkeys(word for each in inputs for word in each.unknown(text)))
     if unknown:
         own = any(captions.is_own_tokenizer(each.tokenizer) for each in inputs)
         reader = "the miniature" if own else "a text encoder of the model"
         words = ", ".join(unknown[:MAX_WORDS]) + (f" and {len(unknown) - MAX_WORDS} more" * (len(unknown) > MAX_WORDS))
-        warnings.warn(
-            f"{reader} does not know: {_short(words)}; use other words or another model",
-            UnknownWords,
-            stacklevel=stacklevel + 1,
-        )
+        warn(UnknownWords(f"{reader} does not know: {_short(words)}; use other words or another model"), stacklevel + 1)
 
 
 def _short(text: str) -> str:

@@ -2,7 +2,6 @@
 
 import random
 import string
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,8 +9,8 @@ import torch
 from torch import Tensor
 
 from thalweg.embedding import Embedding
-from thalweg.errors import PromptWarning
 from thalweg.generator import DirectedGenerator, Generator
+from thalweg.notices import heard_by
 from thalweg.steer.looks import far_apart
 from thalweg.steer.paths import Method, between
 from thalweg.steer.words import STYLE_WORDS, Wording
@@ -107,8 +106,7 @@ class Surroundings:
     def embed(self, prompt: str) -> Embedding:
         """Return the embedding of `prompt`, encoded once."""
         if prompt not in self._known:
-            with torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore", PromptWarning)  # nobody wrote these prompts
+            with torch.no_grad(), heard_by(lambda warning: None):  # nobody wrote these prompts
                 self._known[prompt] = self._generator.embed(prompt)
         return self._known[prompt]
 

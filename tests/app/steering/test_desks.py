@@ -258,3 +258,28 @@ def test_a_wish_that_fails_in_any_way_leaves_the_desk_usable(studio: Studio) -> 
     desk.start("a ball", "0")
     done(desk)
     assert threading.active_count() < 100
+
+
+def test_words_that_the_model_does_not_know_are_said_on_the_page(studio: Studio) -> None:
+    desk = SeedsDesk(studio, ANNA)
+    desk.start("a red dragon", "1")
+    done(desk)
+    assert desk.status == "The miniature does not know: dragon; use other words or another model."
+    assert desk.status in boards.seeds(desk)
+    desk.start("a red ball", "1")
+    done(desk)
+    assert desk.status == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["vectors.npy", "BALL.PTH", "/etc/passwd", "../other", "a <lora:x:1> ball", "a caf\udce9"]
+)
+def test_what_is_no_prompt_is_refused_on_every_tab(studio: Studio, text: str) -> None:
+    for begin in (
+        lambda: SeedsDesk(studio, ANNA).start(text, "1"),
+        lambda: NavigateDesk(studio, ANNA).start(text, "1", 2),
+        lambda: OptimizeDesk(studio, ANNA).start(text, "1", "sharpness", "", 1),
+    ):
+        with pytest.raises(UsageError, match="expected a prompt") as raised:
+            begin()
+        assert str(studio.workspace.folder) not in str(raised.value)

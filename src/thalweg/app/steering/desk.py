@@ -159,9 +159,9 @@ class Desk(ABC):
             return ""
         if self.job.status == "waiting":
             return f"Waiting: {self.studio.jobs.ahead(self.job) + 1} before you."
-        return {"running": "Rendering ...", "failed": self.job.reason, "stopped": "Stopped.", "done": ""}[
-            self.job.status
-        ]
+        words = {"running": "Rendering ...", "failed": self.job.reason, "stopped": "Stopped.", "done": ""}
+        notes = [note[0].upper() + note[1:] + "." for note in self.job.notes]
+        return " ".join(filter(None, [words[self.job.status], *notes]))
 
     def submit(self, work: Callable[[Job], None]) -> None:
         """Do `work` when it is its turn; what was under way stops."""

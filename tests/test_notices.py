@@ -1,0 +1,30 @@
+"""Warnings go to who listens in their thread, or else to Python's warnings."""
+
+import threading
+import warnings
+
+import pytest
+
+from thalweg.errors import PromptCut, ThalwegWarning, UnknownWords
+from thalweg.notices import heard_by, warn
+
+
+def test_nobody_listens() -> None:
+    with pytest.warns(PromptCut, match="cut") as seen:
+        warn(PromptCut("cut"), stacklevel=1)
+    assert seen[0].filename == __file__
+
+
+def test_a_listener_hears_its_own_thread_alone() -> None:
+    heard: list[ThalwegWarning] = []
+    with warnings.catch_warnings(record=True) as others, heard_by(heard.append):
+        warnings.simplefilter("always")
+        for _ in range(2):
+            warn(UnknownWords("here"), stacklevel=1)
+        with heard_by(lambda warning: None):
+            warn(UnknownWords("inside"), stacklevel=1)
+        thread = threading.Thread(target=lambda: warn(UnknownWords("elsewhere"), stacklevel=1))
+        thread.start()
+        thread.join()
+    assert [str(one) for one in heard] == ["here", "here"]
+    assert [str(one.message) for one in others] == ["elsewhere"]
