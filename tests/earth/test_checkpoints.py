@@ -172,6 +172,19 @@ def test_a_card_that_was_changed_is_refused(folder: Path) -> None:
     load_autoencoder(folder)
 
 
+def test_what_files_call_a_band_does_not_tie_a_checkpoint(folder: Path) -> None:
+    """Cards of before a declaration's new names, and of before its new fields."""
+    card = json.loads((folder / "model.json").read_text())
+    del card["card_hash"]
+    sensor = card["sensors"][0]
+    sensor["bands"][0]["aliases"] = ["vertical"]
+    for later in ("other_masks", "name_words", "physical_range", "offset_since_date"):
+        del sensor[later]
+    (folder / "model.json").write_text(json.dumps(card))
+    assert load_autoencoder(folder).sensor.has_same_inputs(SENTINEL_1)
+    assert not SENTINEL_1.has_same_inputs(SENTINEL_1.model_copy(update={"value_range": (-40, 5)}))
+
+
 def test_a_card_that_cannot_be_is_one_line(folder: Path, model_folder: Path, tmp_path: Path) -> None:
     (folder / "model.json").write_text("[" * 100_000)
     assert_refused(folder, "not a model card")

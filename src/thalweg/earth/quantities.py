@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from thalweg.earth.band_names import candidates
 from thalweg.earth.model import EarthModel
+from thalweg.earth.sensors import sensor_by_name
 from thalweg.errors import UsageError
 from thalweg.files import write_whole
 
@@ -62,15 +64,14 @@ def reference_sensor(model: EarthModel) -> str:
 
 
 def band(model: EarthModel, name: str) -> Quantity:
-    """A decoded band by its name or alias; `B4` is `B04`.
+    """A decoded band by any name that a cube may give it, such as `B4` or `red`.
 
     Raises:
         UsageError: no sensor of the model has it.
     """
     for sensor in model.fusion.sensors:
         for index, known in enumerate(sensor.bands):
-            names = {known.name, *known.aliases, known.name.replace("B0", "B")}
-            if name.upper() in {other.upper() for other in names}:
+            if candidates(sensor_by_name(sensor.name), name) == (known.name,):
                 is_optical = sensor.units == "reflectance"
 
                 def of(embeddings: Tensor, sensor: str = sensor.name, index: int = index) -> Tensor:

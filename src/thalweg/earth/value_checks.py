@@ -19,7 +19,7 @@ DARK_PERCENTILE = 1
 MIN_PIXELS = 100
 """Pixels from which percentiles tell something."""
 
-MAX_SPREAD = 0.2
+MAX_SPREAD = 0.3
 """Spread of dark percentiles over the bands up to which a scene with nothing dark looks shifted: sand is dark in blue
 and bright in the infrared, snow the other way round, an offset is the same in all bands."""
 

@@ -13,7 +13,7 @@ from thalweg.earth.catalog.catalogues import Product
 from thalweg.earth.catalog.items import centre_longitude, orbit_of, reference_system, times_of
 from thalweg.earth.mosaics import overpasses
 from thalweg.earth.offsets import Told, product_offset, told_by
-from thalweg.earth.sensors import Band, ClassMask, Sensor, sensor_by_name
+from thalweg.earth.sensors import Band, BitMask, ClassMask, Sensor, sensor_by_name
 
 if TYPE_CHECKING:
     import pystac
@@ -149,7 +149,7 @@ class Scene:
         """
         asset = self.assets[band]
         said = _raster(asset)
-        default, offset = STATED.get(self.sensor.name, (self.sensor.digital_number_scale or 1.0, 0.0))
+        default, offset = _product_scaling(self.sensor)
         scale = float(said.get("scale") or default)
         if self.sensor.offset_since_baseline is None:
             return scale, float(said.get("offset", offset))
@@ -159,8 +159,10 @@ class Scene:
         return scale, float(numbers[0]) * scale
 
 
-STATED = {"landsat-8": (2.75e-5, -0.2)}
-"""Scale and offset of a sensor's products where an item does not give them (Landsat Collection 2 level 2)."""
+def _product_scaling(sensor: Sensor) -> tuple[float, float]:
+    """Scale and offset of the products that catalogues hold, where an item does not give them."""
+    declared = (mask.digital_numbers for mask in sensor.masks if isinstance(mask, BitMask))
+    return next(filter(None, declared), (sensor.digital_number_scale or 1.0, 0.0))
 
 
 @dataclass(frozen=True)
