@@ -156,6 +156,12 @@ def _open_groups(path: Path) -> "Mapping[str, xr.Dataset]":
 
                 options["consolidated"] = False  # the arrays say what they are; a copy of it may be out of date
                 source = open_store(path)
+            if engine == "h5netcdf":
+                import h5py
+
+                # A root that cannot be read fails here, since h5netcdf would leave a half-opened file that complains.
+                with h5py.File(path) as file:
+                    dict(file.attrs)
             return xr.open_groups(source, engine=engine, create_default_indexes=False, **options)
     except Exception as error:  # whatever a reader raises, the file is not one it can read
         raise _unreadable(str(path), error) from error

@@ -1,5 +1,6 @@
 """Zarr stores of other people, opened so that a chunk cut short is an error and not other numbers."""
 
+import json
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +11,9 @@ from zarr.storage import LocalStore, WrapperStore, ZipStore
 
 _HEADER = 16
 """Bytes of a Blosc chunk's header; the last four hold the chunk's length."""
+
+_METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+_MAX_DEPTH = 16
 
 
 class WholeChunks(WrapperStore[Store]):
@@ -41,11 +45,40 @@ class WholeChunks(WrapperStore[Store]):
 
 
 def open_store(path: Path) -> Store:
-    """Open a folder or a zip file as a store for reading."""
+    """Open a folder or a zip file as a store for reading.
+
+    Raises:
+        ValueError: its metadata are no JSON.
+    """
+    if path.is_dir():
+        _check_metadata(path)
     store: Store = LocalStore(path, read_only=True) if path.is_dir() else ZipStore(path, mode="r")
     root = zarr.open_group(store, mode="r", use_consolidated=False)
     arrays = (member for _, member in root.members(max_depth=None) if isinstance(member, zarr.Array))
     return WholeChunks(store, frozenset(array.path for array in arrays if _last_codec_is_blosc(array)))
+
+
+def _check_metadata(folder: Path, depth: int = 0) -> None:
+    """Raise `ValueError` where a group or an array below a folder is not described in JSON.
+
+    The library reads many at once, and prints what it meets besides the first fault.
+    """
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"groups nest more than {_MAX_DEPTH} deep")
+    documents = {}
+    for name in _METADATA:
+        file = folder / name
+        if file.is_file():
+            try:
+                documents[name] = json.loads(file.read_bytes())
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{folder.name}/{name} holds no JSON that can be read") from error
+            if not isinstance(documents[name], dict):
+                raise ValueError(f"{folder.name}/{name} holds no JSON object")
+    if ".zgroup" in documents or documents.get("zarr.json", {}).get("node_type") == "group":
+        for entry in sorted(folder.iterdir()):
+            if entry.is_dir():
+                _check_metadata(entry, depth + 1)
 
 
 def _last_codec_is_blosc(array: "zarr.Array[Any]") -> bool:
