@@ -82,6 +82,18 @@ def test_a_name_of_several_bands_is_refused_alone_and_understood_in_company() ->
     assert match(SENTINEL_2, ["swir3", "swir2"], "cube").bands == {"B12": "swir3", "B11": "swir2"}
 
 
+@pytest.mark.parametrize("said", ["sentinel-2", "SENTINEL-2", "Sentinel-2A", "S2B", "sentinel2"])
+def test_the_attribute_names_a_sensor_in_any_spelling(make_s2: Callable, said: str) -> None:
+    bare = make_s2().drop_vars("SCL")
+    assert list(Cube.open(bare.assign_attrs(sensor=said), assume_clear=True).series) == ["sentinel-2"]
+
+
+def test_an_attribute_that_names_an_instrument_does_not_hide_the_mask(make_s2: Callable) -> None:
+    assert list(Cube.open(make_s2().assign_attrs(sensor="MSI")).series) == ["sentinel-2"]
+    with pytest.raises(UsageError, match="say which with the attribute sensor="):
+        Cube.open(make_s2().drop_vars("SCL").assign_attrs(sensor="MSI"))
+
+
 def test_what_is_absent_and_what_is_not_understood_is_said_every_time(make_s2: Callable) -> None:
     data = make_s2().drop_vars("B05").rename(B06="band six").assign(B01=make_s2()["B02"])
     for _ in range(2):

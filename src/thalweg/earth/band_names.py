@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from thalweg.earth.sensors import BitMask, ClassMask, Sensor
+from thalweg.earth.sensors import BitMask, ClassMask, Sensor, known_sensors
 from thalweg.errors import UsageError
 
+_MISSION = re.compile(r"(s|sentinel|l|lc0|ls|landsat)\d[a-d]?")
 _NUMBERED = re.compile(r"b0*(\d+[a-z]?)")
 _MASK_WORDS = re.compile(r"mask|qa|qc|cloud|cld|clp|clm|scl|fmask|flag|quality|class", re.IGNORECASE)
 
@@ -84,6 +85,16 @@ def mask_in(sensor: Sensor, names: Iterable[str], where: str) -> tuple[ClassMask
 def names_mask(sensor: Sensor, mask: ClassMask | BitMask, name: str) -> bool:
     """Whether a name is that of a mask."""
     return bool(_spellings(sensor.name_words, name) & {_joined(known) for known in (mask.variable, *mask.aliases)})
+
+
+def sensor_named(text: str) -> Sensor | None:
+    """The declared sensor that a word such as `SENTINEL-2`, `Sentinel-2A` or `S2A` names, if any."""
+    word = "".join(_words(text))
+    is_mission = _MISSION.fullmatch(word) is not None
+    return next(
+        (s for s in known_sensors() if word == _joined(s.name) or (is_mission and word in s.name_words)),
+        None,
+    )
 
 
 def looks_like_mask(name: str) -> bool:

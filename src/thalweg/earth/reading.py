@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thalweg.earth.band_names import Matched, candidates, looks_like_mask, mask_in, match, units_in
+from thalweg.earth.band_names import Matched, candidates, looks_like_mask, mask_in, match, sensor_named, units_in
 from thalweg.earth.decoding import Decoding, all_zero, decoding_of
 from thalweg.earth.missing_values import is_code, missing_codes
 from thalweg.earth.offsets import truth
@@ -43,8 +43,8 @@ def recognise(
 ) -> "list[tuple[Sensor, xr.Dataset]]":
     """Return each sensor a dataset holds, with its variables under the declared names of bands and mask.
 
-    A sensor is known by the caller's word, by the attribute `sensor`, or by its mask or band names. What looks like
-    a band or a mask and is not understood, and bands that are absent, are warned of (`DataWarning`).
+    A sensor is known by the caller's word, by the attribute `sensor` where that names one, or by its mask or bands.
+    What looks like a band or a mask and is not understood, and bands that are absent, are warned of (`DataWarning`).
 
     Args:
         dataset: what a file or a group holds.
@@ -82,10 +82,11 @@ def recognise(
 
 
 def _sensors_in(dataset: "xr.Dataset", names: list[str], hint: str | None, where: str) -> list[Sensor]:
-    """The sensors whose bands are among names: told by the hint, else by mask, else by bands of one sensor alone."""
-    hint = hint or dataset.attrs.get("sensor")
+    """The sensors whose bands are among names: told by the hint or the attribute `sensor`, else by masks and bands."""
     if hint is not None:
-        return [sensor_by_name(str(hint))]
+        return [sensor_by_name(hint)]
+    if (said := sensor_named(str(dataset.attrs.get("sensor", "")))) is not None:
+        return [said]
     bands = {sensor.name: {name for name in names if candidates(sensor, name)} for sensor in known_sensors()}
     told = [s for s in known_sensors() if bands[s.name] and (not s.masks or mask_in(s, names, where)[0] is not None)]
     claimed = set().union(*(bands[sensor.name] for sensor in told))

@@ -293,7 +293,7 @@ LANDSAT_8 = Sensor(
         ),
     ),
     name_words=(
-        *("l8", "l9", "lc08", "lc09", "landsat8", "landsat9", "landsat", "ls8", "ls9", "oli", "c2", "l2", "30m"),
+        *("l8", "l9", "lc08", "lc09", "landsat8", "landsat9", "landsat", "ls8", "ls9", "oli", "30m"),
         *_REFLECTANCE_WORDS,
     ),
     physical_range=REFLECTANCE_RANGE,
