@@ -12,11 +12,12 @@ from fastapi.routing import APIRoute
 
 from thalweg.app.earth import pixels, tiles
 from thalweg.app.earth.scenes import Scene, Scenes
+from thalweg.app.messages import in_words
 from thalweg.app.workspace import Workspace
-from thalweg.earth.store import in_a_line
 from thalweg.errors import UsageError
 
 _LARGEST = 2**31 - 1
+_MAX_WORDS, _MAX_BANDS = 300, 20  # of what a store says of itself, and the page repeats
 _KEEP = {"Cache-Control": "private, max-age=3600"}  # a tile's address names the store's version
 
 StoreName = Annotated[str, Query(max_length=500)]
@@ -41,30 +42,30 @@ def earth_router(workspace: Workspace) -> APIRouter:
                     first = error.errors()[0]
                     return _refusal(f"{first['loc'][-1]}: {first['msg']}")
                 except UsageError as error:
-                    return _refusal(in_a_line(error).replace(f"{workspace.folder}/", ""))
+                    return _refusal(in_words(error, workspace.folder))
                 except Exception as error:  # whatever a library raises on a damaged store, the page goes on
                     logging.getLogger(__name__).exception("could not answer %s", request.url.path)
-                    reason = in_a_line(error).replace(f"{workspace.folder}/", "")
-                    return _refusal(f"the store could not be read ({reason[:300]}): embed it again, or open another")
+                    reason = in_words(error, workspace.folder)[:300]
+                    return _refusal(f"the store could not be read ({reason}): embed it again, or open another")
 
             return handled
 
     router = APIRouter(prefix="/earth", route_class=InOneLine)
 
     @router.get("/stores")
-    def stores() -> list[str]:
-        return scenes.names()
+    async def stores() -> list[str]:
+        return await scenes.list_names()
 
     @router.get("/store")
-    def store(store: StoreName) -> dict[str, Any]:
-        return describe(scenes.open(store))
+    async def store(store: StoreName) -> dict[str, Any]:
+        return await scenes.use(store, describe)
 
     @router.get("/clear")
-    def clear(store: StoreName) -> list[float]:
-        return [round(float(share), 4) for share in scenes.open(store).clear]
+    async def clear(store: StoreName) -> list[float]:
+        return await scenes.use(store, lambda scene: [round(float(share), 4) for share in scene.clear])
 
     @router.get("/tile/{layer}/{level}/{column}/{row}")
-    def tile(
+    async def tile(
         layer: str,
         level: Place,
         column: Place,
@@ -75,26 +76,26 @@ def earth_router(workspace: Workspace) -> APIRouter:
         pixel_column: Index | None = None,
     ) -> Response:
         pixel = None if pixel_row is None or pixel_column is None else (pixel_row, pixel_column)
-        image = tiles.draw(scenes.open(store), layer, level, column, row, date, pixel)
+        image = await scenes.use(store, lambda scene: tiles.draw(scene, layer, level, column, row, date, pixel))
         return Response(image, media_type="image/png", headers=_KEEP)
 
     @router.get("/pixel")
-    def pixel(store: StoreName, row: Index, column: Index) -> dict[str, Any]:
-        return pixels.series(scenes.open(store), row, column)
+    async def pixel(store: StoreName, row: Index, column: Index) -> dict[str, Any]:
+        return await scenes.use(store, lambda scene: pixels.series(scene, row, column))
 
     @router.get("/decode")
-    def decode(store: StoreName, row: Index, column: Index, date: Index) -> dict[str, Any]:
-        return pixels.decoded(scenes.open(store), row, column, date)
+    async def decode(store: StoreName, row: Index, column: Index, date: Index) -> dict[str, Any]:
+        return await scenes.use(store, lambda scene: pixels.decoded(scene, row, column, date))
 
     @router.post("/whatif")
-    def whatif(
+    async def whatif(
         store: Annotated[str, Body(max_length=500)],
         row: Annotated[int, Body(ge=0, le=_LARGEST)],
         column: Annotated[int, Body(ge=0, le=_LARGEST)],
         date: Annotated[int, Body(ge=0, le=_LARGEST)],
         target: Annotated[str, Body(min_length=1, max_length=500)],
     ) -> dict[str, Any]:
-        return pixels.asked_what_if(scenes.open(store), row, column, date, target)
+        return await scenes.use(store, lambda scene: pixels.asked_what_if(scene, row, column, date, target))
 
     return router
 
@@ -107,14 +108,14 @@ def describe(scene: Scene) -> dict[str, Any]:
     return {
         "name": scene.name,
         "version": scene.version,
-        "title": str(dataset.attrs.get("title", scene.name)),
-        "model": str(dataset.attrs["geoemb:model"]),
+        "title": str(dataset.attrs.get("title", scene.name))[:_MAX_WORDS],
+        "model": str(dataset.attrs["geoemb:model"])[:_MAX_WORDS],
         "rows": rows,
         "columns": columns,
         "values": dataset.sizes["embedding"],
         "resolution": float(dataset.attrs["geoemb:gsd"]),
-        "reference_system": str(dataset.attrs.get("proj:code", "")),
-        "picture_bands": [str(band) for band in dataset.picture.attrs.get("bands", ())],
+        "reference_system": str(dataset.attrs.get("proj:code", ""))[:_MAX_WORDS],
+        "picture_bands": [str(band)[:_MAX_WORDS] for band in dataset.picture.attrs.get("bands", ())][:_MAX_BANDS],
         "dates": [np.datetime_as_string(time, "s") for time in dataset.time.values],
         "sampled": scene.sampled,
         "tile": tiles.TILE,

@@ -8,18 +8,28 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
 import numpy as np
 
+from thalweg.app.earth.store_metadata import check_metadata, may_hold_embeddings
+from thalweg.app.earth.time_limit import TimeLimit
 from thalweg.app.workspace import Workspace
 from thalweg.earth.analysis import Likeness, PrincipalComponents
 from thalweg.earth.sampling import block_shape, clear_fractions, date_spreads, spread_parts
 from thalweg.errors import UsageError
+from thalweg.steer.runs import RECORD
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from thalweg.earth.population import Population
 
+OPEN_SECONDS, READ_SECONDS = 20.0, 120.0
+"""How long a store may take to open, and what is asked of it to answer."""
+MAX_THREADS = 64
+"""Threads of all stores together."""
+MAX_READING = 4
+"""So many tiles are in memory at once, however many people look."""
 _OPEN_AT_ONCE = 8
 _COMPARED = 32
 _DEPTH = 4
@@ -104,12 +114,35 @@ class Scene:
 
 
 class Scenes:
-    """The stores of a workspace, the last few of them open."""
+    """The stores of a workspace, the last few of them open, each under its own lock and time limit."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._lock = threading.Lock()
-        self._open: OrderedDict[tuple[str, str], Scene] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._threads = anyio.CapacityLimiter(MAX_THREADS)
+        self._opening = anyio.CapacityLimiter(MAX_THREADS)
+        self._reading = anyio.CapacityLimiter(MAX_READING)
+        self._listing = TimeLimit("the workspace", self._threads)
+        self._seen: dict[Path, tuple[tuple[int, int], bool]] = {}
+
+    async def list_names(self) -> list[str]:
+        """The names of the stores (see `names`), found within a time.
+
+        Raises:
+            UsageError: it took too long.
+        """
+        return await self._listing.run(self.names, OPEN_SECONDS, self._opening)
+
+    async def use(self, name: str, work: Callable[[Scene], _Kept]) -> _Kept:
+        """Return what `work` returns for an open store; both happen in threads and within a time.
+
+        Raises:
+            UsageError: as `open`, or the store does not answer.
+        """
+        limit = self._of(name).limit
+        scene = await limit.run(lambda: self.open(name), OPEN_SECONDS, self._opening)
+        return await limit.run(lambda: work(scene), READ_SECONDS, self._reading)
 
     def names(self) -> list[str]:
         """Zarr stores up to four folders deep; those that can be read and hold no embeddings are left out."""
@@ -119,9 +152,9 @@ class Scenes:
             name = here.relative_to(self._workspace.folder)
             if "zarr.json" in files or here.suffix == ".zarr":
                 folders.clear()
-                if _may_hold_embeddings(here / "zarr.json"):
+                if self._may_hold_embeddings(here) and self._is_name(name.as_posix()):
                     found.append(name.as_posix())
-            elif len(name.parts) >= _DEPTH:
+            elif len(name.parts) >= _DEPTH or RECORD in files:  # a run holds no stores
                 folders.clear()
             folders[:] = [folder for folder in folders if not folder.startswith(".")]
         return sorted(found)
@@ -130,30 +163,58 @@ class Scenes:
         """Open a store of the workspace.
 
         Raises:
-            UsageError: the name leads outside, or there is no such store under it.
+            UsageError: the name leads outside, or there is no such store under it, or its metadata are damaged.
         """
         from thalweg.earth.accessor import open_store
 
-        path = self._workspace.inside(name)
-        try:
-            version = str((path / "zarr.json").stat().st_mtime_ns)
-        except OSError:
-            version = ""
+        path = self._workspace.readable(None, name)
+        known = self._of(name)
+        with known.lock:
+            try:
+                version = str((path / "zarr.json").stat().st_mtime_ns)
+            except OSError:
+                version = ""
+            if known.scene is None or known.scene.version != version:
+                if path.is_dir():
+                    check_metadata(path, name)
+                known.scene = Scene(name, version, open_store(path))
+            return known.scene
+
+    def _of(self, name: str) -> "_Known":
+        """What is known of a store; the last few are kept, and those that somebody reads."""
         with self._lock:
-            key = (name, version)
-            if key not in self._open:
-                self._open[key] = Scene(name, version, open_store(path))
-            self._open.move_to_end(key)
-            while len(self._open) > _OPEN_AT_ONCE:
-                self._open.popitem(last=False)
-            return self._open[key]
+            if name not in self._known:
+                self._known[name] = _Known(TimeLimit(name, self._threads))
+            self._known.move_to_end(name)
+            idle = [other for other, known in self._known.items() if other != name and known.limit.is_idle]
+            for other in idle[: max(0, len(self._known) - _OPEN_AT_ONCE)]:
+                del self._known[other]
+            return self._known[name]
 
+    def _may_hold_embeddings(self, folder: Path) -> bool:
+        """As `store_metadata.may_hold_embeddings`, read again only where it was written again."""
+        try:
+            state = (folder / "zarr.json").stat()
+        except OSError:
+            return True
+        written = state.st_mtime_ns, state.st_size
+        if self._seen.get(folder, (None, None))[0] != written:
+            self._seen[folder] = written, may_hold_embeddings(folder)
+        return self._seen[folder][1]
 
-def _may_hold_embeddings(metadata: Path) -> bool:
-    """Whether a store is one of embeddings, or too damaged to tell, which opening it will say."""
-    import json
-
-    try:
-        return "geoemb:model" in json.loads(metadata.read_text())["attributes"]
-    except (OSError, ValueError, KeyError, TypeError):
+    def _is_name(self, name: str) -> bool:
+        """Whether a browser may ask for a store under this name."""
+        try:
+            self._workspace.readable(None, name)
+        except UsageError:
+            return False
         return True
+
+
+class _Known:
+    """A store that was asked for."""
+
+    def __init__(self, limit: TimeLimit) -> None:
+        self.limit = limit
+        self.lock = threading.Lock()
+        self.scene: Scene | None = None

@@ -2,7 +2,6 @@
 
 import io
 import math
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,8 +41,6 @@ QUALITY_WORDS: dict[Quality, str] = {
     Quality.NEVER_OBSERVED: "never observed",
     Quality.OUTSIDE: "outside the record",
 }
-
-_READING = threading.BoundedSemaphore(4)  # so many tiles are in memory at once, however many people look
 
 
 def levels(scene: Scene) -> int:
@@ -106,21 +103,20 @@ def draw(
         UsageError: no such layer, level, tile, date or pixel.
     """
     scene.check_date(date)
-    with _READING:
-        if layer == "similarity":
-            if pixel is None:
-                raise UsageError("similarity: expected the row and column of a pixel too")
-            scene.check_pixel(*pixel)
-            part = window(scene, level, column, row, stride(scene, level, SIMILARITY_CHUNKS))
-            alike = scene.likeness(*pixel, similarity_dates(scene, level)).of(part)
-            return _png(_ramp(alike))
-        part = window(scene, level, column, row, stride(scene, level)).isel(time=date)
-        if layer == "picture":
-            return _png(_seen(np.moveaxis(part.picture.values, 0, -1), part.quality.values <= Quality.WATER))
-        if layer == "components":
-            return _png(_components(scene, part.embeddings.values))
-        if layer == "quality":
-            return _png(_flags(part.quality.values))
+    if layer == "similarity":
+        if pixel is None:
+            raise UsageError("similarity: expected the row and column of a pixel too")
+        scene.check_pixel(*pixel)
+        part = window(scene, level, column, row, stride(scene, level, SIMILARITY_CHUNKS))
+        alike = scene.likeness(*pixel, similarity_dates(scene, level)).of(part)
+        return _png(_ramp(alike))
+    part = window(scene, level, column, row, stride(scene, level)).isel(time=date)
+    if layer == "picture":
+        return _png(_seen(np.moveaxis(part.picture.values, 0, -1), part.quality.values <= Quality.WATER))
+    if layer == "components":
+        return _png(_components(scene, part.embeddings.values))
+    if layer == "quality":
+        return _png(_flags(part.quality.values))
     raise UsageError(f"layer {layer!r}: expected one of {', '.join(LAYERS)}")
 
 
