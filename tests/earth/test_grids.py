@@ -42,8 +42,10 @@ def test_the_advice_for_degrees_leads_to_a_cube(make_s2: Callable) -> None:
 
 def test_degrees_under_a_projected_reference_system_are_refused(make_s2: Callable) -> None:
     x, y = 3 + 0.00014 * np.arange(6), 50.8 - 0.00014 * np.arange(6)
-    with pytest.raises(UsageError, match="in degrees, its reference system EPSG:32631 in metres"):
+    with pytest.raises(UsageError, match="in degrees, its reference system is EPSG:32631: name the true one"):
         Cube.open(moved(make_s2(), x, y))
+    with pytest.raises(UsageError, match="in degrees, its reference system is none: name the true one"):
+        Cube.open(make_s2().drop_vars("spatial_ref").assign_coords(x=x, y=y).rename(x="lon", y="lat"))
     data = make_s2()
     data.x.attrs["units"] = "degrees_east"
     with pytest.raises(UsageError, match="in degrees"):
@@ -305,6 +307,12 @@ def test_a_coarser_pixel_serves_all_centres_it_holds() -> None:
     np.testing.assert_array_equal(rows, [0] * 6 + [1] * 6)
     shifted = Grid(UTM.to_wkt(), 35 + 60.0 * np.arange(2), coarse.y)  # an edge at 65, a centre of the fine grid
     np.testing.assert_array_equal(fine.indices_in(shifted)[1], [-1] + [0] * 6 + [1] * 5)
+
+
+def test_coarser_pixels_whose_edges_cut_the_finer_ones_are_told(make_s2: Callable, make_s1: Callable) -> None:
+    radar = make_s1(size=4, resolution=20)
+    with pytest.warns(DataWarning, match=r"Sentinel-1 lie -0.5 px in x and \+0 px in y"):
+        Cube.open({"sentinel-2": make_s2(), "sentinel-1": radar.assign_coords(x=radar.x - 5)})
 
 
 def test_long_axes_keep_every_pixel() -> None:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thalweg.earth.reference_systems import Affine, reference_system, same_reference_system, transforms
+from thalweg.earth.reference_systems import (
+    Affine,
+    has_reference_system,
+    reference_system,
+    same_reference_system,
+    transforms,
+)
 from thalweg.earth.sensors import Sensor
 from thalweg.errors import UsageError
 
@@ -74,8 +80,10 @@ class Grid:
         x_step, y_step = _step(x), _step(-y)
         if x_step and y_step and abs(x_step - y_step) > SPACING_TOLERANCE * x_step:
             raise UsageError(f"{where}: pixels of {x_step:g} x {y_step:g}, expected square ones: reproject it")
-        crs = reference_system(dataset, where)
+        crs = reference_system(dataset, where) if has_reference_system(dataset) else None
         _check_units(dataset, crs, x, y, where)
+        if crs is None:
+            raise UsageError(f"{where}: no coordinate reference system: write one with ds.rio.write_crs(...)")
         scale = 1000.0 if "kilometres" in {_unit(dataset, "x"), _unit(dataset, "y")} else 1.0
         told = list(transforms(dataset))
         step = x_step or y_step or _told_pixel(dataset, told)
@@ -149,9 +157,15 @@ class Grid:
         return abs(self.resolution / other.resolution - 1) * longest < 0.5
 
     def shift_against(self, other: "Grid") -> tuple[float, float]:
-        """Rows and columns, -0.5 to 0.5, by which pixels of this grid lie off those of `other`."""
-        step = other.resolution
-        shifts = (other.y[0] - self.y[0]) / step, (self.x[0] - other.x[0]) / step
+        """Rows and columns, -0.5 to 0.5, by which edges of this grid's pixels lie off those of `other`.
+
+        In pixels of the finer grid; (0, 0) where one pixel size is no multiple of the other, so that edges never meet.
+        """
+        finer, coarser = sorted((self.resolution, other.resolution))
+        if abs(coarser / finer - round(coarser / finer)) > PHASE_TOLERANCE:
+            return 0.0, 0.0
+        half = (self.resolution - other.resolution) / 2
+        shifts = (other.y[0] - self.y[0] - half) / finer, (self.x[0] - other.x[0] - half) / finer
         down, right = (float(shift - np.floor(shift + 0.5 + _TIE)) for shift in shifts)
         return down, right
 
@@ -242,19 +256,21 @@ def _unit(dataset: "xr.Dataset", name: str) -> str | None:
     return next((unit for unit, names in _UNITS.items() if said in names or said.startswith("degree")), None)
 
 
-def _check_units(dataset: "xr.Dataset", crs: "CRS", x: np.ndarray, y: np.ndarray, where: str) -> None:
+def _check_units(dataset: "xr.Dataset", crs: "CRS | None", x: np.ndarray, y: np.ndarray, where: str) -> None:
     """Raise `UsageError` where the axes are not in metres, by the reference system, their units or their values."""
     said = {_unit(dataset, "x"), _unit(dataset, "y")}
     small = np.abs(x).max() <= 360 and np.abs(y).max() <= 90 and (_step(x) or _step(-y) or 1.0) < 0.1
-    name = f"EPSG:{crs.to_epsg()}" if crs.to_epsg() else crs.name
-    if crs.is_geographic or "degrees" in said or (small and "kilometres" not in said):
+    name = "none" if crs is None else f"EPSG:{crs.to_epsg()}" if crs.to_epsg() else crs.name
+    if (crs is not None and crs.is_geographic) or "degrees" in said or (small and "kilometres" not in said):
         into = "ds.rio.reproject(ds.rio.estimate_utm_crs(), resolution=10)"
-        if not crs.is_geographic:
+        if crs is None or not crs.is_geographic:
             raise UsageError(
-                f"{where}: x and y are in degrees, its reference system {name} in metres: name the true one with "
+                f"{where}: x and y are in degrees, its reference system is {name}: name the true one with "
                 f"ds.rio.write_crs('EPSG:4326'), then reproject with {into}"
             )
         raise UsageError(f"{where}: x and y are in degrees ({name}), expected metres: reproject it with {into}")
+    if crs is None:
+        return
     factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
     if not crs.is_projected or abs(factor - 1) > 1e-9 or "feet" in said:
         unit = "feet" if "feet" in said else crs.axis_info[0].unit_name if crs.axis_info else "unknown units"

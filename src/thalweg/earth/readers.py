@@ -1,5 +1,6 @@
 """From a path or xarray objects to datasets with dimensions time, y and x, lazily read."""
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -44,6 +45,10 @@ def open_datasets(source: "Source") -> "Opened":
         for name, data in cast("Mapping[str, xr.Dataset | xr.DataArray]", source).items():
             where = f"dataset {name!r}"
             yield where, sensor_by_name(name).name, _standard(data, where)
+    elif not isinstance(source, str | os.PathLike):
+        raise UsageError(
+            f"a cube of type {type(source).__name__}: expected a path, or a Dataset or DataArray of xarray"
+        )
     else:
         path = Path(source)
         if not path.exists():

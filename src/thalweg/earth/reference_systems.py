@@ -36,6 +36,11 @@ def _describes(name: str, variable: "xr.Variable") -> bool:
     return variable.size == 1 and (any(key in variable.attrs for key in keys) or name in ("epsg", "spatial_ref"))
 
 
+def has_reference_system(dataset: "xr.Dataset") -> bool:
+    """Whether anything is said of a dataset's reference system."""
+    return any(True for statements in (_statements, _of_items) for _ in statements(dataset))
+
+
 def reference_system(dataset: "xr.Dataset", where: str) -> "CRS":
     """Return the reference system of a dataset.
 
@@ -43,7 +48,7 @@ def reference_system(dataset: "xr.Dataset", where: str) -> "CRS":
     coordinate `epsg`; what STAC items say of their own files (`proj:code`) counts where nothing else is said.
 
     Raises:
-        UsageError: none is found, two differ, or none can be read.
+        UsageError: two differ, or none can be read.
     """
     found: dict[str, CRS] = {}
     unreadable = []
@@ -57,12 +62,10 @@ def reference_system(dataset: "xr.Dataset", where: str) -> "CRS":
         if found:
             break
     if not found:
-        if unreadable:
-            raise UsageError(
-                f"{where}: {unreadable[0]}, expected a coordinate reference system such as EPSG:32631: write one with "
-                "ds.rio.write_crs(...)"
-            )
-        raise UsageError(f"{where}: no coordinate reference system: write one with ds.rio.write_crs(...)")
+        raise UsageError(
+            f"{where}: {unreadable[0] if unreadable else 'nothing'}, expected a coordinate reference system such as "
+            "EPSG:32631: write one with ds.rio.write_crs(...)"
+        )
     first, crs = next(iter(found.items()))
     for name, other in found.items():
         if not same_reference_system(crs, other):

@@ -227,15 +227,13 @@ class Series:
 
     def shift_note(self, grid: Grid, leader: Sensor) -> str | None:
         """A line on pixels that lie off those of the cube's grid by a part of a pixel, if they do."""
-        if not grid.has_same_resolution(self.grid):
-            return None
         down, right = self.grid.shift_against(grid)
         if max(abs(down), abs(right)) <= PHASE_TOLERANCE:
             return None
         return (
-            f"the pixels of {self.sensor.title} lie {right:+.2g} px in x and {-down:+.2g} px in y off those of "
-            f"{leader.title}: each of these takes the one that holds its centre (expected x and y of both to be "
-            "pixel centres, not corners)"
+            f"the pixels of {self.sensor.title} lie {right + 0.0:+.2g} px in x and {0.0 - down:+.2g} px in y off "
+            f"those of {leader.title}: each of these takes the one that holds its centre (expected x and y of both to "
+            "be pixel centres, not corners)"
         )
 
     def read(self, window: Window, counts: "Counter[str] | None" = None) -> Observations:

@@ -1,8 +1,10 @@
 """Zarr stores of other people, opened so that a chunk cut short is an error and not other numbers."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
+from zipfile import ZipFile
 
 import zarr
 from zarr.abc.store import ByteRequest, Store
@@ -47,39 +49,55 @@ class WholeChunks(WrapperStore[Store]):
 def open_store(path: Path) -> Store:
     """Open a folder or a zip file as a store for reading.
 
+    Each array's metadata are read by themselves first: the library reads many at once, and prints what it meets
+    besides the first fault.
+
     Raises:
-        ValueError: its metadata are no JSON.
+        ValueError: metadata cannot be read. Other kinds come from the library.
     """
-    if path.is_dir():
-        _check_metadata(path)
+    documents = dict(_metadata_of_folder(path) if path.is_dir() else _metadata_of_zip(path))
     store: Store = LocalStore(path, read_only=True) if path.is_dir() else ZipStore(path, mode="r")
-    root = zarr.open_group(store, mode="r", use_consolidated=False)
-    arrays = (member for _, member in root.members(max_depth=None) if isinstance(member, zarr.Array))
-    return WholeChunks(store, frozenset(array.path for array in arrays if _last_codec_is_blosc(array)))
+    in_blosc = set()
+    for key, content in documents.items():
+        document = _parsed(key, content)
+        folder, _, name = key.rpartition("/")
+        if name == ".zarray" or document.get("node_type") == "array":
+            array = zarr.open_array(store, path=folder, mode="r")
+            if array.compressors and "blosc" in type(array.compressors[-1]).__name__.lower() and array.shards is None:
+                in_blosc.add(folder)
+    return WholeChunks(store, frozenset(in_blosc))
 
 
-def _check_metadata(folder: Path, depth: int = 0) -> None:
-    """Raise `ValueError` where a group or an array below a folder is not described in JSON.
-
-    The library reads many at once, and prints what it meets besides the first fault.
-    """
+def _metadata_of_folder(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, bytes]]:
+    """Yield (key, content) of the documents that describe a folder's groups and arrays, without a look at chunks."""
     if depth > _MAX_DEPTH:
         raise ValueError(f"groups nest more than {_MAX_DEPTH} deep")
-    documents = {}
+    is_group = False
     for name in _METADATA:
-        file = folder / name
-        if file.is_file():
-            try:
-                documents[name] = json.loads(file.read_bytes())
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{folder.name}/{name} holds no JSON that can be read") from error
-            if not isinstance(documents[name], dict):
-                raise ValueError(f"{folder.name}/{name} holds no JSON object")
-    if ".zgroup" in documents or documents.get("zarr.json", {}).get("node_type") == "group":
+        if (folder / name).is_file():
+            content = (folder / name).read_bytes()
+            yield prefix + name, content
+            is_group |= name == ".zgroup" or (
+                name == "zarr.json" and _parsed(name, content).get("node_type") == "group"
+            )
+    if is_group:
         for entry in sorted(folder.iterdir()):
             if entry.is_dir():
-                _check_metadata(entry, depth + 1)
+                yield from _metadata_of_folder(entry, f"{prefix}{entry.name}/", depth + 1)
 
 
-def _last_codec_is_blosc(array: "zarr.Array[Any]") -> bool:
-    return bool(array.compressors) and "blosc" in type(array.compressors[-1]).__name__.lower() and array.shards is None
+def _metadata_of_zip(path: Path) -> Iterator[tuple[str, bytes]]:
+    with ZipFile(path) as file:
+        for key in file.namelist():
+            if key.rpartition("/")[2] in _METADATA:
+                yield key, file.read(key)
+
+
+def _parsed(key: str, content: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{key} holds no JSON that can be read") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{key} holds no JSON object")
+    return document
