@@ -15,6 +15,7 @@ from thalweg.app.earth import pixels, tiles
 from thalweg.app.earth.routes import describe
 from thalweg.app.earth.scenes import Scene, Scenes
 from thalweg.app.workspace import Workspace
+from thalweg.earth.layout import spatial_attributes
 
 BLOCK, BLOCKS = 64, 64
 SIDE = BLOCK * BLOCKS
@@ -47,6 +48,8 @@ def enlarge(small: Path, large: Path) -> None:
             values = np.tile(array[:], (1,) * (array.ndim - 2) + (2, 2))
             made[..., :BLOCK, :BLOCK] = values
             link_everywhere(large / name / "c", array.ndim - 2)
+    x, y = np.asarray(target["x"]), np.asarray(target["y"])
+    target.attrs.update(spatial_attributes(x, y, source.attrs["geoemb:gsd"]))
 
 
 def link_everywhere(chunks: Path, leading: int) -> None:
