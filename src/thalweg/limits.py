@@ -23,6 +23,10 @@ MIN_STRENGTH, MAX_STRENGTH = 1e-6, 100.0
 """How far toward a candidate a choice may lead, 1 being the candidate itself."""
 MAX_IMAGES = 10_000_000
 """Images and batches of a miniature's training, and images that it is measured on."""
+MIN_RATE, MAX_RATE = 1e-9, 1e3
+"""Learning rate of an optimiser."""
+MAX_WEIGHT = 1e9
+"""Weight of a metric or of a loss's term, plus or minus."""
 MIN_RADIUS, MAX_RADIUS = 1e-6, 1e6
 """Drift that a tool may be allowed, in units of the start's own spread."""
 MAX_WEIGHT = 1e6

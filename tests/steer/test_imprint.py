@@ -2,6 +2,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from thalweg.diffusion import DiffusionGenerator, miniature
 from thalweg.diffusion.miniature import world
 from thalweg.diffusion.miniature.world import ATTRIBUTES
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
-from thalweg.errors import ThalwegError, UsageError
+from thalweg.errors import NotFiniteError, ThalwegError, UsageError
 from thalweg.generator import check_seeds
 from thalweg.steer.aspects import (
     VOCABULARIES,
@@ -218,6 +219,24 @@ def test_nan_stops_and_keeps_the_best(toy: Any, count: int, kept: str) -> None:
     assert len(result.trace) == count + 1
     result.embedding.check_finite()
     assert torch.equal(result.embedding.tensors["prompt"], start.tensors["prompt"]) == (count == 0)
+
+
+def test_a_model_that_refuses_to_draw_what_is_not_finite_stops_and_keeps_the_best(toy: Any, tmp_path: Path) -> None:
+    render, left = toy.render, iter([True] * 6)
+
+    def refusing(embedding: Embedding, seeds: Sequence[int]) -> Tensor:
+        images = render(embedding, seeds)
+        if images.requires_grad and not next(left, False):
+            raise NotFiniteError("seed 3: NaN")
+        return images
+
+    toy.render = refusing
+    run = Run.create(tmp_path / "run", "imprint", toy.model, {})
+    result = imprint(toy, toy.embed("a ball"), 3, settings=FAST, unseen=4, run=run)
+    assert result.report["stopped"] == "step 7: seed 3: NaN; the best, of step 4, is kept"
+    assert len(result.trace) == 6
+    result.embedding.check_finite()
+    assert (run.folder / "report.json").is_file()
 
 
 def test_a_feature_that_ignores_the_embedding_is_said(toy: Any) -> None:

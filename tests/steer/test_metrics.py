@@ -251,6 +251,18 @@ def test_a_text_is_not_the_name_of_a_file(argument, read_files):
         parse(f"text: {argument}", PooledScorer, read_files)
 
 
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -1e10])
+def test_a_weight_is_a_finite_number(weight):
+    with pytest.raises(UsageError, match="a metric's weight to be a number from"):
+        weight * metrics.contrast()
+
+
+@pytest.mark.parametrize("text", ["9" * 400 + "*contrast", "1000000*1000000*contrast"])
+def test_a_weight_that_is_typed_is_a_finite_number(text):
+    with pytest.raises(UsageError, match="a metric's weight to be a number from"):
+        parse(text)
+
+
 def test_an_image_is_read_as_a_viewer_shows_it(tmp_path):
     picture = Image.new("RGBA", (4, 2), (255, 0, 0, 255))
     picture.paste((0, 0, 0, 0), (2, 0, 4, 2))

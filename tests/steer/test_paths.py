@@ -125,10 +125,13 @@ def test_paths_refuse_bad_input():
         path(start, end, 1)
     with pytest.raises(UsageError, match="lerp, slerp, transport"):
         path(start, end, 3, "spline")
-    with pytest.raises(UsageError, match="load that model"):
+    with pytest.raises(UsageError, match=r"expected an embedding of toy \(0+\), got one of toy \(1+\)"):
         path(start, embedding(GOALS, model="1"), 3)
     with pytest.raises(UsageError, match="one layout"):
         path(start, embedding(GOALS[:3]), 3)
+    for weight in (float("nan"), float("inf")):
+        with pytest.raises(UsageError, match=f"the weight on a path to be a number from -100 to 100, got {weight}"):
+            between(start, end, weight)
 
 
 def steps_between(toy, frames, seeds):

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from thalweg.embedding import ModelIdentity
-from thalweg.errors import UsageError
+from thalweg.errors import NotFiniteError, ThalwegError, UsageError
 from thalweg.images import png
 from thalweg.steer.runs import RECORD, Run, contact_sheet
+from thalweg.steer.state import removed_if_failed, write_state
 
 MODEL = ModelIdentity("toy", "ab" * 32)
 
@@ -96,6 +97,35 @@ def test_images_are_pngs_in_folders(run):
     expected = (image.detach().clamp(0, 1) * 255).round().permute(1, 2, 0)
     assert np.array_equal(pixels, expected.numpy().astype(np.uint8))
     assert Image.open(io.BytesIO(png(image))).format == "PNG"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, [{"score": -math.inf}]])
+def test_numbers_that_json_has_no_words_for_are_not_written(run, value):
+    with pytest.raises(NotFiniteError, match=r"report.json: expected finite numbers"):
+        run.write_json("report.json", {"share": value})
+    assert not (run.folder / "report.json").exists()
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+def test_a_run_that_fails_at_its_start_is_removed(tmp_path, was_there):
+    folder = tmp_path / "run"
+    if was_there:
+        folder.mkdir()
+    with pytest.raises(ThalwegError, match="no"), removed_if_failed(folder):
+        Run.create(folder, "optimize", MODEL, {}).write_bytes("steps/0000.png", b"")
+        raise ThalwegError("no")
+    assert folder.exists() == was_there
+    assert not was_there or list(folder.iterdir()) == []
+
+
+def test_a_run_that_can_go_on_or_was_there_before_is_kept(run, tmp_path):
+    with pytest.raises(ThalwegError, match="no"), removed_if_failed(run.folder):
+        raise ThalwegError("no")
+    assert (run.folder / RECORD).is_file()
+    with pytest.raises(ThalwegError, match="no"), removed_if_failed(tmp_path / "new"):
+        write_state(Run.create(tmp_path / "new", "optimize", MODEL, {}), {"best": torch.zeros(2)}, {})
+        raise ThalwegError("no")
+    assert (tmp_path / "new" / RECORD).is_file()
 
 
 def test_contact_sheet_places_images_in_rows():

@@ -93,5 +93,7 @@ def test_bad_input_is_refused(target):
         SimulatedUser(target, brightness, error_rate=1.0)
     with pytest.raises(UsageError, match="strengths"):
         SimulatedUser(target, brightness, strengths=())
+    with pytest.raises(UsageError, match=r"a strength to be a number from .*, got nan"):
+        SimulatedUser(target, brightness, strengths=(1.0, float("nan")))
     with pytest.raises(UsageError, match="left, top, got colour"):
         SimulatedUser(Target(target.images, ("colour",)), brightness)

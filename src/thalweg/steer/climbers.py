@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from thalweg.errors import UsageError
+from thalweg.limits import MAX_RATE, MIN_RATE, check_number
 from thalweg.steer.region import TrustRegion
 
 
@@ -109,8 +110,7 @@ class Published:
     adam_betas = (0.9, 0.999)
 
     def __init__(self, region: TrustRegion, learning_rate: float, loss_scale: float, keep_moments: bool) -> None:
-        if not learning_rate > 0:
-            raise UsageError(f"expected a learning rate above 0, got {learning_rate}")
+        check_number("the learning rate", learning_rate, MIN_RATE, MAX_RATE)
         self.region = region
         self.learning_rate = learning_rate
         self.loss_scale = loss_scale

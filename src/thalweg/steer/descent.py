@@ -12,7 +12,7 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import NotFiniteError, ThalwegError, UsageError
-from thalweg.limits import MAX_RADIUS, MAX_SEEDS, MAX_STEPS, MIN_RADIUS, check_count, check_number
+from thalweg.limits import MAX_RADIUS, MAX_SEEDS, MAX_STEPS, MAX_WEIGHT, MIN_RADIUS, check_count, check_number
 from thalweg.steer.climbers import Climber
 from thalweg.steer.runs import Run
 from thalweg.steer.state import STATE, read_state, write_state
@@ -49,8 +49,7 @@ class Settings:
             check_count(name, getattr(self, name), 1, MAX_SEEDS if name in ("batch", "held_out") else MAX_STEPS)
         for name in ("length", "radius"):
             check_number(name, getattr(self, name), MIN_RADIUS, MAX_RADIUS)
-        if not self.rest_weight >= 0:
-            raise UsageError(f"expected rest_weight of 0 or more, got {self.rest_weight}")
+        check_number("rest_weight", self.rest_weight, 0, MAX_WEIGHT)
 
 
 class Move(Protocol):

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from thalweg.errors import UsageError
 from thalweg.images import read_image
+from thalweg.limits import MAX_WEIGHT, check_number
 from thalweg.prompts import read_prompt
 from thalweg.safetensors_files import read_tensors
 
@@ -99,7 +100,7 @@ class Metric:
             UsageError: the two metrics have opposite directions.
         """
         if not isinstance(other, Metric):
-            weight = float(other)
+            weight = check_number("a metric's weight", other, -MAX_WEIGHT, MAX_WEIGHT)
             name = f"{weight:g}*{_bracketed(self.name)}"
             return replace(self, name=name, score=lambda images: weight * self(images))
         if self.maximize != other.maximize:
@@ -330,7 +331,7 @@ def parse(text: str, load_scorer: Callable[[], Scorer] | None = None, read_files
             terms.append((-1 if found["operator"] == "-" else 1, 1.0, None))
         sign, weight, product = terms[-1]
         if found["number"]:
-            weight *= float(found["number"])
+            weight = check_number("a metric's weight", weight * float(found["number"]), -MAX_WEIGHT, MAX_WEIGHT)
         else:
             name = found["name"].lower()
             if name in ("image", "aesthetics") and not read_files:

@@ -10,7 +10,7 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.generator import Generator, check_seeds
-from thalweg.limits import MAX_FRAMES, check_count
+from thalweg.limits import MAX_FRAMES, MAX_STRENGTH, check_count, check_number
 from thalweg.steer.looks import Features, look, pooled_look
 
 Method = Literal["lerp", "slerp", "transport"]
@@ -108,6 +108,7 @@ def between(
     """
     if method not in METHODS:
         raise UsageError(f"expected a path method out of {', '.join(METHODS)}, got {method}")
+    check_number("the weight on a path", weight, -MAX_STRENGTH, MAX_STRENGTH)
     for other in (end, centre):
         if other is not None:
             check_alike(start, other)

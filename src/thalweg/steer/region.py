@@ -8,6 +8,7 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.generator import Generator
+from thalweg.limits import MAX_RADIUS, MIN_RADIUS, check_number
 
 
 class TrustRegion:
@@ -25,8 +26,7 @@ class TrustRegion:
     """
 
     def __init__(self, generator: Generator, start: Embedding, radius: float) -> None:
-        if not radius > 0:
-            raise UsageError(f"expected a trust radius above 0, got {radius}")
+        check_number("the trust radius", radius, MIN_RADIUS, MAX_RADIUS)
         start.check_model(generator.model)
         start.check_finite()
         self.start = start

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from thalweg.errors import UsageError
+from thalweg.limits import MAX_STRENGTH, MIN_STRENGTH, check_number
 from thalweg.steer.looks import Features, look, pooled_look
 from thalweg.steer.navigate import Navigation
 
@@ -70,8 +71,10 @@ class SimulatedUser:
     ) -> None:
         if not 0 <= error_rate < 1:
             raise UsageError(f"expected an error rate from 0 to less than 1, got {error_rate}")
-        if not strengths or min(strengths) <= 0:
-            raise UsageError(f"expected strengths above 0, got {tuple(strengths)}")
+        if not strengths:
+            raise UsageError("expected strengths that the user tries, got none")
+        for strength in strengths:
+            check_number("a strength", strength, MIN_STRENGTH, MAX_STRENGTH)
         self._attributes = target.attributes
         self._probabilities = probabilities
         self._features = features

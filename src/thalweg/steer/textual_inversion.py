@@ -10,6 +10,7 @@ from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.files import write_whole
 from thalweg.generator import TokenGenerator
+from thalweg.limits import MAX_RADIUS, MIN_RADIUS, check_number
 
 FILE = "learned_embeds.safetensors"
 """The name under which diffusers looks for it in a folder."""
@@ -31,8 +32,7 @@ class TokenMove:
         Raises:
             UsageError: the radius is not above 0.
         """
-        if not radius > 0:
-            raise UsageError(f"expected a trust radius above 0, got {radius}")
+        check_number("the trust radius", radius, MIN_RADIUS, MAX_RADIUS)
         self._generator = generator
         self._prompt = prompt
         self._placeholder = placeholder
