@@ -72,6 +72,7 @@ def test_a_signal_ends_it_though_a_stream_is_open_and_a_job_runs(
             process.send_signal(number)
             assert process.wait(10) == 128 + number
             assert time.monotonic() - began < 5
+            assert not [line for line in lines if "Cancelled" in line]
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
     assert not list(tmp_path.glob("thalweg-app-*"))

@@ -66,6 +66,8 @@ class Streams:
 
         async def watched(message: Message) -> None:
             nonlocal opened, ended
+            if self._closing:  # what an app says when it is cancelled is not meant for a browser
+                return
             opened = True
             ended = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
