@@ -89,8 +89,9 @@ def _load(source: Path | str | bytes, name: str) -> np.ndarray:
                         f"{name}: expected an image of at most {MAX_PIXELS:,} pixels, got {file.width} x {file.height}"
                     )
                 # What a camera adds to its JPEG (MPO) are previews: viewers show the first.
-                if file.format != "MPO" and getattr(file, "n_frames", 1) > 1:
-                    raise UsageError(f"{name}: expected a still image, got {file.n_frames} frames; save one of them")
+                frames = getattr(file, "n_frames", 1)
+                if file.format != "MPO" and frames > 1:
+                    raise UsageError(f"{name}: expected a still image, got {frames} frames; save one of them")
                 file.load()
                 return _pixels(ImageOps.exif_transpose(file), name)
     except UsageError:

@@ -60,10 +60,10 @@ class Schedule:
                 "0: zero terminal SNR) while the model is said to predict noise (epsilon): choose another scheduler, "
                 "such as euler, or mend rescale_betas_zero_snr or prediction_type in the model's scheduler_config.json"
             )
-        if starts_late(scheduler):
+        if starts_late(scheduler, self.steps):
             raise UsageError(
-                f"{name} cannot take {self.steps} step(s): pure noise would be taken for an image that is more than "
-                f"half done; {self._that_work()}"
+                f"{name} cannot take {self.steps} step(s): pure noise would be taken for an image that is partly "
+                f"done; {self._that_work()}"
             )
         with self._one_line(scheduler):
             latents = self._try_out(scheduler) if finite else torch.tensor(torch.nan)
@@ -114,7 +114,7 @@ class Schedule:
             scheduler = copy.deepcopy(self.scheduler)
             with suppress(Exception):  # whatever it is, this number of steps is none to name
                 scheduler.set_timesteps(steps, device=self.device)
-                if not starts_late(scheduler):
+                if not starts_late(scheduler, steps):
                     return f"it takes {steps}"
         return "choose another scheduler"
 

@@ -34,6 +34,9 @@ SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 MIN_SIGNAL = torch.finfo(torch.float32).eps ** 2
 """Least alphas_cumprod: below it the signal's amplitude is lost in the rounding of the noise."""
 
+MAX_SKIPPED = 0.1
+"""Share of the noise levels that rounding may leave out at the start of a chain."""
+
 NoiseKind = Literal["diffusion", "flow", "edm", "unknown"]
 _NAMES: Mapping[NoiseKind, str] = {
     "diffusion": "variance-preserving noise (betas)",
@@ -119,12 +122,17 @@ def lacks_signal(scheduler: Any) -> bool:
     return float(signal[min(first, len(signal) - 1)]) < MIN_SIGNAL
 
 
-def starts_late(scheduler: Any) -> bool:
-    """Return whether a started chain takes pure noise for an image that is half done: its first level is a late one."""
+def starts_late(scheduler: Any, steps: int) -> bool:
+    """Return whether a chain of so many steps, started, takes pure noise for an image that is partly done.
+
+    So do chains of one step, and long ones where a library rounds the distance of two steps down to whole levels: 600
+    steps of 1000 levels are then the last 600 of them.
+    """
     levels = scheduler.config.get("num_train_timesteps")
     if levels is None or noise_kind(scheduler) != "diffusion":
         return False
-    return float(torch.as_tensor(scheduler.timesteps).max()) < levels // 2
+    first = float(torch.as_tensor(scheduler.timesteps).max())
+    return first < levels // 2 or first < levels * (1 - 1 / steps) - MAX_SKIPPED * levels
 
 
 def _keeps_kind(kind_of_class: Any, like: Any) -> bool:
