@@ -15,11 +15,14 @@ from thalweg._version import __version__
 from thalweg.errors import NotFiniteError, UsageError
 from thalweg.files import read_as, write_whole
 from thalweg.hashing import content_hash
+from thalweg.limits import shown
 from thalweg.safetensors_files import open_safetensors
 
 FORMAT = "thalweg-embedding"
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
+METADATA = ("format", "format_version", "thalweg_version", "hash", "lineage", "lineage_hash")
+"""What a file says of itself; the last is not in files of thalweg 0.1.0."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,8 @@ class Embedding:
             raise UsageError(f"expected an embedding file, found none at {path}")
         with open_safetensors(path, str(path), UsageError) as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            # Clones, because the file's own tensors change with the file.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (it is no mapping)
         if metadata.get("format") != FORMAT:
             raise UsageError(
                 f"{path} is a safetensors file but no Thalweg embedding: its metadata lack format={FORMAT}"
@@ -174,6 +178,8 @@ class Embedding:
                 f"{path} has embedding format version {metadata.get('format_version')}, this package reads "
                 f"{FORMAT_VERSION}; read it with the thalweg {metadata.get('thalweg_version')} that wrote it"
             )
+        if unknown := sorted(metadata.keys() - METADATA):
+            raise UsageError(f"{path}: expected metadata {', '.join(METADATA)}, got {shown(unknown[0])} as well")
         text = metadata.get("lineage", "")
         lineage = _read_lineage(text, f"{path}: the lineage in its metadata")
         if metadata.get("lineage_hash", _text_hash(text)) != _text_hash(text):
