@@ -55,11 +55,34 @@ class TestGenerate:
             (("a ball", "out", "--model", "no-such-model"), ("no-such-model", "owner/model")),
             (("missing.safetensors", "out"), ("missing.safetensors",)),
             (("embedding.pt", "out"), ("pickles",)),
+            (("learned/VECTORS.BIN", "out"), ("VECTORS.BIN", "pickles")),
+            (("", "out"), ("got nothing",)),
+            (("a caf\udce9", "out"), ("whole characters", "udce9")),
+            (("a ball <lora:style:0.8>", "out"), ("lora:style", "adapters")),
+            (("a ball", "out", "--scheduler", "lcm", "--steps", "60"), ("LCMScheduler", "60", "it takes 50")),
+            (("a ball", "out", "--scheduler", "flow_euler"), ("flow_euler", "variance-preserving", "ddim")),
         ],
     )
     def test_bad_input_is_one_line_and_leaves_nothing(self, cli: Callable, arguments: tuple, words: tuple) -> None:
         assert_one_line(cli("generate", *arguments), 2, *words)
         assert not Path("out").exists()
+
+    def test_what_the_model_does_not_see_as_it_is_written_is_a_line_each(self, cli: Callable) -> None:
+        ran = cli("generate", "a (red:1.4) dragon on snow", "out", "--steps", 2)
+        assert ran.code == 0, ran.err
+        syntax, unknown = ran.err.splitlines()
+        assert syntax.startswith("thalweg: the prompt is read as plain text") and "(red:1.4)" in syntax
+        assert unknown.startswith("thalweg: the miniature does not know: dragon, snow;")
+
+    def test_a_run_folder_is_told_from_a_prompt_and_an_embedding_in_capitals_is_one(self, cli: Callable) -> None:
+        assert cli("generate", "a ball", "first", "--steps", 2).code == 0
+        assert_one_line(cli("generate", "first", "out"), 2, "a run folder", "first/embedding.safetensors")
+        assert_one_line(cli("generate", "first/embedding", "out"), 2, "first/embedding.safetensors?")
+        assert_one_line(cli("steer", "path", "a ball", "first/sheet.png", "out"), 2, "first/sheet.png", "another file")
+        assert not Path("out").exists()
+        Path("first/embedding.safetensors").rename("BALL.SAFETENSORS")
+        assert cli("generate", "BALL.SAFETENSORS", "out", "--steps", 2).code == 0
+        assert np.array_equal(pixels(Path("first/seed-0.png")), pixels(Path("out/seed-0.png")))
 
     def test_an_embedding_of_another_model_is_refused(self, cli: Callable) -> None:
         import torch
