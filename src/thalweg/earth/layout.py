@@ -98,10 +98,27 @@ def check_layout(dataset: "xr.Dataset") -> None:
         if not np.allclose(np.abs(np.diff(dataset[name].values)), attrs["geoemb:gsd"], rtol=1e-6):
             raise ValueError(f"{name} is not in steps of geoemb:gsd")
     for name in ("embeddings", "uncertainty"):
-        stated = {key: dataset[name].attrs.get(key) for key in ("scale_factor", "add_offset")}
+        stated = {key: dataset[name].attrs.get(key) for key in ("scale_factor", "add_offset", "_FillValue")}
         bits = 8 * dataset[name].dtype.itemsize if dataset[name].dtype.kind in "iu" else None
-        if bits is not None and stated != codings(bits)[name].attributes:
-            raise ValueError(f"{name} of {bits} bits with {stated}")
+        if bits is not None:
+            coding = codings(bits)[name]
+            if stated != {**coding.attributes, "_FillValue": coding.missing}:
+                raise ValueError(f"{name} of {bits} bits with {stated}")
+    for name, variable in dataset.data_vars.items():
+        if variable.encoding.get("shards"):  # as `create_store` wrote it, not another program since
+            written, own = variable.encoding.get("fill_value"), _unwritten(str(name), variable)
+            if not np.array_equal(written, own, equal_nan=variable.dtype.kind == "f"):
+                raise ValueError(f"{name} is {written} where nothing is written, expected {own}")
+
+
+def _unwritten(name: str, variable: "xr.DataArray") -> Any:
+    """What stands for no data where no chunk is written, to readers that know no CF, such as GDAL, too."""
+    if name == "quality":
+        return int(Quality.OUTSIDE)
+    if np.issubdtype(variable.dtype, np.floating):
+        return np.nan
+    is_coded = name in ("embeddings", "uncertainty")
+    return codings(8 * variable.dtype.itemsize)[name].missing if is_coded else 0
 
 
 def empty_dataset(job: Job, lazy: bool = False) -> "xr.Dataset":
@@ -220,8 +237,7 @@ def create_store(job: Job, path: Path) -> None:
             "chunks": (1, *inner, side, side),
             "shards": (dates, *inner, side, side),
             "_FillValue": missing,
-            # What readers that know no CF, such as GDAL, take for "no data".
-            "fill_value": int(Quality.OUTSIDE) if name == "quality" else 0 if missing is None else missing,
+            "fill_value": _unwritten(str(name), variable),
         }
         for key in coded[str(name)].attributes if name in coded else ():
             del variable.attrs[key]  # written below: here they would make xarray encode the codes once more

@@ -131,6 +131,12 @@ def _measured(dataset: "xr.Dataset", where: str) -> "xr.Dataset":
                 dataset = dataset.assign_coords({name: (name, dataset[name].values, dataset[name].attrs)})
             except Exception as error:  # whatever a reader raises, the file is damaged there
                 raise _unreadable(where, error, f"its coordinate {name}") from error
+    for name, variable in dataset.variables.items():
+        if variable.ndim < 2:  # what is told once or per date is read whole
+            try:
+                variable.load()
+            except Exception as error:  # whatever a reader raises, the file is damaged there
+                raise _unreadable(where, error, f"its variable {name}") from error
     return dataset
 
 
