@@ -15,6 +15,8 @@ MAX_CANDIDATES = 64
 """Candidates of one round of a navigation."""
 MAX_RENDERS = 1000
 """How often a tool may render to find one candidate, and how many it may choose one from."""
+MAX_DIRECTIONS = 64
+"""Principal directions of a store that are decoded."""
 MAX_FRAMES = 1000
 """Embeddings on a path."""
 MAX_STEPS = 100_000
@@ -29,6 +31,12 @@ MAX_WEIGHT = 1e9
 """Weight of a metric or of a loss's term, plus or minus."""
 MIN_RADIUS, MAX_RADIUS = 1e-6, 1e6
 """Drift that a tool may be allowed, in units of the start's own spread."""
+MAX_LANDSCAPE, MAX_YEARS = 4096, 100
+"""Pixels each way and years of a simulated landscape."""
+MAX_STRIDE = 3660
+"""Days between two windows of a daily table."""
+MAX_WORKERS = 1024
+"""Processes of one command."""
 MAX_WEIGHT = 1e6
 """Weight of a metric among others."""
 MAX_TEXT = 10_000

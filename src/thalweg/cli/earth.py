@@ -10,6 +10,7 @@ from thalweg.cli.cubes import AssumeClear, naming_assume_clear
 from thalweg.cli.store import Memory, Quantise, Scheduler, Workers, export, write_embeddings
 from thalweg.cli.whatif import between, explain, whatif
 from thalweg.errors import UsageError
+from thalweg.limits import MAX_IMAGES, MAX_LANDSCAPE, MAX_YEARS, check_count
 
 earth = typer.Typer(no_args_is_help=True, help="Embedding spaces learned from satellites.")
 earth.command()(export)
@@ -88,9 +89,13 @@ def simulate(
 
     from thalweg.earth.simulate import Climate
     from thalweg.earth.simulate import simulate as make
+    from thalweg.generator import check_seeds
 
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another folder or remove it")
+    check_count("--size", size, 16, MAX_LANDSCAPE)
+    check_count("--years", years, 1, MAX_YEARS)
+    check_seeds([seed])
     make(seed=seed, size=size, years=years, climate=cast(Climate, climate)).write(out)
     print(f"landscape: {out}")
 
@@ -114,6 +119,7 @@ def train(
     from thalweg.earth.sensors import sensor_by_name
     from thalweg.earth.training import Settings, train_autoencoder
 
+    check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
     settings = Settings(seed=seed) if steps is None else Settings(seed=seed, steps=steps)
     with naming_assume_clear():
         folder = run or out.with_name(f"{out.name}.run")
@@ -134,6 +140,7 @@ def fuse(
     """Stage 2: fuse frozen encoders into one embedding. A killed run resumes."""
     from thalweg.earth.training import Settings, train_fusion
 
+    check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
     settings = Settings(seed=seed) if steps is None else Settings(seed=seed, steps=steps)
     with naming_assume_clear():
         folder = run or out.with_name(f"{out.name}.run")

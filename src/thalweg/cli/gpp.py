@@ -8,6 +8,7 @@ import typer
 from thalweg.cli.cubes import AssumeClear, naming_assume_clear
 from thalweg.cli.progress import progress
 from thalweg.errors import UsageError
+from thalweg.limits import MAX_SEEDS, MAX_STRIDE, MAX_WORKERS
 
 GppColumn = Annotated[
     str | None,
@@ -34,14 +35,14 @@ def evaluate(
     split: Annotated[
         list[str] | None, typer.Option(help="site, year or site-year; repeat for more; site and year by default")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="runs with seeds 0, 1, ...")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=MAX_SEEDS, help="runs with seeds 0, 1, ...")] = 1,
     groups: Annotated[
         int | None, typer.Option(min=2, help="hold sites out in so many groups, not one by one: quicker, easier")
     ] = None,
     anew: Annotated[
         bool, typer.Option("--anew", help="fit an ensemble for every site anew; slow, the members are not shared")
     ] = False,
-    stride: Annotated[int, typer.Option(min=1, help="days between windows")] = 1,
+    stride: Annotated[int, typer.Option(min=1, max=MAX_STRIDE, help="days between windows")] = 1,
     level: Annotated[float, typer.Option(min=0.5, max=0.99, help="of the intervals")] = 0.9,
     vegetation: Annotated[
         bool, typer.Option("--vegetation", help="give every set of predictors the site's vegetation class")
@@ -51,7 +52,7 @@ def evaluate(
     quality: Annotated[float, typer.Option(help="least share of good NEE of a day of a flux file")] = 0.75,
     drop_negative: Annotated[bool, typer.Option("--drop-negative", help="leave out days of negative GPP")] = False,
     sites: Annotated[Path | None, typer.Option(help="CSV of sites: site, lat, igbp; towers.csv by default")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="processes")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=MAX_WORKERS, help="processes")] = 1,
 ) -> None:
     """Compare predictors and models on held-out sites and years; write a report of tables and figures."""
     from typing import cast

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from thalweg.errors import UsageError
+from thalweg.limits import MAX_DIRECTIONS, MAX_FRAMES, check_count
 
 Store = Annotated[Path, typer.Argument(help="an embedding store written by `thalweg earth embed`")]
 Model = Annotated[Path | None, typer.Option(help="folder of the model that made the store; the shipped by default")]
@@ -82,6 +83,7 @@ def explain(
     from thalweg.earth.model import EarthModel
     from thalweg.earth.store import open_embeddings
 
+    check_count("--count", count, 1, MAX_DIRECTIONS)
     loaded = EarthModel.load(model)
     directions = decode_directions(open_embeddings(store), loaded, count=count)
     print(f"figure: {save_figure(draw(directions, loaded), png)}")
@@ -106,6 +108,7 @@ def between(
     from thalweg.earth.store import open_embeddings
     from thalweg.files import new_folder
 
+    check_count("--count", count, 2, MAX_FRAMES)
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another name or remove it")
     found = decode_path(EarthGenerator(EarthModel.load(model), dataset=open_embeddings(store)), start, end, count)

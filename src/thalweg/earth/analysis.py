@@ -20,6 +20,8 @@ def pixel_index(dataset: "xr.Dataset", pixel: Sequence[float]) -> tuple[int, int
     """Row and column of map coordinates, or of column and row numbers where they are small."""
     x, y = pixel
     columns, rows = dataset.sizes["x"], dataset.sizes["y"]
+    if not np.isfinite([x, y]).all():
+        raise UsageError(f"expected a pixel as two finite numbers, got {x:g} {y:g}")
     if float(x).is_integer() and float(y).is_integer() and 0 <= x < columns and 0 <= y < rows:
         return int(y), int(x)
     column, row = int(np.abs(dataset.x.values - x).argmin()), int(np.abs(dataset.y.values - y).argmin())
