@@ -72,6 +72,13 @@ def test_a_folder_of_another_kind_is_refused(gpp_model: Path, model_folder: Path
         ({"features": 3}, "not a GPP model's card"),
         ({"format": 9}, r"format 9, of thalweg .* train it again"),
         ({"content_hash": ""}, "hash"),
+        ({"members": 1}, "1 members, weights.safetensors holds 2"),
+        ({"members": 10**9}, "1000000000 members, weights.safetensors holds 2"),
+        ({"settings": {"width": "wide"}}, "no network can be built from it"),
+        ({"settings": {"depth": 3}}, "no network can be built from it"),
+        ({"training": {}}, "no network can be built from it"),
+        ({"features": ["e2", "e1", *(f"e{index}" for index in range(3, 8)), "SW_IN_POT"]}, "in order"),
+        ({"features": [*(f"e{index}" for index in range(1, 8)), "SW_IN_POT", "SW_IN_POT"]}, "expected each once"),
     ):
         folder = shutil.copytree(gpp_model, tmp_path / "copy", dirs_exist_ok=True)
         card = json.loads((gpp_model / "model.json").read_text())

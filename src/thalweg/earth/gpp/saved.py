@@ -5,6 +5,7 @@ Python objects that could only be pickled, and a pickle runs code when it is rea
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from thalweg._version import __version__
 from thalweg.earth.gpp.features import Recipe
+from thalweg.earth.gpp.footprint import embedding_names
 from thalweg.earth.gpp.models import Ensemble
 from thalweg.earth.gpp.transformer import PiecewiseEncoding, Settings, TemporalTransformer, TransformerLearner
 from thalweg.earth.gpp.windows import Windows
@@ -120,7 +122,7 @@ def load_model(folder: str | Path) -> SavedModel:
         if kind != "gpp-transformer":
             raise UsageError(f"{folder}: a model of kind {kind}, expected gpp-transformer (`thalweg gpp train`)")
         card = GppCard.model_validate(written)
-    except (ValidationError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValidationError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: not a GPP model's card ({str(error).splitlines()[0]}): train it again") from error
     if card.format != FORMAT:
         raise UsageError(
@@ -133,11 +135,33 @@ def load_model(folder: str | Path) -> SavedModel:
         raise UsageError(f"{folder}: weights.safetensors is damaged ({error}): train it again") from error
     if content_hash(tensors) != card.content_hash:
         raise UsageError(f"{folder}: the tensors are not those of model.json (hash differs): train it again")
-    model = Ensemble({"transformer": TransformerLearner}, members=card.members, seed=int(card.training["seed"]))
-    settings = Settings(**card.settings)
-    model.fitted = [_learner(tensors, f"{index}.", settings, folder) for index in range(card.members)]
-    model.beyond = tensors["beyond"].numpy()
+    _check_features(card, path)
+    held = {name.partition(".")[0] for name in tensors} - {"beyond"}
+    if len(held) != card.members:
+        raise UsageError(f"{path}: {card.members} members, weights.safetensors holds {len(held)}: train it again")
+    try:
+        model = Ensemble({"transformer": TransformerLearner}, members=card.members, seed=int(card.training["seed"]))
+        settings = Settings(**card.settings)
+        model.fitted = [_learner(tensors, f"{index}.", settings, folder) for index in range(card.members)]
+        model.beyond = tensors["beyond"].numpy()
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # settings of another type, a tensor missing
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{path}: no network can be built from it ({reason}): train it again") from error
     return SavedModel(model, card)
+
+
+def _check_features(card: GppCard, path: Path) -> None:
+    """Refuse features that the recipe does not give: the network takes them by position.
+
+    Raises:
+        UsageError: One comes twice, or the embedding's are not those of its size in order.
+    """
+    embedding = tuple(name for name in card.features if re.fullmatch(r"e\d+", name))
+    if len(set(card.features)) != len(card.features) or embedding != embedding_names(card.recipe.size):
+        raise UsageError(
+            f"{path}: features {', '.join(card.features[:8])}: expected each once, and those of an embedding of "
+            f"{card.recipe.size} dimensions in order; train it again"
+        )
 
 
 def _tensors(member: TransformerLearner) -> dict[str, Tensor]:
