@@ -282,6 +282,12 @@ def test_collection_2_quality_means_the_same_in_the_declarations_bits(qa_pixel: 
     assert layer_codes("pixel_qa").stored(np.array([qa_pixel])).dtype == np.uint16
 
 
+def test_what_a_layers_type_cannot_hold_is_no_data() -> None:
+    raw = np.array([4.0, np.nan, -1.0, 300.0, 70_000.0], np.float32)
+    np.testing.assert_array_equal(layer_codes("SCL").stored(raw), [4, 0, 0, 0, 0])
+    np.testing.assert_array_equal(layer_codes("pixel_qa").stored(np.array([21824, -1, np.nan])), [322, 1, 1])
+
+
 def test_reflectance_keeps_what_the_offset_takes_below_zero() -> None:
     raw = np.array([0, 1, 900, 1000, 11000, 65535])
     np.testing.assert_array_equal(

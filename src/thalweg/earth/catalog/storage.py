@@ -90,8 +90,10 @@ class Layer:
         return np.full(shape, self.fill, self.dtype)
 
     def stored(self, raw: np.ndarray) -> np.ndarray:
-        """A file's numbers as they are stored (any shape)."""
-        return raw.astype(self.dtype)
+        """A file's numbers as they are stored (any shape); those that the type cannot hold are no data."""
+        limits = np.iinfo(self.dtype)
+        held = (raw >= limits.min) & (raw <= limits.max)  # False where NaN
+        return np.where(held, raw, self.fill).astype(self.dtype)
 
 
 class LandsatQuality(Layer):
@@ -99,7 +101,7 @@ class LandsatQuality(Layer):
 
     def stored(self, raw: np.ndarray) -> np.ndarray:
         """See `collection_1_quality`."""
-        return collection_1_quality(raw)
+        return collection_1_quality(np.where((raw >= 0) & (raw <= np.iinfo(self.dtype).max), raw, 0))
 
 
 def collection_1_quality(qa_pixel: np.ndarray) -> np.ndarray:
