@@ -85,7 +85,7 @@ class Uploads:
             name = secrets.token_urlsafe(24)
             with self._lock:
                 self._known[name] = upload
-                self._used[upload.owner] = self._used.get(upload.owner, 0) + size  # what was reserved is released
+                self._count(upload.owner, size)  # what was reserved is released
         return name
 
     def check_size(self, size: int) -> None:
@@ -112,12 +112,12 @@ class Uploads:
                     f"expected at most {_megabytes(self.server_limit)} of uploads from all browsers, got more: "
                     "copy the file into the workspace instead"
                 )
-            self._used[owner] = self._used.get(owner, 0) + size
+            self._count(owner, size)
         try:
             yield
         finally:
             with self._lock:
-                self._used[owner] -= size
+                self._count(owner, -size)
 
     def find(self, person: str, name: str) -> Path | None:
         """Return where an upload of a person lies; None where they have none of that name."""
@@ -147,11 +147,18 @@ class Uploads:
         self._remove(names)
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _count(self, owner: str, size: int) -> None:
+        """Change what an owner uses, under the lock; those who use nothing are forgotten."""
+        self._used[owner] = self._used.get(owner, 0) + size
+        if self._used[owner] == 0:
+            del self._used[owner]
+
     def _remove(self, names: list[str], is_kept: bool = False) -> None:
         with self._lock:
             gone = [self._known.pop(name) for name in names if name in self._known]
             for upload in gone:
-                self._used[upload.owner] -= 0 if is_kept else upload.size
+                if not is_kept:
+                    self._count(upload.owner, -upload.size)
         for upload in gone:
             shutil.rmtree(upload.path.parent, ignore_errors=True)
 
