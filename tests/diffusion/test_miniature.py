@@ -1,17 +1,19 @@
 """The miniature: its world, its captions, its training, and what the shipped weights can do."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from thalweg.diffusion import miniature
 from thalweg.diffusion.miniature import captions, world
 from thalweg.diffusion.miniature.evaluation import evaluate, read_right
 from thalweg.diffusion.miniature.reader import spread
 from thalweg.diffusion.miniature.training import Recipe, train
-from thalweg.errors import UsageError
+from thalweg.errors import ThalwegError, UsageError
 
 
 def draws(seed: int = 0) -> torch.Generator:
@@ -164,3 +166,28 @@ class TestShipped:
     def test_a_folder_without_a_model_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="expected a trained miniature"):
             miniature.load(tmp_path)
+
+    @pytest.mark.parametrize("part", ["text_encoder", "image_encoder"])
+    def test_a_scorer_without_all_its_weights_is_refused(self, tmp_path: Path, part: str) -> None:
+        folder = shutil.copytree(miniature.SHIPPED, tmp_path / "small")
+        lost = without_last(folder / part / "model.safetensors")
+        with pytest.raises(ThalwegError, match=f"small: its {part}: 1 of its weights are missing: .*{lost[-20:]}"):
+            miniature.load_scorer(folder)
+
+    def test_a_reader_without_all_its_weights_is_refused(self, tmp_path: Path) -> None:
+        path = Path(shutil.copy(miniature.READER, tmp_path / "reader.safetensors"))
+        lost = without_last(path)
+        with pytest.raises(ThalwegError, match=f"the attribute reader: 1 of its weights are missing: {lost}"):
+            miniature.load_reader(path)
+        save_file({**load_file(miniature.READER), "extra": torch.zeros(1)}, path)
+        with pytest.raises(ThalwegError, match="1 weights in its file belong to no part of it: extra"):
+            miniature.load_reader(path)
+
+
+def without_last(path: Path) -> str:
+    """Remove the last tensor of a file and return its name."""
+    tensors = load_file(path)
+    lost = max(tensors)
+    del tensors[lost]
+    save_file(tensors, path, {"format": "pt"})
+    return lost

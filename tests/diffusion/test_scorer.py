@@ -1,9 +1,12 @@
 """A CLIP model from a folder as a scorer: unit features, any image size, a gradient, one line where there is none."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from thalweg.diffusion.miniature import captions
 from thalweg.diffusion.scorer import ClipScorer, load_scorer
@@ -11,7 +14,7 @@ from thalweg.errors import ThalwegError, UsageError
 
 
 @pytest.fixture(scope="module")
-def scorer(tmp_path_factory: pytest.TempPathFactory) -> ClipScorer:
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random CLIP, saved as the library saves it."""
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
 
@@ -25,7 +28,12 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> ClipScorer:
     CLIPModel(config).save_pretrained(folder)
     images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     CLIPProcessor(image_processor=images, tokenizer=words).save_pretrained(folder)
-    return load_scorer(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scorer(clip_folder: Path) -> ClipScorer:
+    return load_scorer(str(clip_folder))
 
 
 def test_features_have_unit_length(scorer: ClipScorer) -> None:
@@ -57,3 +65,26 @@ def test_no_model_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ThalwegError, match="expected a CLIP model") as caught:
         load_scorer(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lost", ["visual_projection.weight", "text_projection.weight", "vision_model.post_layernorm"])
+def test_missing_weights_are_named(clip_folder: Path, tmp_path: Path, lost: str) -> None:
+    folder = shutil.copytree(clip_folder, tmp_path / "clip")
+    tensors = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(lost)}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ThalwegError, match=rf"clip: the CLIP model: \d of its weights are missing: {lost}"):
+        load_scorer(str(folder))
+
+
+def test_pickles_and_other_models_are_refused(clip_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(clip_folder, tmp_path / "clip")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ThalwegError, match=r"found pytorch_model\.bin; pickles can run code"):
+        load_scorer(str(folder))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "siglip"}))
+    with pytest.raises(UsageError, match="expected a CLIP model, got one of the kind 'siglip'"):
+        load_scorer(str(folder))
+    with pytest.raises(UsageError, match="expected a device of this machine"):
+        load_scorer(str(folder), "gpu")
