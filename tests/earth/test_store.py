@@ -21,6 +21,7 @@ from pyproj import CRS
 import thalweg
 from thalweg.earth.cubes import Cube
 from thalweg.earth.embedder import Job, embed
+from thalweg.earth.gpp.features import open_source
 from thalweg.earth.ledger import LEDGER
 from thalweg.earth.model import EarthModel
 from thalweg.earth.portable import structured
@@ -411,3 +412,26 @@ def test_what_is_no_store_of_embeddings_is_refused(tmp_path: Path) -> None:
     xr.Dataset({"rain": ("x", [1.0])}).to_zarr(tmp_path / "rain.zarr", consolidated=False)
     with pytest.raises(UsageError, match="a Zarr store without embeddings"):
         open_embeddings(tmp_path / "rain.zarr")
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "{", '{"zarr_format": 3, "node_type": "group", "attributes": 5}'])
+def test_damaged_metadata_are_one_line(content: str, store: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(store, tmp_path / "copy.zarr"))
+    (copy / "zarr.json").write_text(content)
+    for opening in (thalweg.open, open_source):
+        with pytest.raises(UsageError) as caught:
+            opening(copy)
+        assert "\n" not in str(caught.value) and str(caught.value).startswith(f"{copy}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("geoemb:gsd", 20.0), ("geoemb:dimensions", 8), ("spatial:transform", [10.0, 0.0, 0.0, 0.0, -10.0, 0.0])],
+)
+def test_a_store_that_contradicts_itself_is_refused(name: str, value: object, store: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(store, tmp_path / "copy.zarr"))
+    metadata = json.loads((copy / "zarr.json").read_text())
+    metadata["attributes"][name] = value
+    (copy / "zarr.json").write_text(json.dumps(metadata))
+    with pytest.raises(UsageError, match="its metadata are damaged"):
+        open_embeddings(copy)

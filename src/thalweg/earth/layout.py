@@ -104,9 +104,10 @@ def check_layout(dataset: "xr.Dataset") -> None:
             coding = codings(bits)[name]
             if stated != {**coding.attributes, "_FillValue": coding.missing}:
                 raise ValueError(f"{name} of {bits} bits with {stated}")
-    for name, variable in dataset.data_vars.items():
+    for key, variable in dataset.data_vars.items():
         if variable.encoding.get("shards"):  # as `create_store` wrote it, not another program since
-            written, own = variable.encoding.get("fill_value"), _unwritten(str(name), variable)
+            name, written = str(key), np.asarray(variable.encoding.get("fill_value"))
+            own = _unwritten(name, variable)
             if not np.array_equal(written, own, equal_nan=variable.dtype.kind == "f"):
                 raise ValueError(f"{name} is {written} where nothing is written, expected {own}")
 

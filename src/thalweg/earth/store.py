@@ -202,6 +202,19 @@ def _modified(where: str) -> int | None:
     return None
 
 
+def holds_embeddings(path: Path) -> bool:
+    """Whether a path holds a Zarr store that says it holds embeddings; `UsageError` where its metadata are damaged."""
+    if not (path / "zarr.json").is_file():
+        return False
+    import zarr
+
+    try:
+        return "geoemb:model" in zarr.open_group(path, mode="r").attrs
+    except Exception as error:  # whatever zarr raises on what is no metadata
+        reason = in_a_line(error)[:160]
+        raise UsageError(f"{path}: its metadata are damaged ({reason}): restore it or write it again") from error
+
+
 def open_embeddings(path: str | Path) -> "xr.Dataset":
     """Open an embedding store lazily, codes as the numbers they stand for, in a form that other libraries can write.
 

@@ -47,14 +47,11 @@ def open_source(source: str | Path, assume_clear: bool = False) -> "Cube | xr.Da
     Raises:
         UsageError: it is neither.
     """
-    from thalweg.earth.store import open_embeddings
+    from thalweg.earth.store import holds_embeddings, open_embeddings
 
     path = Path(source)
-    if (path / "zarr.json").is_file():
-        import zarr
-
-        if "geoemb:model" in zarr.open_group(path, mode="r").attrs:
-            return open_embeddings(path)
+    if holds_embeddings(path):
+        return open_embeddings(path)
     return Cube.open(path, assume_clear=assume_clear)
 
 
