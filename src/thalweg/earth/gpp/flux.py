@@ -165,7 +165,7 @@ def _flux_files(folder: Path, sites: Path | None) -> tuple[list[TableFile], list
         try:
             file = _open(path)
             if is_daily_table(file):
-                raise UsageError(f"{path.name}: a daily table: give it by itself")
+                raise UsageError(f"{path.name}: a daily table: give it by itself, or join several into one")
             files.append(_flux_file(file))
         except UsageError as error:
             # A text file without times is none of a tower's; a README is not worth a word.

@@ -39,6 +39,6 @@ def no_gpp_column(where: str, wanted: str, names: Iterable[str]) -> UsageError:
     present = gpp_columns(names)
     found = f"column {wanted!r} is no GPP" if wanted in names else f"no column {wanted!r}"
     if not present:
-        return UsageError(f"{where}: {found}, and no other is: expected the site's daily GPP")
+        return UsageError(f"{where}: {found}, the file has no GPP: expected the site's daily GPP")
     shown = ", ".join(present[:_SHOWN]) + (f" and {len(present) - _SHOWN} more" if len(present) > _SHOWN else "")
     return UsageError(f"{where}: {found}, it has {shown}: choose one with gpp_column")
