@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 import zarr
@@ -162,7 +163,7 @@ def test_axes_of_length_one_go_and_others_are_named(make_s2: Callable) -> None:
     data = make_s2()
     assert_same(data.expand_dims("number"), data)
     longer = data.assign(B05=data["B05"].expand_dims(expver=2))
-    with pytest.raises(UsageError, match="B05 has dimensions .*expver.*, expected time, y, x"):
+    with pytest.raises(UsageError, match=r"B05 has dimensions .*expver.*, expected time, y, x"):
         Cube.open(longer)
 
 
@@ -189,6 +190,12 @@ def test_dates_in_several_spellings(make_s2: Callable, values: list, tmp_path: P
     assert_same(dated(make_s2(), values), make_s2())
     dated(make_s2(), values).to_netcdf(tmp_path / "cube.nc", engine="h5netcdf")
     assert_same(tmp_path / "cube.nc", make_s2())
+
+
+def test_dates_with_a_zone_of_pandas(make_s2: Callable) -> None:
+    data = make_s2()
+    zoned = pd.DatetimeIndex(data.time.values).tz_localize("UTC").tz_convert("Europe/Brussels")
+    assert_same(data.assign_coords(time=zoned), data)
 
 
 def test_packed_dates_are_decoded(make_s2: Callable) -> None:

@@ -58,6 +58,11 @@ def test_feet_are_refused(make_s2: Callable, epsg: int) -> None:
         Cube.open(moved(make_s2(), 2e6 + 10.0 * np.arange(6), 6e5 - 10.0 * np.arange(6), epsg))
 
 
+def test_what_is_no_map_projection_is_refused(make_s2: Callable) -> None:
+    with pytest.raises(UsageError, match="EPSG:4978 is no map projection, expected one in metres"):
+        Cube.open(make_s2().drop_vars("spatial_ref").assign_attrs(crs="EPSG:4978"))
+
+
 def test_kilometres_are_converted(make_s2: Callable) -> None:
     data = make_s2()
     far = moved(data, data.x.values / 1000, data.y.values / 1000)

@@ -10,7 +10,7 @@ import xarray as xr
 from thalweg.earth.cubes import Cube
 from thalweg.earth.mosaics import Mosaic, overpasses, solar_days
 from thalweg.earth.sensors import Quality
-from thalweg.errors import UsageError
+from thalweg.errors import DataWarning, UsageError
 
 
 def times(*texts: str) -> np.ndarray:
@@ -107,8 +107,19 @@ def test_of_two_that_overlap_the_newer_baseline_is_taken(make_s2: Callable) -> N
     assert_same_series(Cube.open(both), Cube.open(data))
 
 
-def test_a_date_that_comes_twice_counts_once(make_s2: Callable) -> None:
-    assert_same_series(Cube.open(make_s2().isel(time=[0, 1, 1, 2, 3])), Cube.open(make_s2()))
+def test_a_date_that_comes_twice_counts_once_and_is_told(make_s2: Callable) -> None:
+    with pytest.warns(
+        DataWarning, match=r"1 date\(s\) without a time of day come more than once, the first 2018-05-06"
+    ):
+        cube = Cube.open(make_s2().isel(time=[0, 1, 1, 2, 3]))
+    assert_same_series(cube, Cube.open(make_s2()))
+
+
+def test_two_orbits_at_one_time_are_refused(make_s1: Callable) -> None:
+    data = make_s1().isel(time=[0, 1, 1, 2])
+    states = ["ascending", "ascending", "descending", "ascending"]
+    with pytest.raises(UsageError, match=r"orbits ascending and descending have the same time 2018-05-08T00:00:00"):
+        Cube.open(data.assign_coords(orbit_state=("time", states)))
 
 
 def test_items_of_a_date_are_named_together(make_s2: Callable) -> None:

@@ -120,7 +120,7 @@ def _with_dates(dataset: "xr.Dataset", where: str) -> "xr.Dataset":
         return dataset
     # A new index: dates before and after decoding do not compare.
     dataset = dataset.drop_vars("time")
-    return dataset.assign_coords(time=("time", dates)) if variable.ndim else with_date(dataset, dates[()])
+    return dataset.assign_coords(time=("time", dates)) if variable.ndim else with_date(dataset, dates.ravel()[0])
 
 
 def with_date(dataset: "xr.Dataset", date: np.datetime64) -> "xr.Dataset":
@@ -140,7 +140,10 @@ def decoded_dates(variable: "xr.Variable", where: str) -> np.ndarray | None:
         UsageError: they are dates that do not exist, or cannot be read.
     """
     import pandas as pd
+    import xarray as xr
 
+    if isinstance(getattr(variable, "dtype", None), pd.DatetimeTZDtype):
+        variable = xr.Variable(variable.dims, variable.to_index().tz_convert("UTC").tz_localize(None))
     values, attrs = variable.values, {**variable.encoding, **variable.attrs}
     first = values.ravel()[0] if values.size else None
     calendar = str(attrs.get("calendar", getattr(first, "calendar", "standard"))).lower()

@@ -271,12 +271,14 @@ def _check_units(dataset: "xr.Dataset", crs: "CRS | None", x: np.ndarray, y: np.
         raise UsageError(f"{where}: x and y are in degrees ({name}), expected metres: reproject it with {into}")
     if crs is None:
         return
-    factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
-    if not crs.is_projected or abs(factor - 1) > 1e-9 or "feet" in said:
-        unit = "feet" if "feet" in said else crs.axis_info[0].unit_name if crs.axis_info else "unknown units"
+    into = "reproject it with ds.rio.reproject('EPSG:32631', resolution=10), in the zone where it is"
+    if not crs.is_projected:
+        raise UsageError(f"{where}: {name} is no map projection, expected one in metres: {into}")
+    unit = crs.axis_info[0].unit_name if crs.axis_info else "unknown"
+    factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 0.0
+    if abs(factor - 1) > 1e-9 or "feet" in said:
         raise UsageError(
-            f"{where}: x and y are in {unit} ({name}), expected metres: reproject it with "
-            "ds.rio.reproject(ds.rio.estimate_utm_crs(), resolution=10)"
+            f"{where}: x and y are in {'feet' if 'feet' in said else unit} ({name}), expected metres: {into}"
         )
 
 

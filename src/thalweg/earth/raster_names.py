@@ -49,7 +49,7 @@ def date_in(text: str, where: str) -> np.datetime64 | None:
 
 def _dates(text: str) -> list[np.datetime64]:
     found = sorted((*_COMPACT.finditer(text), *_WITH_SIGNS.finditer(text)), key=lambda one: one.start())
-    dates = []
+    dates: list[np.datetime64] = []
     for one in found:
         year, month, day, *clock = one.groups()
         try:

@@ -1,6 +1,7 @@
 """What one sensor saw, read window by window onto a cube's grid, from one file or several."""
 
 import os
+import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thalweg.earth.decoding import Decoding, told_of
+from thalweg.earth.band_decoding import Decoding
+from thalweg.earth.decoding import told_of
 from thalweg.earth.grids import PHASE_TOLERANCE, Grid
 from thalweg.earth.mosaics import Mosaic, overpasses, solar_days
 from thalweg.earth.reading import averaged_power, measurements
 from thalweg.earth.sensors import Quality, Sensor
-from thalweg.errors import ThalwegError
+from thalweg.errors import DataWarning, ThalwegError, UsageError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -154,14 +156,22 @@ class Series:
 
     @classmethod
     def of(cls, sensor: Sensor, parts: tuple[Part, ...], grid: Grid) -> "Series":
-        """Build a series from parts: entries of one overpass become one date, the newer baseline preferred."""
+        """Build a series from parts: entries of one overpass become one date, the newer baseline preferred.
+
+        Warns (`DataWarning`) of dates without a time of day that come more than once.
+
+        Raises:
+            UsageError: entries of two orbits have the very same time.
+        """
         times = np.concatenate([part.times for part in parts])
         states, orbits = (
             list(chain.from_iterable(part.per_entry(names) or [""] * len(part.times) for part in parts))
             for names in (_ORBIT_STATE, _ORBIT_NUMBER)
         )
         baselines = np.concatenate([told_of(part.dataset, part.where).baseline for part in parts])
-        groups = overpasses(times, solar_days(times, grid.longitude), list(zip(states, orbits, strict=True)))
+        passes = list(zip(states, orbits, strict=True))
+        groups = overpasses(times, solar_days(times, grid.longitude), passes)
+        _check_instants(groups, times, passes, f"{parts[0].where}: {sensor.title}")
         ranked = (tuple(sorted(group, key=lambda entry: -np.nan_to_num(baselines[entry]))) for group in groups)
         return cls(sensor, parts, tuple(ranked), grid)
 
@@ -265,3 +275,23 @@ class Series:
                 mosaic.add({"values": values[entry], "quality": quality[entry]}, has)
             dates.append(mosaic.numbers)
         return np.stack([date["values"] for date in dates]), np.stack([date["quality"] for date in dates])
+
+
+def _check_instants(groups: list[list[int]], times: np.ndarray, passes: list[tuple[str, str]], what: str) -> None:
+    """Say which entries have the very same time and may be of different overpasses."""
+    same = [group for group in groups if len(group) > 1 and len(set(times[group])) == 1]
+    for group in same:
+        known = sorted({" ".join(orbit).strip() for entry in group if any(orbit := passes[entry])})
+        if len(known) > 1:
+            raise UsageError(
+                f"{what}: entries of orbits {' and '.join(known)} have the same time {times[group[0]]!s:.19}: "
+                "write the time of day of each"
+            )
+    dates = [times[group[0]] for group in same if times[group[0]] == times[group[0]].astype("datetime64[D]")]
+    if dates:
+        warnings.warn(
+            f"{what}: {len(dates)} date(s) without a time of day come more than once, the first {dates[0]!s:.10}: "
+            "taken as tiles of one overpass",
+            DataWarning,
+            stacklevel=5,
+        )
