@@ -291,8 +291,11 @@ def _imprint(task: "ImprintTask", run: "Run", generator: "DiffusionGenerator", c
 def resume(
     folder: Annotated[Path, typer.Argument(help="a run folder of optimize, navigate or imprint")],
     candidates: Annotated[int, typer.Option(help="navigate: how many to choose from")] = 5,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda ...; the run's own if left out")] = None,
 ) -> None:
     """Go on with a run where it stopped, with the model and the settings it began with."""
+    from dataclasses import replace
+
     from thalweg.diffusion.choice import ModelChoice
     from thalweg.steer.navigate import Navigation
     from thalweg.steer.runs import Run
@@ -301,6 +304,7 @@ def resume(
     check_count("--candidates", candidates, 1, MAX_CANDIDATES)
     run = Run.open_any(folder)
     choice = ModelChoice.read(run.loading, str(folder))
+    choice = replace(choice, device=device or choice.device)
     if run.operation == "navigate":
         _navigate(Navigation.open(folder, choice.load()), folder, candidates)
     elif run.operation == "optimize":

@@ -123,6 +123,8 @@ class Run:
     ) -> "Run":
         """Open the run that lies in `folder` where it was asked the same, or begin one in an empty folder.
 
+        The model is known by its weights, so that its folder and its device may be others.
+
         Raises:
             UsageError: as `open` and `create`, and for a run with other settings.
         """
@@ -132,7 +134,7 @@ class Run:
         run = cls.open(folder, operation, model)
         had = {**run.loading, **run.settings}
         for name, value in json.loads(json.dumps({**(loading or {}), **settings})).items():
-            if had.get(name) != value:
+            if name not in ("model", "device") and had.get(name) != value:
                 raise UsageError(
                     f"{folder}: the run there has {name} {had.get(name)!r}, asked for is {value!r}; "
                     "choose another folder, or the same settings to go on"

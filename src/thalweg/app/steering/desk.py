@@ -19,7 +19,7 @@ from thalweg.prompts import read_prompt
 from thalweg.steer.metrics import Scorer
 from thalweg.steer.runs import Run
 
-_RENDERING = ("model", "steps", "guidance", "scheduler")
+_RENDERING = ("steps", "guidance", "scheduler")
 WAIT = 10.0
 """Seconds after which a watcher looks again though nothing changed, so that a place in the queue stays true."""
 
