@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thalweg.earth.decoding import Decoding
+from thalweg.earth.band_decoding import Decoding
 from thalweg.earth.grids import PHASE_TOLERANCE, Grid, check_resolution, joined_grid, north_up
 from thalweg.earth.readers import open_datasets
 from thalweg.earth.reading import recognise

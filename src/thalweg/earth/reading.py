@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thalweg.earth.band_decoding import Decoding
 from thalweg.earth.band_names import Matched, candidates, looks_like_mask, mask_in, match, sensor_named, units_in
-from thalweg.earth.decoding import Decoding, all_zero, decoding_of
+from thalweg.earth.decoding import decoding_of
 from thalweg.earth.missing_values import is_code, missing_codes
 from thalweg.earth.offsets import truth
 from thalweg.earth.sensors import ClassMask, Quality, Sensor, known_sensors, sensor_by_name
+from thalweg.earth.value_samples import all_zero
 from thalweg.errors import DataWarning, UsageError
 
 if TYPE_CHECKING:

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thalweg.earth.decoding import Decoding, Sample, decide, on_dates, sample_of, stated_decoding
+from thalweg.earth.band_decoding import Decoding, on_dates
+from thalweg.earth.decoding import decide, stated_decoding
 from thalweg.earth.reading import IMPOSSIBLE, INFINITE, UNKNOWN_CLASS, measurements
 from thalweg.earth.sensors import BitMask, Sensor
+from thalweg.earth.value_samples import Sample, sample_of
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:
