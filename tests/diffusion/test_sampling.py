@@ -375,3 +375,10 @@ def test_a_scheduler_without_steps_for_the_noise_levels() -> None:
             _ = Schedule(make_scheduler(name, silent), STEPS).calls
     cosine = diffusers.DDIMScheduler(beta_schedule="squaredcos_cap_v2", timestep_spacing="trailing", clip_sample=False)
     assert Schedule(make_scheduler("euler_ancestral", cosine), STEPS).calls == STEPS
+
+
+def test_swaps_and_steps_say_nothing_on_the_way(capfd: pytest.CaptureFixture[str]) -> None:
+    odd = diffusers.DPMSolverSinglestepScheduler(**NOISE)
+    for scheduler in (odd, make_scheduler("ddim", odd), make_scheduler("unipc", odd)):
+        assert Schedule(scheduler, 5).calls == 5
+    assert capfd.readouterr().err == ""

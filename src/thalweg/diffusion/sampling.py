@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from thalweg.diffusion.family import quiet
 from thalweg.diffusion.schedulers import lacks_signal, starts_late
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import Gradient
@@ -50,7 +51,7 @@ class Schedule:
 
     @cached_property
     def _started(self) -> Any:
-        scheduler = self._start(self.steps, self.arguments)
+        scheduler = self._start()
         name = type(scheduler).__name__
         levels = torch.as_tensor(getattr(scheduler, "sigmas", 0.0))
         finite = bool(scheduler.timesteps.isfinite().all() and levels.isfinite().all())
@@ -75,11 +76,11 @@ class Schedule:
             )
         return scheduler
 
-    def _start(self, steps: int, arguments: Mapping[str, Any]) -> Any:
+    def _start(self) -> Any:
         scheduler = copy.deepcopy(self.scheduler)
-        with self._one_line(scheduler), warnings.catch_warnings():
+        with self._one_line(scheduler), quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of numpy, about levels that are refused in words
-            scheduler.set_timesteps(steps, device=self.device, **arguments)
+            scheduler.set_timesteps(self.steps, device=self.device, **self.arguments)
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(0)
         return scheduler
@@ -112,7 +113,7 @@ class Schedule:
         near = range(max(1, self.steps - 16), self.steps + 17)
         for steps in sorted({*near, *limits} - {self.steps}, key=lambda steps: (abs(steps - self.steps), steps)):
             scheduler = copy.deepcopy(self.scheduler)
-            with suppress(Exception):  # whatever it is, this number of steps is none to name
+            with quiet(), suppress(Exception):  # whatever it is, this number of steps is none to name
                 scheduler.set_timesteps(steps, device=self.device)
                 if not starts_late(scheduler, steps):
                     return f"it takes {steps}"

@@ -89,7 +89,9 @@ def make_scheduler(name: str, like: Any) -> Any:
     kind_of_class = getattr(diffusers, class_name)
     had = own_config(like)
     shift = had.get("shift", had.get("flow_shift"))
-    shifts = {} if shift is None else {taken: shift for taken in ("shift", "flow_shift")}
+    shifts = {
+        taken: shift for taken in ("shift", "flow_shift") if shift is not None and taken in _parameters(kind_of_class)
+    }
     try:
         made = kind_of_class.from_config({**like.config, **shifts}, **extras)
     except ImportError as error:  # of a backend that diffusers asks for by a stand-in class
