@@ -56,7 +56,7 @@ def test_a_percentile_without_its_quality_is_said(tmp_path: Path):
     assert any("NEE_CUT_50_QC" in note for note in table.attrs["notes"])
 
 
-@pytest.mark.parametrize("column", ["GPP_NT_CUT_SE", "NEE_CUT_REF_QC", "TA_F", "GPP_NT_CUT_99"])
+@pytest.mark.parametrize("column", ["GPP_NT_CUT_SE", "NEE_CUT_REF_QC", "TA_F", "GPP_NT_CUT_99", ""])
 def test_what_is_no_gpp_is_refused(tmp_path: Path, column: str):
     with pytest.raises(UsageError, match=f"column '{column}'.* it has GPP_NT_VUT_REF.*choose one"):
         read_flux(write(tmp_path, fullset()), Rules(gpp_column=column))

@@ -66,7 +66,7 @@ class Rules:
     @property
     def column(self) -> str:
         """The name of the GPP column."""
-        return self.gpp_column or f"GPP_{self.partitioning.upper()}_VUT_REF"
+        return f"GPP_{self.partitioning.upper()}_VUT_REF" if self.gpp_column is None else self.gpp_column
 
 
 def read_flux(source: str | Path, rules: Rules | None = None, sites: str | Path | None = None) -> pd.DataFrame:
@@ -132,13 +132,17 @@ def _open(path: Path) -> TableFile:
     return file
 
 
+def _has_times(file: TableFile) -> bool:
+    return _DAILY in file.names or _STEPS in file.names
+
+
 def _flux_file(file: TableFile) -> TableFile:
     """The file, if it has times and something to read.
 
     Raises:
         UsageError: It has not.
     """
-    if not {_DAILY, _STEPS} & set(file.names):
+    if not _has_times(file):
         raise UsageError(
             f"{file.where}: no column {_DAILY} or {_STEPS}: expected a FLUXNET or ICOS "
             "file, or a daily table with columns site, time and gpp"
@@ -166,11 +170,11 @@ def _flux_files(folder: Path, sites: Path | None) -> tuple[list[TableFile], list
             file = _open(path)
             if is_daily_table(file):
                 raise UsageError(f"{path.name}: a daily table: give it by itself, or join several into one")
+            if suffix == ".txt" and not _has_times(file):
+                continue  # a README, not a tower's
             files.append(_flux_file(file))
         except UsageError as error:
-            # A text file without times is none of a tower's; a README is not worth a word.
-            if suffix not in (".txt", ".tsv") or "no column" not in str(error):
-                reasons.append(str(error))
+            reasons.append(str(error))
     more = f"; and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
     named = "; ".join(reasons[:_SHOWN]) + more
     if not files and reasons:
@@ -348,7 +352,7 @@ def _usable(days: pd.DataFrame, column: str, quality: str | None, rules: Rules) 
 
 def _usable_days(table: pd.DataFrame, rules: Rules, where: str) -> pd.DataFrame:
     """A daily table with GPP on the days that count, by the quality of a chosen column where the table has it."""
-    name = quality_column(rules.column) if rules.gpp_column else None
+    name = None if rules.gpp_column is None else quality_column(rules.gpp_column)
     if name in table:
         _check_quality(table[name], where, steps=False)
     elif name is not None:

@@ -107,7 +107,7 @@ def read_daily_table(
     for name, found in names.items():
         if found is None:
             raise UsageError(f"{file.where}: no column {name!r}: it has {_named(file.names)}")
-    gpp = gpp_column or _column(file, ("gpp",))
+    gpp = _column(file, ("gpp",)) if gpp_column is None else gpp_column
     if gpp is None or gpp not in file.names or not (gpp.lower() == "gpp" or is_gpp_column(gpp)):
         raise no_gpp_column(file.where, gpp or "gpp", file.names)
     written = {found: name for name, found in (names | {"gpp": gpp}).items() if found is not None}
