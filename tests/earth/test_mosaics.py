@@ -192,3 +192,13 @@ def test_files_that_are_no_parts_of_one_series_are_refused(
     folder = written(tmp_path / "cube", a=data.isel(time=slice(2)), b=change(data.isel(time=slice(2, None))))
     with pytest.raises(UsageError, match=f"b.nc: Sentinel-2 L2A is also in .*a.nc.*{words}"):
         Cube.open(folder)
+
+
+def test_inspect_says_own_pixels_and_joined_entries(
+    make_s2: Callable, make_s1: Callable, tmp_path: Path, cli: Callable
+) -> None:
+    upper, lower = halves(make_s2())
+    told = cli("earth", "inspect", written(tmp_path / "cube", a=upper, b=lower, s1=make_s1(size=3, resolution=20)))
+    assert told.code == 0
+    assert "8 entries in 2 file(s); those of one overpass are one date" in told.out
+    assert "own pixels of 20 m" in told.out
