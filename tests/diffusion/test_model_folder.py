@@ -9,11 +9,12 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from pipelines import build, unet
+from pipelines import build, clip_encoder, unet
 from safetensors.torch import load_file, save_file
 
 from thalweg.diffusion import DiffusionGenerator, load, model_folder
 from thalweg.diffusion.choice import ModelChoice
+from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import ThalwegError, UsageError
 
 TEXT = "text_encoder/model.safetensors"
@@ -206,6 +207,11 @@ def test_single_files_are_named_as_such(tmp_path: Path, monkeypatch: pytest.Monk
     for path in (tmp_path / "models" / name, f"models/{name}", f"./models/{name}"):
         assert said in refusal(path, UsageError)
     assert f"; {name} there: " in refusal(tmp_path / "models", UsageError)
+    save_file({"unet.to_q.lora_A.weight": torch.zeros(2, 4)}, tmp_path / "style.safetensors")
+    assert "got a LoRA, which belongs on top of a model" in refusal(tmp_path / "style.safetensors", UsageError)
+    model = ModelIdentity("toy", "0" * 64)
+    file = Embedding({"prompt": torch.zeros(2, 2)}, Lineage(model)).save(tmp_path / "mine.safetensors")
+    assert "got an embedding file; give it as the prompt" in refusal(file, UsageError)
     assert "found no file 'models/other.safetensors'" in refusal("models/other.safetensors", UsageError)
 
 
@@ -214,6 +220,13 @@ def test_what_is_neither_a_folder_nor_a_hub_name(name: str, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     line = refusal(name, UsageError)
     assert "expected a " in line and "hub" in line
+
+
+def test_folders_near_the_model(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    assert "it is a part of the model sd, give that folder" in refusal(saved("sd") / "unet", UsageError)
+    shutil.copytree(saved("sd"), tmp_path / "models--me--sd" / "snapshots" / "abc")
+    line = refusal(tmp_path / "models--me--sd", UsageError)
+    assert "there is one in snapshots/abc, give that folder" in line
 
 
 def test_a_models_path_is_kept_whole(saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,6 +350,24 @@ def test_denoisers_of_more_inputs_than_a_prompt() -> None:
         pipeline.register_modules(unet=unet(16, **config))
         with pytest.raises(UsageError, match=said):
             DiffusionGenerator(pipeline, "other")
+
+
+def test_parts_of_two_models() -> None:
+    for family in ("sd", "sdxl", "sd3", "flux"):
+        pipeline = build(family)
+        part = "text_encoder_2" if family in ("sdxl", "sd3") else "text_encoder"
+        pipeline.register_modules(**{part: clip_encoder(24, projected=family in ("sdxl", "sd3"))})
+        with pytest.raises(
+            UsageError, match=r"expected parts of one model, its \w+ takes [\w ]+ of width \d+, .* give"
+        ):
+            DiffusionGenerator(pipeline, "mixed")
+
+
+def test_weights_that_are_not_in_memory() -> None:
+    pipeline = build("sd")
+    pipeline.unet.to("meta")
+    with pytest.raises(UsageError, match=r"the weights of unet are not in memory \(meta tensors"):
+        DiffusionGenerator(pipeline, "offloaded")
 
 
 def test_sd3_has_a_largest_size(saved: Callable[[str], Path]) -> None:

@@ -27,6 +27,10 @@ class StableDiffusion(Family):
     denoiser = "unet"
     _copied: Any = None
 
+    def widths(self) -> list[tuple[str, int, int]]:
+        """Return the width of the encoder's rows."""
+        return [("prompts", self.network.config.cross_attention_dim, self.pipeline.text_encoder.config.hidden_size)]
+
     def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
         """Return the encoder's last layer for both texts."""
         toward, away = self.pipeline.encode_prompt(prompt, self.device, 1, True, against)
@@ -93,6 +97,12 @@ class StableDiffusionXL(Family):
     denoiser = "unet"
     added_condition = "text_time"
 
+    def widths(self) -> list[tuple[str, int, int]]:
+        """Return the width of both encoders' rows side by side."""
+        encoders = (self.pipeline.text_encoder, self.pipeline.text_encoder_2)
+        given = sum(encoder.config.hidden_size for encoder in encoders)
+        return [("prompts", self.network.config.cross_attention_dim, given)]
+
     def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
         """Return both encoders' rows and the second's pooled vector."""
         found = self.pipeline.encode_prompt(prompt, device=self.device, negative_prompt=against or None)
@@ -138,6 +148,15 @@ class StableDiffusion3(Family):
         """Return each tokenizer with the number of tokens its encoder takes."""
         found = super().tokenizers()
         return [*found[:2], *((tokenizer, self.text_length) for tokenizer, _ in found[2:])]
+
+    def widths(self) -> list[tuple[str, int, int]]:
+        """Return the width of the CLIP encoders' pooled vectors side by side, and of T5's rows where it is there."""
+        config, pipeline = self.network.config, self.pipeline
+        pooled = sum(encoder.config.projection_dim for encoder in (pipeline.text_encoder, pipeline.text_encoder_2))
+        found = [("pooled prompts", config.pooled_projection_dim, pooled)]
+        if pipeline.text_encoder_3 is not None:
+            found.append(("prompts", config.joint_attention_dim, pipeline.text_encoder_3.config.d_model))
+        return found
 
     def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
         """Return the three encoders' rows and the CLIP encoders' pooled vectors."""
@@ -199,11 +218,21 @@ class Flux(Family):
         """Return T5's tokenizer: CLIP's sees the beginning of the prompt only, by design."""
         return [(self.pipeline.tokenizer_2, self.tokens)]
 
+    def widths(self) -> list[tuple[str, int, int]]:
+        """Return the width of T5's rows and of CLIP's pooled vector."""
+        config, pipeline = self.network.config, self.pipeline
+        return [
+            ("prompts", config.joint_attention_dim, pipeline.text_encoder_2.config.d_model),
+            ("pooled prompts", config.pooled_projection_dim, pipeline.text_encoder.config.hidden_size),
+        ]
+
     def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
         """Return T5's rows and CLIP's pooled vector."""
         if against:
             distilled = self.network.config.guidance_embeds
-            why = "its guidance is distilled" if distilled else "FLUX models are sampled without a second condition here"
+            why = (
+                "its guidance is distilled" if distilled else "FLUX models are sampled without a second condition here"
+            )
             raise UsageError(f"expected no negative prompt for {self.name}: {why}; got {shown(against)}")
         rows, pooled, _ = self.pipeline.encode_prompt(prompt, device=self.device, max_sequence_length=self.tokens)
         return {"prompt": rows, "pooled": pooled}

@@ -110,6 +110,7 @@ class Family(ABC):
         self.identifier = Identifier()
         self._check_parts()
         self.check_inputs()
+        self._check_widths()
         for component in pipeline.components.values():
             if isinstance(component, torch.nn.Module):
                 component.requires_grad_(False).eval()
@@ -127,6 +128,12 @@ class Family(ABC):
                 f"{self.name}: expected a whole {type(self.pipeline).__name__}, it has no {', '.join(missing)}"
                 + ("; a refiner alone makes no images of prompts" if "text_encoder" in missing else "")
             )
+        absent = [part for part in needed if any(weight.is_meta for weight in _weights(getattr(self.pipeline, part)))]
+        if absent:
+            raise UsageError(
+                f"{self.name}: the weights of {', '.join(sorted(absent))} are not in memory (meta tensors: "
+                "offloaded, or never loaded); load the pipeline whole, without sequential CPU offload"
+            )
         config = self.network.config
         made = config.get("out_channels") or config.in_channels
         latent = self.pipeline.vae.config.latent_channels
@@ -135,6 +142,19 @@ class Family(ABC):
                 f"{self.name}: expected a denoiser that takes and makes the {latent} channels of its latents, got one "
                 f"of {self.channels}; models for inpainting, editing or depth take an image as well"
             )
+
+    def _check_widths(self) -> None:
+        """Refuse a denoiser and encoders of different models, whose tensors do not fit each other."""
+        for what, taken, given in self.widths():
+            if taken != given:
+                raise UsageError(
+                    f"{self.name}: expected parts of one model, its {self.denoiser} takes {what} of width {taken}, its "
+                    f"text encoders give {given}"
+                )
+
+    @abstractmethod
+    def widths(self) -> list[tuple[str, int, int]]:
+        """Return what the denoiser is conditioned on, the width it takes and the width that the encoders give."""
 
     def check_inputs(self) -> None:
         """Refuse a denoiser that takes more inputs than a prompt; adapters may be added to a pipeline at any time.
@@ -302,6 +322,11 @@ class Family(ABC):
         """Return latents in the units of the decoder."""
         config = self.pipeline.vae.config
         return latents / config.scaling_factor + (config.get("shift_factor") or 0)
+
+
+def _weights(part: Any) -> list[Tensor]:
+    """Return the weights of a pipeline's part; a tokenizer or a scheduler has none."""
+    return list(part.parameters()) if isinstance(part, torch.nn.Module) else []
 
 
 def negative(name: str) -> str:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from thalweg.embedding import FORMAT
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.files import read_json
 from thalweg.limits import shown
@@ -78,7 +79,19 @@ def _file_instead(path: Path) -> str:
     """Say what to do about a model that is one file instead of a folder."""
     if path.suffix == ".gguf":
         return "gguf weights are not read; expected a diffusers folder with safetensors weights"
-    kind = "one file of pickles, which can run code when opened" if path.suffix in PICKLES else "a single file"
+    kind = "a single file"
+    if path.suffix in PICKLES:
+        kind = "one file of pickles, which can run code when opened"
+    elif path.suffix == ".safetensors":
+        with open_safetensors(path, path.name) as file:
+            names, metadata = list(file.keys()), file.metadata() or {}
+        if metadata.get("format") == FORMAT:
+            return f"expected a diffusers folder with a {INDEX}, got an embedding file; give it as the prompt"
+        if any("lora" in name.lower() for name in names):
+            return (
+                f"expected a diffusers folder with a {INDEX}, got a LoRA, which belongs on top of a model; load it "
+                "onto a pipeline with load_lora_weights(FILE) and wrap that with thalweg.diffusion.DiffusionGenerator"
+            )
     return (
         f"expected a diffusers folder with a {INDEX}, got {kind}; make a folder of a single-file checkpoint with "
         "diffusers' from_single_file(FILE) and save_pretrained(FOLDER), and give that folder"
@@ -86,7 +99,12 @@ def _file_instead(path: Path) -> str:
 
 
 def beside_index(folder: Path) -> str:
-    """Say what a folder without an index holds that may be meant."""
+    """Say where near a folder without an index the model may lie."""
+    if (folder.resolve().parent / INDEX).is_file():
+        return f"; it is a part of the model {folder.resolve().parent.name}, give that folder"
+    inner = sorted({*folder.glob(f"*/{INDEX}"), *folder.glob(f"snapshots/*/{INDEX}")})
+    if inner:
+        return f"; there is one in {inner[0].parent.relative_to(folder)}, give that folder"
     files = sorted(entry.name for entry in folder.iterdir() if entry.suffix in (*PICKLES, ".safetensors", ".gguf"))
     return f"; {files[0]} there: {_file_instead(folder / files[0])}" if files else ""
 
