@@ -62,6 +62,7 @@ def test_attributes_without_a_code() -> None:
     with pytest.raises(UsageError, match="band B02: nodata is outside, expected a number"):
         missing_codes({"nodata": "outside"}, "band B02")
     assert is_code(np.array([1.5, LOWEST], np.float32), (LOWEST,)).tolist() == [False, True]
+    assert is_code(np.array([-0.0999, -0.09991], np.float32), (-999 * 1e-4,)).tolist() == [True, False]
     assert is_code(np.array([0, 65535], np.uint16), (-1, 65535)).tolist() == [False, True]
 
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from thalweg.errors import UsageError
 
+PRECISION = 1e-6
+"""Relative difference up to which a number is a code: writers and readers round it differently."""
+
 _KEYS = {"fillvalue", "missingvalue", "missingvalues", "nodata", "nodatavalue", "nodatavals", "nodatavalues"}
 _NOTHING = {"", "none", "null"}
 
@@ -28,12 +31,12 @@ def missing_codes(attributes: Mapping[Any, Any], where: str) -> tuple[float, ...
 
 
 def is_code(raw: np.ndarray, codes: tuple[float, ...]) -> np.ndarray:
-    """Where an array holds one of the codes, in the array's own precision (boolean, same shape)."""
+    """Where an array holds one of the codes, in the precision of float32 (boolean, same shape)."""
     found = np.zeros(raw.shape, bool)
     for code in codes:
         if np.issubdtype(raw.dtype, np.floating):
-            with np.errstate(over="ignore"):
-                found |= raw == raw.dtype.type(code)
+            with np.errstate(over="ignore", invalid="ignore"):
+                found |= np.abs(raw - code) <= PRECISION * abs(code)
         else:
             found |= raw == code
     return found
