@@ -167,6 +167,11 @@ def test_a_box_across_the_antimeridian_is_on_both_sides_of_it() -> None:
     assert footprint.touches((179.6, -19.9, 179.9, -19.5)) and footprint.touches((-179.9, -19.9, -179.6, -19.5))
     assert not footprint.touches((3.0, -19.9, 3.1, -19.5))
     assert abs(centre_longitude(list(footprint.bbox))) == 180
+    halves = [[[179.5, 0], [180, 0], [180, 1], [179.5, 0]]], [[[-180, 0], [-179, 0], [-180, 1], [-180, 0]]]
+    split = {"type": "MultiPolygon", "coordinates": halves}
+    for bbox in (None, [-180.0, 0.0, 180.0, 1.0]):
+        edges = footprint_of(item(geometry=split, bbox=bbox)).bbox
+        assert edges == (179.5, 0, -179, 1) and centre_longitude(list(edges)) == -179.75
     beyond = footprint_of(item(geometry={"type": "Point", "coordinates": [181.0, 0.0]}, bbox=None))
     assert beyond.touches((-179.5, -1, -178.5, 1))
 
@@ -224,6 +229,8 @@ def test_each_odd_item_of_a_catalogue_is_told_once_and_the_others_are_fetched(tm
     store = xr.open_zarr(fetch(what, tmp_path / "out.zarr"), group="sentinel-2")
     assert store.time.values.astype("datetime64[s]") == [np.datetime64("2022-06-01T10:50:31")]
     assert float(store.B03.max()) == pytest.approx(0.1001)
+    store.to_netcdf(tmp_path / "fetched.nc")
+    assert float(xr.open_dataset(tmp_path / "fetched.nc").B03.max()) == pytest.approx(0.1001)
 
 
 def test_odd_items_elsewhere_are_not_told(tmp_path: Path) -> None:

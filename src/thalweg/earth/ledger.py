@@ -51,9 +51,11 @@ class Ledger:
             lines.pop()
         try:
             first, *entries = (json.loads(line) for line in lines)
-        except ValueError:  # empty, or not ours
+        except (ValueError, RecursionError):  # empty, or not ours
             return None
-        return {entry["done"] for entry in entries if "done" in entry} if first == identity else None
+        if first != identity or not all(isinstance(entry, dict) for entry in entries):
+            return None
+        return {entry["done"] for entry in entries if isinstance(entry.get("done"), int)}
 
     def start(self, identity: dict[str, Any]) -> None:
         """Forget everything and record what the job is."""

@@ -131,6 +131,7 @@ def _embed_all(
         ledger.discard()
         raise
     windows, dates = job.windows(), len(job.dates)
+    done &= set(range(len(windows)))  # a damaged record may name others
     total = sum(window.height * window.width for window in windows) * dates
     counted = 0
 

@@ -235,7 +235,7 @@ def _coordinates(sensor: Sensor, dates: list[dict[str, Any]], grid: "GeoBox") ->
     attributes: dict[str, Any] = {"sensor": sensor.name}
     if sensor.offset_since_baseline is not None:
         variables["processing_baseline"] = series("processing_baseline", np.float64)
-        attributes["boa_offset_applied"] = True
+        attributes["boa_offset_applied"] = 1  # NetCDF has no truth values
     dataset = xr.Dataset(
         variables,
         {

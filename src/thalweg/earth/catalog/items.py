@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from thalweg.redaction import redact
@@ -211,14 +212,27 @@ def _outline(geometry: Any, bbox: Any) -> "tuple[BaseGeometry, tuple[float, floa
     shape = None if geometry is None else _shape(geometry)
     if shape is None and edges is None:
         raise OddItemError("no geometry and no bbox")
-    if edges is not None and edges[0] > edges[2]:
-        west, south, east, north = edges
-        return union_all([box(west, south, 180, north), box(-180, south, east, north)]), edges
-    if shape is None:
-        assert edges is not None
-        return box(*edges), edges
+    if shape is not None and (edges is None or edges[2] - edges[0] > 180):
+        edges = _bounds(shape)  # a box all around the Earth is how some write one across the antimeridian
+    assert edges is not None
+    west, south, east, north = edges
+    if shape is None or west > east:
+        parts = [box(west, south, 180, north), box(-180, south, east, north)] if west > east else [box(*edges)]
+        return union_all(parts), edges
+    return shape, edges
+
+
+def _bounds(shape: "BaseGeometry") -> tuple[float, float, float, float]:
+    """West, south, east and north; west above east where the shape is narrower across the antimeridian."""
+    from shapely import get_coordinates
+
     west, south, east, north = (float(edge) for edge in shape.bounds)
-    return shape, edges or (west, south, east, north)
+    longitudes = get_coordinates(shape)[:, 0]
+    beyond = np.where(longitudes < 0, longitudes + 360, longitudes)
+    if beyond.max() - beyond.min() < min(east - west, 180):
+        west, east = float(beyond.min()), float(beyond.max())
+        east -= 360 if east > 180 else 0
+    return west, south, east, north
 
 
 def _box(bbox: Any) -> tuple[float, float, float, float]:

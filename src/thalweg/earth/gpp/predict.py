@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thalweg._version import __version__
+from thalweg.earth.checked_chunks import checked_compressor
 from thalweg.earth.cubes import Cube, Grid, Window
 from thalweg.earth.gpp.gapfill import MIN_DATES, fill_to_days
 from thalweg.earth.gpp.plausible import GPP_UNITS
@@ -246,6 +247,8 @@ def _create(job: MapJob, path: Path) -> None:
     ).rio.write_crs(job.grid.crs)
     encoding: dict[str, dict[str, Any]] = {name: {"chunks": chunks, "_FillValue": np.nan} for name in names}
     encoding["time"] = {"units": "days since 1970-01-01", "dtype": "int64"}
+    for variable in dataset.variables:
+        encoding.setdefault(str(variable), {})["compressors"] = (checked_compressor(),)
     dataset.to_zarr(path, mode="w", encoding=encoding, compute=False, zarr_format=3, consolidated=False)
     # Named here, the reference system is a coordinate to any reader that decodes CF.
     zarr.open_group(path, mode="r+").attrs["coordinates"] = "spatial_ref"
