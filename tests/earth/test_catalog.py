@@ -253,6 +253,12 @@ def test_scenes_of_a_day_and_an_orbit_are_one_date() -> None:
     assert dates[0].time == pd.Timestamp("2022-05-01T10:30:00")
 
 
+def test_morning_and_evening_are_two_dates_where_no_orbit_is_given() -> None:
+    whens = {"a": "2022-05-01T05:50:00", "b": "2022-05-01T17:30:00", "c": "2022-05-01T05:50:25"}
+    dates = acquisitions([scene_of(name, when) for name, when in whens.items()], "EPSG:32631")
+    assert [date.names for date in dates] == [["a", "c"], ["b"]]
+
+
 def test_midnight_utc_does_not_cut_a_pass_in_two() -> None:
     scenes = [scene_of("a", "2022-05-01T23:59:50"), scene_of("b", "2022-05-02T00:00:10")]
     for scene in scenes:
