@@ -10,6 +10,9 @@ from torch import Tensor
 
 from thalweg.errors import ThalwegError
 
+LFS_POINTER = "it is a Git LFS pointer to the file; fetch the file itself with `git lfs pull` or `hf download`"
+"""What is said of the text that Git leaves instead of a large file."""
+
 
 @contextmanager
 def open_safetensors(path: Path, label: str, fault: type[ThalwegError] = ThalwegError) -> Iterator[Any]:
@@ -48,7 +51,7 @@ def instead_of_file(path: Path) -> str | None:
     with path.open("rb") as file:
         start = file.read(200)
     if start.startswith(b"version https://git-lfs.github.com/spec"):
-        return "it is a Git LFS pointer to the file; fetch the file itself with `git lfs pull` or `hf download`"
+        return LFS_POINTER
     if start.lstrip()[:1] == b"<":
         return "it is a web page; fetch the file again"
     if not start.strip(b"\0"):

@@ -168,8 +168,12 @@ def test_what_lies_there_instead_of_weights_is_said(
 
 def test_what_lies_there_instead_of_a_configuration_is_said(copy: Callable[[str], Path]) -> None:
     folder = copy("sd")
+    config = (folder / "unet/config.json").read_bytes()
     (folder / "unet/config.json").write_bytes(POINTER)
     assert "its config.json can't be read: it is a Git LFS pointer" in refusal(folder, UsageError)
+    (folder / "unet/config.json").write_bytes(config)
+    (folder / "tokenizer/tokenizer_config.json").write_bytes(POINTER)
+    assert "its tokenizer: its tokenizer_config.json can't be read: it is a Git LFS pointer" in refusal(folder)
     (folder / "model_index.json").write_bytes(POINTER)
     assert "its model_index.json can't be read: it is a Git LFS pointer" in refusal(folder, UsageError)
 

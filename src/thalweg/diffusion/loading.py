@@ -16,6 +16,7 @@ from thalweg.diffusion.model_folder import (
     VOCABULARIES,
     WEIGHT_STEMS,
     beside_index,
+    check_files,
     find_folder,
     find_weights,
     read_config,
@@ -76,6 +77,7 @@ def load(
             if precise is not None and part in (*family.encoders, family.denoiser):
                 hashes[part] = precise
         else:
+            check_files(folder / part, label)
             if "tokenizer" in part and not any((folder / part / file).is_file() for file in VOCABULARIES):
                 raise ThalwegError(f"{label}: expected {' or '.join(VOCABULARIES)}, found none; fetch the model again")
             parts[part] = load_part(lambda: part_type.from_pretrained(folder / part), label)  # noqa: B023 (run at once)

@@ -11,7 +11,7 @@ from thalweg.embedding import FORMAT
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.files import read_json
 from thalweg.limits import shown
-from thalweg.safetensors_files import instead_of_file, open_safetensors
+from thalweg.safetensors_files import LFS_POINTER, instead_of_file, open_safetensors
 
 INDEX = "model_index.json"
 CONFIG = "config.json"
@@ -123,6 +123,17 @@ def read_object(path: Path, label: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f"{label}: expected an object in its {path.name}, got {shown(value)}")
     return value
+
+
+def check_files(folder: Path, label: str) -> None:
+    """Refuse a tokenizer's or a scheduler's folder in which a Git LFS pointer stands for a file.
+
+    Raises:
+        ThalwegError: with the file's name.
+    """
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and instead_of_file(file) == LFS_POINTER:
+            raise ThalwegError(f"{label}: its {file.name} can't be read: {LFS_POINTER}")
 
 
 def read_config(folder: Path, label: str) -> dict[str, Any]:
