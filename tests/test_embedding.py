@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
-from thalweg.errors import ThalwegError, UsageError
+from thalweg.errors import NotFiniteError, ThalwegError, UsageError
 
 MODEL = ModelIdentity("toy", "ab" * 32)
 DOCUMENTED = Path(__file__).parents[1] / "docs" / "embedding-file.md"
@@ -164,6 +164,28 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, embedding, monkeypatch):
         embedding.derive({"prompt": torch.zeros(4, 3)}, "path").save(path)
     assert path.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_not_written(tmp_path, embedding, value):
+    rows = embedding.tensors["prompt"].clone()
+    rows[1, 0] = value
+    with pytest.raises(NotFiniteError, match="tensor prompt holds NaN or infinity; nothing is written"):
+        embedding.derive({"prompt": rows}, "move").save(tmp_path / "broken.safetensors")
+    with pytest.raises(NotFiniteError, match="finite numbers in its lineage"):
+        embedding.derive({}, "move", weight=value).save(tmp_path / "broken.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scenes_pixels_may_lack_an_embedding_but_not_a_part_of_it(tmp_path, embedding):
+    scene = torch.ones(4, 3, 2)
+    scene[:, 1, 0] = torch.nan
+    scenes = Embedding({"embedding": scene}, embedding.lineage)
+    loaded = Embedding.load(scenes.save(tmp_path / "scene.safetensors"))
+    torch.testing.assert_close(loaded.tensors["embedding"], scene, equal_nan=True)
+    scene[2, 2, 1] = torch.nan
+    with pytest.raises(NotFiniteError, match="tensor embedding"):
+        scenes.save(tmp_path / "broken.safetensors")
 
 
 def test_check_finite(embedding):

@@ -137,7 +137,12 @@ class Embedding:
             "parameters": dict(lineage.parameters),
             "parents": list(lineage.parents),
         }
-        self.check_finite()
+        for name, tensor in self.moving.items():
+            values = tensor.detach()
+            # A pixel of a scene (K, h, w) that has no embedding is NaN in all its values.
+            missing = values.isnan().all(0) if values.ndim == 3 else values.new_zeros((), dtype=torch.bool)
+            if not bool((values.isfinite() | missing).all()):
+                raise NotFiniteError(f"{path}: tensor {name} holds NaN or infinity; nothing is written")
         try:
             text = json.dumps(record, ensure_ascii=False, sort_keys=True, allow_nan=False)
         except ValueError as error:

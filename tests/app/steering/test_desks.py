@@ -63,6 +63,7 @@ def stops(desk: Desk) -> None:
 def test_stop_ends_the_rendering_of_many_seeds(studio: Studio) -> None:
     desk = SeedsDesk(studio, ANNA)
     desk.start("a ball", MANY)
+    wait(desk, lambda: desk.rendered)
     stops(desk)
     assert 0 < len(desk.rendered) < MAX_SEEDS
 
