@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from thalweg.app.jobs import Job, JobQueue
+from thalweg.app.jobs import MAX_WAITING, Job, JobQueue
 from thalweg.errors import UnknownWords, UsageError
 from thalweg.notices import warn
 
@@ -112,3 +112,14 @@ def test_a_job_keeps_what_it_was_warned_of(queue: JobQueue) -> None:
     assert job.notes == ["the miniature does not know: dragon"]
     assert told == [[], job.notes, job.notes]
     assert finish(queue, lambda _: None).notes == []
+
+
+def test_a_full_queue_takes_no_more(queue: JobQueue) -> None:
+    gate = threading.Event()
+    try:
+        with pytest.raises(UsageError, match=f"{MAX_WAITING} jobs wait already"):
+            for _ in range(MAX_WAITING + 2):
+                queue.submit(lambda _: gate.wait(10), lambda: None)
+    finally:
+        gate.set()
+    queue.close(10)

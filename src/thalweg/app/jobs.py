@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from thalweg.app.messages import in_words
-from thalweg.errors import ThalwegWarning
+from thalweg.errors import ThalwegWarning, UsageError
 from thalweg.notices import heard_by
 
 Status = Literal["waiting", "running", "done", "stopped", "failed"]
+MAX_WAITING = 256
+"""Jobs that may wait."""
 CLOSE_WITHIN = 3.0
 """Seconds that a job which was asked to stop is given when the process ends."""
 ACTIVE: tuple[Status, ...] = ("waiting", "running")
@@ -100,9 +102,14 @@ class JobQueue:
             work: what it does.
             changed: called whenever its status changes.
             workspace: the folder that names in its reason are relative to.
+
+        Raises:
+            UsageError: too many wait already.
         """
         job = Job(work, changed, workspace)
         with self._some:
+            if len(self._waiting) >= MAX_WAITING:
+                raise UsageError(f"{MAX_WAITING} jobs wait already: wait until some are done")
             self._waiting.append(job)
             self._some.notify()
         return job

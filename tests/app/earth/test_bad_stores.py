@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -212,6 +214,41 @@ def test_an_answer_that_never_comes_is_given_up(folder: Path, monkeypatch: pytes
         assert client.get("/earth/tile/picture/0/0/0", params={"store": "good.zarr", **query}).status_code == 200
     finally:
         gate.set()
+
+
+CHUNKS_THAT_NEVER_COME = """
+import os, sys
+from pathlib import Path
+from earth_app import earth_app
+from fastapi.testclient import TestClient
+from thalweg.app.earth import scenes
+from thalweg.app.workspace import Workspace
+
+origin, folder = "http://127.0.0.1", Path(sys.argv[1])
+client = TestClient(earth_app(Workspace(folder)), base_url=origin, headers={"Origin": origin})
+query = {"date": 0, "row": 0, "column": 0}
+for name in ("bad.zarr", "good.zarr"):
+    assert client.get("/earth/store", params={"store": name}).status_code == 200
+for shard in [file for file in (folder / "bad.zarr" / "picture" / "c").rglob("*") if file.is_file()]:
+    shard.unlink()
+    os.mkfifo(shard)
+scenes.READ_SECONDS = 0.5
+told = [client.get("/earth/tile/picture/0/0/0", params={"store": "bad.zarr", **query}).json() for _ in range(4)]
+scenes.READ_SECONDS = 60.0
+good = client.get("/earth/tile/picture/0/0/0", params={"store": "good.zarr", **query})
+print(told[0]["error"], told[-1]["error"], good.status_code, sep="|", flush=True)
+os._exit(0)
+"""
+
+
+def test_chunks_that_never_come_hold_up_no_other_store(folder: Path) -> None:
+    asked = [sys.executable, "-c", CHUNKS_THAT_NEVER_COME, str(folder)]
+    ran = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    first, last, good = ran.stdout.strip().split("|")
+    assert "no answer within 0.5 seconds" in first
+    assert "does not answer" in last
+    assert good == "200"
 
 
 def test_a_store_in_a_run_is_not_listed_and_a_name_that_is_no_text_hides_none(folder: Path) -> None:

@@ -16,6 +16,8 @@ from thalweg.app.messages import in_words
 from thalweg.app.workspace import Workspace
 from thalweg.errors import UsageError
 
+ZARR_THREADS = 64
+"""Threads in which Zarr reads the chunks of all stores: more than the chunks of a store that never come can hold."""
 _LARGEST = 2**31 - 1
 _MAX_WORDS, _MAX_BANDS = 300, 20  # of what a store says of itself, and the page repeats
 _KEEP = {"Cache-Control": "private, max-age=3600"}  # a tile's address names the store's version
@@ -27,6 +29,9 @@ Place = Annotated[int, Path(ge=0, le=_LARGEST)]
 
 def earth_router(workspace: Workspace) -> APIRouter:
     """Routes under `/earth` over the embedding stores of a workspace."""
+    import zarr
+
+    zarr.config.set({"threading.max_workers": ZARR_THREADS})
     scenes = Scenes(workspace)
 
     class InOneLine(APIRoute):
