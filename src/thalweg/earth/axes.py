@@ -81,7 +81,7 @@ def _renamed(dataset: "xr.Dataset") -> "xr.Dataset":
         if str(old).lower().startswith(("lat", "lon")) and name in renamed.coords and not units.get(name):
             values = renamed[name].values
             if values.size and np.issubdtype(values.dtype, np.number) and np.abs(values).max() <= 360:
-                renamed[name].attrs["units"] = "degrees"
+                renamed = renamed.assign_coords({name: renamed[name].assign_attrs(units="degrees")})
     return renamed
 
 
