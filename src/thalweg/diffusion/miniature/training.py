@@ -18,6 +18,8 @@ from thalweg.diffusion.miniature import captions, networks, world
 from thalweg.diffusion.miniature.reader import Reader
 from thalweg.diffusion.weights import load_network
 from thalweg.errors import UsageError
+from thalweg.files import write_whole
+from thalweg.safetensors_files import read_tensors
 
 Progress = Callable[[str, int, int, float], None]
 """Called with the stage, the step, the number of steps and the loss."""
@@ -46,7 +48,7 @@ class World:
     """
 
     def __init__(self, folder: Path, count: int, seed: int, progress: Progress) -> None:
-        from safetensors.torch import load_file, save_file
+        from safetensors.torch import save
 
         path = folder / "world.safetensors"
         if not path.is_file():
@@ -57,9 +59,8 @@ class World:
                 images.append((world.render(objects, random) * 255).round().byte())
                 labels.append(_labels(objects))
                 progress("world", done, count, 0.0)
-            folder.mkdir(parents=True, exist_ok=True)
-            save_file({"images": torch.cat(images), "labels": torch.cat(labels)}, path)
-        stored = load_file(path)
+            write_whole(path, save({"images": torch.cat(images), "labels": torch.cat(labels)}))
+        stored = read_tensors(path, f"{path} (remove it to draw the images again)")
         self.images, self.labels = stored["images"], stored["labels"]
 
     def pick(self, index: Tensor) -> Tensor:
@@ -89,7 +90,7 @@ def train(folder: Path, recipe: Recipe, progress: Progress, device: str = "cpu")
 
 def train_reader(folder: Path, pictures: World, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
     """Train the attribute reader on renderings with a little noise."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     if (folder / "reader.safetensors").is_file():
         return
@@ -104,7 +105,9 @@ def train_reader(folder: Path, pictures: World, recipe: Recipe, progress: Progre
         return torch.stack([cross_entropy(logits[name], labels[:, i]) for i, name in enumerate(logits)]).sum()
 
     _fit("reader", reader, loss, recipe.reader_steps, 2e-3, folder, pictures, recipe, progress, device)
-    save_file({name: tensor.half() for name, tensor in reader.state_dict().items()}, folder / "reader.safetensors")
+    write_whole(
+        folder / "reader.safetensors", save({name: value.half() for name, value in reader.state_dict().items()})
+    )
 
 
 class Encoders(nn.Module):
@@ -264,7 +267,7 @@ def _captions(pictures: World, index: Tensor, random: torch.Generator) -> tuple[
 @torch.no_grad()
 def _latents(folder: Path, vae: Any, pictures: World, progress: Progress, device: str) -> Tensor:
     """Latents (N, 4, 16, 16) of all images, of unit variance; kept on disk."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save
 
     path = folder / "training" / "latents.safetensors"
     if not path.is_file():
@@ -273,8 +276,8 @@ def _latents(folder: Path, vae: Any, pictures: World, progress: Progress, device
         for index in torch.arange(len(pictures.images)).split(250):
             parts.append(vae.encode(2 * pictures.pick(index).to(device) - 1).latent_dist.mean.cpu())
             progress("latents", int(index[0]), len(pictures.images), 0.0)
-        save_file({"latents": torch.cat(parts) * vae.config.scaling_factor}, path)
-    return load_file(path)["latents"]
+        write_whole(path, save({"latents": torch.cat(parts) * vae.config.scaling_factor}))
+    return read_tensors(path, f"{path} (remove it to encode the images again)")["latents"]
 
 
 def _batches(count: int, batch: int, seed: int, start: int) -> Iterator[tuple[int, Tensor, torch.Generator]]:

@@ -131,7 +131,7 @@ def load_model(folder: str | Path) -> SavedModel:
         )
     try:
         tensors = load_file(folder / "weights.safetensors")
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         raise UsageError(f"{folder}: weights.safetensors is damaged ({error}): train it again") from error
     if content_hash(tensors) != card.content_hash:
         raise UsageError(f"{folder}: the tensors are not those of model.json (hash differs): train it again")
