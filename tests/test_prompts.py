@@ -1,5 +1,6 @@
 """What users type where a prompt is expected: prompts, embedding files, other files, other programs' syntax."""
 
+import time
 import warnings
 from pathlib import Path
 
@@ -140,6 +141,19 @@ def test_plain_words_are_not_taken_for_syntax(text: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_syntax(text, stacklevel=1)
+
+
+@pytest.mark.parametrize(
+    "part", ["a", "(", "[", "{", "(a", "[a", "{a", "_", "__a", "a+", "(a:1", "a ", "<lora:", "1:", "\\(", "a-"]
+)
+def test_a_text_of_any_kind_is_looked_through_at_once(part: str) -> None:
+    text = (part * 10_000)[:10_000]
+    start = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warn_of_syntax(check_prompt(text), stacklevel=1)
+    words_of(text)
+    assert time.process_time() - start < 1
 
 
 def test_the_words_of_a_prompt() -> None:

@@ -37,16 +37,16 @@ RUN_RECORD = "run.json"
 _ADAPTER = re.compile(r"<\s*(?:lora|lyco|loha|hypernet|hypernetwork|ti)\s*:[^<>]*>", re.IGNORECASE)
 _SYNTAX = re.compile(
     r"""
-      \\[()\[\]]                                     # A1111: an escaped bracket
-    | \(+[^()\n]*:\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*\)+  # A1111: (word:1.2)
-    | \(+[^()\n]+\)+[-+]*                            # A1111: (word); Compel: (two words)++
-    | \[+[^\[\]\n]+\]+                               # A1111: [word], [from:to:0.5]
-    | \{[^{}\n]*\}                                   # NovelAI: {word}; choices {a|b}
-    | [^\W\d_]\w*(?:\+\+?|--+)(?=\s|,|$)             # Compel: word++, word--
-    | \.(?:and|blend|swap)\(                         # Compel
-    | \bBREAK\b | (?<=\s)AND(?=\s)                   # A1111: parts of a prompt
-    | \bembedding:[\w./-]+                           # ComfyUI
-    | __[\w/-]+__                                    # wildcards
+      \\[()\[\]]                                               # A1111: an escaped bracket
+    | (?<!\()\(++[^()\n:]*+:\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*\)+  # A1111: (word:1.2)
+    | (?<!\()\(++[^()\n]++\)+[-+]*                             # A1111: (word); Compel: (two words)++
+    | (?<!\[)\[++[^\[\]\n]++\]+                               # A1111: [word], [from:to:0.5]
+    | (?<!\{)\{[^{}\n]*+\}                                     # NovelAI: {word}; choices {a|b}
+    | (?<!\w)[^\W\d_]\w*+(?:\+\+?|--+)(?=\s|,|$)               # Compel: word++, word--
+    | \.(?:and|blend|swap)\(                                   # Compel
+    | \bBREAK\b | (?<=\s)AND(?=\s)                             # A1111: parts of a prompt
+    | \bembedding:[\w./-]+                                     # ComfyUI
+    | (?<!\w)__[a-zA-Z/-][\w/-]*+(?<=__)                       # wildcards
     """,
     re.VERBOSE,
 )
