@@ -143,7 +143,7 @@ def decoded_dates(variable: "xr.Variable", where: str) -> np.ndarray | None:
     import xarray as xr
 
     if isinstance(getattr(variable, "dtype", None), pd.DatetimeTZDtype):
-        variable = xr.Variable(variable.dims, variable.to_index().tz_convert("UTC").tz_localize(None))
+        variable = xr.Variable(variable.dims, pd.DatetimeIndex(variable.to_index()).tz_convert("UTC").tz_localize(None))
     values, attrs = variable.values, {**variable.encoding, **variable.attrs}
     first = values.ravel()[0] if values.size else None
     calendar = str(attrs.get("calendar", getattr(first, "calendar", "standard"))).lower()
