@@ -85,8 +85,9 @@ class Identifier:
                 for part, network in parts.items()
                 for name, tensor in network.state_dict().items()
             }
+            plain = not any(strengths for _, strengths, _ in states)  # it did not tell strengths apart
             small = sum(tensor.numel() for tensor in weights.values()) <= FORMER_HASH_WEIGHTS
-            self._former = states, content_hash(weights) if small else ""
+            self._former = states, content_hash(weights) if plain and small else ""
         return self._former[1]
 
 

@@ -60,10 +60,9 @@ def load_network(
     mismatched = [f"{name} {tuple(theirs)} instead of {tuple(ours)}" for name, theirs, ours in found["mismatched_keys"]]
     check_names(label, found["missing_keys"], found["unexpected_keys"], mismatched)
     tensors = network.state_dict()
-    if files is not None and getattr(network, "hf_quantizer", None) is None:
-        integers = [name for name, kind_ in files.types.items() if name in tensors and _is_other(kind_, tensors[name])]
-        if integers:
-            raise ThalwegError(f"{label}: expected floating weights, its file holds integers in {_some(integers)}")
+    stored = files.types if files is not None and getattr(network, "hf_quantizer", None) is None else {}
+    if integers := [name for name, kept_as in stored.items() if _is_other(kept_as, tensors.get(name))]:
+        raise ThalwegError(f"{label}: expected floating weights, its file holds integers in {_some(integers)}")
     check_finite(label, tensors)
     return network
 
@@ -158,9 +157,10 @@ def fill(network: nn.Module, path: Path, label: str) -> None:
     network.load_state_dict(tensors)
 
 
-def _is_other(kind: str, tensor: Tensor) -> bool:
-    """Whether a file's type is no floating one though the network's is."""
-    return tensor.is_floating_point() and kind not in FILE_TYPES and not kind.startswith("F8_")
+def _is_other(stored: str, tensor: Tensor | None) -> bool:
+    """Whether a file's type is no floating one though that of the network's tensor is."""
+    floating = stored in FILE_TYPES or stored.startswith("F8_")
+    return tensor is not None and tensor.is_floating_point() and not floating
 
 
 def _some(names: list[str]) -> str:
