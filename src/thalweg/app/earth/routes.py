@@ -14,7 +14,7 @@ from thalweg.app.earth import pixels, tiles
 from thalweg.app.earth.scenes import Scene, Scenes
 from thalweg.app.messages import in_words
 from thalweg.app.workspace import Workspace
-from thalweg.errors import UsageError
+from thalweg.errors import ThalwegError, UsageError
 
 ZARR_THREADS = 64
 """Threads in which Zarr reads the chunks of all stores: more than the chunks of a store that never come can hold."""
@@ -49,7 +49,8 @@ def earth_router(workspace: Workspace) -> APIRouter:
                 except UsageError as error:
                     return _refusal(in_words(error, workspace.folder))
                 except Exception as error:  # whatever a library raises on a damaged store, the page goes on
-                    logging.getLogger(__name__).exception("could not answer %s", request.url.path)
+                    if not isinstance(error, ThalwegError):  # a damaged chunk says in its message where it is
+                        logging.getLogger(__name__).exception("could not answer %s", request.url.path)
                     reason = in_words(error, workspace.folder)[:300]
                     return _refusal(f"the store could not be read ({reason}): embed it again, or open another")
 
