@@ -214,6 +214,17 @@ def test_digital_numbers_of_radar_are_refused(make_s1: Callable, change: Callabl
         Cube.open(with_values(make_s1(), change))
 
 
+@pytest.mark.parametrize("code", [-99.0, -9999.0, 999.0])
+def test_codes_that_nobody_declared_do_not_decide_units_either(make_s1: Callable, code: float) -> None:
+    def coded(values: np.ndarray) -> np.ndarray:
+        values[:, :2] = code
+        return values
+
+    with pytest.warns(DataWarning, match="60 of 180 pixel-dates with values outside"):
+        _, valid = read(with_values(make_s1(), coded, units=None))
+    assert not valid[:, :2].any() and valid[:, 2:].all()
+
+
 @pytest.mark.parametrize("number", [LOWEST, -32768.0, -9999.0])
 def test_codes_do_not_decide_units(make_s1: Callable, number: float) -> None:
     def power(values: np.ndarray) -> np.ndarray:
@@ -229,6 +240,7 @@ def test_codes_do_not_decide_units(make_s1: Callable, number: float) -> None:
 @pytest.mark.parametrize("units", [None, "DN"])
 def test_a_scaling_by_one_is_none(make_s2: Callable, named: dict[str, Any], units: str | None) -> None:
     data = with_values(make_s2(), lambda values: np.rint(values * 10_000).astype(np.uint16), **named, units=units)
+    data = data.assign_attrs(scale=1.0)
     np.testing.assert_allclose(read(data)[0], read(make_s2())[0], atol=6e-5)
 
 

@@ -28,6 +28,9 @@ DIGITAL_UNITS = {"dn", "digital number", "digital numbers", "counts"}
 MAX_PICTURE = 255
 """Largest number of an 8-bit picture; as a digital number of reflectance it would be 0.0255."""
 
+MAX_BACKSCATTER = 5
+"""Median backscatter, in dB or linear power, that no scene exceeds."""
+
 MIN_BRIGHTEST = 0.005
 """Reflectance that 1 % of a scene's numbers exceed, whatever the scene: below it, they are no fraction."""
 
@@ -50,7 +53,7 @@ def stated_decoding(dataset: "xr.Dataset", sensor: Sensor, where: str) -> Decodi
 def decide(stated: Decoding, sample: Sample, dataset: "xr.Dataset", sensor: Sensor, where: str) -> Decoding:
     """Check what attributes say against a sample, and decide what they leave open; `UsageError` where it cannot be."""
     if sensor.units == "dB":
-        return {name: _backscatter(band, sample, dataset[name], where) for name, band in stated.items()}
+        return {name: _backscatter(band, sample, dataset[name], sensor, where) for name, band in stated.items()}
     _check_reflectance(stated, sample, sensor, where)
     return stated
 
@@ -193,7 +196,8 @@ def _product_scaling(dataset: "xr.Dataset", sensor: Sensor, where: str) -> tuple
     said = dataset.attrs.get("scale")
     if said is not None:
         try:
-            return float(said), 0.0
+            if float(said) != 1:
+                return float(said), 0.0
         except (TypeError, ValueError) as error:
             raise UsageError(f"{where}: the attribute scale is {said!s:.40}, expected one number") from error
     mask = next((mask for mask in sensor.masks if mask.variable in dataset), None)
@@ -208,7 +212,7 @@ def _product_scaling(dataset: "xr.Dataset", sensor: Sensor, where: str) -> tuple
     return sensor.digital_number_scale, 0.0
 
 
-def _backscatter(band: BandDecoding, sample: Sample, data: "xr.DataArray", where: str) -> BandDecoding:
+def _backscatter(band: BandDecoding, sample: Sample, data: "xr.DataArray", sensor: Sensor, where: str) -> BandDecoding:
     """Decide between dB and linear power: what the units say, where the distribution allows it."""
     units = units_of(data)
     words = set(re.findall("[a-z]+", units))
@@ -216,13 +220,17 @@ def _backscatter(band: BandDecoding, sample: Sample, data: "xr.DataArray", where
     said = "dB" if words & DECIBEL_WORDS else "linear" if is_linear else None
     values = sample.values(str(data.name), band)
     values = values[(values != 0) & (values > -999)]  # NaN compares false
+    smallest, largest = sensor.physical_range or (-np.inf, np.inf)
+    possible = values[(values >= smallest) & (values <= largest)]
+    if len(possible) >= len(values) / 2:
+        values = possible  # the others are codes for missing that nobody declared
     if not len(values):
         return replace(band, is_linear=said == "linear")
     low, middle, high = (float(part) for part in np.quantile(values, (0.05, 0.5, 0.95)))
     found = (
         f"{where}: band {data.name} has a median of {middle:.3g}, 90 % of its values between {low:.3g} and {high:.3g}"
     )
-    if middle > 5 or low < -90:
+    if middle > MAX_BACKSCATTER or middle < smallest:
         raise UsageError(
             f"{found}: these are digital numbers or amplitudes, expected backscatter in dB or linear power: calibrate "
             "them to sigma0 or gamma0, or write the scale_factor they are packed with"
