@@ -147,13 +147,20 @@ def test_inspect_counts_what_is_masked_and_embed_says_it(
     data = make_s2(size=24)
     data["B02"][0, 0, 0] = 3
     data.drop_vars(["SCL", "B06"]).assign_attrs(sensor="sentinel-2").to_netcdf(tmp_path / "s2.nc", engine="h5netcdf")
-    for command in (("inspect", tmp_path / "s2.nc"), ("embed", tmp_path / "s2.nc", tmp_path / "out.zarr")):
-        refused = cli("earth", *command)
+    source, out = tmp_path / "s2.nc", tmp_path / "out.zarr"
+    for command in (
+        ("earth", "inspect", source),
+        ("earth", "embed", source, out),
+        ("earth", "train", "sentinel-2", source, "--out", out),
+        ("gpp", "prepare", source, "--tower", 500_100, 5_599_900, "--out", out),
+    ):
+        refused = cli(*command)
         assert refused.code == 2 and "--assume-clear" in refused.err.splitlines()[-1]
-    shown = cli("earth", "inspect", tmp_path / "s2.nc", "--assume-clear")
+    assert not out.exists()
+    shown = cli("earth", "inspect", source, "--assume-clear")
     assert shown.code == 0
     assert "  1 of 2,304 pixel-dates with values outside -0.2 to 2" in shown.out
-    done = cli("earth", "embed", tmp_path / "s2.nc", tmp_path / "out.zarr", "--assume-clear", "--model", model_folder)
+    done = cli("earth", "embed", source, out, "--assume-clear", "--model", model_folder)
     assert done.code == 0
     for said in (shown.err, done.err):
         assert "without B06" in said and "1 of 2,304 pixel-dates with values outside -0.2 to 2" in said
