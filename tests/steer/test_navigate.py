@@ -287,7 +287,7 @@ def test_bad_input_is_one_line(toy, tmp_path):
         assert "\n" not in str(error.value)
     navigation.propose(3)
     for call in (lambda: navigation.choose(3), lambda: navigation.choose(-1), lambda: navigation.choose(0, 0.0)):
-        with pytest.raises(UsageError, match="expected (a|the) "):
+        with pytest.raises(UsageError, match=r"expected (a|the) "):
             call()
 
 
