@@ -156,6 +156,21 @@ def test_what_can_be_understood_is_taken(name: str) -> None:
     assert centre_longitude(found.bbox) == pytest.approx(3.005)
 
 
+@pytest.mark.parametrize(
+    ("given", "keep_paths", "expected"),
+    [
+        ("B02.tif", True, "https://example.org/stac/B02.tif"),
+        ("/data/B02.tif", True, "/data/B02.tif"),
+        ("/data/B02.tif", False, "https://example.org/data/B02.tif"),
+        ("s3://bucket/B02.tif", True, "s3://bucket/B02.tif"),
+    ],
+)
+def test_addresses_of_assets_are_absolute(given: str, keep_paths: bool, expected: str) -> None:
+    fields = item(a_href=given)
+    found = item_of(fields, footprint_of(fields), "https://example.org/stac/item", keep_paths)
+    assert found.assets["B02"].href == expected
+
+
 def test_times_of_other_zones_are_utc() -> None:
     assert instant("datetime", "2022-06-01T12:50:31+02:00") == pd.Timestamp("2022-06-01T10:50:31")
     assert instant("datetime", "2022-06-01T10:50:31") == pd.Timestamp("2022-06-01T10:50:31")

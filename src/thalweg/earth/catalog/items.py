@@ -75,13 +75,14 @@ def footprint_of(fields: Any) -> Footprint:
     return Footprint(name, start, end, shape, bbox)
 
 
-def item_of(fields: dict[str, Any], footprint: Footprint, href: str) -> "pystac.Item":
+def item_of(fields: dict[str, Any], footprint: Footprint, href: str, keep_paths: bool = False) -> "pystac.Item":
     """Turn an item's JSON into pystac's object with absolute addresses, all that is read of it later checked.
 
     Args:
         fields: the JSON, of which `footprint_of` read the place and time.
         footprint: what it read.
         href: address of the document, which relative addresses start from.
+        keep_paths: leave addresses that begin with a slash as paths of this machine, as an API of its own gives them.
 
     Raises:
         OddItemError: a field has a type or a value it cannot have.
@@ -114,7 +115,9 @@ def item_of(fields: dict[str, Any], footprint: Footprint, href: str) -> "pystac.
     }
     try:
         item = pystac.Item.from_dict(whole, href=href)
-        item.make_asset_hrefs_absolute()
+        for asset in item.assets.values():
+            if not (keep_paths and asset.href.startswith("/")):
+                asset.href = pystac.utils.make_absolute_href(asset.href, href)
     except Exception as error:  # whatever pystac raises on fields that are no STAC
         raise OddItemError(f"no valid item ({shown(str(error))})") from error
     return item

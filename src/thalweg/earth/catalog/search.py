@@ -172,7 +172,7 @@ class Archive:
                     time and (footprint.start > last or footprint.end < first)
                 ):
                     continue
-                yield item_of(fields, footprint, href)
+                yield item_of(fields, footprint, href, keep_paths=self._api is not None)
             except OddItemError as error:
                 self._skip(name if isinstance(name, str) and name.strip() else href, str(error))
 
