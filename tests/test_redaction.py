@@ -1,13 +1,18 @@
 """Credentials of addresses: hidden wherever they stand, and what is none stays."""
 
 import logging
+from collections.abc import Callable
 
 import pytest
 
+import thalweg
+from thalweg.earth.cubes import Cube
+from thalweg.errors import UsageError
 from thalweg.redaction import public_cause, redact, redact_logs
 
 HIDDEN = {
     "http://user:s3cr3t@host/a.tif": "http://***@host/a.tif",
+    "https:/user:s3cr3t@host/a": "https:/***@host/a",
     "https://s3cr3t@host/a": "https://***@host/a",
     "http://user:s3@cr3t@host/a": "http://***@host/a",
     "http://user:s3/cr3t@host/a": "http://***@host/a",
@@ -31,6 +36,7 @@ def test_credentials_are_hidden(text: str) -> None:
     "text",
     [
         "s3://bucket/image@2x.tif",
+        "C:/image@2x.tif",
         "http://host:8080/image@2x.tif",
         "https://host/search?collections=sentinel-2-l2a&limit=100",
         "token=3: expected a number",
@@ -54,3 +60,10 @@ def test_the_libraries_logs_hide_them(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("urllib3.connectionpool").warning("Retrying after %r: %s", "fault", "/a?token=s3cr3t")
     assert caplog.messages == ["Retrying after 'fault': /a?token=***"]
+
+
+@pytest.mark.parametrize("opening", [thalweg.open, Cube.open])
+def test_an_address_taken_for_a_path_does_not_show_them(opening: Callable[[str], object]) -> None:
+    with pytest.raises(UsageError, match="no such") as caught:
+        opening("https://user:s3cr3t@host/store.zarr?token=s3cr3t")
+    assert "s3cr3t" not in str(caught.value)

@@ -7,8 +7,10 @@ HIDDEN = "***"
 """Stands for a user name, a password, a key or a token."""
 
 _USER = re.compile(
-    r"(?<=://)(?:[^/\s?#'\"<>]*@"
-    r"|[^/\s?#'\"<>:@]*:(?!\d*(?:[/\s?#]|$))[^\s'\"<>@]*@)"  # a password with a slash in it; not a port and a path
+    r"(?P<scheme>[a-z][a-z0-9+.-]+:/{1,2})"  # one slash where the address was taken for a path
+    r"(?:[^/\s?#'\"<>]*@"
+    r"|[^/\s?#'\"<>:@]*:(?!\d*(?:[/\s?#]|$))[^\s'\"<>@]*@)",  # a password with a slash in it; not a port and a path
+    re.IGNORECASE,
 )
 
 _WORDS = (
@@ -30,7 +32,7 @@ def redact(text: str) -> str:
     Google signatures, tokens, keys). Names of query parts stay, so that an address whose token changed is the same
     text.
     """
-    without_user = _USER.sub(f"{HIDDEN}@", text)
+    without_user = _USER.sub(lambda found: f"{found['scheme']}{HIDDEN}@", text)
     return _QUERY.sub(lambda found: f"{found['start']}{found['name']}{found['equals']}{HIDDEN}", without_user)
 
 

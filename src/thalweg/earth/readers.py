@@ -13,6 +13,7 @@ from thalweg.earth.rasters import RASTER_SUFFIXES, SIDECAR_SUFFIXES, open_raster
 from thalweg.earth.sensors import known_sensors, sensor_by_name
 from thalweg.earth.single_dates import joined_in_time
 from thalweg.errors import DataWarning, UsageError
+from thalweg.redaction import redact
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,7 +53,7 @@ def open_datasets(source: "Source") -> "Opened":
     else:
         path = Path(source)
         if not path.exists():
-            raise UsageError(f"{path}: no such file or folder")
+            raise UsageError(f"{redact(str(path))}: no such file or folder")
         if path.is_dir() and not _is_zarr(path):
             yield from _open_folder(path)
         elif _is_raster(path):

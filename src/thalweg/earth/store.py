@@ -15,6 +15,7 @@ from thalweg.earth.layout import attributes, check_layout, create_store, write_b
 from thalweg.earth.ledger import Ledger, tidy
 from thalweg.earth.portable import portable
 from thalweg.errors import ThalwegError, UsageError
+from thalweg.redaction import redact
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -228,7 +229,7 @@ def open_embeddings(path: str | Path) -> "xr.Dataset":
 
     path = Path(path)
     if not path.exists():
-        raise UsageError(f"{path}: no such store")
+        raise UsageError(f"{redact(str(path))}: no such store")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a store without consolidated metadata is fine
