@@ -76,3 +76,9 @@ def hash_word(word: str) -> int:
 @pytest.fixture
 def toy() -> ToyGenerator:
     return ToyGenerator()
+
+
+@pytest.fixture(scope="session")
+def toy_class() -> type[ToyGenerator]:
+    """The toy itself, for fixtures that outlive a test."""
+    return ToyGenerator

@@ -86,10 +86,8 @@ def asked(folder: Path, toy: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    from conftest import ToyGenerator
-
-    toy: Any = ToyGenerator()
+def runs(tmp_path_factory: pytest.TempPathFactory, toy_class: type) -> dict[str, Path]:
+    toy: Any = toy_class()
     at = tmp_path_factory.mktemp("runs")
     loading = vars(ModelChoice(steps=4))
     words = (WordGroup("colour", ("red", "green")), WordGroup("size", ("small", "large")))
