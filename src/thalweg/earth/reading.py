@@ -2,6 +2,7 @@
 
 import warnings
 from collections import Counter
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,12 +74,8 @@ def recognise(
     parts = []
     for sensor, matched in found:
         if sensor.masks and matched.mask is None and not _is_assumed_clear(dataset, assume_clear, where):
-            like = [name for name in names if name not in claimed and looks_like_mask(name)]
-            seen = f"; {', '.join(like)} not understood" if like else ""
-            layers = " or ".join(mask.variable for mask in sensor.masks)
-            raise NoMaskError(
-                f"{where}: {sensor.title} without a mask ({layers}{seen}), every cloud would count as clear"
-            )
+            sought = _masks_sought([sensor], names, claimed)
+            raise NoMaskError(f"{where}: {sensor.title} without a mask ({sought}), every cloud would count as clear")
         parts.append((sensor, _part(dataset, sensor, matched, where)))
     return parts
 
@@ -95,8 +92,17 @@ def _sensors_in(dataset: "xr.Dataset", names: list[str], hint: str | None, where
     bare = [s for s in known_sensors() if s not in told and len(bands[s.name] - claimed) > 1]
     if len(bare) > 1:
         either = " or ".join(sensor.name for sensor in bare)
-        raise UsageError(f"{where}: bands of {either}: say which with the attribute sensor='...'")
+        claimed = claimed.union(*(bands[sensor.name] for sensor in bare))
+        masks = f" without a mask ({_masks_sought(bare, names, claimed)})" if any(s.masks for s in bare) else ""
+        raise UsageError(f"{where}: bands of {either}{masks}: say which with the attribute sensor='...'")
     return [*told, *bare]
+
+
+def _masks_sought(sensors: list[Sensor], names: list[str], claimed: Collection[str | None]) -> str:
+    """The masks that sensors could have, and the names that look like a mask and are none of them."""
+    like = [name for name in names if name not in claimed and looks_like_mask(name)]
+    not_understood = f"; {', '.join(like)} not understood" if like else ""
+    return " or ".join(mask.variable for sensor in sensors for mask in sensor.masks) + not_understood
 
 
 def _warn_of_unread(unread: list[str], found: "list[tuple[Sensor, Matched]]", where: str) -> None:
