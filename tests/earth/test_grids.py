@@ -32,6 +32,9 @@ def test_degrees_are_refused_whatever_the_dimensions_are_called(make_s2: Callabl
     data = moved(make_s2(), 3 + 0.00014 * np.arange(6), 50.8 - 0.00014 * np.arange(6), 4326)
     with pytest.raises(UsageError, match=r"degrees \(EPSG:4326\).*estimate_utm_crs"):
         Cube.open(data.rename(x=x_name, y=y_name))
+    square_on_the_ground = data.assign_coords(y=50.8 - 0.00009 * np.arange(6))
+    with pytest.raises(UsageError, match=r"degrees \(EPSG:4326\).*estimate_utm_crs"):
+        Cube.open(square_on_the_ground.rename(x=x_name, y=y_name))
 
 
 def test_the_advice_for_degrees_leads_to_a_cube(make_s2: Callable) -> None:

@@ -77,11 +77,11 @@ class Grid:
                 "sort it with ds.sortby('y', ascending=False)"
             )
         x, y = _even(x, "x", where), -_even(-y, "y", where)
+        crs = reference_system(dataset, where) if has_reference_system(dataset) else None
+        _check_units(dataset, crs, x, y, where)
         x_step, y_step = _step(x), _step(-y)
         if x_step and y_step and abs(x_step - y_step) > SPACING_TOLERANCE * x_step:
             raise UsageError(f"{where}: pixels of {x_step:g} x {y_step:g}, expected square ones: reproject it")
-        crs = reference_system(dataset, where) if has_reference_system(dataset) else None
-        _check_units(dataset, crs, x, y, where)
         if crs is None:
             raise UsageError(f"{where}: no coordinate reference system: write one with ds.rio.write_crs(...)")
         scale = 1000.0 if "kilometres" in {_unit(dataset, "x"), _unit(dataset, "y")} else 1.0
