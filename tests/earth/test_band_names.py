@@ -131,7 +131,7 @@ def test_no_mask_is_clear_only_where_somebody_says_so(make_s2: Callable, make_s1
 
 def test_bands_of_another_sensor_do_not_pass_unseen(make_s2: Callable, make_s1: Callable) -> None:
     one_grid = make_s1(dates=4).assign_coords(time=make_s2().time)
-    with pytest.raises(UsageError, match="sentinel-2 or landsat-8 without a mask .*: say which"):
+    with pytest.raises(UsageError, match=r"sentinel-2 or landsat-8 without a mask .*: say which"):
         Cube.open(make_s2().drop_vars("SCL").merge(one_grid))
 
 
