@@ -323,6 +323,13 @@ def test_flux_without_guidance() -> None:
     assert embedding.tensors["prompt"].shape == (256, 32)
     expected = reference(model, "a red ball", max_sequence_length=256)
     torch.testing.assert_close(model.render(embedding, SEEDS), expected, rtol=0, atol=1e-5)
+    assert torch.equal(model.with_settings(guidance_scale=1).render(embedding, SEEDS), model.render(embedding, SEEDS))
+    for attempt in (
+        lambda: model.with_settings(guidance_scale=9),
+        lambda: DiffusionGenerator(flux(guidance_embeds=False), "schnell", guidance_scale=9),
+    ):
+        with pytest.raises(UsageError, match="no guidance_scale above 1 for schnell, which is sampled without"):
+            attempt()
 
 
 def test_sdxl_latents_with_a_mean_and_a_spread() -> None:

@@ -200,9 +200,14 @@ class Flux(Family):
     guided = False
 
     @property
+    def takes_guidance(self) -> bool:
+        """Whether the guidance scale is an input of the model; FLUX.1 schnell has none."""
+        return bool(self.network.config.guidance_embeds)
+
+    @property
     def tokens(self) -> int:
         """Rows of the prompt tensor: the length the model was trained with."""
-        return 512 if self.network.config.guidance_embeds else 256
+        return 512 if self.takes_guidance else 256
 
     @property
     def channels(self) -> int:
@@ -229,10 +234,8 @@ class Flux(Family):
     def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
         """Return T5's rows and CLIP's pooled vector."""
         if against:
-            distilled = self.network.config.guidance_embeds
-            why = (
-                "its guidance is distilled" if distilled else "FLUX models are sampled without a second condition here"
-            )
+            sampled = "FLUX models are sampled without a second condition here"
+            why = "its guidance is distilled" if self.takes_guidance else sampled
             raise UsageError(f"expected no negative prompt for {self.name}: {why}; got {shown(against)}")
         rows, pooled, _ = self.pipeline.encode_prompt(prompt, device=self.device, max_sequence_length=self.tokens)
         return {"prompt": rows, "pooled": pooled}
@@ -251,7 +254,7 @@ class Flux(Family):
         rows = latents.reshape(count, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
         places = torch.cartesian_prod(torch.zeros(1), torch.arange(height // 2.0), torch.arange(width // 2.0))
         guidance = None
-        if self.network.config.guidance_embeds:
+        if self.takes_guidance:
             guidance = torch.full((count,), settings.guidance_scale, dtype=torch.float32, device=latents.device)
         output = self.network(
             rows.reshape(count, -1, channels * 4),

@@ -209,6 +209,11 @@ class Family(ABC):
         return True
 
     @property
+    def takes_guidance(self) -> bool:
+        """Whether the guidance scale changes what is sampled."""
+        return self.guided
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of an embedding's tensors."""
         return self.conditions + tuple(map(negative, self.conditions)) if self.guided else self.conditions

@@ -42,7 +42,7 @@ class DiffusionGenerator:
         self.family: Family = FAMILIES[kind](pipeline, name)
         self.settings = self.family.defaults.changed(**settings)
         self._interrupt: Callable[[], None] | None = None
-        self._check()
+        self._check(settings)
 
     def with_settings(self, **settings: Any) -> Self:
         """Return the same model with other settings; it shares weights and the count of calls.
@@ -53,7 +53,7 @@ class DiffusionGenerator:
         other = copy.copy(self)
         other.__dict__.pop("schedule", None)
         other.settings = self.settings.changed(**settings)
-        other._check()
+        other._check(settings)
         return other
 
     def with_gradient(self, gradient: Gradient) -> Self:
@@ -74,7 +74,14 @@ class DiffusionGenerator:
         if self._interrupt is not None:
             self._interrupt()
 
-    def _check(self) -> None:
+    def _check(self, given: Mapping[str, Any]) -> None:
+        """Raise a `UsageError` where the model does not take its settings, or would ignore one that is given."""
+        guidance = given.get("guidance_scale", 0)
+        if guidance > 1 and not self.family.takes_guidance:
+            raise UsageError(
+                f"expected no guidance_scale above 1 for {self.family.name}, which is sampled without guidance; "
+                f"got {guidance:g}"
+            )
         self.family.latent_shape(self.settings)
         _ = self.schedule.calls
 
