@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def ask(page: CheckedBlocks, function: Any, values: Any, clicked: Any = None) ->
         )
 
     try:
-        return json.dumps(asyncio.run(answer())["data"], default=str)
+        with ThreadPoolExecutor(1) as pool:  # the browser's tests leave a loop running in the main thread
+            return json.dumps(pool.submit(asyncio.run, answer()).result()["data"], default=str)
     except gr.Error as refusal:
         message = str(refusal.message)
         assert message and "\n" not in message and len(message) < 700, message
