@@ -46,7 +46,7 @@ def damage(path: Path, chance: Generator) -> str:
 
 
 def changed_json(path: Path, chance: Generator) -> str:
-    """Put something else in the place of one value of a JSON document, or leave a key out."""
+    """Replace one value of a JSON document, or leave a key out."""
     document = json.loads(path.read_text())
     places: list[tuple[Any, Any]] = []
 

@@ -159,7 +159,7 @@ def test_checkpoints(alter: Callable[[Path, Generator], str], name: str, model_f
 
 
 def changed_header(path: Path, chance: Generator) -> str:
-    """Put something else in the place of one value of a safetensors file's header."""
+    """Replace one value of a safetensors file's header."""
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     header = path.with_name("header.json")

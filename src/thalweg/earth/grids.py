@@ -152,7 +152,7 @@ class Grid:
         return replace(self, x=self.x[columns], y=self.y[rows], pixel=self.resolution)
 
     def has_same_resolution(self, other: "Grid") -> bool:
-        """Whether pixels are so alike that they stay side by side from one end of the grids to the other."""
+        """Whether pixels are so equal in size that they stay side by side from one end of the grids to the other."""
         longest = max(*self.shape, *other.shape)
         return abs(self.resolution / other.resolution - 1) * longest < 0.5
 
@@ -174,12 +174,12 @@ class Grid:
 
         A centre on the edge of two pixels takes the upper or the left one, for all rows and columns alike.
         """
-        alike = self.has_same_resolution(other)
+        is_same = self.has_same_resolution(other)
 
         def containing(axis: np.ndarray, target: np.ndarray, step: float) -> np.ndarray:
             position = (axis - target[0]) / step + 0.5
             index = np.ceil(position - _TIE).astype(int) - 1
-            if alike:  # one shift for all, so that rounding neither drops nor repeats a pixel
+            if is_same:  # one shift for all, so that rounding neither drops nor repeats a pixel
                 middle = len(axis) // 2
                 index = np.arange(len(axis)) + index[middle] - middle
             return np.where((index >= 0) & (index < len(target)), index, -1)

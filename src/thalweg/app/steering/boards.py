@@ -114,7 +114,7 @@ def _hint(text: str) -> str:
 
 
 def fault(reason: str) -> str:
-    """What a board shows in the place of a run that can't be shown."""
+    """Message of a board instead of a run that cannot be shown."""
     return f'<p class="tw-status tw-problem" role="status" aria-live="polite">{escape(reason)}</p>'
 
 
