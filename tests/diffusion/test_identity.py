@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig
 from pipelines import build
 from torch import Tensor, nn
 
@@ -151,11 +152,10 @@ def test_files_of_the_former_hash_keep_working(model: DiffusionGenerator, tmp_pa
 
 
 def test_real_adapters() -> None:
-    peft = pytest.importorskip("peft")
     pipeline = build("sd")
     generator = DiffusionGenerator(pipeline, "tiny", steps=2)
     base = generator.model
-    low_rank = peft.LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    low_rank = LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
     pipeline.unet.add_adapter(low_rank, "style")
     seen = [base, generator.model]
     for strength in (0.2, 0.7):
