@@ -1,6 +1,7 @@
 """Models from folders and from the hub's cache; nothing here needs a network."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import diffusers
 import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from pipelines import BUILDERS, build, generator
 
 from thalweg.diffusion import DiffusionGenerator, load
@@ -68,6 +70,23 @@ def test_a_cached_hub_model_offline(folder: Path, offline: Path) -> None:
 def test_no_network(offline: Path) -> None:
     with pytest.raises(ThalwegError, match=r"^someone/thing: no network, and the model is not in the cache; [^\n]*$"):
         load("someone/thing")
+
+
+def test_no_network_is_one_line_alone(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("huggingface_hub.utils._http")
+    said: list[logging.LogRecord] = []
+
+    def unreachable(*arguments: object) -> None:
+        logger.warning("'Name or service not known' thrown while requesting HEAD; retrying")
+        raise LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    monkeypatch.setattr(logger, "handle", said.append)
+    with pytest.raises(ThalwegError, match="no network"):
+        load("someone/thing")
+    assert said == []
+    logger.warning("outside of the loading the hub's lines are as before")
+    assert len(said) == 1
 
 
 def test_an_unknown_name(offline: Path) -> None:

@@ -341,11 +341,14 @@ def negative(name: str) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the warnings and progress bars of diffusers and transformers within the block."""
+    """Silence the warnings of diffusers, transformers and the hub, and the first two's progress bars, in the block."""
     import diffusers.utils.logging
+    import huggingface_hub.utils.logging as hub
     import transformers.utils.logging
 
     libraries = (diffusers.utils.logging, transformers.utils.logging)
+    hub_verbosity = hub.get_verbosity()
+    hub.set_verbosity(logging.ERROR)
     before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
     for library in libraries:
         library.set_verbosity(logging.ERROR)
@@ -353,6 +356,7 @@ def quiet() -> Iterator[None]:
     try:
         yield
     finally:
+        hub.set_verbosity(hub_verbosity)
         for library, (verbosity, bars) in zip(libraries, before, strict=True):
             library.set_verbosity(verbosity)
             if bars:

@@ -208,7 +208,8 @@ def _download_index(name: str) -> Path:
     )
 
     try:
-        return Path(hf_hub_download(name, INDEX))
+        with quiet():
+            return Path(hf_hub_download(name, INDEX))
     except GatedRepoError as error:
         raise UsageError(
             f"{name}: its owner gives access on request; accept the conditions at https://huggingface.co/{name} and "
