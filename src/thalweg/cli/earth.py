@@ -221,4 +221,4 @@ def demo(out: Annotated[Path, typer.Argument(help="folder to write; must not exi
     draw_map(out / "embeddings.zarr", png=out / "map.png")
     draw_map(out / "embeddings.zarr", pixel=(32, 32), png=out / "pixel.png")
     similar(out / "embeddings.zarr", (32, 32), out / "similar.png")
-    print(f"\nThe results lie in {out}: open map.png first, embeddings.zarr with xarray.open_zarr.")
+    print(f"\nThe results lie in {out}: open map.png first, embeddings.zarr with thalweg.open.")
