@@ -170,6 +170,32 @@ class TestResume:
         assert cli("steer", "resume", "walk", "--candidates", 2).code == 0
         assert Embedding.load("walk/embedding.safetensors").hash == first
 
+    def test_files_of_the_command_are_found_from_elsewhere(
+        self, cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Image.new("RGB", (64, 64), "red").save("red.png")
+        optimize = ("steer", "optimize", "a ball", tmp_path / "out", "--metric", "image: red.png", "--seeds", 0)
+        assert cli(*optimize, "--unseen", 5, "--iterations", 1, *FEW).code == 0
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        ran = cli("steer", "resume", tmp_path / "out")
+        assert ran.code == 0, ran.err
+
+    def test_an_imprint_keeps_its_mask(self, cli: Callable) -> None:
+        half = Image.new("L", (64, 64), 0)
+        half.paste(255, (0, 0, 32, 64))
+        half.save("half.png")
+        Image.new("L", (64, 64), 255).save("all.png")
+        imprint = ("steer", "imprint", "a ball", "out", "--seed", 3, "--iterations", 1, "--unseen", 1, *FEW)
+        assert cli(*imprint, "--mask", "half.png").code == 0
+        assert json.loads(Path("out/report.json").read_text())["aspect"] == "mask"
+        assert_one_line(cli(*imprint, "--mask", "all.png"), 2, "mask_hash")
+        assert_one_line(cli(*imprint), 2, "mask_hash", "None")
+        Path("out/mask.png").unlink()  # as a kill right after the run's beginning leaves it
+        assert_one_line(cli("steer", "resume", "out"), 2, "mask.png is missing or was changed")
+        assert cli(*imprint, "--mask", "half.png").code == 0
+        assert cli("steer", "resume", "out").code == 0
+
     def test_what_can_not_go_on_is_one_line(self, cli: Callable) -> None:
         assert cli("generate", "a ball", "start", *FEW).code == 0
         assert_one_line(cli("steer", "resume", "start"), 2, "optimize, navigate or imprint", "generate")

@@ -113,7 +113,8 @@ def stacked(data: xr.Dataset, axis: str) -> xr.DataArray:
 def test_bands_as_an_axis(make_s2: Callable, tmp_path: Path, axis: str) -> None:
     data = make_s2()
     array = stacked(data, axis).transpose("time", axis, "y", "x")
-    assert_same(array, data)
+    for name in (None, "bands of a scene", "x", axis):
+        assert_same(array.rename(name), data)
     assert_same({"sentinel-2": array}, data)
     array.drop_vars("spatial_ref").to_dataset(name="var").assign(crs=((), 0, {"crs_wkt": CRS(32631).to_wkt()})).rename(
         time="t"

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
@@ -5,7 +7,7 @@ from safetensors.torch import save_file
 
 from thalweg.errors import UsageError
 from thalweg.steer import metrics
-from thalweg.steer.metrics import Metric, metric, parse
+from thalweg.steer.metrics import Metric, metric, parse, with_absolute_files
 
 COLOURS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
 
@@ -281,3 +283,22 @@ def test_a_metric_of_other_channels_takes_these_alone():
     torch.testing.assert_close(both(layers), torch.tensor([0.75, 0.75]))
     with pytest.raises(UsageError, match=r"expected images \(S, 10, H, W\), got \(2, 3, 4, 4\)"):
         both(layers[:, :3])
+
+
+@pytest.mark.parametrize(
+    ("text", "absolute"),
+    [
+        ("sharpness - 0.5*blur", "sharpness - 0.5*blur"),
+        ("text: a red ball", "text: a red ball"),
+        ("image: a-blue one.png", 'image: "{here}/a-blue one.png"'),
+        ("blur + 0.5*image: 'a.png' - text: a ball", 'blur + 0.5*image: "{here}/a.png" - text: a ball'),
+        ("aesthetics: ../head.safetensors * blur", 'aesthetics: "{here}/../head.safetensors" * blur'),
+        ("image: /elsewhere/a.png", 'image: "/elsewhere/a.png"'),
+    ],
+)
+def test_files_of_a_metric_are_named_from_anywhere(
+    text: str, absolute: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert with_absolute_files(text) == absolute.format(here=tmp_path)
+    assert with_absolute_files(with_absolute_files(text)) == with_absolute_files(text)

@@ -1,5 +1,6 @@
 """`thalweg steer`: the three tools in the terminal, each in one run folder."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -63,6 +64,7 @@ def optimize(
     """Tool 1: move the embedding until its images score high on a metric."""
     from thalweg.diffusion.choice import ModelChoice
     from thalweg.generator import read_seeds
+    from thalweg.steer.metrics import with_absolute_files
     from thalweg.steer.optimize import Method, Recipe
     from thalweg.steer.state import removed_if_failed
     from thalweg.steer.tasks import OptimizeTask
@@ -70,6 +72,7 @@ def optimize(
     mode = None if search == "cma-es" else gradient
     choice = ModelChoice(model, device, steps, guidance, scheduler, mode, clip)
     by, how = cast(Method, search), cast(Recipe, recipe)
+    metric, keep = with_absolute_files(metric), with_absolute_files(keep) if keep else None
     task = OptimizeTask(prompt, metric, keep, read_seeds(seeds), read_seeds(unseen), iterations, radius, by, how)
     aims = task.aims(choice.load_scorer)
     generator = choice.load()
@@ -263,14 +266,17 @@ def imprint(
     from thalweg.steer.tasks import ImprintTask
 
     choice = ModelChoice(model, device, steps, guidance, scheduler, gradient, clip)
-    task = ImprintTask(prompt, seed, keep, cast(Mode, mode), unseen, iterations, radius)
+    content = None
     if mask is not None:
         read_mask(mask)  # before the model is loaded
+        content = mask.read_bytes()
+    mask_hash = None if content is None else hashlib.sha256(content).hexdigest()
+    task = ImprintTask(prompt, seed, keep, cast(Mode, mode), unseen, iterations, radius, mask_hash)
     generator = choice.load()
     with removed_if_failed(out):
         run = task.run_in(out, generator, vars(choice))
-        if mask is not None:
-            run.write_bytes(MASK, mask.read_bytes())
+        if content is not None:
+            run.write_bytes(MASK, content)
         _imprint(task, run, generator, choice)
 
 
@@ -278,7 +284,12 @@ def _imprint(task: "ImprintTask", run: "Run", generator: "DiffusionGenerator", c
     """Do an imprint in its run, and say what came of it."""
     from thalweg.images import read_mask
 
-    covered = read_mask(run.folder / MASK) if (run.folder / MASK).is_file() else None
+    file = run.folder / MASK
+    if task.mask_hash is not None and (
+        not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != task.mask_hash
+    ):
+        raise UsageError(f"{run.folder}: its {MASK} is missing or was changed; repeat the command that began the run")
+    covered = None if task.mask_hash is None else read_mask(file)
     scorer = choice.load_scorer() if task.keep else None
     with progress("steps") as show:
         result = task.do(generator, scorer, run, covered, lambda row: show(row["step"], task.settings.steps))

@@ -63,7 +63,8 @@ def with_standard_axes(dataset: "xr.Dataset", where: str) -> "xr.Dataset":
 
 def as_dataset(array: "xr.DataArray") -> "xr.Dataset":
     """A DataArray as a dataset, its attributes kept as the dataset's too."""
-    return array.to_dataset(name="values" if array.name is None else str(array.name)).assign_attrs(array.attrs)
+    taken = {None, *array.dims, *array.coords}
+    return array.to_dataset(name="values" if array.name in taken else str(array.name)).assign_attrs(array.attrs)
 
 
 def _renamed(dataset: "xr.Dataset") -> "xr.Dataset":

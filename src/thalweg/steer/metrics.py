@@ -307,6 +307,25 @@ _FACTOR = re.compile(
 )
 
 
+_FILE_METRICS = ("image", "aesthetics")
+"""Metrics whose argument is a file."""
+
+
+def with_absolute_files(text: str) -> str:
+    """Return a metric's text with absolute paths of the files it names, so that it means the same in any folder."""
+
+    def absolute(found: re.Match[str]) -> str:
+        argument = found["argument"]
+        if (found["name"] or "").lower() not in _FILE_METRICS or not argument:
+            return found[0]
+        path = str(Path(argument.strip("\"' ")).absolute())
+        quote = "'" if '"' in path else '"'
+        start, end = (place - found.start() for place in found.span("argument"))
+        return f"{found[0][:start]}{quote}{path}{quote}{found[0][end:]}"
+
+    return _FACTOR.sub(absolute, text)
+
+
 def parse(text: str, load_scorer: Callable[[], Scorer] | None = None, read_files: bool = True) -> Metric:
     """Read a metric as written on a command line: `sharpness`, `0.5*sharpness + colourfulness`, `text: a red ball`.
 
@@ -334,7 +353,7 @@ def parse(text: str, load_scorer: Callable[[], Scorer] | None = None, read_files
             weight = check_number("a metric's weight", weight * float(found["number"]), -MAX_WEIGHT, MAX_WEIGHT)
         else:
             name = found["name"].lower()
-            if name in ("image", "aesthetics") and not read_files:
+            if name in _FILE_METRICS and not read_files:
                 raise UsageError(f"metric {name} reads a file of this machine, which is not allowed here; take others")
             argument = (found["argument"] or "").strip("\"' ")
             if name == "text" and argument:
@@ -364,7 +383,7 @@ def _named(name: str, argument: str, text: str, scorer: Callable[[], Scorer] | N
         return colour(argument)
     if name == "palette" and argument:
         return palette(argument.split())
-    if name not in ("text", "image", "aesthetics") or not argument:
+    if name not in ("text", *_FILE_METRICS) or not argument:
         raise _unknown(text)
     if scorer is None:
         raise UsageError(f"metric {name!r} needs a scorer of texts and images, and this model has none")

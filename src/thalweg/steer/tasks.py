@@ -170,6 +170,7 @@ class ImprintTask(Task):
         unseen: how many unseen seeds to report on.
         iterations: steps; None: the mode's default.
         radius: of the trust region; None: the mode's default.
+        mask_hash: SHA-256 of the image file that says where the target is copied, hexadecimal; None: no such mask.
     """
 
     operation: ClassVar[str] = "imprint"
@@ -180,6 +181,7 @@ class ImprintTask(Task):
     unseen: int = 16
     iterations: int | None = None
     radius: float | None = None
+    mask_hash: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what can't be done before anything is written."""
