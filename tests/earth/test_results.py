@@ -217,3 +217,12 @@ def test_the_commands_say_a_damaged_chunk_in_one_line(
     (line,) = ran.err.splitlines()
     assert line.startswith("thalweg: damaged.zarr: embeddings cannot be read at time 0 to 0")
     assert not list(Path.cwd().iterdir())
+
+
+def test_a_store_says_which_sensors_were_taken_as_clear(datasets: dict[str, xr.Dataset], model: EarthModel) -> None:
+    optical = datasets["sentinel-2"]
+    for cube, is_assumed in ((optical, None), (optical.drop_vars("SCL").assign_attrs(sensor="sentinel-2"), True)):
+        embedded = thalweg.embed({**datasets, "sentinel-2": cube}, model, assume_clear=True)
+        sources = structured(embedded.attrs, "thalweg:sources")
+        assert sources["sentinel-2"].get("assumed_clear") is is_assumed
+        assert "assumed_clear" not in sources["sentinel-1"]

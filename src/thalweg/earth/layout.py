@@ -55,6 +55,7 @@ def attributes(job: Job) -> dict[str, Any]:
                     band for band, here in zip(series.sensor.band_names, series.present_bands, strict=True) if here
                 ],
                 "items": [redact(item) for item in series.items],
+                **({"assumed_clear": True} if series.is_assumed_clear else {}),
             }
             for name, series in job.cube.series.items()
             if name in job.model.sensors

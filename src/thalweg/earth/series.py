@@ -209,6 +209,12 @@ class Series:
         """Which of the sensor's bands the cube has, boolean (C,)."""
         return np.array([name in self.dataset for name in self.sensor.band_names])
 
+    @cached_property
+    def is_assumed_clear(self) -> bool:
+        """Whether the sensor should have a mask and has none: it was opened with `assume_clear`."""
+        masks = self.sensor.masks
+        return bool(masks) and not all(any(mask.variable in part.dataset for mask in masks) for part in self.parts)
+
     @property
     def items(self) -> list[str]:
         """Source item ids of each date, where the cube names them, else an empty list."""
