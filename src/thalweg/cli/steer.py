@@ -37,7 +37,6 @@ steer = typer.Typer(no_args_is_help=True, help="Move a prompt embedding: by a me
 
 Iterations = Annotated[int | None, typer.Option(help="steps of the tool; its default if left out")]
 Radius = Annotated[float | None, typer.Option(help="how far to drift from the start; the tool's default if left out")]
-MASK = "mask.png"
 Spacing = Annotated[str, typer.Option("--method", help="lerp, slerp or transport")]
 
 
@@ -263,7 +262,7 @@ def imprint(
     from thalweg.images import read_mask
     from thalweg.steer.imprint import Mode
     from thalweg.steer.state import removed_if_failed
-    from thalweg.steer.tasks import ImprintTask
+    from thalweg.steer.tasks import MASK, ImprintTask
 
     choice = ModelChoice(model, device, steps, guidance, scheduler, gradient, clip)
     content = None
@@ -282,17 +281,9 @@ def imprint(
 
 def _imprint(task: "ImprintTask", run: "Run", generator: "DiffusionGenerator", choice: "ModelChoice") -> None:
     """Do an imprint in its run, and say what came of it."""
-    from thalweg.images import read_mask
-
-    file = run.folder / MASK
-    if task.mask_hash is not None and (
-        not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != task.mask_hash
-    ):
-        raise UsageError(f"{run.folder}: its {MASK} is missing or was changed; repeat the command that began the run")
-    covered = None if task.mask_hash is None else read_mask(file)
     scorer = choice.load_scorer() if task.keep else None
     with progress("steps") as show:
-        result = task.do(generator, scorer, run, covered, lambda row: show(row["step"], task.settings.steps))
+        result = task.do(generator, scorer, run, lambda row: show(row["step"], task.settings.steps))
     _draw_trace(run, "judged")
     print(json.dumps({name: value for name, value in result.report.items() if name != "unseen"}, indent=2))
     print(f"embedding: {run.folder / 'embedding.safetensors'}; sheet: {run.folder / 'sheet.png'}")

@@ -1,5 +1,6 @@
 """What a tool is asked, as a value: kept in its run folder, so that whoever opens the run can go on with it."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.files import read_as
 from thalweg.generator import Generator, check_seeds, read_embedding
+from thalweg.images import read_mask
 from thalweg.limits import (
     MAX_RADIUS,
     MAX_SEEDS,
@@ -26,6 +28,7 @@ from thalweg.steer.metrics import Scorer
 from thalweg.steer.runs import Run
 
 START = "start.safetensors"
+MASK = "mask.png"
 IMAGES_AT_ONCE = 8
 """Images that an optimisation renders at once; of more seeds, parts are rendered again for their gradient."""
 LoadScorer = Callable[[], Scorer]
@@ -207,23 +210,37 @@ class ImprintTask(Task):
         generator: Generator,
         scorer: Scorer | None,
         run: Run,
-        mask: Tensor | None = None,
         progress: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> imprint.Result:
-        """Do the task in its run, or go on with it."""
+        """Do the task in its run, or resume it.
+
+        Raises:
+            UsageError: the run's mask is missing or is not the one that was asked for.
+        """
         return imprint.imprint(
             generator,
             start_of(run, generator),
             self.seed,
             mode=self.mode,
             keep=self.keep,
-            mask=mask,
+            mask=self._mask(run),
             scorer=scorer,
             unseen=self.unseen,
             settings=self.settings,
             run=run,
             progress=progress,
         )
+
+    def _mask(self, run: Run) -> Tensor | None:
+        """Return the mask that the run keeps; None where none was asked for."""
+        if self.mask_hash is None:
+            return None
+        file = run.folder / MASK
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != self.mask_hash:
+            raise UsageError(
+                f"{run.folder}: its {MASK} is missing or was changed; repeat the command that began the run"
+            )
+        return read_mask(file)
 
 
 def _check_bounds(task: "OptimizeTask | ImprintTask") -> None:
