@@ -137,7 +137,7 @@ class DiffusionGenerator:
 
     def movable(self, embedding: Embedding) -> Mapping[str, Tensor]:
         """Return what a tool may move: all but the start token's row, which is the same for every prompt."""
-        self._check_embedding(embedding)
+        self._check_tensors(embedding)
         return {name: mask.to(embedding.tensors[name].device) for name, mask in self.family.movable().items()}
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
@@ -262,7 +262,10 @@ class DiffusionGenerator:
     def _check_embedding(self, embedding: Embedding) -> None:
         self.family.check_inputs()
         embedding.check_model(self.model)
+        self._check_tensors(embedding)
+        embedding.check_finite()
+
+    def _check_tensors(self, embedding: Embedding) -> None:
         missing = [name for name in self.family.names if name not in embedding.tensors]
         if missing:
             raise UsageError(f"expected an embedding with {', '.join(self.family.names)}; {missing[0]} is missing")
-        embedding.check_finite()
