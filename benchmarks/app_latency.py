@@ -28,12 +28,12 @@ from app_earth import measure_pixel_click
 from common import parser, report
 from thalweg.app.server import create_app
 from thalweg.app.workspace import Workspace
-from thalweg.diffusion.choice import ModelChoice
-from thalweg.earth.cubes import Cube
-from thalweg.earth.embedder import Job
-from thalweg.earth.model import EarthModel
-from thalweg.earth.simulate import simulate
-from thalweg.earth.store import embed_to_zarr
+from thalweg.diffusion.config import ModelChoice
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.inference.job import Job
+from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.store.writer import embed_to_zarr
+from thalweg.simulate import simulate
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -19,13 +19,13 @@ import torch
 import xarray as xr
 
 from common import arguments, report
-from thalweg.earth.context import RECEPTIVE_FIELD, cube_context, days_since_epoch
-from thalweg.earth.cubes import Cube, Window
-from thalweg.earth.embedder import Job, embed_blocks
-from thalweg.earth.layout import empty_dataset, place
-from thalweg.earth.model import EarthModel
-from thalweg.earth.simulate import simulate
-from thalweg.earth.store import embed_to_zarr
+from thalweg.earth.cube.cube import Cube, Window
+from thalweg.earth.inference.job import Job, embed_blocks
+from thalweg.earth.model.context import RECEPTIVE_FIELD, cube_context, days_since_epoch
+from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.store.schema import empty_dataset, place
+from thalweg.earth.store.writer import embed_to_zarr
+from thalweg.simulate import simulate
 
 PATCHES = 40
 

@@ -22,10 +22,10 @@ from sklearn.preprocessing import StandardScaler
 
 from common import arguments, report
 from rivals import centre_and_trajectory, principal_axes, spectral_indices
-from thalweg.earth.context import HALO, SensorContext
-from thalweg.earth.model import EarthModel
-from thalweg.earth.simulate import simulate
-from thalweg.earth.tiles import Site
+from thalweg.earth.model.context import HALO, SensorContext
+from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.training.tiles import Site
+from thalweg.simulate import simulate
 
 UNSEEN = ((901, "temperate"), (902, "continental"), (903, "mediterranean"))
 SIZES = (7, 32)

@@ -46,15 +46,15 @@ import torch
 import xarray as xr
 
 from common import parser, report
-from thalweg.earth.cubes import Cube
-from thalweg.earth.distributed import local_workers
-from thalweg.earth.embedder import DATES_AT_ONCE, Job, embed_observations, read_block
-from thalweg.earth.layout import create_store, write_block
-from thalweg.earth.ledger import LEDGER
-from thalweg.earth.model import EarthModel
-from thalweg.earth.quantise import codings
-from thalweg.earth.simulate import simulate
-from thalweg.earth.store import embed_to_zarr
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.inference.dask_backend import local_workers
+from thalweg.earth.inference.job import DATES_AT_ONCE, Job, embed_observations, read_block
+from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.store.quantization import codings
+from thalweg.earth.store.schema import create_store, write_block
+from thalweg.earth.store.writer import embed_to_zarr
+from thalweg.io.progress_log import LEDGER
+from thalweg.simulate import simulate
 
 BLOCK = 12
 EVERY = 3
@@ -257,7 +257,7 @@ def probe_losses(model: EarthModel, data: Path) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
 
     from earth_quality import SIZES, few_shot, labelled, single_date_probe
-    from thalweg.earth.tiles import Site
+    from thalweg.earth.training.tiles import Site
 
     folder = data / "BE-2"
     if not folder.is_dir():

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 
 from common import arguments, report
-from thalweg.earth import checkpoints
-from thalweg.earth.context import HALO
-from thalweg.earth.model import SHIPPED, EarthModel
+from thalweg.earth.model import checkpoints
+from thalweg.earth.model.context import HALO
+from thalweg.earth.model.earth_model import SHIPPED, EarthModel
 from thalweg.earth.sensors import LANDSAT_8
-from thalweg.earth.tiles import Site
-from thalweg.earth.training import Settings, train_autoencoder, train_fusion
+from thalweg.earth.training.modules import Settings, train_autoencoder, train_fusion
+from thalweg.earth.training.tiles import Site
 
 ENCODER = Settings(steps=100, linear_tiles=60, warm_up=20, learning_rate=1e-3)
 FUSION = Settings(steps=150, linear_tiles=40, learning_rate=1e-3, neighbour_weight=0.15, calibration_tiles=10)

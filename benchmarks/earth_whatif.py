@@ -36,18 +36,19 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from common import parser, report
-from thalweg.earth.embedder import embed
-from thalweg.earth.model import EarthModel
-from thalweg.earth.population import Population
-from thalweg.earth.quantities import Readout, decoded
-from thalweg.earth.simulate import Climate, Landscape, optics, simulate
-from thalweg.earth.simulate.acquisitions import Passes
-from thalweg.earth.simulate.canopy import SENTINEL2
-from thalweg.earth.simulate.covers import KIND, trait
-from thalweg.earth.simulate.landscape import site_of
-from thalweg.earth.simulate.scene import Site
-from thalweg.earth.simulate.vegetation import Growth
-from thalweg.earth.smallest import smallest_change
+from thalweg.earth.analysis.distribution import Population
+from thalweg.earth.counterfactual.quantities import Readout, decoded
+from thalweg.earth.counterfactual.solver import smallest_change
+from thalweg.earth.inference.job import embed
+from thalweg.earth.model.earth_model import EarthModel
+from thalweg.simulate import Climate, Landscape, simulate
+from thalweg.simulate.land.land_cover import KIND, trait
+from thalweg.simulate.land.vegetation import Growth
+from thalweg.simulate.landscape import site_of
+from thalweg.simulate.observations import Site
+from thalweg.simulate.overpasses import Passes
+from thalweg.simulate.radiative_transfer import optics
+from thalweg.simulate.radiative_transfer.canopy import SENTINEL2
 
 FIRST_SEED = 9101
 CLIMATES: tuple[Climate, ...] = ("temperate", "continental", "mediterranean")

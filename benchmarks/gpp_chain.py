@@ -33,17 +33,17 @@ import pandas as pd
 import xarray as xr
 
 from common import parser, report
-from thalweg.earth.cubes import Cube
-from thalweg.earth.gpp import simulated_towers
-from thalweg.earth.gpp.baselines import INDICES, MODELS, vegetation_indices
-from thalweg.earth.gpp.features import decoded
-from thalweg.earth.gpp.footprint import FootprintSeries, Tower, ask, from_bands
-from thalweg.earth.gpp.gapfill import fill_to_days
-from thalweg.earth.gpp.protocol import Predictors, evaluate
-from thalweg.earth.gpp.radiation import POTENTIAL_RADIATION, potential_radiation
-from thalweg.earth.gpp.simulated_towers import Place, SimulatedTower, simulate_tower, tower_places
-from thalweg.earth.model import EarthModel
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
+from thalweg.gpp.data import simulated_towers
+from thalweg.gpp.data.features import decoded
+from thalweg.gpp.data.footprint import FootprintSeries, Tower, ask, from_bands
+from thalweg.gpp.data.gap_filling import fill_to_days
+from thalweg.gpp.data.radiation import POTENTIAL_RADIATION, potential_radiation
+from thalweg.gpp.data.simulated_towers import Place, SimulatedTower, simulate_tower, tower_places
+from thalweg.gpp.evaluation.protocol import Predictors, evaluate
+from thalweg.gpp.models.predictors import INDICES, MODELS, vegetation_indices
 
 CASES = ("", "_cloudy")
 HIDDEN = 0.7

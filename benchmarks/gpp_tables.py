@@ -23,16 +23,16 @@ import torch
 from numpy.typing import NDArray
 
 from common import SHARED, parser, report
-from thalweg.earth.context import HALO, RECEPTIVE_FIELD, SensorContext
-from thalweg.earth.fusion import SMALL
-from thalweg.earth.gpp.baselines import boosting, climatology, transformer
-from thalweg.earth.gpp.flux import read_flux
-from thalweg.earth.gpp.protocol import Evaluation, Predictors, evaluate
-from thalweg.earth.gpp.report import mean_scores, write_report
-from thalweg.earth.gpp.scores import r_squared, r_squared_lead
-from thalweg.earth.gpp.tables import feature_columns, with_vegetation_columns
-from thalweg.earth.model import EarthModel
+from thalweg.earth.model.context import HALO, RECEPTIVE_FIELD, SensorContext
+from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.model.fusion import SMALL
 from thalweg.earth.sensors import SENTINEL_2
+from thalweg.gpp.data.daily_table import feature_columns, with_vegetation_columns
+from thalweg.gpp.data.fluxnet import read_flux
+from thalweg.gpp.evaluation.protocol import Evaluation, Predictors, evaluate
+from thalweg.gpp.evaluation.report import mean_scores, write_report
+from thalweg.gpp.evaluation.scores import r_squared, r_squared_lead
+from thalweg.gpp.models.predictors import boosting, climatology, transformer
 
 HLS_BANDS = {"b2": "B02", "b3": "B03", "b4": "B04", "b5": "B8A", "b6": "B11", "b7": "B12"}
 HLS_INDICES = ["NDVI", "EVI", "GCI", "NDWI", "NIRv", "kNDVI"]

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from thalweg.earth.context import sensor_context
-from thalweg.earth.cubes import Cube
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.model.context import sensor_context
 
 OFFSETS, WIDTH_DAYS, BOX = (-60, -40, -20, 0, 20, 40, 60), 12.0, 3
 

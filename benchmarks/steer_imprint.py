@@ -28,13 +28,13 @@ from torch import Tensor
 
 from common import arguments, report
 from thalweg.diffusion import miniature
-from thalweg.diffusion.miniature.reader import Reader, spread
-from thalweg.diffusion.miniature.world import ATTRIBUTES
+from thalweg.diffusion.miniature.attribute_classifier import Reader, spread
+from thalweg.diffusion.miniature.renderer import ATTRIBUTES
 from thalweg.embedding import Embedding
 from thalweg.generator import Generator
-from thalweg.steer.aspects import VOCABULARIES
-from thalweg.steer.imprint import Mode, imprint
-from thalweg.steer.metrics import Scorer
+from thalweg.steer.imprinting.aspects import VOCABULARIES
+from thalweg.steer.imprinting.imprint import Mode, imprint
+from thalweg.steer.metrics.metrics import Scorer
 
 UNSEEN = range(10_000, 10_064)
 BATCH = 16

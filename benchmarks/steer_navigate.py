@@ -32,12 +32,12 @@ from torch import Tensor
 from common import report
 from thalweg.diffusion import miniature
 from thalweg.diffusion.miniature import captions
-from thalweg.diffusion.miniature.reader import Reader
-from thalweg.diffusion.miniature.world import ATTRIBUTES
+from thalweg.diffusion.miniature.attribute_classifier import Reader
+from thalweg.diffusion.miniature.renderer import ATTRIBUTES
 from thalweg.embedding import Embedding, ModelIdentity
 from thalweg.generator import Generator
-from thalweg.steer.navigate import Navigation, Settings
-from thalweg.steer.simulated_user import SimulatedUser, Target, Walk
+from thalweg.steer.navigation.navigation import Navigation, Settings
+from thalweg.steer.navigation.simulated_user import SimulatedUser, Target, Walk
 
 RECIPES: dict[str, dict[str, Any]] = {
     "ours": {"recipe": "preference"},

@@ -28,11 +28,11 @@ from torch import Tensor
 from common import report
 from thalweg.diffusion import miniature
 from thalweg.diffusion.miniature import captions
-from thalweg.diffusion.miniature.world import draw_attributes
+from thalweg.diffusion.miniature.renderer import draw_attributes
 from thalweg.embedding import Embedding
-from thalweg.steer import metrics
-from thalweg.steer.metrics import Metric
-from thalweg.steer.optimize import Result, optimize
+from thalweg.steer.metrics import metrics
+from thalweg.steer.metrics.metrics import Metric
+from thalweg.steer.optimization.optimize import Result, optimize
 
 NAMED = ("shape", "colour", "background")
 ADDED = "material"

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
-from thalweg.earth.simulate import simulate
-from thalweg.earth.training import Settings, train_autoencoder, train_fusion
+from thalweg.earth.training.modules import Settings, train_autoencoder, train_fusion
+from thalweg.simulate import simulate
 
 REAL = ("BE-1", "BE-3", "TZ-1")
 SIMULATED = (

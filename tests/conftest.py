@@ -15,9 +15,9 @@ import pytest
 import torch
 import xarray as xr
 
-from thalweg.earth.cubes import Cube
-from thalweg.earth.model import EarthModel
-from thalweg.earth.simulate import Landscape, simulate
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.model.earth_model import EarthModel
+from thalweg.simulate import Landscape, simulate
 
 S2_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 
@@ -53,7 +53,7 @@ def cube(cube_folder: Path) -> Cube:
 def fitted_folder(cube_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of Sentinel-2 and Sentinel-1 as training begins it: linear, fitted on the small cube."""
     from thalweg.earth.sensors import sensor_by_name
-    from thalweg.earth.training import Settings, train_autoencoder, train_fusion
+    from thalweg.earth.training.modules import Settings, train_autoencoder, train_fusion
 
     folder = tmp_path_factory.mktemp("fitted")
     settings = Settings(steps=0, linear_tiles=8, tile=8)
@@ -67,7 +67,7 @@ def fitted_folder(cube_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def model_folder(fitted_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The fitted model with all its weights stirred a little, so that its learned paths do something."""
-    from thalweg.earth import checkpoints
+    from thalweg.earth.model import checkpoints
 
     folder = tmp_path_factory.mktemp("stirred") / "model"
     model = EarthModel.load(fitted_folder)

@@ -10,7 +10,7 @@ from thalweg.errors import ThalwegError, UsageError
 if TYPE_CHECKING:
     import xarray as xr
 
-    from thalweg.earth.embedder import embed
+    from thalweg.earth.inference.job import embed
 
 __all__ = ["ThalwegError", "UsageError", "__version__", "embed", "open"]
 
@@ -23,7 +23,7 @@ def open(path: str | Path) -> "xr.Dataset":
     Raises:
         UsageError: the path holds no store written by `thalweg earth embed`.
     """
-    from thalweg.earth.accessor import open_store
+    from thalweg.earth.store.accessor import open_store
 
     return open_store(path)
 
@@ -32,6 +32,6 @@ def __getattr__(name: str) -> Any:
     # `embed` brings torch and xarray: it loads at first use, so that importing the package stays quick.
     if name != "embed":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from thalweg.earth.embedder import embed
+    from thalweg.earth.inference.job import embed
 
     return embed

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from thalweg._version import __version__
 from thalweg.errors import NotFiniteError, UsageError
-from thalweg.files import read_as, write_whole
-from thalweg.hashing import content_hash
+from thalweg.io.atomic import read_as, write_whole
+from thalweg.io.hashing import content_hash
+from thalweg.io.safetensors_files import open_safetensors
 from thalweg.limits import shown
-from thalweg.safetensors_files import open_safetensors
 
 FORMAT = "thalweg-embedding"
 FORMAT_VERSION = 1

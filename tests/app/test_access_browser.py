@@ -10,10 +10,10 @@ import pytest
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
-from thalweg.app.guard import PERSON, new_token
+from thalweg.app.auth import PERSON, new_token
 from thalweg.app.server import create_app
 from thalweg.app.workspace import Workspace
-from thalweg.diffusion.choice import ModelChoice
+from thalweg.diffusion.config import ModelChoice
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 NAMES = ("127.0.0.1", "localhost")  # the same site as the app's, and another

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from thalweg.app.guard import PERSON
+from thalweg.app.auth import PERSON
 from thalweg.app.server import create_app
 from thalweg.app.uploads import private_folder
 from thalweg.app.workspace import Workspace
-from thalweg.diffusion.choice import ModelChoice
+from thalweg.diffusion.config import ModelChoice
 
 LIMIT = 100_000
 SECRET = b"a canary outside of the workspace"

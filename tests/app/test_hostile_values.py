@@ -13,11 +13,11 @@ import gradio as gr
 import pytest
 from starlette.requests import Request as StarletteRequest
 
+from thalweg.app.auth import PERSON
 from thalweg.app.checked_blocks import CheckedBlocks, check_clicked, check_values
-from thalweg.app.guard import PERSON
 from thalweg.app.server import create_app
 from thalweg.app.workspace import Workspace
-from thalweg.diffusion.choice import ModelChoice
+from thalweg.diffusion.config import ModelChoice
 from thalweg.errors import UsageError
 
 NESTED: list[Any] = []

@@ -1,8 +1,8 @@
 """Generators on tiny pipelines with random weights."""
 
 import pytest
-from pipelines import BUILDERS, generator
 
+from pipelines import BUILDERS, generator
 from thalweg.diffusion import DiffusionGenerator
 
 

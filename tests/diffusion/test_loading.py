@@ -12,8 +12,8 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
-from pipelines import BUILDERS, build, generator
 
+from pipelines import BUILDERS, build, generator
 from thalweg.diffusion import DiffusionGenerator, load
 from thalweg.errors import ThalwegError, UsageError
 

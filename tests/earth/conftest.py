@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from stac_server import Site, StacServer, serve, write_site
 
-from thalweg.earth.simulate import Landscape
+from stac_server import Site, StacServer, serve, write_site
+from thalweg.simulate import Landscape
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from thalweg.earth.cubes import Cube, Window
-from thalweg.earth.embedder import Job, embed_block
-from thalweg.earth.model import SHIPPED, EarthModel
+from thalweg.earth.cube.cube import Cube, Window
+from thalweg.earth.inference.job import Job, embed_block
+from thalweg.earth.model.earth_model import SHIPPED, EarthModel
 from thalweg.earth.sensors import Quality
 
 SITES = Path(__file__).parents[2].parent / "shared" / "earth"

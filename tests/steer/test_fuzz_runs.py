@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from thalweg.diffusion.choice import ModelChoice
+from thalweg.diffusion.config import ModelChoice
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.steer.metrics import parse
-from thalweg.steer.navigate import Navigation
-from thalweg.steer.navigation_settings import Settings
-from thalweg.steer.optimize import optimize
+from thalweg.io.state import STATE
+from thalweg.steer.metrics.metrics import parse
+from thalweg.steer.navigation.history import TREE
+from thalweg.steer.navigation.navigate_config import Settings
+from thalweg.steer.navigation.navigation import Navigation
+from thalweg.steer.navigation.prompt_edits import WordGroup
+from thalweg.steer.optimization.optimize import optimize
 from thalweg.steer.runs import RECORD, TRACE, Run
-from thalweg.steer.state import STATE
 from thalweg.steer.tasks import START, ImprintTask, OptimizeTask
-from thalweg.steer.tree import TREE
-from thalweg.steer.words import WordGroup
 
 SEED = 20_260_101
 HOSTILE = (None, True, -1, 2.5, 1e308, float("nan"), 10**30, "", "x" * 300, "../../etc", [], {}, [[]], {"a": 1})

@@ -10,9 +10,9 @@ from PIL import Image
 
 from thalweg.embedding import ModelIdentity
 from thalweg.errors import NotFiniteError, ThalwegError, UsageError
-from thalweg.images import png
+from thalweg.io.image_files import png
+from thalweg.io.state import removed_if_failed, write_state
 from thalweg.steer.runs import RECORD, Run, contact_sheet
-from thalweg.steer.state import removed_if_failed, write_state
 
 MODEL = ModelIdentity("toy", "ab" * 32)
 

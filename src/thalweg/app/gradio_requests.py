@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from thalweg.app.guard import person_of
+from thalweg.app.auth import person_of
 from thalweg.app.uploads import Uploads, receive_upload
 from thalweg.errors import UsageError
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from thalweg.errors import ThalwegError
-from thalweg.redaction import redact
+from thalweg.io.redaction import redact
 
 MAX_MESSAGE = 500
 """Characters of a message."""

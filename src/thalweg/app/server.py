@@ -17,20 +17,21 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse
 
+from thalweg.app.auth import Streams, add_guards, check_host, person_of
 from thalweg.app.checked_blocks import CheckedBlocks
 from thalweg.app.earth import earth_router, earth_tab
 from thalweg.app.gradio_requests import GradioRequests
-from thalweg.app.guard import Streams, add_guards, check_host, person_of
 from thalweg.app.jobs import JobQueue
-from thalweg.app.steering.desk import Desks, Studio
+from thalweg.app.steering.session import Desks, Studio
 from thalweg.app.steering.tabs import AT_ONCE, steering_tabs
-from thalweg.app.steering.tabs import HERE as STEERING
+from thalweg.app.steering.tabs import STATIC as STEERING_STATIC
 from thalweg.app.uploads import UPLOAD_LIMIT, Uploads, private_folder
 from thalweg.app.workspace import Workspace
-from thalweg.diffusion.choice import ModelChoice
+from thalweg.diffusion.config import ModelChoice
 from thalweg.embedding import SUFFIX
 from thalweg.errors import ThalwegError, UsageError
 
+STATIC = Path(__file__).parent / "static"
 SERVED = (".png", SUFFIX)
 """What the browser may fetch of a run."""
 OPEN_STREAM_EVERY = 2.0
@@ -96,8 +97,8 @@ def create_app(
         footer_links=[],
         run_history=False,
         max_file_size=upload_limit,
-        css_paths=[STEERING / "steering.css"],
-        head=f"<script>{(STEERING.parent / 'page.js').read_text()}</script>",
+        css_paths=[STEERING_STATIC / "steering.css"],
+        head=f"<script>{(STATIC / 'page_stream.js').read_text()}</script>",
         show_error=True,
         ssr_mode=False,
     )

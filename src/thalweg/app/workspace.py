@@ -13,7 +13,7 @@ from typing import Any
 
 from thalweg.embedding import SUFFIX
 from thalweg.errors import UsageError
-from thalweg.files import read_json, write_whole
+from thalweg.io.atomic import read_json, write_whole
 from thalweg.limits import check_text, shown
 from thalweg.steer.runs import RECORD
 

@@ -16,7 +16,7 @@ from thalweg.cli.gpp import gpp
 from thalweg.cli.images import generate, miniature
 from thalweg.cli.steer import steer
 from thalweg.errors import ThalwegError, ThalwegWarning, UsageError
-from thalweg.redaction import redact
+from thalweg.io.redaction import redact
 
 TRACEBACK = "THALWEG_TRACEBACK"
 """Environment variable that asks for the traceback of an unexpected error."""

@@ -39,11 +39,11 @@ def app(
     clip: Clip = None,
 ) -> None:
     """Steer embeddings, and read the Earth's, in the browser; Ctrl-C ends it, runs stay in the workspace."""
-    from thalweg.app.guard import check_host, new_token
+    from thalweg.app.auth import check_host, new_token
     from thalweg.app.hosts import LOOPBACK, AllowedHosts
     from thalweg.app.server import bind, create_app, serve
     from thalweg.app.workspace import Workspace
-    from thalweg.diffusion.choice import ModelChoice
+    from thalweg.diffusion.config import ModelChoice
 
     if upload_limit < 1:
         raise UsageError(f"expected an upload limit of at least 1 MB, got {upload_limit}")

@@ -16,7 +16,7 @@ AssumeClear = Annotated[
 @contextmanager
 def naming_assume_clear() -> Iterator[None]:
     """Name the option, not the parameter, where a cube is refused because it has no mask."""
-    from thalweg.earth.reading import NoMaskError
+    from thalweg.earth.cube.measurements import NoMaskError
 
     try:
         yield

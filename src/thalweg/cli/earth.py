@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from thalweg.cli.archive import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Sensors, Time, cube_and_out, fetch
 from thalweg.cli.cubes import AssumeClear, naming_assume_clear
+from thalweg.cli.fetch import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Sensors, Time, cube_and_out, fetch
 from thalweg.cli.store import Memory, Quantise, Scheduler, Workers, export, write_embeddings
 from thalweg.cli.whatif import between, explain, whatif
 from thalweg.errors import UsageError
@@ -44,9 +44,9 @@ def inspect(path: Source, png: Picture = None, assume_clear: AssumeClear = False
 
     import numpy as np
 
-    from thalweg.earth.cubes import Cube
-    from thalweg.earth.figures import availability
-    from thalweg.earth.value_checks import count_lines
+    from thalweg.earth.cube.cube import Cube
+    from thalweg.earth.cube.value_checks import count_lines
+    from thalweg.earth.plots import availability
 
     with naming_assume_clear():
         cube = Cube.open(path, assume_clear=assume_clear)
@@ -87,9 +87,9 @@ def simulate(
     """Simulate a landscape as three satellites see it, with its truth."""
     from typing import cast
 
-    from thalweg.earth.simulate import Climate
-    from thalweg.earth.simulate import simulate as make
     from thalweg.generator import check_seeds
+    from thalweg.simulate import Climate
+    from thalweg.simulate import simulate as make
 
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another folder or remove it")
@@ -117,7 +117,7 @@ def train(
 ) -> None:
     """Stage 1: train a sensor's context-aware autoencoder. A killed run resumes."""
     from thalweg.earth.sensors import sensor_by_name
-    from thalweg.earth.training import Settings, train_autoencoder
+    from thalweg.earth.training.modules import Settings, train_autoencoder
 
     check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
     settings = Settings(seed=seed) if steps is None else Settings(seed=seed, steps=steps)
@@ -138,7 +138,7 @@ def fuse(
     assume_clear: AssumeClear = False,
 ) -> None:
     """Stage 2: fuse frozen encoders into one embedding. A killed run resumes."""
-    from thalweg.earth.training import Settings, train_fusion
+    from thalweg.earth.training.modules import Settings, train_fusion
 
     check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
     settings = Settings(seed=seed) if steps is None else Settings(seed=seed, steps=steps)
@@ -166,10 +166,10 @@ def embed(
     assume_clear: AssumeClear = False,
 ) -> None:
     """Embed a cube, or what a catalogue has (--bbox, --time): a vector per pixel and date. A killed run resumes."""
-    from thalweg.earth.cubes import Cube
-    from thalweg.earth.embedder import Job
-    from thalweg.earth.model import EarthModel
-    from thalweg.earth.quantise import check_bits
+    from thalweg.earth.cube.cube import Cube
+    from thalweg.earth.inference.job import Job
+    from thalweg.earth.model.earth_model import EarthModel
+    from thalweg.earth.store.quantization import check_bits
 
     check_bits(quantise)
     cube, out = cube_and_out(cube, out, bbox, time, sensor, catalog, crs)
@@ -187,8 +187,8 @@ def draw_map(
     png: Picture = None,
 ) -> None:
     """Draw a date's picture beside the embedding, or with --pixel a pixel's series with its uncertainty."""
-    from thalweg.earth.figures import embedding_map, pixel_series
-    from thalweg.earth.store import open_embeddings
+    from thalweg.earth.plots import embedding_map, pixel_series
+    from thalweg.earth.store.writer import open_embeddings
 
     dataset = open_embeddings(store)
     if pixel is not None:
@@ -204,8 +204,8 @@ def similar(
     png: Picture = None,
 ) -> None:
     """Draw how alike every pixel's season is to one pixel's."""
-    from thalweg.earth.figures import similarity_map
-    from thalweg.earth.store import open_embeddings
+    from thalweg.earth.plots import similarity_map
+    from thalweg.earth.store.writer import open_embeddings
 
     print(f"figure: {similarity_map(open_embeddings(store), png or Path(f'{store.stem}-similar.png'), pixel)}")
 

@@ -57,12 +57,12 @@ def evaluate(
     """Compare predictors and models on held-out sites and years; write a report of tables and figures."""
     from typing import cast
 
-    from thalweg.earth.gpp.baselines import MODELS, predictor_sets, with_indices
-    from thalweg.earth.gpp.flux import Partitioning, Rules
-    from thalweg.earth.gpp.protocol import Splitting
-    from thalweg.earth.gpp.protocol import evaluate as run
-    from thalweg.earth.gpp.report import write_report
-    from thalweg.earth.gpp.tables import require_gpp, with_vegetation_columns
+    from thalweg.gpp.data.daily_table import require_gpp, with_vegetation_columns
+    from thalweg.gpp.data.fluxnet import Partitioning, Rules
+    from thalweg.gpp.evaluation.protocol import Splitting
+    from thalweg.gpp.evaluation.protocol import evaluate as run
+    from thalweg.gpp.evaluation.report import write_report
+    from thalweg.gpp.models.predictors import MODELS, predictor_sets, with_indices
 
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another folder or remove it")
@@ -128,8 +128,8 @@ def prepare(
     assume_clear: AssumeClear = False,
 ) -> None:
     """Make a tower's daily table: the footprint's embedding filled to days, potential radiation, and GPP if given."""
-    from thalweg.earth.gpp.features import write_table
-    from thalweg.earth.gpp.tables import require_gpp
+    from thalweg.gpp.data.daily_table import require_gpp
+    from thalweg.gpp.data.features import write_table
 
     opened = _open_source(source, assume_clear)
     table, recipe = _tower_table(
@@ -153,10 +153,10 @@ def train(
     seed: Annotated[int, typer.Option(help="seed of the ensemble")] = 0,
 ) -> None:
     """Fit the 90-day transformer to tables with GPP and save it; a model with more columns makes no maps."""
-    from thalweg.earth.gpp.baselines import transformer
-    from thalweg.earth.gpp.features import model_columns, read_tables
-    from thalweg.earth.gpp.saved import save_model
-    from thalweg.earth.gpp.windows import make_windows
+    from thalweg.gpp.data.features import model_columns, read_tables
+    from thalweg.gpp.data.windows import make_windows
+    from thalweg.gpp.models.checkpoint import save_model
+    from thalweg.gpp.models.predictors import transformer
 
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another folder or remove it")
@@ -181,8 +181,8 @@ def predict(
     assume_clear: AssumeClear = False,
 ) -> None:
     """Predict daily GPP with intervals: a map of the cube, or with --tower the series of a footprint."""
-    from thalweg.earth.gpp.predict import MapJob, predict_map, predict_series, write_series
-    from thalweg.earth.gpp.saved import load_model
+    from thalweg.gpp.models.checkpoint import load_model
+    from thalweg.gpp.predict import MapJob, predict_map, predict_series, write_series
 
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another name or remove it")
@@ -213,7 +213,7 @@ def predict(
 
 
 def _earth_model(folder: Path | None) -> Any:
-    from thalweg.earth.model import EarthModel
+    from thalweg.earth.model.earth_model import EarthModel
 
     return EarthModel.load(folder)
 
@@ -224,7 +224,7 @@ def _measured(source: Path, rules: Any, sites: Path | None = None) -> Any:
     Raises:
         UsageError: They cannot be read.
     """
-    from thalweg.earth.gpp.flux import read_flux
+    from thalweg.gpp.data.fluxnet import read_flux
 
     try:
         return read_flux(source, rules, sites)
@@ -233,7 +233,7 @@ def _measured(source: Path, rules: Any, sites: Path | None = None) -> Any:
 
 
 def _open_source(source: Path, assume_clear: bool) -> Any:
-    from thalweg.earth.gpp.features import open_source
+    from thalweg.gpp.data.features import open_source
 
     with naming_assume_clear():
         return open_source(source, assume_clear)
@@ -253,10 +253,10 @@ def _tower_table(
 ) -> Any:
     from typing import cast
 
-    from thalweg.earth.gpp.features import embedding_table, join_flux
-    from thalweg.earth.gpp.flux import Rules
-    from thalweg.earth.gpp.footprint import Tower
-    from thalweg.earth.gpp.gapfill import Method
+    from thalweg.gpp.data.features import embedding_table, join_flux
+    from thalweg.gpp.data.fluxnet import Rules
+    from thalweg.gpp.data.footprint import Tower
+    from thalweg.gpp.data.gap_filling import Method
 
     measured = _measured(flux, Rules(gpp_column=gpp_column)) if flux is not None else None
     table, recipe = embedding_table(

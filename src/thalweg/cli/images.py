@@ -6,16 +6,7 @@ from typing import Annotated
 
 import typer
 
-from thalweg.cli.models import (
-    DenoisingSteps,
-    Device,
-    Folder,
-    Guidance,
-    Model,
-    Prompt,
-    Scheduler,
-    Seeds,
-)
+from thalweg.cli.models import DenoisingSteps, Device, Folder, Guidance, Model, Prompt, Scheduler, Seeds
 from thalweg.cli.progress import progress
 from thalweg.limits import MAX_IMAGES, check_count
 
@@ -35,10 +26,10 @@ def generate(
     """Render a prompt or an embedding file; writes the images, a sheet of them and the embedding."""
     import torch
 
-    from thalweg.diffusion.choice import ModelChoice
+    from thalweg.diffusion.config import ModelChoice
     from thalweg.generator import read_embedding, read_seeds
+    from thalweg.io.state import removed_if_failed
     from thalweg.steer.runs import Run, contact_sheet
-    from thalweg.steer.state import removed_if_failed
 
     numbers = read_seeds(seeds)
     choice = ModelChoice(model, device, steps, guidance, scheduler)

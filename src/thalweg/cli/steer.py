@@ -24,12 +24,12 @@ from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import MAX_CANDIDATES, MAX_FRAMES, check_count
 
 if TYPE_CHECKING:
-    from thalweg.diffusion.choice import ModelChoice
+    from thalweg.diffusion.config import ModelChoice
     from thalweg.diffusion.generator import DiffusionGenerator
     from thalweg.embedding import Embedding
     from thalweg.generator import Generator
-    from thalweg.steer.metrics import Metric
-    from thalweg.steer.navigate import Navigation
+    from thalweg.steer.metrics.metrics import Metric
+    from thalweg.steer.navigation.navigation import Navigation
     from thalweg.steer.runs import Run
     from thalweg.steer.tasks import ImprintTask, OptimizeTask
 
@@ -61,11 +61,11 @@ def optimize(
     gradient: GradientMode = "full",
 ) -> None:
     """Tool 1: move the embedding until its images score high on a metric."""
-    from thalweg.diffusion.choice import ModelChoice
+    from thalweg.diffusion.config import ModelChoice
     from thalweg.generator import read_seeds
-    from thalweg.steer.metrics import with_absolute_files
-    from thalweg.steer.optimize import Method, Recipe
-    from thalweg.steer.state import removed_if_failed
+    from thalweg.io.state import removed_if_failed
+    from thalweg.steer.metrics.metrics import with_absolute_files
+    from thalweg.steer.optimization.optimize import Method, Recipe
     from thalweg.steer.tasks import OptimizeTask
 
     mode = None if search == "cma-es" else gradient
@@ -83,7 +83,7 @@ def _optimize(
     task: "OptimizeTask", run: "Run", generator: "DiffusionGenerator", aims: "tuple[Metric, Metric | None]"
 ) -> None:
     """Do an optimisation in its run, and say what came of it."""
-    from thalweg.steer.optimize import BEST
+    from thalweg.steer.optimization.optimize import BEST
     from thalweg.steer.tasks import start_of
 
     with progress("steps") as show:
@@ -115,12 +115,12 @@ def navigate(
 
     After the number a strength may follow ("2 0.5"). 0: none of these; u: undo; f: fork; q: stop, resume later.
     """
-    from thalweg.diffusion.choice import ModelChoice
+    from thalweg.diffusion.config import ModelChoice
     from thalweg.generator import read_embedding, read_seeds
-    from thalweg.steer.navigate import Navigation, Settings
-    from thalweg.steer.navigation_settings import Recipe
+    from thalweg.io.state import removed_if_failed
+    from thalweg.steer.navigation.navigate_config import Recipe
+    from thalweg.steer.navigation.navigation import Navigation, Settings
     from thalweg.steer.runs import RECORD
-    from thalweg.steer.state import removed_if_failed
 
     check_count("--candidates", candidates, 1, MAX_CANDIDATES)
     choice = ModelChoice(model, device, steps, guidance, scheduler)
@@ -189,11 +189,11 @@ def walk_path(
     """Walk from one embedding to another; writes the film strip, a row a seed."""
     import torch
 
-    from thalweg.diffusion.choice import ModelChoice
+    from thalweg.diffusion.config import ModelChoice
     from thalweg.generator import read_embedding, read_seeds
-    from thalweg.steer import paths
+    from thalweg.io.state import removed_if_failed
+    from thalweg.steer import interpolation
     from thalweg.steer.runs import Run, contact_sheet
-    from thalweg.steer.state import removed_if_failed
 
     check_count("--count", count, 2, MAX_FRAMES)
     choice = ModelChoice(model, device, steps, guidance, scheduler)
@@ -201,7 +201,7 @@ def walk_path(
     generator = choice.load()
     first, last = read_embedding(start, generator), read_embedding(end, generator)
     centre = generator.embed("") if around_empty else None
-    kind = cast(paths.Method, method)
+    kind = cast(interpolation.Method, method)
     with removed_if_failed(out):
         settings = {"start": start, "end": end, "method": method}
         run = Run.create(out, "path", generator.model, settings, vars(choice))
@@ -214,7 +214,7 @@ def walk_path(
                 show(rendered, 5 * count)
 
             if even:
-                walk = paths.equal_image_steps(
+                walk = interpolation.equal_image_steps(
                     generator,
                     first,
                     last,
@@ -226,7 +226,7 @@ def walk_path(
                     progress=count_render,
                 )
             else:
-                walk = paths.path(first, last, count, kind, centre)
+                walk = interpolation.path(first, last, count, kind, centre)
             images = []
             for embedding in walk:
                 images.append(generator.render(embedding, numbers))
@@ -258,10 +258,10 @@ def imprint(
     gradient: GradientMode = "full",
 ) -> None:
     """Tool 3: put what one seed shows into the embedding, so that other seeds show it too."""
-    from thalweg.diffusion.choice import ModelChoice
-    from thalweg.images import read_mask
-    from thalweg.steer.imprint import Mode
-    from thalweg.steer.state import removed_if_failed
+    from thalweg.diffusion.config import ModelChoice
+    from thalweg.io.image_files import read_mask
+    from thalweg.io.state import removed_if_failed
+    from thalweg.steer.imprinting.imprint import Mode
     from thalweg.steer.tasks import MASK, ImprintTask
 
     choice = ModelChoice(model, device, steps, guidance, scheduler, gradient, clip)
@@ -298,8 +298,8 @@ def resume(
     """Go on with a run where it stopped, with the model and the settings it began with."""
     from dataclasses import replace
 
-    from thalweg.diffusion.choice import ModelChoice
-    from thalweg.steer.navigate import Navigation
+    from thalweg.diffusion.config import ModelChoice
+    from thalweg.steer.navigation.navigation import Navigation
     from thalweg.steer.runs import Run
     from thalweg.steer.tasks import ImprintTask, OptimizeTask
 
@@ -326,9 +326,9 @@ def export(
 ) -> None:
     """Copy what a run found into one embedding file."""
     from thalweg.embedding import Embedding
-    from thalweg.steer.optimize import BEST
+    from thalweg.steer.navigation.history import Tree
+    from thalweg.steer.optimization.optimize import BEST
     from thalweg.steer.runs import Run
-    from thalweg.steer.tree import Tree
 
     opened = Run.open_any(run)
     operation = opened.operation

@@ -11,7 +11,7 @@ from thalweg.cli.progress import progress
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:
-    from thalweg.earth.embedder import Job
+    from thalweg.earth.inference.job import Job
 
 Scheduler = Annotated[
     str | None, typer.Option(help="address of a running dask scheduler, such as tcp://host:8786, whose workers embed")
@@ -27,10 +27,10 @@ Quantise = Annotated[int | None, typer.Option(help="store codes of 8 or 16 bits;
 
 def write_embeddings(job: "Job", out: Path, scheduler: str | None, workers: int | None, memory: str | None) -> None:
     """Embed a job into a store with the processes and the memory asked for; say what quantisation costs."""
-    from thalweg.earth.budget import parse_size, plan
-    from thalweg.earth.distributed import local_workers, scheduler_workers, workers_by_default
-    from thalweg.earth.quantise import measure_loss
-    from thalweg.earth.store import embed_to_zarr, refuse_existing, this_process
+    from thalweg.earth.inference.dask_backend import local_workers, scheduler_workers, workers_by_default
+    from thalweg.earth.inference.memory import parse_size, plan
+    from thalweg.earth.store.quantization import measure_loss
+    from thalweg.earth.store.writer import embed_to_zarr, refuse_existing, this_process
 
     if scheduler and workers:
         raise UsageError("--scheduler and --workers: give one of them, a scheduler has its own workers")
@@ -77,9 +77,9 @@ def export(
     ] = None,
 ) -> None:
     """Export embeddings: cloud-optimised GeoTIFFs, GeoParquet of points, or a STAC collection."""
-    from thalweg.earth.export import write_cogs, write_geoparquet
-    from thalweg.earth.stac import write_catalogue
-    from thalweg.earth.store import open_embeddings
+    from thalweg.earth.export.raster import write_cogs, write_geoparquet
+    from thalweg.earth.export.stac import write_catalogue
+    from thalweg.earth.store.writer import open_embeddings
 
     dataset = open_embeddings(store)
     with progress("dates") as show:

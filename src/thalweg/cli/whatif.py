@@ -27,13 +27,13 @@ def whatif(
     import json
 
     from thalweg._version import __version__
-    from thalweg.earth.figures import save_figure
-    from thalweg.earth.gpp.saved import load_model
-    from thalweg.earth.model import EarthModel
-    from thalweg.earth.quantities import Readout
-    from thalweg.earth.store import open_embeddings
-    from thalweg.earth.whatif import draw, table, what_if
-    from thalweg.files import new_folder
+    from thalweg.earth.counterfactual.counterfactual import draw, table, what_if
+    from thalweg.earth.counterfactual.quantities import Readout
+    from thalweg.earth.model.earth_model import EarthModel
+    from thalweg.earth.plots import save_figure
+    from thalweg.earth.store.writer import open_embeddings
+    from thalweg.gpp.models.checkpoint import load_model
+    from thalweg.io.atomic import new_folder
 
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another name or remove it")
@@ -77,11 +77,11 @@ def explain(
     model: Model = None,
 ) -> None:
     """Draw what the principal directions of a store's embeddings mean: decoded spectra along each."""
-    from thalweg.earth.explain import draw
-    from thalweg.earth.explain import explain as decode_directions
-    from thalweg.earth.figures import save_figure
-    from thalweg.earth.model import EarthModel
-    from thalweg.earth.store import open_embeddings
+    from thalweg.earth.counterfactual.directions import draw
+    from thalweg.earth.counterfactual.directions import explain as decode_directions
+    from thalweg.earth.model.earth_model import EarthModel
+    from thalweg.earth.plots import save_figure
+    from thalweg.earth.store.writer import open_embeddings
 
     check_count("--count", count, 1, MAX_DIRECTIONS)
     loaded = EarthModel.load(model)
@@ -100,13 +100,13 @@ def between(
     """Decode the path between two dates or two places: pictures, and bands along it."""
     import pandas as pd
 
-    from thalweg.earth.between import between as decode_path
-    from thalweg.earth.between import draw
-    from thalweg.earth.figures import save_figure
-    from thalweg.earth.generator import EarthGenerator
-    from thalweg.earth.model import EarthModel
-    from thalweg.earth.store import open_embeddings
-    from thalweg.files import new_folder
+    from thalweg.earth.counterfactual.generator import EarthGenerator
+    from thalweg.earth.counterfactual.interpolation import between as decode_path
+    from thalweg.earth.counterfactual.interpolation import draw
+    from thalweg.earth.model.earth_model import EarthModel
+    from thalweg.earth.plots import save_figure
+    from thalweg.earth.store.writer import open_embeddings
+    from thalweg.io.atomic import new_folder
 
     check_count("--count", count, 2, MAX_FRAMES)
     if out.exists():

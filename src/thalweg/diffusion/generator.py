@@ -9,8 +9,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from thalweg.diffusion.families import FAMILIES, StableDiffusion
-from thalweg.diffusion.family import Family
+from thalweg.diffusion.pipeline import Family
+from thalweg.diffusion.pipelines.stable_diffusion import FAMILIES, StableDiffusion
 from thalweg.diffusion.sampling import Schedule, out_of_memory, sample
 from thalweg.diffusion.schedulers import check_kind, make_scheduler
 from thalweg.embedding import Embedding, Lineage, ModelIdentity

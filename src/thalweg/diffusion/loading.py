@@ -7,11 +7,8 @@ from typing import Any
 import torch
 
 from thalweg.devices import read_device, read_dtype
-from thalweg.diffusion.families import FAMILIES
-from thalweg.diffusion.family import Family, quiet
-from thalweg.diffusion.generator import DiffusionGenerator
-from thalweg.diffusion.identity import Hashes, hash_network
-from thalweg.diffusion.model_folder import (
+from thalweg.diffusion.checkpoints.identity import Hashes, hash_network
+from thalweg.diffusion.checkpoints.model_folder import (
     INDEX,
     VOCABULARIES,
     WEIGHT_STEMS,
@@ -22,7 +19,10 @@ from thalweg.diffusion.model_folder import (
     read_config,
     read_object,
 )
-from thalweg.diffusion.weights import file_type, load_network, load_part
+from thalweg.diffusion.checkpoints.weight_files import file_type, load_network, load_part
+from thalweg.diffusion.generator import DiffusionGenerator
+from thalweg.diffusion.pipeline import Family, quiet
+from thalweg.diffusion.pipelines.stable_diffusion import FAMILIES
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import shown
 

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thalweg.earth.cubes import Cube
-    from thalweg.earth.embedder import embed
-    from thalweg.earth.model import EarthModel
-    from thalweg.earth.store import open_embeddings
+    from thalweg.earth.cube.cube import Cube
+    from thalweg.earth.inference.job import embed
+    from thalweg.earth.model.earth_model import EarthModel
+    from thalweg.earth.store.writer import open_embeddings
 
 __all__ = ["Cube", "EarthModel", "embed", "open_embeddings"]
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from thalweg._version import __version__
 from thalweg.embedding import ModelIdentity
 from thalweg.errors import NotFiniteError, UsageError
-from thalweg.files import read_as, read_json, write_whole
-from thalweg.images import png
+from thalweg.io.atomic import read_as, read_json, write_whole
+from thalweg.io.image_files import png
 from thalweg.limits import shown
 
 FORMAT_VERSION = 1

@@ -10,21 +10,15 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
-from thalweg.files import read_as
 from thalweg.generator import Generator, check_seeds, read_embedding
-from thalweg.images import read_mask
-from thalweg.limits import (
-    MAX_RADIUS,
-    MAX_SEEDS,
-    MAX_STEPS,
-    MIN_RADIUS,
-    check_count,
-    check_number,
-    check_text,
-)
-from thalweg.steer import imprint, metrics, optimize
-from thalweg.steer.aspects import vocabulary
-from thalweg.steer.metrics import Scorer
+from thalweg.io.atomic import read_as
+from thalweg.io.image_files import read_mask
+from thalweg.limits import MAX_RADIUS, MAX_SEEDS, MAX_STEPS, MIN_RADIUS, check_count, check_number, check_text
+from thalweg.steer.imprinting import imprint
+from thalweg.steer.imprinting.aspects import vocabulary
+from thalweg.steer.metrics import metrics
+from thalweg.steer.metrics.metrics import Scorer
+from thalweg.steer.optimization import optimize
 from thalweg.steer.runs import Run
 
 START = "start.safetensors"

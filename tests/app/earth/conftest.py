@@ -6,10 +6,10 @@ import pytest
 import xarray as xr
 
 from thalweg.app.workspace import Workspace
-from thalweg.earth.cubes import Cube
-from thalweg.earth.embedder import Job
-from thalweg.earth.model import EarthModel
-from thalweg.earth.store import embed_to_zarr
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.inference.job import Job
+from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.store.writer import embed_to_zarr
 
 pytest.importorskip("gradio", reason="gradio is not installed")
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import anyio
 import pytest
-from earth_app import earth_app
 from fastapi.testclient import TestClient
 
-from thalweg.app.earth import scenes as scenes_module
+from earth_app import earth_app
+from thalweg.app.earth import open_stores as scenes_module
 from thalweg.app.earth import tiles
-from thalweg.app.earth.scenes import Scenes
+from thalweg.app.earth.open_stores import Scenes
 from thalweg.app.earth.store_metadata import MAX_DATES
 from thalweg.app.earth.time_limit import MAX_STUCK, TimeLimit
 from thalweg.app.workspace import Workspace

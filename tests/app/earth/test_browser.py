@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, urlparse
 
 import numpy as np
 import pytest
-from earth_app import choose_pixel, earth_app, wait_until_drawn
 
 import thalweg
+from earth_app import choose_pixel, earth_app, wait_until_drawn
 from thalweg.app.workspace import Workspace
 
 pytest.importorskip("playwright", reason="playwright is not installed")

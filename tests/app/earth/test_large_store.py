@@ -12,10 +12,10 @@ import zarr
 from zarr.abc.store import RangeByteRequest
 
 from thalweg.app.earth import pixels, tiles
+from thalweg.app.earth.open_stores import Scene, Scenes
 from thalweg.app.earth.routes import describe
-from thalweg.app.earth.scenes import Scene, Scenes
 from thalweg.app.workspace import Workspace
-from thalweg.earth.layout import spatial_attributes
+from thalweg.earth.store.schema import spatial_attributes
 
 BLOCK, BLOCKS = 64, 64
 SIDE = BLOCK * BLOCKS

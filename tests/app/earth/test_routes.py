@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from earth_app import earth_app
 from fastapi.testclient import TestClient
 from PIL import Image
 
 import thalweg
+from earth_app import earth_app
 from thalweg.app.earth import tiles
 from thalweg.app.workspace import Workspace
-from thalweg.earth.analysis import PrincipalComponents, similarity
-from thalweg.earth.cubes import Cube
-from thalweg.earth.embedder import Job
-from thalweg.earth.model import EarthModel
-from thalweg.earth.sampling import block_shape
+from thalweg.earth.analysis.similarity import PrincipalComponents, similarity
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.inference.job import Job
+from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import Quality
-from thalweg.earth.store import embed_to_zarr
+from thalweg.earth.store.subsample import block_shape
+from thalweg.earth.store.writer import embed_to_zarr
 
 ORIGIN = "http://127.0.0.1"
 

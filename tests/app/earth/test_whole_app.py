@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from earth_app import wait_until_drawn
 
+from earth_app import wait_until_drawn
 from thalweg.app.workspace import Workspace
 
 pytest.importorskip("playwright", reason="playwright is not installed")
@@ -14,7 +14,7 @@ def test_a_reload_comes_back_to_the_tab_and_the_store(
     workspace: Workspace, served: Callable, open_page: Callable, screenshot: Callable
 ) -> None:
     from thalweg.app.server import create_app
-    from thalweg.diffusion.choice import ModelChoice
+    from thalweg.diffusion.config import ModelChoice
 
     with served(create_app(workspace, ModelChoice(steps=4, gradient="full"))) as url:
         page = open_page(url)

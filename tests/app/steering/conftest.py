@@ -8,7 +8,7 @@ import pytest
 
 from thalweg.app.server import create_app
 from thalweg.app.workspace import Workspace
-from thalweg.diffusion.choice import ModelChoice
+from thalweg.diffusion.config import ModelChoice
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from thalweg.diffusion import miniature
 from thalweg.embedding import Embedding
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
-
     from conftest import App
+    from playwright.sync_api import Page
 
 FEW = ("--steps", 4)
 LATE_END = """

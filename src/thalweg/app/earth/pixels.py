@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.app.earth.scenes import Scene
+from thalweg.app.earth.open_stores import Scene
 from thalweg.app.earth.tiles import QUALITY_WORDS
-from thalweg.earth.generator import check_made_by
-from thalweg.earth.model import EarthModel
+from thalweg.earth.counterfactual.generator import check_made_by
+from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import Quality
 from thalweg.errors import UsageError
 
@@ -48,7 +48,7 @@ def decoded(scene: Scene, row: int, column: int, date: int) -> dict[str, Any]:
     Raises:
         UsageError: the pixel has no embedding on the date, or another model made the store.
     """
-    from thalweg.earth.whatif import spectra
+    from thalweg.earth.counterfactual.counterfactual import spectra
 
     scene.check_pixel(row, column)
     scene.check_date(date)
@@ -72,7 +72,7 @@ def decoded(scene: Scene, row: int, column: int, date: int) -> dict[str, Any]:
 
 def asked_what_if(scene: Scene, row: int, column: int, date: int, target: str) -> dict[str, Any]:
     """What would have to change at a pixel on a date for it to be as `target` says (`earth.whatif`)."""
-    from thalweg.earth.whatif import draw, what_if
+    from thalweg.earth.counterfactual.counterfactual import draw, what_if
 
     scene.check_pixel(row, column)
     scene.check_date(date)

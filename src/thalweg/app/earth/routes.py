@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from thalweg.app.earth import pixels, tiles
-from thalweg.app.earth.scenes import Scene, Scenes
+from thalweg.app.earth.open_stores import Scene, Scenes
 from thalweg.app.messages import in_words
 from thalweg.app.workspace import Workspace
 from thalweg.errors import ThalwegError, UsageError

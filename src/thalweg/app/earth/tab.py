@@ -1,4 +1,4 @@
-"""The tab: one page component whose parts lie beside this file."""
+"""The tab: one page component whose parts lie in `static`."""
 
 from importlib.resources import files
 
@@ -26,4 +26,4 @@ def earth_tab(workspace: Workspace) -> None:
 
 
 def _part(name: str) -> str:
-    return files("thalweg.app.earth").joinpath(name).read_text("utf-8")
+    return files("thalweg.app.earth").joinpath("static", name).read_text("utf-8")

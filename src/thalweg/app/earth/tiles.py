@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thalweg.app.earth.scenes import Scene
+from thalweg.app.earth.open_stores import Scene
 from thalweg.earth.sensors import Quality
 from thalweg.errors import UsageError
 

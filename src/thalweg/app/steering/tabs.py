@@ -7,20 +7,20 @@ from typing import Any, Literal
 
 import gradio as gr
 
+from thalweg.app.auth import person_of
 from thalweg.app.checked_blocks import check_clicked
-from thalweg.app.guard import person_of
-from thalweg.app.steering import boards
-from thalweg.app.steering.desk import AnyDesk, Desk, Desks
-from thalweg.app.steering.imprint import ImprintDesk, SeedsDesk
-from thalweg.app.steering.navigate import MOST, NavigateDesk
-from thalweg.app.steering.optimize import OptimizeDesk
+from thalweg.app.steering import views
+from thalweg.app.steering.imprint_session import ImprintDesk, SeedsDesk
+from thalweg.app.steering.navigate_session import MOST, NavigateDesk
+from thalweg.app.steering.optimize_session import OptimizeDesk
+from thalweg.app.steering.session import AnyDesk, Desk, Desks
 from thalweg.app.uploads import Uploads
 from thalweg.embedding import SUFFIX, Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import shown
-from thalweg.steer.aspects import VOCABULARIES
+from thalweg.steer.imprinting.aspects import VOCABULARIES
 
-HERE = Path(__file__).parent
+STATIC = Path(__file__).parent / "static"
 METRICS = ("sharpness", "blur", "colourfulness", "contrast", "symmetry", "text", "colour")
 AT_ONCE: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "trigger_mode": "multiple"}
 """How an event is followed that need not wait for another, and shows nothing of its own."""
@@ -79,7 +79,7 @@ def _navigate(desks: Desks, page: gr.Blocks, prompt: gr.Textbox, seeds: gr.Textb
         show = _button("Show", "navigate-show")
         name = gr.Textbox(label="Name of this node", elem_id="navigate-name")
         give = _button("Name it", "navigate-give-name")
-    tab = _Tab(desks, NavigateDesk, boards.navigate, board)
+    tab = _Tab(desks, NavigateDesk, views.navigate, board)
     with gr.Row(elem_classes="tw-controls"):
         tab.add_files(page, lambda desk: desk.opened.current)
 
@@ -115,14 +115,14 @@ def _optimize(desks: Desks, page: gr.Blocks, prompt: gr.Textbox, seeds: gr.Textb
         stop = _button("Stop and keep the best", "optimize-stop")
         go_on = _button("Go on", "optimize-go-on")
     board = _board("optimize-board")
-    tab = _Tab(desks, OptimizeDesk, boards.optimize, board)
+    tab = _Tab(desks, OptimizeDesk, views.optimize, board)
     with gr.Row(elem_classes="tw-controls"):
         tab.add_files(page, lambda desk: desk.best)
 
     def begin(desk: OptimizeDesk, text: str, seeds: str, keep: str, iterations: int, *rows: Any) -> None:
         terms = list(zip(rows[::3], rows[1::3], rows[2::3], strict=True))
-        stay = boards.metric_text([("text", keep, 1.0)]) if keep.strip() else ""
-        desk.start(text, seeds, boards.metric_text(terms), stay, iterations)
+        stay = views.metric_text([("text", keep, 1.0)]) if keep.strip() else ""
+        desk.start(text, seeds, views.metric_text(terms), stay, iterations)
 
     tab.on(start.click, begin, [prompt, seeds, keep, iterations, *rows])
     tab.on(stop.click, lambda desk: desk.stop())
@@ -146,8 +146,8 @@ def _imprint(desks: Desks, page: gr.Blocks, prompt: gr.Textbox) -> None:
         stop = _button("Stop", "imprint-stop")
         go_on = _button("Go on", "imprint-go-on")
     board = _board("imprint-board")
-    tab = _Tab(desks, ImprintDesk, boards.imprint, board)
-    pick = _Tab(desks, SeedsDesk, boards.seeds, gallery)
+    tab = _Tab(desks, ImprintDesk, views.imprint, board)
+    pick = _Tab(desks, SeedsDesk, views.seeds, gallery)
     with gr.Row(elem_classes="tw-controls"):
         tab.add_files(page, lambda desk: desk.result)
     pick.reload(page)
@@ -184,7 +184,7 @@ class _Tab:
             try:
                 drawn = self._draw(desk)
             except Exception as error:  # a run folder may hold anything
-                drawn = boards.fault(desk.in_words(error))
+                drawn = views.fault(desk.in_words(error))
             yield drawn
 
     def on(self, event: Any, wish: Callable[..., object], inputs: Sequence[Any] = ()) -> None:
@@ -245,7 +245,7 @@ def _button(text: str, name: str, variant: Literal["primary", "secondary"] = "se
 
 
 def _board(name: str) -> gr.HTML:
-    return gr.HTML("", elem_id=name, js_on_load=(HERE / "board.js").read_text(), apply_default_css=False)
+    return gr.HTML("", elem_id=name, js_on_load=(STATIC / "view.js").read_text(), apply_default_css=False)
 
 
 @contextmanager

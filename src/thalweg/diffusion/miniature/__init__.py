@@ -9,14 +9,14 @@ from torch import Tensor
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:
+    from thalweg.diffusion.clip import ClipScorer
     from thalweg.diffusion.generator import DiffusionGenerator
-    from thalweg.diffusion.miniature.reader import Reader
-    from thalweg.diffusion.scorer import ClipScorer
+    from thalweg.diffusion.miniature.attribute_classifier import Reader
 
 SHIPPED = Path(__file__).parent / "weights"
 """The shipped model, in the layout of a diffusers pipeline."""
 
-READER = Path(__file__).parent / "reader.safetensors"
+READER = Path(__file__).parent / "attribute_classifier.safetensors"
 """The shipped attribute reader: a judge, not part of the model."""
 
 DEFAULTS: dict[str, Any] = {"steps": 20, "guidance_scale": 3.0}
@@ -43,9 +43,9 @@ def load_scorer(folder: Path | str = SHIPPED, *, device: torch.device | str = "c
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
     from thalweg.devices import read_device
-    from thalweg.diffusion.scorer import ClipScorer
-    from thalweg.diffusion.texts import TextInput
-    from thalweg.diffusion.weights import load_network, load_part
+    from thalweg.diffusion.checkpoints.weight_files import load_network, load_part
+    from thalweg.diffusion.clip import ClipScorer
+    from thalweg.diffusion.text_inputs import TextInput
 
     place, folder = read_device(device), _model(folder)
     words: Any = load_part(lambda: CLIPTokenizer.from_pretrained(folder / "tokenizer"), f"{folder.name}: its tokenizer")
@@ -76,7 +76,7 @@ def load_reader(path: Path | str = READER) -> "Reader":
         UsageError: no reader there.
         ThalwegError: weights that are missing, unexpected or not finite.
     """
-    from thalweg.diffusion.miniature.reader import load as load_weights
+    from thalweg.diffusion.miniature.attribute_classifier import load as load_weights
 
     if not Path(path).is_file():
         raise UsageError(f"{path}: expected a trained reader's weights, found none; train one first")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from thalweg.diffusion.miniature.world import ATTRIBUTES
+from thalweg.diffusion.miniature.renderer import ATTRIBUTES
 
 WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "shape": {

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.diffusion.miniature import READER, captions, load, load_reader, load_scorer, world
-from thalweg.diffusion.miniature.reader import Reader, spread
+from thalweg.diffusion.miniature import READER, captions, load, load_reader, load_scorer, renderer
+from thalweg.diffusion.miniature.attribute_classifier import Reader, spread
 
 ALWAYS_NAMED = ("shape", "colour", "background")
 UNSEEN = 77_000_000
@@ -34,17 +34,17 @@ def evaluate(
     """
     random = torch.Generator().manual_seed(UNSEEN)
     reader, generator = load_reader(reader_weights), load(folder, gradient=None)
-    total = images + seeds * len(world.ATTRIBUTES["shape"])
-    objects = world.draw_attributes(renderings, random)
-    rendered = torch.cat([world.render(objects[start : start + 250], random) for start in range(0, renderings, 250)])
+    total = images + seeds * len(renderer.ATTRIBUTES["shape"])
+    objects = renderer.draw_attributes(renderings, random)
+    rendered = torch.cat([renderer.render(objects[start : start + 250], random) for start in range(0, renderings, 250)])
     figures: dict[str, Any] = {
         "reader": read_right(reader, rendered, objects),
         "scorer": _told_apart(folder, rendered[:300], objects[:300], random),
         "autoencoder_psnr_db": _psnr(generator, rendered[:200]),
     }
-    right: dict[str, list[bool]] = {name: [] for name in world.ATTRIBUTES}
+    right: dict[str, list[bool]] = {name: [] for name in renderer.ATTRIBUTES}
     for index in range(images):
-        attributes = world.draw_attributes(1, random)[0]
+        attributes = renderer.draw_attributes(1, random)[0]
         drawn = captions.draw_named(attributes, random)
         named = {name: value for name, value in attributes.items() if name in drawn or name in ALWAYS_NAMED}
         image = generator.render(generator.embed(captions.caption(named, random)), [UNSEEN + index])
@@ -52,8 +52,8 @@ def evaluate(
             right[name].append(share == 1)
         progress(index + 1, total)
     figures["adherence"] = {name: sum(values) / len(values) for name, values in right.items()}
-    spreads: dict[str, list[float]] = {name: [] for name in world.ATTRIBUTES if name != "shape"}
-    for number, shape in enumerate(world.ATTRIBUTES["shape"]):
+    spreads: dict[str, list[float]] = {name: [] for name in renderer.ATTRIBUTES if name != "shape"}
+    for number, shape in enumerate(renderer.ATTRIBUTES["shape"]):
         shown = generator.render(generator.embed(f"a {shape}"), range(UNSEEN, UNSEEN + seeds))
         for name, values in reader.read(shown).items():
             if name in spreads:
@@ -68,7 +68,7 @@ def read_right(reader: Reader, images: Tensor, objects: list[dict[str, str]]) ->
     seen = reader.read(images)
     return {
         name: sum(value == item[name] for value, item in zip(seen[name], objects, strict=True)) / len(objects)
-        for name in world.ATTRIBUTES
+        for name in renderer.ATTRIBUTES
     }
 
 
@@ -79,7 +79,7 @@ def _told_apart(
     scorer = load_scorer(folder)
     features = scorer.embed_images(images)
     shares: dict[str, float] = {}
-    for name, values in world.ATTRIBUTES.items():
+    for name, values in renderer.ATTRIBUTES.items():
         wins = 0
         for feature, item in zip(features, objects, strict=True):
             others = [value for value in values if value != item[name]]

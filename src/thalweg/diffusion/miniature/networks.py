@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thalweg.diffusion.miniature import captions, world
+from thalweg.diffusion.miniature import captions, renderer
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -45,7 +45,7 @@ def image_encoder() -> "CLIPVisionModelWithProjection":
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     config = CLIPVisionConfig(
-        image_size=world.SIZE,
+        image_size=renderer.SIZE,
         patch_size=8,
         hidden_size=WIDTH,
         intermediate_size=2 * WIDTH,
@@ -61,7 +61,7 @@ def autoencoder() -> "AutoencoderKL":
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
-        sample_size=world.SIZE,
+        sample_size=renderer.SIZE,
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
         block_out_channels=(16, 32, 64),
@@ -77,7 +77,7 @@ def denoiser() -> "UNet2DConditionModel":
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
-        sample_size=world.SIZE // 4,
+        sample_size=renderer.SIZE // 4,
         in_channels=4,
         out_channels=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),

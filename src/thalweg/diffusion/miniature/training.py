@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, normalize
 
 from thalweg.devices import read_device
-from thalweg.diffusion.miniature import captions, networks, world
-from thalweg.diffusion.miniature.reader import Reader
-from thalweg.diffusion.weights import load_network
+from thalweg.diffusion.checkpoints.weight_files import load_network
+from thalweg.diffusion.miniature import captions, networks, renderer
+from thalweg.diffusion.miniature.attribute_classifier import Reader
 from thalweg.errors import UsageError
-from thalweg.files import write_whole
-from thalweg.safetensors_files import read_tensors
+from thalweg.io.atomic import write_whole
+from thalweg.io.safetensors_files import read_tensors
 
 Progress = Callable[[str, int, int, float], None]
 """Called with the stage, the step, the number of steps and the loss."""
@@ -55,8 +55,8 @@ class World:
             random = torch.Generator().manual_seed(seed)
             images, labels = [], []
             for done in range(0, count, 250):
-                objects = world.draw_attributes(min(250, count - done), random)
-                images.append((world.render(objects, random) * 255).round().byte())
+                objects = renderer.draw_attributes(min(250, count - done), random)
+                images.append((renderer.render(objects, random) * 255).round().byte())
                 labels.append(_labels(objects))
                 progress("world", done, count, 0.0)
             write_whole(path, save({"images": torch.cat(images), "labels": torch.cat(labels)}))
@@ -70,7 +70,7 @@ class World:
     def attributes(self, index: int) -> dict[str, str]:
         """What image `index` shows, by name."""
         values = self.labels[index].tolist()
-        return {name: world.ATTRIBUTES[name][value] for name, value in zip(world.ATTRIBUTES, values, strict=True)}
+        return {name: renderer.ATTRIBUTES[name][value] for name, value in zip(renderer.ATTRIBUTES, values, strict=True)}
 
 
 def train(folder: Path, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
@@ -118,7 +118,7 @@ class Encoders(nn.Module):
         self.text, self.image = text, image
         self.scale = nn.Parameter(torch.tensor(2.3))
         self.offset = nn.Parameter(torch.tensor(-8.0))
-        counts = [len(values) for values in world.ATTRIBUTES.values()]
+        counts = [len(values) for values in renderer.ATTRIBUTES.values()]
         self.said = nn.ModuleList(nn.Linear(networks.WIDTH, count + 1) for count in counts)
         self.seen = nn.ModuleList(nn.Linear(networks.WIDTH, count) for count in counts)
 
@@ -249,16 +249,18 @@ def _check_recipe(folder: Path, recipe: Recipe) -> None:
 
 
 def _labels(objects: list[dict[str, str]]) -> Tensor:
-    return torch.tensor([[values.index(item[name]) for name, values in world.ATTRIBUTES.items()] for item in objects])
+    return torch.tensor(
+        [[values.index(item[name]) for name, values in renderer.ATTRIBUTES.items()] for item in objects]
+    )
 
 
 def _captions(pictures: World, index: Tensor, random: torch.Generator) -> tuple[list[str], Tensor]:
     """A new caption for each image, and the values (B, 8) it names, -1 for those it leaves out."""
-    texts, said = [], torch.full((len(index), len(world.ATTRIBUTES)), -1)
+    texts, said = [], torch.full((len(index), len(renderer.ATTRIBUTES)), -1)
     for row, image in enumerate(index.tolist()):
         named = captions.draw_named(pictures.attributes(image), random)
         texts.append(captions.caption(named, random))
-        for column, (name, values) in enumerate(world.ATTRIBUTES.items()):
+        for column, (name, values) in enumerate(renderer.ATTRIBUTES.items()):
             if name in named:
                 said[row, column] = values.index(named[name])
     return texts, said

@@ -1,0 +1,229 @@
+"""A model's folder before anything in it is loaded: index, parts, weight files; what is wrong is named."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from thalweg.embedding import FORMAT
+from thalweg.errors import ThalwegError, UsageError
+from thalweg.io.atomic import read_json
+from thalweg.io.safetensors_files import LFS_POINTER, instead_of_file, open_safetensors
+from thalweg.limits import shown
+
+INDEX = "model_index.json"
+CONFIG = "config.json"
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+WEIGHT_STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
+"""How each library calls a part's weight files, without variant and suffix."""
+
+PREFERRED_VARIANTS = ("", "fp32", "fp16", "bf16")
+"""Variants of the same weights, the most precise first; a folder may hold several."""
+
+VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
+
+QUANTIZERS = {
+    "awq": ("awq", "autoawq"),
+    "bitsandbytes": ("bitsandbytes", "bitsandbytes"),
+    "compressed-tensors": ("compressed_tensors", "compressed-tensors"),
+    "gguf": ("gguf", "gguf"),
+    "gptq": ("gptqmodel", "gptqmodel"),
+    "hqq": ("hqq", "hqq"),
+    "modelopt": ("modelopt", "nvidia-modelopt"),
+    "quanto": ("optimum.quanto", "optimum-quanto"),
+    "torchao": ("torchao", "torchao"),
+}
+"""What quantized weights need: the module, and the package that brings it, by the method's name."""
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """A part's weights as they lie on the disk.
+
+    Attributes:
+        variant: such as fp16; None: the plain files.
+        types: the tensors' types as safetensors names them (F32, F16, BF16, ...), by name.
+    """
+
+    variant: str | None
+    types: Mapping[str, str]
+
+
+def find_folder(name: str) -> Path | None:
+    """Return the folder `name`; None where it can only be a hub model's name (owner/model).
+
+    Raises:
+        UsageError: a file instead of a folder, or neither a folder nor a hub name.
+    """
+    try:
+        path = Path(name).expanduser()
+        if name and path.is_dir():
+            return path
+        is_file = path.is_file()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a null character, no such user's home
+        raise UsageError(f"expected a model's folder or a hub name (owner/model), got {shown(name)}") from error
+    if is_file:
+        raise UsageError(f"{path.name}: {_file_instead(path)}")
+    if path.suffix in (*PICKLES, ".safetensors", ".gguf"):
+        raise UsageError(f"expected a model's folder or a hub name (owner/model), found no file {shown(name)}")
+    if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
+        raise UsageError(
+            f"expected a folder with a {INDEX} or a hub model's name (owner/model), got {shown(name)}, which is neither"
+        )
+    return None
+
+
+def _file_instead(path: Path) -> str:
+    """Say what to do about a model that is one file instead of a folder."""
+    if path.suffix == ".gguf":
+        return "gguf weights are not read; expected a diffusers folder with safetensors weights"
+    kind = "a single file"
+    if path.suffix in PICKLES:
+        kind = "one file of pickles, which can run code when opened"
+    elif path.suffix == ".safetensors":
+        with open_safetensors(path, path.name) as file:
+            names, metadata = list(file.keys()), file.metadata() or {}
+        if metadata.get("format") == FORMAT:
+            return f"expected a diffusers folder with a {INDEX}, got an embedding file; give it as the prompt"
+        if any("lora" in name.lower() for name in names):
+            return (
+                f"expected a diffusers folder with a {INDEX}, got a LoRA, which belongs on top of a model; load it "
+                "onto a pipeline with load_lora_weights(FILE) and wrap that with thalweg.diffusion.DiffusionGenerator"
+            )
+    return (
+        f"expected a diffusers folder with a {INDEX}, got {kind}; make a folder of a single-file checkpoint with "
+        "diffusers' from_single_file(FILE) and save_pretrained(FOLDER), and give that folder"
+    )
+
+
+def beside_index(folder: Path) -> str:
+    """Say where near a folder without an index the model may lie."""
+    if (folder.resolve().parent / INDEX).is_file():
+        return f"; it is a part of the model {folder.resolve().parent.name}, give that folder"
+    inner = sorted({*folder.glob(f"*/{INDEX}"), *folder.glob(f"snapshots/*/{INDEX}")})
+    if inner:
+        return f"; there is one in {inner[0].parent.relative_to(folder)}, give that folder"
+    files = sorted(entry.name for entry in folder.iterdir() if entry.suffix in (*PICKLES, ".safetensors", ".gguf"))
+    return f"; {files[0]} there: {_file_instead(folder / files[0])}" if files else ""
+
+
+def read_object(path: Path, label: str) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        UsageError: no file, or no JSON object in it.
+    """
+    if not path.is_file():
+        raise UsageError(f"{label}: expected {path.name}, found none")
+    if instead := instead_of_file(path):
+        raise UsageError(f"{label}: its {path.name} can't be read: {instead}")
+    value = read_json(path, f"{label}: its {path.name}")
+    if not isinstance(value, dict):
+        raise UsageError(f"{label}: expected an object in its {path.name}, got {shown(value)}")
+    return value
+
+
+def check_files(folder: Path, label: str) -> None:
+    """Refuse a tokenizer's or a scheduler's folder in which a Git LFS pointer stands for a file.
+
+    Raises:
+        ThalwegError: with the file's name.
+    """
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and instead_of_file(file) == LFS_POINTER:
+            raise ThalwegError(f"{label}: its {file.name} can't be read: {LFS_POINTER}")
+
+
+def read_config(folder: Path, label: str) -> dict[str, Any]:
+    """Return a part's config.json.
+
+    Raises:
+        UsageError: none, or no JSON object.
+        ThalwegError: its weights are quantized by a library that is not installed.
+    """
+    config = read_object(folder / CONFIG, label)
+    quantized = config.get("quantization_config")
+    if not quantized:
+        return config
+    if not isinstance(quantized, dict):
+        raise UsageError(f"{label}: expected an object as quantization_config in its {CONFIG}, got {shown(quantized)}")
+    method = quantized.get("quant_method")
+    if method is None and (quantized.get("load_in_8bit") or quantized.get("load_in_4bit")):
+        method = "bitsandbytes"
+    if not isinstance(method, str) or method not in QUANTIZERS:
+        raise UsageError(
+            f"{label}: its weights are quantized by {shown(method)}, known are {', '.join(QUANTIZERS)}; take the "
+            "model that is not quantized"
+        )
+    module, package = QUANTIZERS[method]
+    try:
+        found = find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around a submodule is absent
+        found = False
+    if not found:
+        raise ThalwegError(
+            f"{label}: its weights are quantized by {method}, whose library is not installed: pip install {package}, "
+            "or take the model that is not quantized"
+        )
+    return config
+
+
+def find_weights(folder: Path, stem: str, label: str) -> WeightFiles:
+    """Return the safetensors files of a part, every header read; of several variants the most precise.
+
+    Raises:
+        ThalwegError: no safetensors, or files that are not whole; it says what lies there instead.
+    """
+    names = sorted(entry.name for entry in folder.iterdir())
+    single = re.compile(rf"{stem}(?:\.(\w+))?\.safetensors")
+    sharded = re.compile(rf"{stem}\.safetensors\.index(?:\.(\w+))?\.json")
+    found = {match[1] or "": name for name in names if (match := single.fullmatch(name) or sharded.fullmatch(name))}
+    if not found:
+        raise ThalwegError(f"{label}: {_weights_instead(names, stem)}")
+    variant = next((known for known in PREFERRED_VARIANTS if known in found), None)
+    if variant is None:
+        if len(found) > 1:
+            raise ThalwegError(
+                f"{label}: expected one set of weights, found the variants {', '.join(found)}; keep one of them"
+            )
+        (variant,) = found
+    name = found[variant]
+    files = [name]
+    if name.endswith(".json"):
+        shards = read_object(folder / name, label).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(file, str) for file in shards.values()):
+            raise ThalwegError(f"{label}: its {name} names no files of weights; fetch it again")
+        files = sorted(set(shards.values()))
+    types: dict[str, str] = {}
+    for file in files:
+        if file not in names:
+            raise ThalwegError(f"{label}: its {name} names {file}, which is missing; fetch it")
+        types |= read_header(folder / file, label)
+    return WeightFiles(variant or None, types)
+
+
+def _weights_instead(names: list[str], stem: str) -> str:
+    """Say what a folder of these files holds instead of safetensors weights."""
+    expected = f"expected weights in {stem}.safetensors"
+    if others := [name for name in names if name.endswith(".safetensors")]:
+        return f"{expected}, found {', '.join(others[:3])}; its name or its index file is missing"
+    if gguf := [name for name in names if name.endswith(".gguf")]:
+        return f"{expected}, found {gguf[0]}; gguf weights are not read: take the model in safetensors"
+    if pickles := [name for name in names if name.endswith(PICKLES)]:
+        return (
+            f"{expected}, found {pickles[0]}; pickles can run code when opened and are refused: load the part once "
+            "where you trust it and write it with save_pretrained(FOLDER), or take the model in safetensors"
+        )
+    return f"{expected}, found none; fetch the model again"
+
+
+def read_header(path: Path, label: str) -> dict[str, str]:
+    """Return the type of each tensor in a safetensors file, by name; no tensor is read.
+
+    Raises:
+        ThalwegError: not a whole safetensors file.
+    """
+    with open_safetensors(path, f"{label}: its {path.name}") as file:
+        return {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 (it is no mapping)

@@ -1,0 +1,71 @@
+"""The attribute reader says what an image of the miniature's world shows: the judge, not part of the model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from thalweg.diffusion.miniature.renderer import ATTRIBUTES, SIZE
+from thalweg.errors import UsageError
+
+
+class Reader(nn.Module):
+    """A small convolutional network with one softmax for each attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (24, 48, 96, 160)
+        layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, padding=1), nn.SiLU()]
+        for before, after in zip(widths, (*widths[1:], widths[-1]), strict=True):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
+            layers += [nn.Conv2d(after, after, 3, padding=1), nn.SiLU()]
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        places = (SIZE // 16) ** 2
+        self.trunk = nn.Sequential(nn.Linear(widths[-1] * places, 128), nn.SiLU())
+        self.heads = nn.ModuleDict({name: nn.Linear(128, len(values)) for name, values in ATTRIBUTES.items()})
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return logits (N, values) by attribute for images (N, 3, 64, 64) in 0..1."""
+        if images.shape[1:] != (3, SIZE, SIZE):
+            raise UsageError(f"expected images (N, 3, {SIZE}, {SIZE}), got {tuple(images.shape)}")
+        trunk = self.trunk(self.features(2 * images - 1))
+        return {name: head(trunk) for name, head in self.heads.items()}
+
+    def probabilities(self, images: Tensor) -> dict[str, Tensor]:
+        """Return probabilities (N, values) by attribute, differentiable."""
+        return {name: logits.softmax(dim=-1) for name, logits in self(images).items()}
+
+    @torch.no_grad()
+    def read(self, images: Tensor) -> dict[str, list[str]]:
+        """Return, by attribute, the likeliest value in each image."""
+        return {
+            name: [ATTRIBUTES[name][index] for index in logits.argmax(dim=-1).tolist()]
+            for name, logits in self(images).items()
+        }
+
+    def adherence(self, images: Tensor, named: Mapping[str, str]) -> dict[str, float]:
+        """Return, by attribute in `named`, the share of images that show its value."""
+        seen = self.read(images)
+        return {name: seen[name].count(value) / len(images) for name, value in named.items()}
+
+
+def spread(values: list[str], attribute: str) -> float:
+    """Entropy of an attribute's `values` over images, as a share of the uniform distribution's."""
+    counts = torch.tensor([values.count(value) for value in ATTRIBUTES[attribute]], dtype=torch.float64)
+    shares = counts[counts > 0] / counts.sum()
+    entropy = -(shares * shares.log()).sum() / torch.tensor(float(len(counts))).log()
+    return float(entropy.clamp(min=0))
+
+
+def load(path: Path) -> Reader:
+    """Load a reader's weights from a safetensors file.
+
+    Raises:
+        ThalwegError: weights that are missing, unexpected or not finite, or no whole file.
+    """
+    from thalweg.diffusion.checkpoints.weight_files import fill
+
+    reader = Reader()
+    fill(reader, path, f"{path.name}: the attribute reader")
+    return reader.eval().requires_grad_(False)

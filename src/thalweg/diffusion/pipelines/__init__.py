@@ -1,0 +1,1 @@
+"""Pipeline adapters: the differences between the supported text-to-image pipelines."""

@@ -1,0 +1,1 @@
+"""Similarity, principal components and the distribution of embeddings."""

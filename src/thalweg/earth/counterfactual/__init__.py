@@ -1,0 +1,1 @@
+"""Counterfactuals: minimal perturbations of an embedding that reach a target, and interpolation."""

@@ -1,0 +1,1 @@
+"""A user's data in: files and datasets as aligned space-time cubes."""

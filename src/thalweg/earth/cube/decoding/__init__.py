@@ -1,0 +1,1 @@
+"""Stored numbers to values in a sensor's units."""

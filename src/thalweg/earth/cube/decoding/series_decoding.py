@@ -1,0 +1,272 @@
+"""How one sensor's stored numbers become its units: decided once per series, from attributes and a sample.
+
+What a file says is checked against what its numbers can be, by their distribution and not by single values. What is
+ambiguous is refused with the attribute to write.
+"""
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thalweg.earth.cube.decoding.band_decoding import BandDecoding, Decoding
+from thalweg.earth.cube.decoding.missing_values import missing_codes
+from thalweg.earth.cube.decoding.value_samples import Sample, sample_of
+from thalweg.earth.cube.offsets import Told, product_offset, told_by
+from thalweg.earth.sensors import BitMask, Sensor
+from thalweg.errors import UsageError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+DECIBEL_WORDS = {"db", "decibel", "decibels"}
+LINEAR_WORDS = {"linear", "power", "natural"}
+LINEAR_UNITS = {"1", "m2 m-2", "m2/m2", "m^2/m^2", "m**2 m**-2"}
+DIGITAL_UNITS = {"dn", "digital number", "digital numbers", "counts"}
+
+MAX_PICTURE = 255
+"""Largest number of an 8-bit picture; as a digital number of reflectance it would be 0.0255."""
+
+MAX_BACKSCATTER = 5
+"""Median backscatter, in dB or linear power, that no scene exceeds."""
+
+MIN_BRIGHTEST = 0.005
+"""Reflectance that 1 % of a scene's numbers exceed, whatever the scene: below it, they are no fraction."""
+
+
+def decoding_of(dataset: "xr.Dataset", sensor: Sensor, where: str) -> Decoding:
+    """Decide how a sensor's dataset, bands under their declared names, is decoded.
+
+    Raises:
+        UsageError: attributes contradict the numbers or each other, or the numbers can be more than one thing.
+    """
+    stated = stated_decoding(dataset, sensor, where)
+    return decide(stated, sample_of(dataset, stated), dataset, sensor, where)
+
+
+def stated_decoding(dataset: "xr.Dataset", sensor: Sensor, where: str) -> Decoding:
+    """What attributes say of each band; `UsageError` where they contradict each other or say too little."""
+    return {name: _band_decoding(dataset, name, sensor, where) for name in sensor.band_names if name in dataset}
+
+
+def decide(stated: Decoding, sample: Sample, dataset: "xr.Dataset", sensor: Sensor, where: str) -> Decoding:
+    """Check what attributes say against a sample, and decide what they leave open; `UsageError` where it cannot be."""
+    if sensor.units == "dB":
+        return {name: _backscatter(band, sample, dataset[name], sensor, where) for name, band in stated.items()}
+    _check_reflectance(stated, sample, sensor, where)
+    return stated
+
+
+def _band_decoding(dataset: "xr.Dataset", name: str, sensor: Sensor, where: str) -> BandDecoding:
+    """What attributes say of a band's numbers, the products' offset included."""
+    band = dataset[name]
+    here = f"{where}: band {name}"
+    is_integer = bool(np.issubdtype(band.dtype, np.integer))
+    missing = _codes(dataset, band, here)
+    is_digital = sensor.units == "reflectance" and (is_integer or units_of(band) in DIGITAL_UNITS)
+    if is_digital and not missing:
+        missing = (0.0,)
+    factor = _attribute(band, ("scale_factor", "scale", "scales", "raster:scale"), 1.0, here)
+    offset = _attribute(band, ("add_offset", "offset", "offsets", "raster:offset"), 0.0, here)
+    if factor in (None, 1):
+        if is_digital:
+            return _digital_numbers(dataset, band, sensor, here, missing, offset or None)
+        return BandDecoding(missing, offset=np.float32(offset) if offset else None)
+    assert factor is not None
+    after = _offset_in_units(dataset, band, sensor, here, factor, offset)
+    if "scale_factor" in band.encoding and "scale_factor" not in band.attrs:  # xarray has applied it already
+        return BandDecoding(missing, after=after)
+    return BandDecoding(missing, factor=np.float32(factor), offset=np.float32(offset or 0), after=after)
+
+
+def _codes(dataset: "xr.Dataset", band: "xr.DataArray", where: str) -> tuple[float, ...]:
+    """Codes for missing, in the numbers as they are in memory."""
+    codes = missing_codes({**dataset.attrs, **band.attrs}, where)
+    packed = missing_codes({**dataset.encoding, **band.encoding}, where)
+    if "scale_factor" in band.encoding and "scale_factor" not in band.attrs:
+        # xarray has scaled the numbers, those too that only an attribute it does not know declares as missing
+        factor, offset = float(band.encoding["scale_factor"]), float(band.encoding.get("add_offset", 0))
+        return (*codes, *(code * factor + offset for code in codes))
+    return tuple(dict.fromkeys((*packed, *codes)))
+
+
+def units_of(band: "xr.DataArray") -> str:
+    """Units that a band's attributes say, in lower case."""
+    said = band.attrs.get("units", band.encoding.get("units", ""))
+    if isinstance(said, bytes):
+        said = said.decode(errors="replace")
+    return " ".join(str(said).lower().split())
+
+
+def _attribute(band: "xr.DataArray", names: tuple[str, ...], neutral: float, where: str) -> float | None:
+    """The number that one of several attributes gives; the neutral one gives way to another."""
+    found: dict[str, float] = {}
+    for name in names:
+        value = band.attrs.get(name, band.encoding.get(name))
+        if value is None:
+            continue
+        try:
+            (found[name],) = {float(number) for number in np.ravel(np.asarray(value, dtype=object))}
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{where}: {name} is {value!s:.40}, expected one number") from error
+        if not np.isfinite(found[name]):
+            raise UsageError(f"{where}: {name} is {value!s:.40}, expected a finite number")
+    telling = {number for number in found.values() if number != neutral}
+    if len(telling) > 1:
+        both = " and ".join(f"{name} {number:g}" for name, number in found.items())
+        raise UsageError(f"{where}: {both}: keep the one that is right")
+    return telling.pop() if telling else (neutral if found else None)
+
+
+def told_of(dataset: "xr.Dataset", where: str, band: "xr.DataArray | None" = None) -> Told:
+    """What a dataset tells of the products' offset, once or per date: attributes, scalars, variables over time."""
+    facts: list[tuple[str, Any]] = []
+    for holder in (dataset.attrs, dataset.encoding, *((band.attrs, band.encoding) if band is not None else ())):
+        facts.extend((str(key), value) for key, value in holder.items())
+    for key, variable in dataset.variables.items():
+        if variable.dims in ((), ("time",)) and key != "time":
+            facts.append((str(key), variable.values))
+    return told_by(facts, dataset.sizes["time"], where)
+
+
+def _dates(dataset: "xr.Dataset") -> np.ndarray:
+    dates: np.ndarray = dataset.time.values.astype("datetime64[ns]")
+    return dates
+
+
+def _by_date(offsets: np.ndarray) -> np.ndarray | None:
+    """Offsets (T,) as (T, 1, 1); None where all are 0."""
+    return offsets[:, None, None] if offsets.any() else None
+
+
+def _offset_in_units(
+    dataset: "xr.Dataset", band: "xr.DataArray", sensor: Sensor, where: str, factor: float, offset: float | None
+) -> np.ndarray | None:
+    """What is added to a band's scaled values per date, because its scaling leaves the products' offset in them."""
+    if sensor.offset_since_baseline is None:
+        return None
+    told = told_of(dataset, where, band)
+    since, products = sensor.offset_since_baseline
+    scale = sensor.digital_number_scale or factor
+    if offset is not None and np.isclose(offset, products * scale, rtol=1e-3):
+        if (told.applied == 1).any():
+            raise UsageError(
+                f"{where}: add_offset {offset:g} says that the products' offset is still in the numbers, "
+                "boa_offset_applied that it is taken off: keep the one that is right"
+            )
+        return None
+    if offset is not None and ((told.baseline >= since) & np.isnan(told.applied) & np.isnan(told.given)).any():
+        raise UsageError(
+            f"{where}: add_offset {offset:g} leaves the products' offset of processing baseline "
+            f"{np.nanmax(told.baseline):05.2f} in the numbers: write boa_offset_applied (1 where it is taken off "
+            "already, else 0)"
+        )
+    # a scaling with an offset of its own is believed, unless a flag says that the products' offset is left
+    stated = None if offset is None or (told.applied == 0).any() else 0.0
+    resolved = product_offset(told, sensor, _dates(dataset), where, stated)
+    return _by_date(resolved * np.float32(scale))
+
+
+def _digital_numbers(
+    dataset: "xr.Dataset",
+    band: "xr.DataArray",
+    sensor: Sensor,
+    where: str,
+    missing: tuple[float, ...],
+    offset: float | None,
+) -> BandDecoding:
+    """How a product's digital numbers become reflectance."""
+    factor, fixed = _product_scaling(dataset, sensor, where)
+    if offset is not None and abs(offset) < 1:  # given in units, as STAC does
+        offset = round(offset / factor, 3)
+    told = told_of(dataset, where, band)
+    before = _by_date(product_offset(told, sensor, _dates(dataset), where, offset))
+    return BandDecoding(
+        missing,
+        before=before,
+        factor=np.float32(factor),
+        offset=np.float32(fixed) if fixed else None,
+        is_digital=True,
+    )
+
+
+def _product_scaling(dataset: "xr.Dataset", sensor: Sensor, where: str) -> tuple[float, float]:
+    """Factor and offset from digital numbers to the sensor's units."""
+    said = dataset.attrs.get("scale")
+    if said is not None:
+        try:
+            if float(said) != 1:
+                return float(said), 0.0
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{where}: the attribute scale is {said!s:.40}, expected one number") from error
+    mask = next((mask for mask in sensor.masks if mask.variable in dataset), None)
+    if isinstance(mask, BitMask) and mask.digital_numbers is not None:
+        return mask.digital_numbers
+    is_ambiguous = any(isinstance(known, BitMask) and known.digital_numbers for known in sensor.masks) and mask is None
+    if sensor.digital_number_scale is None or is_ambiguous:
+        raise UsageError(
+            f"{where} holds integers, and nothing says which factor and offset make {sensor.units} of them: "
+            "write scale_factor and add_offset"
+        )
+    return sensor.digital_number_scale, 0.0
+
+
+def _backscatter(band: BandDecoding, sample: Sample, data: "xr.DataArray", sensor: Sensor, where: str) -> BandDecoding:
+    """Decide between dB and linear power: what the units say, where the distribution allows it."""
+    units = units_of(data)
+    words = set(re.findall("[a-z]+", units))
+    is_linear = units in LINEAR_UNITS or bool(words & LINEAR_WORDS)
+    said = "dB" if words & DECIBEL_WORDS else "linear" if is_linear else None
+    values = sample.values(str(data.name), band)
+    values = values[(values != 0) & (values > -999)]  # NaN compares false
+    smallest, largest = sensor.physical_range or (-np.inf, np.inf)
+    possible = values[(values >= smallest) & (values <= largest)]
+    if len(possible) >= len(values) / 2:
+        values = possible  # the others are codes for missing that nobody declared
+    if not len(values):
+        return replace(band, is_linear=said == "linear")
+    low, middle, high = (float(part) for part in np.quantile(values, (0.05, 0.5, 0.95)))
+    found = (
+        f"{where}: band {data.name} has a median of {middle:.3g}, 90 % of its values between {low:.3g} and {high:.3g}"
+    )
+    if middle > MAX_BACKSCATTER or middle < smallest:
+        raise UsageError(
+            f"{found}: these are digital numbers or amplitudes, expected backscatter in dB or linear power: calibrate "
+            "them to sigma0 or gamma0, or write the scale_factor they are packed with"
+        )
+    can_be_linear = low > -0.1
+    is_surely_decibel = middle < -1 and low < -2
+    if said == "linear" and can_be_linear:
+        return replace(band, is_linear=True)
+    if (is_surely_decibel and said != "linear") or (said == "dB" and not can_be_linear):
+        return band
+    advice = "units='dB'" if is_surely_decibel else "units='linear'" if can_be_linear else "units='dB'"
+    although = f", although its units say {units!r}" if said else ""
+    raise UsageError(f"{found}{although}: expected backscatter in dB: convert it with 10 * log10, or write {advice}")
+
+
+def _check_reflectance(decoding: Decoding, sample: Sample, sensor: Sensor, where: str) -> None:
+    """Refuse numbers that are no reflectance as a fraction: digital numbers, percent, 8-bit pictures."""
+    values = {name: sample.values(name, band) for name, band in decoding.items()}
+    values = {name: found[np.isfinite(found)] for name, found in values.items()}
+    if not sum(map(len, values.values())):
+        return
+    for name, found in values.items():
+        if len(found) and (median := float(np.median(found))) > 1.5:
+            raise UsageError(
+                f"{where}: band {name} has a median of {median:g}, expected reflectance as a fraction: divide by 10000 "
+                "(percent by 100), or write units='DN' where these are digital numbers"
+            )
+    largest = max(float(np.abs(numbers).max()) for numbers in sample.numbers.values())
+    if all(band.is_digital for band in decoding.values()) and largest <= MAX_PICTURE:
+        raise UsageError(
+            f"{where}: the digital numbers of {sensor.title} reach {largest:g}, expected about 10000 for a reflectance "
+            "of 1: give reflectance, not an 8-bit picture or percent, or write the scale_factor"
+        )
+    brightest = max(float(np.quantile(found, 0.99)) for found in values.values() if len(found))
+    if brightest < MIN_BRIGHTEST:
+        raise UsageError(
+            f"{where}: 99 % of the values of every band of {sensor.title} are below {brightest:.2g}, expected "
+            "reflectance as a fraction (0 to 1): they may have been scaled twice"
+        )

@@ -1,0 +1,136 @@
+"""What the names, descriptions and tags of rasters say: date, band, sensor, tile, processing baseline."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from thalweg.earth.cube.names import match
+from thalweg.earth.sensors import known_sensors
+from thalweg.errors import UsageError
+
+_COMPACT = re.compile(r"(?<!\d)((?:19|20)\d\d)(\d\d)(\d\d)(?:T(\d\d)(\d\d)(\d\d))?(?!\d)")
+_WITH_SIGNS = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_.](\d\d)[-_.](\d\d)(?:[T_ ](\d\d)[-:.]?(\d\d)[-:.]?(\d\d))?(?!\d)")
+_UNCLEAR = re.compile(r"(?<!\d)(\d{8}|\d{1,2}[-_.]\d{1,2}[-_.](?:19|20)\d\d)(?!\d)")
+_PRODUCTS = (
+    re.compile(r"S2[A-D]_MSIL\w{2}_(\d{8}T\d{6})_"),
+    re.compile(r"S1[A-D]_\w{2}_\w{4}_\w{4}_(\d{8}T\d{6})_"),
+    re.compile(r"L[COTEM]0\d_\w{4}_\d{6}_(\d{8})_\d{8}_"),
+)
+"""Products whose names hold more than one date; the acquisition's is captured."""
+
+_S2_IMAGE = re.compile(r"(?<![A-Za-z0-9])T\d\d[A-Z]{3}_\d{8}T\d{6}(?=[_.]|$)")
+_TILE = re.compile(r"(?<![A-Za-z0-9])T\d\d[C-X][A-Z]{2}(?![A-Za-z0-9])")
+_BASELINE = re.compile(r"_N(\d\d)(\d\d)_")
+_MISSION = re.compile(r"[a-z]+\d+[a-z]?")
+_RESOLUTION = re.compile(r"\d+m", re.IGNORECASE)
+_ACQUIRED = {"acquisitiondate", "acquisitiondatetime", "dateacquired", "sensingtime", "datetime", "sensingstart"}
+
+
+def date_in(text: str, where: str) -> np.datetime64 | None:
+    """Return the date, with its time of day where there is one, that a name tells; None where it tells none.
+
+    Raises:
+        UsageError: it tells more than one, or one that cannot be known, such as 01022018.
+    """
+    for product in _PRODUCTS:
+        if found := product.search(text):
+            return _dates(found.group(1))[0]
+    dates = _dates(text)
+    days = sorted({date.astype("datetime64[D]") for date in dates})
+    if len(days) > 1:
+        raise UsageError(f"{where}: more than one date in its name ({days[0]} and {days[-1]}): keep the acquisition's")
+    if dates:
+        return dates[0]
+    if unclear := _UNCLEAR.search(text):
+        raise UsageError(f"{where}: cannot tell day and month of {unclear.group(1)}: write the date as 2018-06-30")
+    return None
+
+
+def _dates(text: str) -> list[np.datetime64]:
+    found = sorted((*_COMPACT.finditer(text), *_WITH_SIGNS.finditer(text)), key=lambda one: one.start())
+    dates: list[np.datetime64] = []
+    for one in found:
+        year, month, day, *clock = one.groups()
+        try:
+            time = ":".join(clock) if None not in clock else "00:00:00"
+            dates.append(np.datetime64(f"{year}-{month}-{day}T{time}", "ns"))
+        except ValueError:  # no month 13
+            continue
+    return dates
+
+
+def date_in_tags(tags: Mapping[str, str], where: str) -> np.datetime64 | None:
+    """Return the acquisition's date from a raster's tags, None where they do not tell it."""
+    for key, value in tags.items():
+        if re.sub(r"[^a-z]", "", key.lower()) in _ACQUIRED:
+            return date_in(str(value), where)
+    return None
+
+
+def date_of_writing(tags: Mapping[str, str]) -> np.datetime64 | None:
+    """Return the date of the tag TIFFTAG_DATETIME, `YYYY:MM:DD HH:MM:SS`, None where it has none."""
+    dates = _dates(str(tags.get("TIFFTAG_DATETIME", "")).replace(":", "-"))
+    return dates[0] if dates else None
+
+
+def sensor_in(texts: Iterable[str]) -> str | None:
+    """Return the name of the sensor that a path's parts tell, None where they tell none or several."""
+    words = {word for text in texts for word in re.split(r"[^a-z0-9]+", _without_dash(text.lower()))}
+    found = {
+        sensor.name
+        for sensor in known_sensors()
+        if words & {_without_dash(sensor.name), *filter(_MISSION.fullmatch, sensor.name_words)}
+    }
+    if not found and any(_S2_IMAGE.search(text) for text in texts):
+        return "sentinel-2"
+    return found.pop() if len(found) == 1 else None
+
+
+def _without_dash(text: str) -> str:
+    return re.sub(r"(sentinel|landsat)[-_ ](\d)", r"\1\2", text)
+
+
+def is_band(name: str, sensor: str | None) -> bool:
+    """Whether a name is that of a band or of a mask, of one sensor or of any."""
+    for known in known_sensors():
+        if sensor in (None, known.name):
+            try:
+                matched = match(known, [name], name)
+            except UsageError:  # of two bands of this sensor: it is one
+                return True
+            if matched.bands or matched.mask_name:
+                return True
+    return False
+
+
+def band_in(text: str, sensor: str | None) -> str | None:
+    """Return the band's or mask's name in a file's name or a description, None where it has none or several."""
+    if is_band(text, sensor):
+        return text
+    words = [word for word in re.split(r"[_\-. ]+", text) if word]
+    for count in (1, 2):
+        joined = ["_".join(words[start : start + count]) for start in range(len(words) - count + 1)]
+        found = list(dict.fromkeys(name for name in joined if is_band(name, sensor)))
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def without_band(text: str, band: str) -> str:
+    """What a file's name shares with those of the other bands: without the band and a resolution such as 10m."""
+    taken = {part.lower() for part in re.split(r"[_\-. ]+", band)}
+    words = [word for word in re.split(r"[_\-. ]+", text) if word.lower() not in taken]
+    return "_".join(word for word in words if not _RESOLUTION.fullmatch(word))
+
+
+def tile_in(texts: Iterable[str]) -> str:
+    """Return the Sentinel-2 tile that a path names, empty where it names none."""
+    found = (_TILE.search(text) for text in texts)
+    return next((one.group() for one in found if one), "")
+
+
+def baseline_in(texts: Iterable[str]) -> str | None:
+    """Return the processing baseline of a Sentinel-2 product's name, such as 05.09."""
+    found = (_BASELINE.search(text) for text in texts if text.startswith("S2"))
+    return next((f"{one.group(1)}.{one.group(2)}" for one in found if one), None)

@@ -1,0 +1,199 @@
+"""Folders of dated rasters (GeoTIFF, VRT, JPEG 2000) as datasets, one per date and tile, lazily read."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thalweg.earth.cube.grid import Grid
+from thalweg.earth.cube.readers.raster_names import (
+    band_in,
+    baseline_in,
+    date_in,
+    date_in_tags,
+    date_of_writing,
+    sensor_in,
+    tile_in,
+    without_band,
+)
+from thalweg.errors import DataWarning, UsageError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2")
+SIDECAR_SUFFIXES = (".xml", ".ovr", ".msk", ".tfw", ".prj", ".qml")
+"""Files that belong to a raster beside them."""
+
+
+@dataclass(frozen=True)
+class RasterBand:
+    """One band of a raster file.
+
+    Attributes:
+        path: the file.
+        index: the band's place in the file, from 0.
+        name: what it is called.
+        date: when it was acquired.
+        sensor: the sensor that the path names, if any.
+        group: what the files of one date and tile have in common.
+        attrs: what the file says of it: no data, scale, offset, units, tags.
+        pixel: pixel size, to choose the finest of several.
+    """
+
+    path: Path
+    index: int
+    name: str
+    date: np.datetime64
+    sensor: str | None
+    group: str
+    attrs: dict[str, Any]
+    pixel: float
+
+
+def open_rasters(paths: Sequence[Path], root: Path) -> "Iterator[tuple[str, str | None, xr.Dataset]]":
+    """Yield (where, sensor where it is named, dataset of one date) for rasters of a folder.
+
+    A band's name is its description, or in the file's name. Its date is in the description, the file's name, a
+    folder's name or the tags.
+
+    Raises:
+        UsageError: a date or band is missing or ambiguous, or a file cannot be read.
+    """
+    groups: dict[tuple[Any, ...], list[RasterBand]] = {}
+    unnamed = []
+    for path in paths:
+        bands = list(_bands_of(path, root))
+        if not bands:
+            unnamed.append(path.name)
+        for band in bands:
+            groups.setdefault((band.sensor or "", band.date, band.group), []).append(band)
+    if not groups:
+        raise UsageError(
+            f"{root}: no raster tells its bands ({', '.join(unnamed[:5])}): name them in the bands' descriptions or in "
+            "the files' names, as in 2018-06-30_B02.tif"
+        )
+    if unnamed:
+        warnings.warn(f"{root}: left out, no known band: {', '.join(unnamed)}", DataWarning, stacklevel=2)
+    for (sensor, date, _), bands in sorted(groups.items()):
+        yield _where(bands), sensor or None, _dataset(bands, date)
+
+
+def _where(bands: list[RasterBand]) -> str:
+    return str(bands[0].path)
+
+
+def _bands_of(path: Path, root: Path) -> Iterator[RasterBand]:
+    """Yield the bands of a file whose names are known."""
+    import rasterio
+
+    texts = [path.stem, *(parent.name for parent in path.relative_to(root.parent).parents if parent.name)]
+    sensor = sensor_in(texts)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is missing is said in one line, later
+            with rasterio.open(path) as file:
+                tags, count, pixel = file.tags(), file.count, abs(float(file.transform.a))
+                descriptions = [text or "" for text in file.descriptions]
+                said = [_said(file, index) for index in range(count)]
+    except rasterio.errors.RasterioError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UsageError(f"{path}: not a readable raster ({reason}): expected a GeoTIFF or VRT") from error
+    own_date = _date_of(path, texts, tags)
+    for index, description in enumerate(descriptions):
+        described = date_in(description, f"{path}, band {index + 1}")
+        name = band_in(description, sensor) if description else None
+        if name is None and (count == 1 or described is not None):
+            name = next((found for text in texts if (found := band_in(text, sensor))), None)
+        if name is None:
+            continue
+        date = own_date if described is None else described
+        if date is None:
+            raise UsageError(f"{path}: no date in its name or its tags: name the file as in 2018-06-30_B02.tif")
+        attrs = {**tags, **said[index]}
+        if baseline := baseline_in(texts):
+            attrs.setdefault("processing_baseline", baseline)
+        group = f"{tile_in(texts)} {'' if described is not None else without_band(path.stem, name)}"
+        yield RasterBand(path, index, _plain(name), date, sensor, group, attrs, pixel)
+
+
+def _plain(name: str) -> str:
+    """The name as a variable's."""
+    return name.strip().replace("/", "_")
+
+
+def _said(file: Any, index: int) -> dict[str, Any]:
+    """What a file says of a band's numbers, under the names of CF; GDAL's scale 1 and offset 0 say nothing."""
+    said: dict[str, Any] = dict(file.tags(index + 1))
+    if file.nodatavals[index] is not None:
+        said["_FillValue"] = file.nodatavals[index]
+    if (file.scales[index], file.offsets[index]) != (1.0, 0.0):
+        said |= {"scale_factor": file.scales[index], "add_offset": file.offsets[index]}
+    if file.units[index]:
+        said["units"] = file.units[index]
+    return said
+
+
+def _date_of(path: Path, texts: list[str], tags: dict[str, str]) -> np.datetime64 | None:
+    """The date that the file's name, a folder's name or the tags tell, the time of writing last."""
+    tagged = date_in_tags(tags, str(path))
+    named = next((date for text in texts if (date := date_in(text, str(path))) is not None), None)
+    if tagged is not None and named is not None and _day(tagged) != _day(named):
+        raise UsageError(f"{path}: its name says {_day(named)}, its tags {_day(tagged)}: correct the one that is wrong")
+    return next((date for date in (tagged, named, date_of_writing(tags)) if date is not None), None)
+
+
+def _day(date: np.datetime64) -> np.datetime64:
+    return date.astype("datetime64[D]")
+
+
+def _dataset(bands: list[RasterBand], date: np.datetime64) -> "xr.Dataset":
+    """The bands of one date on the grid of the finest of them."""
+    import xarray as xr
+
+    chosen: dict[str, RasterBand] = {}
+    for band in sorted(bands, key=lambda band: band.pixel):
+        other = chosen.setdefault(band.name, band)
+        if other is not band and other.pixel == band.pixel:
+            raise UsageError(f"{band.path}: band {band.name} of {_day(date)} is also in {other.path}")
+    arrays = {name: _array(band, date) for name, band in chosen.items()}
+    first, *_ = arrays.values()
+    where = str(next(iter(chosen.values())).path)
+    arrays = {name: _onto(array, first, str(chosen[name].path), where) for name, array in arrays.items()}
+    common = dict(set.intersection(*(set(_texts(band.attrs).items()) for band in chosen.values())))
+    return xr.Dataset({name: array.variable for name, array in arrays.items()}, first.coords, common)
+
+
+def _texts(attrs: dict[str, Any]) -> dict[str, str]:
+    return {key: value for key, value in attrs.items() if isinstance(value, str)}
+
+
+def _array(band: RasterBand, date: np.datetime64) -> "xr.DataArray":
+    """One band as (time, y, x), unread."""
+    import rioxarray
+    import xarray as xr
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        opened = rioxarray.open_rasterio(band.path, cache=False, mask_and_scale=False)
+    assert isinstance(opened, xr.DataArray)
+    array = opened.isel(band=[band.index]).drop_vars("band").rename(band="time").assign_coords(time=[date])
+    array.attrs = {key: value for key, value in band.attrs.items() if not key.startswith("STATISTICS_")}
+    array.encoding = {}
+    return array
+
+
+def _onto(array: "xr.DataArray", target: "xr.DataArray", where: str, target_where: str) -> "xr.DataArray":
+    """An array on the grid of a finer one, each pixel taking the one that holds its centre."""
+    if array.shape == target.shape and all(array[name].equals(target[name]) for name in ("x", "y")):
+        return array
+    own, finer = (Grid.of(a.to_dataset(name="band"), w) for a, w in ((array, where), (target, target_where)))
+    if not own.has_same_crs(finer):
+        raise UsageError(f"{where}: in {own.describe()}, {target_where} in {finer.describe()}: reproject one of them")
+    rows, columns = finer.indices_in(own)
+    if (rows < 0).any() or (columns < 0).any():
+        raise UsageError(f"{where}: does not cover the pixels of {target_where}: cut both to one extent")
+    return array.isel(y=rows, x=columns)

@@ -1,0 +1,1 @@
+"""Embeddings in other formats: GeoTIFF, GeoParquet, STAC."""

@@ -1,0 +1,1 @@
+"""Embedding of whole cubes, block by block, in one process or many."""

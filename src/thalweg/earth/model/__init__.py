@@ -1,0 +1,1 @@
+"""Per-sensor autoencoders, their fusion, and the trained set of both."""

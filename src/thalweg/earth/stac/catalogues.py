@@ -1,0 +1,159 @@
+"""Catalogues are declared: where each is, which collection holds a sensor, how its assets are called."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from thalweg.earth.sensors import Declaration
+from thalweg.errors import UsageError
+from thalweg.io.redaction import redact
+
+Level = Literal["surface reflectance", "calibrated power", "digital numbers"]
+
+
+class Product(Declaration):
+    """A collection that holds a sensor's data."""
+
+    sensor: str = Field(description="name of the declared sensor")
+    collection: str = Field(description="identifier of the STAC collection")
+    assets: Mapping[str, str] = Field(description="band or validity layer of the sensor -> key of the asset")
+    level: Level = Field(default="surface reflectance", description="what the numbers are")
+    platforms: tuple[str, ...] = Field(default=(), description="platforms to take; all where empty")
+    credentials: tuple[str, ...] = Field(
+        default=(), description="environment variables without which the files can not be read"
+    )
+
+
+class Catalogue(Declaration):
+    """A STAC API, or a static catalogue, and what is known of it."""
+
+    name: str = Field(description="how the command line calls it")
+    url: str = Field(description="address of the root, or a path")
+    products: tuple[Product, ...] = Field(description="collections known, the preferred one of a sensor first")
+    signed: bool = Field(default=False, description="whether hrefs are signed by the package planetary-computer")
+    reading: Mapping[str, str] = Field(default={}, description="GDAL options its files are read with")
+    key_help: str = Field(default="", description="where credentials are made")
+
+    def products_of(self, sensor: str) -> tuple[Product, ...]:
+        """The collections that hold a sensor, the preferred one first."""
+        return tuple(product for product in self.products if product.sensor == sensor)
+
+    def signer(self) -> Callable[[str], str] | None:
+        """The function that signs an href; `UsageError` where its package is missing."""
+        if not self.signed:
+            return None
+        try:
+            from planetary_computer import sign_url
+        except ImportError as error:
+            raise UsageError(
+                f"{self.name}: its files are read with signed links: install thalweg[planetary-computer]"
+            ) from error
+        return sign_url
+
+    def check_credentials(self, product: Product) -> None:
+        """`UsageError` that names the environment variables a product needs and does not find."""
+        missing = [name for name in product.credentials if not os.environ.get(name)]
+        if missing:
+            raise UsageError(
+                f"{self.name}: the files of {product.collection} need credentials: set {' and '.join(missing)} "
+                f"({self.key_help})"
+            )
+
+
+def _same(*names: str) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+_S2_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+_S2_COMMON = {
+    **dict(zip(_S2_BANDS[:3], ("blue", "green", "red"), strict=True)),
+    **{"B05": "rededge1", "B06": "rededge2", "B07": "rededge3", "B08": "nir", "B8A": "nir08"},
+    **{"B11": "swir16", "B12": "swir22", "SCL": "scl"},
+}
+_S2_RESOLUTION = {name: f"{name}_{10 if name in ('B02', 'B03', 'B04', 'B08') else 20}m" for name in (*_S2_BANDS, "SCL")}
+_LANDSAT = {
+    **{"B02": "blue", "B03": "green", "B04": "red", "B05": "nir08", "B06": "swir16", "B07": "swir22"},
+    "pixel_qa": "qa_pixel",
+}
+_LANDSAT_8_AND_9 = ("landsat-8", "landsat-9")
+_RADAR = {"VV": "vv", "VH": "vh"}
+_AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+PLANETARY_COMPUTER = Catalogue(
+    name="planetary-computer",
+    url="https://planetarycomputer.microsoft.com/api/stac/v1",
+    signed=True,
+    products=(
+        Product(sensor="sentinel-2", collection="sentinel-2-l2a", assets=_same(*_S2_BANDS, "SCL")),
+        Product(sensor="sentinel-1", collection="sentinel-1-rtc", assets=_RADAR, level="calibrated power"),
+        Product(sensor="sentinel-1", collection="sentinel-1-grd", assets=_RADAR, level="digital numbers"),
+        Product(sensor="landsat-8", collection="landsat-c2-l2", assets=_LANDSAT, platforms=_LANDSAT_8_AND_9),
+    ),
+)
+
+# Its older collection sentinel-2-l2a flags a part of its items wrongly as to the baseline's offset
+# (github.com/Element84/earth-search, issues 66 and 71); the reprocessed one is asked first.
+EARTH_SEARCH = Catalogue(
+    name="earth-search",
+    url="https://earth-search.aws.element84.com/v1",
+    reading={"AWS_REQUEST_PAYER": "requester"},
+    key_help="its bucket charges the reader's AWS account",
+    products=(
+        Product(sensor="sentinel-2", collection="sentinel-2-c1-l2a", assets=_S2_COMMON),
+        Product(sensor="sentinel-2", collection="sentinel-2-l2a", assets=_S2_COMMON),
+        Product(
+            sensor="sentinel-1",
+            collection="sentinel-1-grd",
+            assets=_RADAR,
+            level="digital numbers",
+            credentials=_AWS_KEYS,
+        ),
+        Product(
+            sensor="landsat-8",
+            collection="landsat-c2-l2",
+            assets=_LANDSAT,
+            platforms=_LANDSAT_8_AND_9,
+            credentials=_AWS_KEYS,
+        ),
+    ),
+)
+
+CDSE = Catalogue(
+    name="cdse",
+    url="https://stac.dataspace.copernicus.eu/v1",
+    reading={"AWS_S3_ENDPOINT": "eodata.dataspace.copernicus.eu", "AWS_VIRTUAL_HOSTING": "FALSE", "AWS_HTTPS": "YES"},
+    key_help="S3 keys of the Copernicus Data Space Ecosystem",
+    products=(
+        Product(sensor="sentinel-2", collection="sentinel-2-l2a", assets=_S2_RESOLUTION, credentials=_AWS_KEYS),
+        Product(
+            sensor="sentinel-1",
+            collection="sentinel-1-grd",
+            assets=_RADAR,
+            level="digital numbers",
+            credentials=_AWS_KEYS,
+        ),
+    ),
+)
+
+CATALOGUES = {catalogue.name: catalogue for catalogue in (PLANETARY_COMPUTER, EARTH_SEARCH, CDSE)}
+
+
+def catalogue_by_name(name: str) -> Catalogue:
+    """A declared catalogue, or any other by its URL or path with what is known of collections' names.
+
+    Raises:
+        UsageError: neither a known name nor a URL nor a path that exists.
+    """
+    for catalogue in CATALOGUES.values():
+        if name.rstrip("/") in (catalogue.name, catalogue.url):
+            return catalogue
+    if "://" not in name and not Path(name).exists():
+        raise UsageError(f"catalogue {redact(name)!r}: expected {', '.join(CATALOGUES)}, a URL, or a path that exists")
+    products: dict[tuple[str, str], Product] = {}
+    for catalogue in CATALOGUES.values():
+        for product in catalogue.products:
+            products.setdefault((product.sensor, product.collection), product.model_copy(update={"credentials": ()}))
+    return Catalogue(name=redact(name), url=name, products=tuple(products.values()))

@@ -1,0 +1,1 @@
+"""Embedding stores: schema, writing, reading and lookup."""

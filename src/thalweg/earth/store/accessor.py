@@ -1,0 +1,178 @@
+"""`.thalweg` on an embedding dataset: places, likeness, components, and back to what a sensor sees."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import rioxarray  # noqa: F401  (gives datasets their .rio)
+import torch
+import xarray as xr
+
+from thalweg.earth.analysis.similarity import PrincipalComponents, pixel_index, similarity
+from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.store.portable import portable
+from thalweg.earth.store.schema import spatial_attributes
+from thalweg.earth.store.writer import open_embeddings
+from thalweg.errors import UsageError
+
+
+def open_store(path: str | Path) -> xr.Dataset:
+    """Open an embedding store lazily, codes as the numbers they stand for, with the accessors `.thalweg` and `.rio`.
+
+    Args:
+        path: a store written by `thalweg earth embed` (docs/store.md).
+
+    Raises:
+        UsageError: the path holds no such store.
+    """
+    return open_embeddings(path)
+
+
+class Embeddings:
+    """Places, similarity, components and decoding of an embedding dataset, or of a part of one.
+
+    `import thalweg` registers it as `.thalweg` of every dataset (`thalweg._accessor`).
+    """
+
+    def __init__(self, dataset: xr.Dataset) -> None:
+        if "embeddings" not in dataset or "thalweg:model" not in dataset.attrs:
+            raise UsageError("not a dataset of embeddings: open one with thalweg.open(path)")
+        self._dataset = portable(dataset)
+
+    def at(self, lon: float, lat: float) -> xr.Dataset:
+        """The pixel of a place given in degrees (WGS 84): dims (time, embedding); `UsageError` outside the grid."""
+        self._need("y", "x")
+        x, y = self._project([lon], [lat])
+        row, column = self._nearest("y", y[0]), self._nearest("x", x[0])
+        if row is None or column is None:
+            west, south, east, north = self._bounds()
+            raise UsageError(
+                f"lon {lon:g} lat {lat:g} is outside the grid: expected lon {west:.5g} to {east:.5g}, "
+                f"lat {south:.5g} to {north:.5g}"
+            )
+        return self._dataset.isel(y=row, x=column)
+
+    def window(self, west: float, south: float, east: float, north: float) -> xr.Dataset:
+        """The pixels whose centres lie in a box on the map's grid around the four corners, given in degrees.
+
+        Raises:
+            UsageError: the box holds no pixel, or its sides are swapped.
+        """
+        self._need("y", "x")
+        if west >= east or south >= north:
+            raise UsageError(
+                f"window {west:g} {south:g} {east:g} {north:g}: expected west below east and south below north"
+            )
+        x, y = self._project([west, west, east, east], [south, north, south, north])
+        columns = np.flatnonzero((self._dataset.x.values >= x.min()) & (self._dataset.x.values <= x.max()))
+        rows = np.flatnonzero((self._dataset.y.values >= y.min()) & (self._dataset.y.values <= y.max()))
+        if not len(rows) or not len(columns):
+            raise UsageError(f"window {west:g} {south:g} {east:g} {north:g}: no pixel of this store lies in it")
+        part = self._dataset.isel(
+            y=slice(int(rows[0]), int(rows[-1]) + 1), x=slice(int(columns[0]), int(columns[-1]) + 1)
+        )
+        return part.assign_attrs(spatial_attributes(part.x.values, part.y.values, part.attrs["geoemb:gsd"]))
+
+    def similar(self, pixel: Sequence[float]) -> xr.DataArray:
+        """How alike every pixel's season is to one pixel's, dims (y, x), 0 to 1 (`analysis.similarity`).
+
+        Args:
+            pixel: column and row, or map coordinates x and y.
+        """
+        self._need("time", "y", "x")
+        row, column = pixel_index(self._dataset, pixel)
+        return self._image(similarity(self._dataset, pixel), "similarity", {"row": row, "column": column, "units": "1"})
+
+    def pca(self, count: int = 3) -> xr.DataArray:
+        """The first principal components, dims (time, component, y, x), float32; axes alike for all dates."""
+        self._need("time", "y", "x")
+        found = PrincipalComponents.of(self._dataset, count)
+        dates = (self._dataset.embeddings.isel(time=index).values for index in range(self._dataset.sizes["time"]))
+        return xr.DataArray(
+            np.stack([found.components(vectors).astype(np.float32) for vectors in dates]),
+            dims=("time", "component", "y", "x"),
+            coords={**self._coordinates("time", "y", "x"), "component": np.arange(1, count + 1)},
+            name="principal_components",
+            attrs={"explained_variance": [float(value) for value in found.share]},
+        )
+
+    def decode(self, sensor: str, days: float = 0.0, model: str | Path | EarthModel | None = None) -> xr.DataArray:
+        """Rebuild what a sensor would see.
+
+        Args:
+            sensor: a sensor of the model that made the embeddings.
+            days: days from each date at which the sensor looks; the nearest known offset beyond 120.
+            model: that model, or its folder; the shipped weights by default.
+
+        Returns:
+            Dims (time, band, y, x), float32 in the sensor's units, NaN where there is no embedding.
+
+        Raises:
+            UsageError: another model made the embeddings, or it does not know the sensor.
+        """
+        self._need("time", "y", "x")
+        loaded = model if isinstance(model, EarthModel) else EarthModel.load(model)
+        made_by = self._dataset.attrs["thalweg:model"]
+        if loaded.identifier != made_by:
+            raise UsageError(f"embeddings of {made_by}, model {loaded.identifier}: name the folder of the former")
+        if sensor not in loaded.sensors:
+            raise UsageError(f"sensor {sensor!r}: the model knows {', '.join(loaded.sensors)}")
+        declared = loaded.autoencoder(sensor).sensor
+        rebuilt = [self._decoded(loaded, sensor, index, days) for index in range(self._dataset.sizes["time"])]
+        return xr.DataArray(
+            declared.unscale(np.stack(rebuilt)).astype(np.float32),
+            dims=("time", "band", "y", "x"),
+            coords={**self._coordinates("time", "y", "x"), "band": list(declared.band_names)},
+            name=sensor,
+            attrs={"units": declared.units, "days_from_date": days},
+        )
+
+    def _need(self, *dimensions: str) -> None:
+        """Raise a `UsageError` where a selection has taken a dimension away."""
+        gone = [name for name in dimensions if name not in self._dataset.dims]
+        if gone:
+            raise UsageError(
+                f"this part of the embeddings has no dimension {', '.join(gone)}: select with a list or a slice, as in "
+                f"dataset.isel({gone[0]}=[0])"
+            )
+
+    @torch.inference_mode()
+    def _decoded(self, model: EarthModel, sensor: str, index: int, days: float) -> np.ndarray:
+        """One date's bands (C, h, w) in 0..1."""
+        vectors = np.array(self._dataset.embeddings.isel(time=index).values)
+        away = torch.full((1, 1), float(days))
+        rebuilt = model.decode(torch.from_numpy(vectors)[None], sensor, away, self._dataset.sizes["embedding"])
+        bands: np.ndarray = rebuilt[0, 0].numpy()
+        return bands
+
+    def _image(self, values: np.ndarray, name: str, attributes: dict[str, object]) -> xr.DataArray:
+        return xr.DataArray(
+            values.astype(np.float32), dims=("y", "x"), coords=self._coordinates("y", "x"), name=name, attrs=attributes
+        )
+
+    def _coordinates(self, *names: str) -> dict[str, xr.DataArray]:
+        return {name: self._dataset[name] for name in (*names, "spatial_ref")}
+
+    def _project(self, lon: list[float], lat: list[float]) -> tuple[np.ndarray, np.ndarray]:
+        """Degrees to the store's map coordinates."""
+        from pyproj import Transformer
+
+        to_map = Transformer.from_crs("EPSG:4326", self._dataset.attrs["proj:wkt2"], always_xy=True)
+        x, y = to_map.transform(lon, lat)
+        return np.asarray(x), np.asarray(y)
+
+    def _nearest(self, axis: str, value: float) -> int | None:
+        """The pixel along an axis that holds a map coordinate, or None beyond them."""
+        centres = self._dataset[axis].values
+        index = int(np.abs(centres - value).argmin())
+        inside = abs(centres[index] - value) <= self._dataset.attrs["geoemb:gsd"] / 2
+        return index if inside else None
+
+    def _bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east and north of the grid in degrees."""
+        from pyproj import Transformer
+
+        half = self._dataset.attrs["geoemb:gsd"] / 2
+        x, y = self._dataset.x.values, self._dataset.y.values
+        to_degrees = Transformer.from_crs(self._dataset.attrs["proj:wkt2"], "EPSG:4326", always_xy=True)
+        return to_degrees.transform_bounds(x.min() - half, y.min() - half, x.max() + half, y.max() + half)

@@ -1,0 +1,1 @@
+"""Training of the autoencoders and the fusion."""

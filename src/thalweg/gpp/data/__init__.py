@@ -1,0 +1,1 @@
+"""Daily features and tower data for GPP models."""

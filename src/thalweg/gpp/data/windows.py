@@ -1,0 +1,189 @@
+"""Windows of 90 days whose last day's GPP is to be predicted (paper, section "GPP use").
+
+A window is a view: every site's days lie once, in one array, and a window is the place of its last day in it. A model
+may ask for the windows themselves (`Windows.values`) or run over the days once (`Windows.daily`, `Windows.runs`).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from thalweg.errors import UsageError
+from thalweg.gpp.data.climatology import day_of_year
+
+DAYS = 90
+"""Length of a window, days."""
+
+MEANS = (7, 30, 90)
+"""Days of the running means that every model is given."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """N windows of 90 days over F daily features.
+
+    Attributes:
+        features: F names.
+        daily: (D, F) float32, every day of every site without gaps, NaN where there is no value.
+        runs: (S, 2) first row and one past the last row of each site in ``daily``.
+        last: (N,) row of each window's last day in ``daily``.
+        target: (N,) float32 GPP of the last day, gC m-2 d-1; NaN where it is unknown.
+        site: (N,) str.
+        time: (N,) datetime64[ns], the last day.
+        vegetation: (N,) str, "" where the table has none.
+    """
+
+    features: tuple[str, ...]
+    daily: NDArray[np.float32]
+    runs: NDArray[np.int64]
+    last: NDArray[np.int64]
+    target: NDArray[np.float32]
+    site: NDArray[np.str_]
+    time: NDArray[np.datetime64]
+    vegetation: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.last)
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """(N, 90, F) float32, the last day last."""
+        return self.daily[self.last[:, None] + np.arange(1 - DAYS, 1)]
+
+    @property
+    def sites(self) -> list[str]:
+        """Names of the sites that have a window, sorted."""
+        return sorted(set(self.site.tolist()))
+
+    @property
+    def year(self) -> NDArray[np.int64]:
+        """(N,) calendar year of the last day."""
+        return self.time.astype("datetime64[Y]").astype(np.int64) + 1970
+
+    @property
+    def day_of_year(self) -> NDArray[np.int64]:
+        """(N,) 1 to 366."""
+        return day_of_year(self.time)
+
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        """(D,) the days that lie in any of the windows."""
+        edges = np.zeros(len(self.daily) + 1, np.int64)
+        np.add.at(edges, self.last - DAYS + 1, 1)
+        np.add.at(edges, self.last + 1, -1)
+        return np.cumsum(edges[:-1]) > 0
+
+    @property
+    def varies(self) -> NDArray[np.bool_]:
+        """(F,) whether a feature changes within any site's record; a vegetation class does not."""
+        ranges = [np.nanmax(days, 0) - np.nanmin(days, 0) for days in (self.daily[slice(*run)] for run in self.runs)]
+        return np.nanmax(ranges, 0) > 0
+
+    def running_means(self) -> NDArray[np.float32]:
+        """(D, 3 F) means of the 7, 30 and 90 days up to each day, NaN where none has a value.
+
+        They are those of the window where a window ends; before a site's first they may reach into another site.
+        """
+        totals = np.cumsum(np.nan_to_num(self.daily, nan=0.0), axis=0, dtype=np.float64)
+        counts = np.cumsum(np.isfinite(self.daily), axis=0, dtype=np.int64)
+        means = []
+        for days in MEANS:
+            total, count = totals.copy(), counts.copy()
+            total[days:] -= totals[:-days]
+            count[days:] -= counts[:-days]
+            mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+            means.append(mean.astype(np.float32))
+        return np.concatenate(means, 1)
+
+    def select(self, chosen: NDArray) -> "Windows":
+        """The windows that a mask or an index chooses; the days are shared, not copied."""
+        fields = ("last", "target", "site", "time", "vegetation")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in fields})
+
+    def touches(self, year: int) -> NDArray[np.bool_]:
+        """(N,) whether any of the 90 days lies in a calendar year."""
+        first = (self.time - np.timedelta64(DAYS - 1, "D")).astype("datetime64[Y]").astype(np.int64) + 1970
+        return (first <= year) & (year <= self.year)
+
+    def split(
+        self, sites: Collection[str] | None = None, years: Collection[int] | None = None
+    ) -> "tuple[Windows, Windows]":
+        """Hold out sites, years, or sites in years: (training, held out).
+
+        Held out are the windows whose last day is at a named site and in a named year. Training has no window of a
+        named site, and none with any of its 90 days in a named year, so that no window straddles the split.
+        """
+        training, held_out = np.ones((2, len(self)), bool)
+        if sites is not None:
+            here = np.isin(self.site, list(sites))
+            training &= ~here
+            held_out &= here
+        for_years = list(years) if years is not None else []
+        for year in for_years:
+            training &= ~self.touches(year)
+        if years is not None:
+            held_out &= np.isin(self.year, for_years)
+        return self.select(training), self.select(held_out)
+
+
+def make_windows(
+    table: pd.DataFrame, features: Sequence[str], stride: int = 1, complete: float = 0.5, with_target: bool = True
+) -> Windows:
+    """Windows over a daily table (see `tables`).
+
+    A window is made where all its 90 days lie inside the site's record, its last day has every feature, and at least
+    ``complete`` of its values are there.
+
+    Args:
+        table: A daily table.
+        features: Columns to use.
+        stride: Days between the last days of one site's windows; the paper steps by 10.
+        complete: Least share of a window's values that must be there.
+        with_target: Leave out windows whose last day has no GPP; say False to predict every day.
+
+    Raises:
+        UsageError: A feature is not in the table, or a site has fewer than 90 days with features (and GPP).
+    """
+    if missing := [name for name in features if name not in table]:
+        raise UsageError(f"no column {missing[0]!r} in the table: it has {', '.join(map(str, table.columns))}")
+    if not features:
+        raise UsageError("windows of no features: name at least one column")
+    daily, runs, kept = [], [], []
+    offset = 0
+    for site, rows in table.groupby("site", sort=True):
+        days = pd.date_range(rows["time"].iloc[0], rows["time"].iloc[-1], freq="D")
+        gapless = rows.set_index("time").reindex(days)
+        values = gapless[list(features)].to_numpy(np.float32)
+        target = gapless["gpp"].to_numpy(np.float32)
+        usable = np.isfinite(values).all(1) & (np.isfinite(target) if with_target else True)
+        if usable.sum() < DAYS:
+            raise UsageError(
+                f"site {site}: {usable.sum()} days with every feature{' and GPP' if with_target else ''}: expected at "
+                f"least {DAYS}; leave the site out, or choose features that it has"
+            )
+        share = np.concatenate(([0.0], np.cumsum(np.isfinite(values).mean(1))))
+        usable[: DAYS - 1] = False
+        usable[DAYS - 1 :] &= (share[DAYS:] - share[:-DAYS]) / DAYS >= complete
+        chosen = np.flatnonzero(usable)
+        chosen = chosen[(chosen - DAYS + 1) % stride == 0]
+        vegetation = str(rows["vegetation"].iloc[0]) if "vegetation" in rows else ""
+        kept.append((offset + chosen, target[chosen], days.to_numpy()[chosen], str(site), vegetation))
+        daily.append(values)
+        runs.append((offset, offset + len(days)))
+        offset += len(days)
+    if not kept:
+        raise UsageError("an empty table: expected at least one site with 90 days")
+    counts = [len(last) for last, *_ in kept]
+    return Windows(
+        features=tuple(features),
+        daily=np.concatenate(daily),
+        runs=np.array(runs),
+        last=np.concatenate([last for last, *_ in kept]),
+        target=np.concatenate([target for _, target, *_ in kept]),
+        site=np.repeat([site for *_, site, _ in kept], counts),
+        time=np.concatenate([time for _, _, time, *_ in kept]),
+        vegetation=np.repeat([vegetation for *_, vegetation in kept], counts),
+    )

@@ -1,0 +1,1 @@
+"""Evaluation of GPP models: protocol, scores, reports."""

@@ -1,0 +1,111 @@
+"""A report folder: scores as CSV and Markdown, scores by site, predictions, figures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from thalweg.gpp.evaluation.protocol import Evaluation
+from thalweg.gpp.evaluation.scores import UNITS, score_by_site
+from thalweg.io.atomic import new_folder
+
+_KEYS = ["split", "predictors", "model", "seed"]
+_SPLITS = {"site": "Leave site out", "year": "Leave year out", "site-year": "Leave site and year out"}
+_SHOWN = ["r2", "rmse", "mae", "bias", "nrmse_sd", "seasonal_r2", "anomaly_r2", "tail_rmse", "tail_bias", "coverage"]
+
+
+def write_report(evaluation: Evaluation, folder: str | Path, notes: Sequence[str] = ()) -> Path:
+    """Write a report folder, whole or not at all.
+
+    It holds ``report.md``, ``scores.csv``, ``sites.csv`` (the same scores by site), ``predictions.csv``, and three
+    figures of the best predictors and model of each split.
+
+    Args:
+        evaluation: What to report.
+        folder: Must not exist.
+        notes: Lines that the report says first: what was read, what was left out.
+
+    Raises:
+        UsageError: The folder exists.
+        ThalwegError: It can not be written.
+    """
+    from thalweg.gpp.evaluation.plots import error_by_month, observed_against_predicted, series_by_site
+
+    with new_folder(folder) as unfinished:
+        evaluation.scores.to_csv(unfinished / "scores.csv", index=False, float_format="%.5g")
+        sites_table(evaluation).to_csv(unfinished / "sites.csv", index=False, float_format="%.5g")
+        evaluation.predictions.to_csv(unfinished / "predictions.csv", index=False, float_format="%.5g")
+        best = best_predictions(evaluation)
+        for split, (title, predictions) in best.items():
+            observed_against_predicted(predictions, unfinished / f"{split}-observed-predicted.png", title)
+            series_by_site(predictions, unfinished / f"{split}-series.png", title, evaluation.level)
+            error_by_month(predictions, unfinished / f"{split}-error-by-month.png", title)
+        (unfinished / "report.md").write_text(_markdown(evaluation, notes, best))
+    return Path(folder)
+
+
+def sites_table(evaluation: Evaluation) -> pd.DataFrame:
+    """Scores by site of every split, set of predictors, model and seed."""
+    parts = []
+    for key, rows in evaluation.predictions.groupby(_KEYS, sort=False):
+        sites = score_by_site(rows).reset_index()
+        labels = pd.DataFrame([key] * len(sites), columns=_KEYS)
+        parts.append(pd.concat([labels, sites], axis=1))
+    return pd.concat(parts, ignore_index=True)
+
+
+def best_predictions(evaluation: Evaluation) -> dict[str, tuple[str, pd.DataFrame]]:
+    """By split: a title, and the predictions of the predictors and model with the least RMSE; the first seed's."""
+    found = {}
+    for split, scores in evaluation.scores.groupby("split", sort=False):
+        best = scores.sort_values("rmse").iloc[0]
+        chosen = (evaluation.predictions[_KEYS] == best[_KEYS]).all(axis=1)
+        title = f"{_SPLITS[str(split)]}: {best['model']} on {best['predictors']}"
+        found[str(split)] = (title, evaluation.predictions[chosen])
+    return found
+
+
+def mean_scores(evaluation: Evaluation) -> pd.DataFrame:
+    """Scores as means over seeds, and the standard deviation of R2 between them (NaN with one seed)."""
+    grouped = evaluation.scores.groupby(_KEYS[:-1], sort=False)
+    table = grouped[[*UNITS]].mean()
+    table.insert(1, "r2_between_seeds", grouped["r2"].std())
+    return table.reset_index()
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """A table as Markdown, numbers to three decimals."""
+    header = [str(name) for name in table.columns]
+    rows = [[f"{value:.3f}" if isinstance(value, float) else str(value) for value in row] for row in table.to_numpy()]
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _markdown(evaluation: Evaluation, notes: Sequence[str], best: dict[str, tuple[str, pd.DataFrame]]) -> str:
+    days = evaluation.predictions.drop_duplicates(["site", "time"])
+    parts = [
+        "# Daily GPP: evaluation",
+        f"{days['site'].nunique()} sites, {len(days)} held-out days, {days['time'].min():%Y-%m-%d} to "
+        f"{days['time'].max():%Y-%m-%d}. Every row is scored on the same days.",
+        *([("\n".join(f"- {note}" for note in notes))] if notes else []),
+    ]
+    table = mean_scores(evaluation)
+    for split, (title, _) in best.items():
+        rows = table[table["split"] == split].sort_values("rmse")
+        shown = rows[["predictors", "model", *_SHOWN]]
+        if rows["r2_between_seeds"].notna().any():
+            shown = shown.assign(r2_between_seeds=rows["r2_between_seeds"])
+        parts += [
+            f"## {_SPLITS[split]}",
+            markdown_table(shown),
+            f"![Observed against predicted]({split}-observed-predicted.png)",
+            f"![Series by site]({split}-series.png)",
+            f"![Error by month]({split}-error-by-month.png)",
+            f"Figures: {title}.",
+        ]
+    parts += [
+        "## What the scores are",
+        "\n".join(f"- {name}: {meaning}" for name, meaning in UNITS.items()),
+        f"Coverage is to be compared with {evaluation.level:.0%}.",
+    ]
+    return "\n\n".join(parts) + "\n"

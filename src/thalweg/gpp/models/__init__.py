@@ -1,0 +1,1 @@
+"""GPP models and their baselines."""

@@ -1,0 +1,1 @@
+"""Tables of flux towers, read strictly, column by column."""

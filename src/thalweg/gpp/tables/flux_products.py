@@ -1,0 +1,63 @@
+"""Files of flux towers that have no daily GPP: told by name or header, with what to take instead."""
+
+import re
+from pathlib import Path
+
+from thalweg.gpp.tables.gpp_columns import gpp_columns
+from thalweg.gpp.tables.plausible_values import GPP_UNITS, GRAMS_PER_MICROMOLE
+from thalweg.gpp.tables.table_files import TableFile
+
+_METADATA = re.compile(r"_(BIF[A-Z]*|VARINFO|SITEINFO|INSTRUMENTS|ANCILLARY)[_.]")
+_OTHER_STEPS = re.compile(r"_(AUX[A-Z]*|WW|MM|YY)[_.]")
+_BASE = re.compile(r"_BASE(-BADM)?_")
+_REDDYPROC = re.compile(r"(GPP|NEE|Reco|LE|H)(_DT)?_((uStar|Ustar|U\d\d)(_f|_fqc|_orig|_SD)?|f|fqc|fall|fmeth)$")
+_EDDYPRO_NAMES = ({"filename", "daytime", "co2_flux"}, {"file_info"}, {"FILENAME_HF"})
+_BIF_NAMES = {"VARIABLE_GROUP", "VARIABLE", "DATAVALUE"}
+
+_IS_BASE = (
+    "an AmeriFlux BASE file, which has no partitioned GPP: take the site's AmeriFlux FLUXNET product "
+    "(AMF_SITE_FLUXNET_..._DD_...csv)"
+)
+_IS_METADATA = "a file of metadata (BIF, BADM), which has no daily values: take the site's FLUXNET file"
+_IS_EDDYPRO = (
+    "an EddyPro file, which has fluxes and no partitioned GPP: partition it (REddyProc, ONEFlux), then write a daily "
+    f"table (site, time, gpp in {GPP_UNITS})"
+)
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether a file's name says that it has no daily values: auxiliary, weekly to yearly, or metadata (BIF)."""
+    return bool(_METADATA.search(name) or _OTHER_STEPS.search(name))
+
+
+def reason_by_name(path: Path) -> str | None:
+    """What a file is and what to take instead, where its name says that it has no daily GPP; else None."""
+    if _BASE.search(path.name):
+        return _IS_BASE
+    if path.name.startswith("eddypro_"):
+        return _IS_EDDYPRO
+    if _METADATA.search(path.name):
+        return _IS_METADATA
+    if _OTHER_STEPS.search(path.name):
+        return "an auxiliary or weekly to yearly file: take the site's daily file (_DD_)"
+    return None
+
+
+def reason_by_header(file: TableFile) -> str | None:
+    """The same of a file whose header has been read."""
+    names = set(file.names)
+    if any(re.match(r"#\s*Site:", line) for line in file.comments) or any(name.startswith("GPP_PI") for name in names):
+        return _IS_BASE
+    if any(own <= names for own in _EDDYPRO_NAMES):
+        return _IS_EDDYPRO
+    if any(_REDDYPROC.match(name) for name in names):
+        has = ", ".join(gpp_columns(file.names)) or "no GPP"
+        return (
+            f"a REddyProc file ({has}): write a daily table (site, time, gpp in {GPP_UNITS}: a day's mean in "
+            f"umol m-2 s-1 times {GRAMS_PER_MICROMOLE:.4f}), its days chosen by the _fqc flags"
+        )
+    if names >= _BIF_NAMES:
+        return _IS_METADATA
+    if file.names[0] == "TOA5":
+        return "a data logger's file (TOA5), which has no GPP: process and partition it first"
+    return None

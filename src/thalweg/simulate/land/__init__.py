@@ -1,0 +1,1 @@
+"""Land cover, parcels, management and growth of a simulated landscape."""

@@ -1,0 +1,126 @@
+"""When each satellite passes, and where the sun and the sensor then stand."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from thalweg.simulate.weather.climates import ClimateSpec
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Acquisitions of one optical sensor; arrays are (time,), in degrees, azimuths clockwise from north."""
+
+    times: pd.DatetimeIndex
+    sun_zenith: NDArray
+    sun_azimuth: NDArray
+    view_zenith: NDArray
+    view_azimuth: NDArray
+
+
+@dataclass(frozen=True)
+class RadarPasses:
+    """Acquisitions of Sentinel-1; arrays are (time,)."""
+
+    times: pd.DatetimeIndex
+    ascending: NDArray[np.bool_]
+    incidence: NDArray  # degrees
+
+
+def sentinel2_passes(rng: np.random.Generator, climate: ClimateSpec, days: pd.DatetimeIndex) -> Passes:
+    """Every five days from each of one or two orbits, with drop-outs; mean local solar time near 10:30."""
+    orbits = [(int(rng.integers(5)), 1)] if rng.random() < 0.6 else [(0, 1), (int(rng.integers(2, 4)), -1)]
+    views = {1: (rng.uniform(2.2, 8.5), 105.0 + rng.uniform(-5, 60)), -1: (rng.uniform(4.5, 9.0), 283.0)}
+    events = []
+    for start, side in orbits:
+        for day in range(start, len(days), 5):
+            if rng.random() > 0.09:
+                minutes = 60 * _local_to_utc(10.52 + 0.011 * climate.latitude, climate) - 5 * side
+                events.append((day, minutes + rng.normal(0, 1.5), side))
+    events.sort()
+    zenith = np.array([views[side][0] for *_, side in events]) + rng.normal(0, 0.02, len(events))
+    azimuth = np.array([views[side][1] for *_, side in events]) + rng.normal(0, 0.4, len(events))
+    return _optical(climate, days, events, zenith, azimuth)
+
+
+def landsat_passes(rng: np.random.Generator, climate: ClimateSpec, days: pd.DatetimeIndex) -> Passes:
+    """Every sixteen days, with drop-outs; mean local solar time near 10:10."""
+    minutes = 60 * _local_to_utc(10.2 + 0.011 * climate.latitude, climate)
+    starts = range(int(rng.integers(16)), len(days), 16)
+    events = [(day, minutes + rng.normal(0, 0.2), 1) for day in starts if rng.random() > 0.06]
+    count = len(events)
+    return _optical(climate, days, events, np.full(count, rng.uniform(0.5, 6.0)), np.full(count, 104.0))
+
+
+def sentinel1_passes(rng: np.random.Generator, climate: ClimateSpec, days: pd.DatetimeIndex) -> RadarPasses:
+    """Every six days ascending, in the evening, and every six days descending, in the morning."""
+    events = []
+    first = int(rng.integers(6))
+    for ascending, start in ((True, first), (False, (first + int(rng.integers(1, 6))) % 6)):
+        hour = _local_to_utc(17.75 if ascending else 5.9, climate)
+        incidence = rng.uniform(33, 43)
+        for day in range(start, len(days), 6):
+            if rng.random() > 0.02:
+                events.append(
+                    (
+                        days[day] + pd.Timedelta(seconds=round(3600 * hour + rng.normal(0, 20))),
+                        ascending,
+                        incidence + rng.normal(0, 0.01),
+                    )
+                )
+    events.sort(key=lambda event: event[0])
+    return RadarPasses(
+        times=pd.DatetimeIndex([event[0] for event in events]),
+        ascending=np.array([event[1] for event in events]),
+        incidence=np.array([event[2] for event in events]),
+    )
+
+
+def sun_position(times: pd.DatetimeIndex, latitude: float, longitude: float) -> tuple[NDArray, NDArray]:
+    """Zenith and azimuth of the sun in degrees at UTC ``times``, within half a degree (Spencer 1971)."""
+    hours = np.asarray(times.hour + times.minute / 60 + times.second / 3600, float)
+    angle = 2 * np.pi * (np.asarray(times.day_of_year) - 1 + (hours - 12) / 24) / 365.0
+    declination = (
+        0.006918
+        - 0.399912 * np.cos(angle)
+        + 0.070257 * np.sin(angle)
+        - 0.006758 * np.cos(2 * angle)
+        + 0.000907 * np.sin(2 * angle)
+        - 0.002697 * np.cos(3 * angle)
+        + 0.00148 * np.sin(3 * angle)
+    )
+    equation = (
+        229.18
+        / 60
+        * (
+            0.000075
+            + 0.001868 * np.cos(angle)
+            - 0.032077 * np.sin(angle)
+            - 0.014615 * np.cos(2 * angle)
+            - 0.040849 * np.sin(2 * angle)
+        )
+    )
+    hour_angle = np.radians(15 * (hours + longitude / 15 + equation - 12))
+    phi = np.radians(latitude)
+    east = -np.cos(declination) * np.sin(hour_angle)
+    north = np.cos(phi) * np.sin(declination) - np.sin(phi) * np.cos(declination) * np.cos(hour_angle)
+    up = np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(hour_angle)
+    return np.degrees(np.arccos(np.clip(up, -1, 1))), np.degrees(np.arctan2(east, north)) % 360
+
+
+def _local_to_utc(hour: float, climate: ClimateSpec) -> float:
+    return (hour - climate.longitude / 15) % 24
+
+
+def _optical(
+    climate: ClimateSpec,
+    days: pd.DatetimeIndex,
+    events: list[tuple[int, float, int]],
+    zenith: NDArray,
+    azimuth: NDArray,
+) -> Passes:
+    times = pd.DatetimeIndex([days[day] + pd.Timedelta(seconds=round(60 * minutes)) for day, minutes, _ in events])
+    sun_zenith, sun_azimuth = sun_position(times, climate.latitude, climate.longitude)
+    return Passes(times, sun_zenith, sun_azimuth, zenith, azimuth)

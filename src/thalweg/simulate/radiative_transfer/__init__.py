@@ -1,0 +1,1 @@
+"""Optical and radar signals of simulated surfaces."""

@@ -1,0 +1,1 @@
+"""Climates, daily weather and clouds of a simulated landscape."""

@@ -1,0 +1,1 @@
+"""Imprinting: what one seed shows, put into the embedding."""

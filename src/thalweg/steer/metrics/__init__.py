@@ -1,0 +1,1 @@
+"""Image metrics: differentiable functions from images to scores."""

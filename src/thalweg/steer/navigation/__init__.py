@@ -1,0 +1,1 @@
+"""Navigation of an embedding space by choosing among candidates."""

@@ -1,0 +1,1 @@
+"""Optimisation of a prompt embedding toward an image metric."""

@@ -1,0 +1,285 @@
+"""The image commands on the shipped miniature: files, exit codes, one line on stderr."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from thalweg.embedding import Embedding, Lineage, ModelIdentity
+
+FEW = ("--steps", 4)
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"), dtype=float)
+
+
+def assert_one_line(ran: object, code: int, *words: str) -> None:
+    assert (ran.code, ran.err.count("\n")) == (code, 1), ran.err  # type: ignore[attr-defined]
+    for word in words:
+        assert word in ran.err  # type: ignore[attr-defined]
+
+
+class TestGenerate:
+    def test_writes_images_and_an_embedding_that_renders_the_same(self, cli: Callable) -> None:
+        assert cli("generate", "a red ball", "first", "--seeds", "0-2", *FEW).code == 0
+        assert cli("generate", "first/embedding.safetensors", "second", "--seeds", "1", *FEW).code == 0
+        assert {path.name for path in Path("first").glob("*.png")} == {
+            "seed-0.png",
+            "seed-1.png",
+            "seed-2.png",
+            "sheet.png",
+        }
+        assert pixels(Path("first/seed-1.png")).shape == (64, 64, 3)
+        assert np.array_equal(pixels(Path("first/seed-1.png")), pixels(Path("second/seed-1.png")))
+        assert not np.array_equal(pixels(Path("first/seed-1.png")), pixels(Path("first/seed-2.png")))
+
+    def test_a_long_prompt_says_what_was_cut(self, cli: Callable) -> None:
+        ran = cli("generate", "a red ball " * 12 + "teal", "out", *FEW)
+        assert ran.code == 0
+        assert "teal" in ran.err and ran.err.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("a ball", "out", "--seeds", "-3"), ("0 or more", "-3")),
+            (("a ball", "out", "--seeds", "1,1"), ("distinct", "1")),
+            (("a ball", "out", "--seeds", "few"), ("0-7", "few")),
+            (("a ball", "out", "--steps", "0"), ("steps", "0")),
+            (("a ball", "out", "--scheduler", "leap"), ("ddim", "leap")),
+            (("a ball", "out", "--model", "no-such-model"), ("no-such-model", "owner/model")),
+            (("missing.safetensors", "out"), ("missing.safetensors",)),
+            (("embedding.pt", "out"), ("pickles",)),
+            (("learned/VECTORS.BIN", "out"), ("VECTORS.BIN", "pickles")),
+            (("", "out"), ("got nothing",)),
+            (("a caf\udce9", "out"), ("whole characters", "udce9")),
+            (("a ball <lora:style:0.8>", "out"), ("lora:style", "adapters")),
+            (("a ball", "out", "--scheduler", "lcm", "--steps", "60"), ("LCMScheduler", "60", "it takes 50")),
+            (("a ball", "out", "--scheduler", "flow_euler"), ("flow_euler", "variance-preserving", "ddim")),
+        ],
+    )
+    def test_bad_input_is_one_line_and_leaves_nothing(self, cli: Callable, arguments: tuple, words: tuple) -> None:
+        assert_one_line(cli("generate", *arguments), 2, *words)
+        assert not Path("out").exists()
+
+    def test_what_the_model_does_not_see_as_it_is_written_is_a_line_each(self, cli: Callable) -> None:
+        ran = cli("generate", "a (red:1.4) dragon on snow", "out", "--steps", 2)
+        assert ran.code == 0, ran.err
+        syntax, unknown = ran.err.splitlines()
+        assert syntax.startswith("thalweg: the prompt is read as plain text") and "(red:1.4)" in syntax
+        assert unknown.startswith("thalweg: the miniature does not know: dragon, snow;")
+
+    def test_a_run_folder_is_told_from_a_prompt_and_an_embedding_in_capitals_is_one(self, cli: Callable) -> None:
+        assert cli("generate", "a ball", "first", "--steps", 2).code == 0
+        assert_one_line(cli("generate", "first", "out"), 2, "a run folder", "first/embedding.safetensors")
+        assert_one_line(cli("generate", "first/embedding", "out"), 2, "first/embedding.safetensors?")
+        assert_one_line(cli("steer", "path", "a ball", "first/sheet.png", "out"), 2, "first/sheet.png", "another file")
+        assert not Path("out").exists()
+        Path("first/embedding.safetensors").rename("BALL.SAFETENSORS")
+        assert cli("generate", "BALL.SAFETENSORS", "out", "--steps", 2).code == 0
+        assert np.array_equal(pixels(Path("first/seed-0.png")), pixels(Path("out/seed-0.png")))
+
+    def test_an_embedding_of_another_model_is_refused(self, cli: Callable) -> None:
+        import torch
+
+        lineage = Lineage(ModelIdentity("another", "f" * 64))
+        Embedding({"prompt": torch.zeros(2, 3)}, lineage).save("other.safetensors")
+        assert_one_line(cli("generate", "other.safetensors", "out"), 2, "another")
+
+    def test_a_folder_with_something_in_it_is_not_written_to(self, cli: Callable) -> None:
+        Path("out").mkdir()
+        Path("out/mine.txt").write_text("mine")
+        assert_one_line(cli("generate", "a ball", "out", *FEW), 2, "empty folder")
+        assert [path.name for path in Path("out").iterdir()] == ["mine.txt"]
+
+
+class TestOptimize:
+    ARGUMENTS = ("steer", "optimize", "a ball", "out", "--metric", "contrast", "--seeds", "0,1", "--unseen", "7", *FEW)
+
+    def test_raises_the_metric_and_writes_the_run(self, cli: Callable) -> None:
+        ran = cli(*self.ARGUMENTS, "--iterations", 3)
+        assert ran.code == 0, ran.err
+        rows = list(csv.DictReader(Path("out/trace.csv").read_text().splitlines()))
+        assert len(rows) == 4
+        assert float(rows[-1]["best"]) > float(rows[0]["score"])
+        assert pixels(Path("out/before-after.png")).shape == (2 * 66 - 2, 2 * 66 - 2, 3)
+        assert Path("out/trace.png").stat().st_size > 5_000
+        assert Embedding.load("out/best.safetensors").lineage.operation == "optimize"
+
+    def test_a_run_goes_on_only_with_its_own_settings(self, cli: Callable) -> None:
+        assert cli(*self.ARGUMENTS, "--iterations", 1).code == 0
+        changed = tuple("a cube" if argument == "a ball" else argument for argument in self.ARGUMENTS)
+        assert_one_line(cli(*changed, "--iterations", 1), 2, "a ball", "a cube")
+
+    def test_an_unknown_metric_names_those_known(self, cli: Callable) -> None:
+        ran = cli("steer", "optimize", "a ball", "out", "--metric", "beauty", *FEW)
+        assert_one_line(ran, 2, "sharpness", "beauty")
+        assert not Path("out").exists()
+
+    def test_a_run_of_another_format_version_is_refused(self, cli: Callable) -> None:
+        assert cli(*self.ARGUMENTS, "--iterations", 1).code == 0
+        record = json.loads(Path("out/run.json").read_text())
+        Path("out/run.json").write_text(json.dumps({**record, "format_version": 99, "thalweg_version": "9.9"}))
+        assert_one_line(cli(*self.ARGUMENTS, "--iterations", 1), 2, "99", "9.9")
+
+
+class TestNavigate:
+    def test_choices_are_kept_and_the_walk_goes_on(self, cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO("2\n0\nbanana\nu\nq\n"))
+        ran = cli("steer", "navigate", "a ball", "walk", "--candidates", 3, *FEW)
+        assert ran.code == 0, ran.err
+        assert "got 'banana'" in ran.out
+        assert Path("walk/rounds/000/sheet.png").is_file()
+        first = Embedding.load("walk/embedding.safetensors").hash
+        monkeypatch.setattr("sys.stdin", io.StringIO(""))
+        assert cli("steer", "navigate", "a ball", "walk", "--candidates", 3, *FEW).code == 0
+        assert Embedding.load("walk/embedding.safetensors").hash == first
+        assert cli("steer", "export", "walk", "start.safetensors", "--node", 0).code == 0
+        assert cli("steer", "export", "walk", "now.safetensors").code == 0
+        assert Embedding.load("now.safetensors").hash == first
+        assert Embedding.load("start.safetensors").hash != first
+        assert_one_line(cli("steer", "export", "walk", "x.safetensors", "--node", 9), 2, "9")
+
+
+class TestResume:
+    def test_goes_on_with_the_model_and_settings_of_the_run(
+        self, cli: Callable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert cli(*TestOptimize.ARGUMENTS, "--iterations", 2).code == 0
+        before = Path("out/best.safetensors").read_bytes()
+        trace = Path("out/trace.csv").read_text()
+        assert cli("steer", "resume", "out").code == 0
+        assert (Path("out/best.safetensors").read_bytes(), Path("out/trace.csv").read_text()) == (before, trace)
+
+        ran = cli("steer", "imprint", "a ball", "put", "--seed", 3, "--keep", "the colour", "--iterations", 1, *FEW)
+        assert ran.code == 0, ran.err
+        report = Path("put/report.json").read_text()
+        assert cli("steer", "resume", "put").code == 0
+        assert Path("put/report.json").read_text() == report
+
+        assert cli("generate", "a ball", "start", *FEW).code == 0
+        monkeypatch.setattr("sys.stdin", io.StringIO("1\nq\n"))
+        assert cli("steer", "navigate", "start/embedding.safetensors", "walk", "--candidates", 2, *FEW).code == 0
+        first = Embedding.load("walk/embedding.safetensors").hash
+        monkeypatch.setattr("sys.stdin", io.StringIO("q\n"))
+        assert cli("steer", "resume", "walk", "--candidates", 2).code == 0
+        assert Embedding.load("walk/embedding.safetensors").hash == first
+
+    def test_files_of_the_command_are_found_from_elsewhere(
+        self, cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Image.new("RGB", (64, 64), "red").save("red.png")
+        optimize = ("steer", "optimize", "a ball", tmp_path / "out", "--metric", "image: red.png", "--seeds", 0)
+        assert cli(*optimize, "--unseen", 5, "--iterations", 1, *FEW).code == 0
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        ran = cli("steer", "resume", tmp_path / "out")
+        assert ran.code == 0, ran.err
+
+    def test_an_imprint_keeps_its_mask(self, cli: Callable) -> None:
+        half = Image.new("L", (64, 64), 0)
+        half.paste(255, (0, 0, 32, 64))
+        half.save("half.png")
+        Image.new("L", (64, 64), 255).save("all.png")
+        imprint = ("steer", "imprint", "a ball", "out", "--seed", 3, "--iterations", 1, "--unseen", 1, *FEW)
+        assert cli(*imprint, "--mask", "half.png").code == 0
+        assert json.loads(Path("out/report.json").read_text())["aspect"] == "mask"
+        assert_one_line(cli(*imprint, "--mask", "all.png"), 2, "mask_hash")
+        assert_one_line(cli(*imprint), 2, "mask_hash", "None")
+        Path("out/mask.png").unlink()  # as a kill right after the run's beginning leaves it
+        assert_one_line(cli("steer", "resume", "out"), 2, "mask.png is missing or was changed")
+        assert cli(*imprint, "--mask", "half.png").code == 0
+        assert cli("steer", "resume", "out").code == 0
+
+    def test_what_can_not_go_on_is_one_line(self, cli: Callable) -> None:
+        assert cli("generate", "a ball", "start", *FEW).code == 0
+        assert_one_line(cli("steer", "resume", "start"), 2, "optimize, navigate or imprint", "generate")
+        assert_one_line(cli("steer", "resume", "nowhere"), 2, "run.json", "nowhere")
+
+
+class TestPath:
+    def test_writes_the_film_strip(self, cli: Callable) -> None:
+        ran = cli("steer", "path", "a red ball", "a blue cube", "out", "--count", 3, "--no-even", *FEW)
+        assert ran.code == 0, ran.err
+        assert pixels(Path("out/strip.png")).shape == (64, 3 * 66 - 2, 3)
+        assert len(list(Path("out/embeddings").iterdir())) == 3
+
+    def test_a_method_that_is_none_is_one_line(self, cli: Callable) -> None:
+        assert_one_line(cli("steer", "path", "a ball", "a cube", "out", "--method", "teleport"), 2, "slerp", "teleport")
+
+
+class TestImprint:
+    def test_writes_sheet_report_and_embedding(self, cli: Callable) -> None:
+        ran = cli(
+            "steer", "imprint", "a ball", "out", "--seed", 3, "--keep", "the colour",
+            "--iterations", 2, "--unseen", 2, *FEW,
+        )  # fmt: skip
+        assert ran.code == 0, ran.err
+        assert json.loads(Path("out/report.json").read_text())["target_seed"] == 3
+        assert Path("out/sheet.png").is_file() and Path("out/embedding.safetensors").is_file()
+
+    def test_token_mode_writes_a_textual_inversion(self, cli: Callable) -> None:
+        ran = cli(
+            "steer", "imprint", "a ball", "out", "--seed", 3, "--mode", "token",
+            "--iterations", 1, "--unseen", 2, *FEW,
+        )  # fmt: skip
+        assert ran.code == 0, ran.err
+        assert Path("out/learned_embeds.safetensors").is_file()
+
+    def test_an_aspect_that_is_none_is_one_line(self, cli: Callable) -> None:
+        ran = cli("steer", "imprint", "a ball", "out", "--seed", 3, "--keep", "the mood", *FEW)
+        assert_one_line(ran, 2, "colour", "mood")
+        assert not Path("out").exists()
+
+
+COMMANDS: dict[str, tuple[object, ...]] = {
+    "generate": ("generate", "a ball", "out", "--seeds", "0,1"),
+    "path": ("steer", "path", "a ball", "a cube", "out", "--count", 2, "--no-even"),
+    "optimize": ("steer", "optimize", "a ball", "out", "--metric", "contrast", "--seeds", "0", "--iterations", 1),
+    "navigate": ("steer", "navigate", "a ball", "out", "--candidates", 2),
+    "imprint": ("steer", "imprint", "a ball", "out", "--seed", 3, "--iterations", 1, "--unseen", 1),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+class TestWhatIsNotFinite:
+    def test_is_one_line_and_leaves_nothing(self, name: str, cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+        import torch
+
+        from thalweg.diffusion.pipelines.stable_diffusion import StableDiffusion
+
+        predict = StableDiffusion.predict
+        monkeypatch.setattr(StableDiffusion, "predict", lambda *given: predict(*given) * torch.nan)
+        assert_one_line(cli(*COMMANDS[name], *FEW), 1, "seed", "NaN", "step 1 of 4")
+        assert not Path("out").exists()
+        Path("out").mkdir()
+        assert_one_line(cli(*COMMANDS[name], *FEW), 1, "NaN")
+        assert list(Path("out").iterdir()) == []
+
+    @pytest.mark.parametrize("guidance", ["nan", "inf"])
+    def test_guidance_is_refused(self, name: str, guidance: str, cli: Callable) -> None:
+        ran = cli(*COMMANDS[name], *FEW, "--guidance", guidance)
+        assert_one_line(ran, 2, "guidance_scale", "from 0 to 1000", f"got {float(guidance)}")
+        assert not Path("out").exists()
+
+
+def test_a_mask_that_does_not_fit_leaves_nothing(cli: Callable) -> None:
+    Image.new("L", (8, 8), 255).save("mask.png")
+    imprint = ("steer", "imprint", "a ball", "out", "--seed", 3, "--iterations", 1, "--unseen", 1, *FEW)
+    assert_one_line(cli(*imprint, "--mask", "mask.png"), 2, "(64, 64)", "(8, 8)")
+    assert not Path("out").exists()
+    Path("mask.png").write_text("no picture")
+    assert_one_line(cli(*imprint, "--mask", "mask.png"), 2, "mask.png", "expected an image file")
+    assert_one_line(cli(*imprint, "--mask", "none.png"), 2, "none.png", "found none")
+
+
+def test_the_demo_makes_its_three_pictures(cli: Callable) -> None:
+    ran = cli("steer", "demo", "demo", "--iterations", 2, *FEW)
+    assert ran.code == 0, ran.err
+    for name in ("optimize/before-after.png", "path/strip.png", "imprint/sheet.png"):
+        assert Path("demo", name).stat().st_size > 1_000

@@ -1,0 +1,202 @@
+"""Earth embeddings as a Generator: the tools of `thalweg.steer` themselves work on them."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from thalweg.earth.analysis.distribution import Population
+from thalweg.earth.counterfactual.generator import EarthGenerator
+from thalweg.earth.counterfactual.quantities import by_name
+from thalweg.earth.counterfactual.trust_region import PlausibleRegion
+from thalweg.earth.inference.job import embed
+from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.store.lookup import at_place
+from thalweg.embedding import Embedding, Lineage, ModelIdentity
+from thalweg.errors import UsageError
+from thalweg.generator import DirectedGenerator, Generator
+from thalweg.steer.interpolation import equal_image_steps, path
+from thalweg.steer.metrics.metrics import metric
+from thalweg.steer.navigation.navigation import Navigation, Settings
+from thalweg.steer.optimization.optimize import optimize
+from thalweg.steer.runs import Run
+
+
+@pytest.fixture(scope="module")
+def embedded(cube: object, model: EarthModel) -> xr.Dataset:
+    return embed(cube, model, 32)
+
+
+@pytest.fixture(scope="module")
+def place(embedded: xr.Dataset) -> str:
+    """A pixel in words, on a date on which most of the scene was seen."""
+    seen = np.isfinite(embedded.embeddings.values[:, 0, 12, 20])
+    share = np.isfinite(embedded.embeddings.values[:, 0]).mean((1, 2)) * seen
+    return f"20,12@{np.datetime_as_string(embedded.time.values[share.argmax()], 'D')}"
+
+
+@pytest.fixture(scope="module")
+def generator(embedded: xr.Dataset, model: EarthModel) -> EarthGenerator:
+    return EarthGenerator(model, dataset=embedded, population=Population.of(embedded))
+
+
+def test_it_is_a_generator(generator: EarthGenerator, place: str) -> None:
+    assert isinstance(generator, Generator)
+    assert isinstance(generator, DirectedGenerator)
+    embedding = generator.embed(place)
+    assert embedding.lineage.prompt == place
+    assert embedding.tensors["embedding"].shape == (32,)
+    assert generator.render(embedding, [0, 1]).shape == (2, 3, 1, 1)
+    assert not bool(generator.movable(embedding)["uncertainty"].any())
+
+
+def test_a_pixel_looks_as_it_does_in_its_scene(generator: EarthGenerator, place: str) -> None:
+    scene = generator.render(generator.embed(place.partition("@")[2]), [0])
+    assert scene.shape == (1, 3, 32, 32)
+    assert bool(((scene >= 0) & (scene <= 1)).all())
+    torch.testing.assert_close(scene[:, :, 12:13, 20:21], generator.render(generator.embed(place), [0]))
+    assert bool((scene[:, :, 0, 0] == 0.85).all())  # never seen
+
+
+def test_seeds_draw_from_the_uncertainty(generator: EarthGenerator, place: str) -> None:
+    embedding = generator.embed(place)
+    shown = generator.showing("sentinel-2").render(embedding, list(range(200)))
+    torch.testing.assert_close(shown[:1], generator.showing("sentinel-2").render(embedding, [0]))
+    torch.testing.assert_close(shown[5:6], generator.showing("sentinel-2").render(embedding, [5]))
+    assert bool((shown.std(0) > 0).all())
+    certain = Embedding({"embedding": embedding.tensors["embedding"]}, embedding.lineage)
+    alike = generator.render(certain, [0, 1, 2])
+    torch.testing.assert_close(alike, alike[:1].expand_as(alike))  # a batch's rows may differ in the last digit
+    quantity = generator.showing(by_name("B8", generator.earth, {}))
+    draws = quantity.render(embedding, list(range(1, 400)))[:, 0, 0, 0]
+    vector = embedding.tensors["embedding"].clone().requires_grad_()
+    slope = torch.autograd.grad(quantity.view.of(vector[None, :, None, None]).sum(), vector)[0]
+    expected = (slope * embedding.tensors["uncertainty"]).norm()  # to first order
+    assert float(draws.std()) == pytest.approx(float(expected), rel=0.2)
+
+
+def test_optimize_raises_an_earth_metric_within_the_plausible(generator: EarthGenerator, place: str) -> None:
+    embedding = generator.embed(place)
+    ndvi = generator.showing(by_name("ndvi", generator.earth, {}))
+    greener = metric(lambda maps: maps.mean((1, 2, 3)), "NDVI", channels=1)
+    assert generator.population is not None
+    region = PlausibleRegion(ndvi, embedding, generator.population)
+    found = optimize(ndvi, embedding, greener, [0], steps=12, region=region)
+    assert found.score > found.start_score + 0.02
+    vector = found.embedding.tensors["embedding"].numpy()
+    distance = generator.population.distance(vector)
+    start = generator.population.distance(embedding.tensors["embedding"].numpy())
+    assert distance <= max(generator.population.bound(0.95), start) * (1 + 1e-4)
+    change = vector - embedding.tensors["embedding"].numpy()
+    assert generator.population.length(change) <= generator.population.apart() * (1 + 1e-4)
+    assert torch.equal(found.embedding.tensors["uncertainty"], embedding.tensors["uncertainty"])
+
+
+def test_optimize_runs_on_bands_without_a_region_and_without_a_gradient(generator: EarthGenerator, place: str) -> None:
+    bands = generator.showing("sentinel-2")
+    target = torch.tensor([0.1, 0.2])[None, :, None, None]
+    far = metric(lambda s: (s[:, [2, 6]] - target).square().mean((1, 2, 3)), "spectrum", maximize=False, channels=10)
+    for method in ("gradient", "cma-es"):
+        found = optimize(bands, generator.embed(place), far, [0, 1], steps=12, method=method)
+        assert found.start_score > 1e-3
+        assert found.score < found.start_score
+
+
+def test_a_run_of_bands_is_refused_in_one_line(generator: EarthGenerator, place: str, tmp_path: object) -> None:
+    bands = generator.showing("sentinel-2")
+    mean = metric(lambda images: images.mean((1, 2, 3)), "mean", channels=10)
+    run = Run.create(f"{tmp_path}/run", "optimize", generator.model, {})
+    with pytest.raises(UsageError, match="expected a picture of 3 channels, got 10"):
+        optimize(bands, generator.embed(place), mean, [0], steps=2, run=run)
+
+
+def test_a_path_leads_from_one_landscape_to_the_other(generator: EarthGenerator, embedded: xr.Dataset) -> None:
+    share = np.isfinite(embedded.embeddings.values[:, 0]).mean((1, 2))
+    dates = [np.datetime_as_string(embedded.time.values[index], "D") for index in np.sort(share.argsort()[-2:])]
+    first, last = (generator.embed(date) for date in dates)
+    images = torch.stack([generator.render(one, [0])[0] for one in path(first, last, 5, method="lerp")])
+    torch.testing.assert_close(images[:1], generator.render(first, [0]), equal_nan=True)
+    both = (images != 0.85).all(0).all(0)
+    away = [(image - images[0])[:, both].abs().mean() for image in images]
+    assert away == sorted(away)
+    assert away[-1] > 0
+
+
+def test_a_path_is_spaced_by_its_pictures(generator: EarthGenerator, embedded: xr.Dataset, place: str) -> None:
+    date = place.partition("@")[2]
+    there = next(f"{c},{r}@{date}" for r, c in ((12, 4), (28, 28), (20, 8)) if _seen(embedded, r, c, date))
+    found = equal_image_steps(generator, generator.embed(place), generator.embed(there), 4, [0], method="lerp")
+    looks = torch.cat([generator.render(one, [0]) for one in found]).flatten(1)
+    steps = (looks[1:] - looks[:-1]).norm(dim=1)
+    assert float(steps.max()) <= 1.6 * float(steps.min())
+
+
+def _seen(embedded: xr.Dataset, row: int, column: int, date: str) -> bool:
+    try:
+        at_place(embedded, f"{column},{row}@{date}")
+    except UsageError:
+        return False
+    return True
+
+
+def test_navigate_goes_along_principal_directions(generator: EarthGenerator, place: str, tmp_path: object) -> None:
+    folder = f"{tmp_path}/walk"
+    navigation = Navigation(generator, Settings(place), folder)
+    candidates = navigation.propose(4)
+    assert len(candidates) == 4
+    assert len({candidate.label for candidate in candidates}) == 4
+    assert all(candidate.label.startswith("direction ") for candidate in candidates)
+    navigation.choose(0)
+    navigation.propose(4)
+    navigation.none()
+    navigation.propose(3)
+    navigation.choose(1, 0.5)
+    navigation.replay()
+    moved = navigation.current
+    assert torch.equal(moved.tensors["uncertainty"], generator.embed(place).tensors["uncertainty"])
+    again = Navigation.open(folder, generator)
+    assert again.current.hash == moved.hash
+
+
+def test_the_directions_are_two_standard_deviations_long(generator: EarthGenerator, place: str) -> None:
+    assert generator.population is not None
+    for move in generator.directions(generator.embed(place)).values():
+        assert generator.population.length(move["embedding"].numpy()) == pytest.approx(2, rel=1e-3)
+
+
+def test_a_region_turns_offsets_into_mahalanobis_lengths(generator: EarthGenerator, place: str) -> None:
+    assert generator.population is not None
+    embedding = generator.embed(place)
+    region = PlausibleRegion(generator, embedding, generator.population)
+    offsets = torch.randn(32, generator=torch.Generator().manual_seed(0))
+    moved = region.embedding(offsets).tensors["embedding"] - embedding.tensors["embedding"]
+    assert generator.population.length(moved.numpy()) == pytest.approx(float(offsets.norm()), rel=1e-3)
+    torch.testing.assert_close(
+        region.flatten(region.tensors(offsets)) - region.flatten(region.start.tensors), offsets, atol=1e-3, rtol=1e-3
+    )
+    assert float((region.origin + region.project(100 * offsets)).norm()) <= region.bound * (1 + 1e-4)
+    assert torch.equal(region.project(1e-3 * offsets), 1e-3 * offsets)
+
+
+def test_what_is_refused(generator: EarthGenerator, model: EarthModel, embedded: xr.Dataset, place: str) -> None:
+    with pytest.raises(UsageError, match="Earth embeddings have no text: give the generator a dataset"):
+        EarthGenerator(model).embed("a field")
+    with pytest.raises(UsageError, match="place 'a field': expected COLUMN,ROW@DATE"):
+        generator.embed("a field")
+    with pytest.raises(UsageError, match="pixel 99 0 is outside"):
+        generator.embed("99,0@2018-06-15")
+    with pytest.raises(UsageError, match="pixel 0 0 has no embedding on any date"):
+        generator.embed(place.replace("20,12", "0,0"))
+    with pytest.raises(UsageError, match="no directions: give the generator a population"):
+        EarthGenerator(model, dataset=embedded).directions(generator.embed(place))
+    with pytest.raises(UsageError, match=r"expected an embedding \(32,\) or \(32, h, w\), got \(7,\)"):
+        generator.render(Embedding({"embedding": torch.zeros(7)}, Lineage(generator.model)), [0])
+    with pytest.raises(UsageError, match="expected an embedding of"):
+        generator.render(Embedding({"embedding": torch.zeros(32)}, Lineage(ModelIdentity("x", "y"))), [0])
+    with pytest.raises(UsageError, match="sensor 'landsat-8': the model knows"):
+        generator.showing("landsat-8")
+    with pytest.raises(UsageError, match="embeddings of other, model"):
+        EarthGenerator(model, dataset=embedded.assign_attrs({"thalweg:model": "other"}))
+    with pytest.raises(UsageError, match=r"expected the embedding \(32,\) of a pixel"):
+        assert generator.population is not None
+        PlausibleRegion(generator, generator.embed(place.partition("@")[2]), generator.population)

@@ -1,0 +1,104 @@
+"""Quantities: what they are called, what they are worth, that their gradients are right."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import thalweg.earth.store.accessor  # noqa: F401  (gives datasets their .thalweg)
+from thalweg.earth.counterfactual.quantities import INDICES, Readout, band, by_name, decoded
+from thalweg.earth.inference.job import embed
+from thalweg.earth.model.earth_model import EarthModel
+from thalweg.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def embedded(cube: object, model: EarthModel) -> xr.Dataset:
+    return embed(cube, model, 32)
+
+
+@pytest.fixture(scope="module")
+def vectors(embedded: xr.Dataset) -> torch.Tensor:
+    """A few real embeddings (Q, 32, 1, 1)."""
+    flat = np.moveaxis(embedded.embeddings.values, 1, -1).reshape(-1, 32)
+    return torch.from_numpy(flat[np.isfinite(flat).all(1)][::500])[..., None, None]
+
+
+def test_decoded_bands_are_those_of_the_accessor(embedded: xr.Dataset, model: EarthModel) -> None:
+    for sensor in model.sensors:
+        theirs = embedded.thalweg.decode(sensor, model=model).isel(time=2).values
+        ours = decoded(model, sensor, torch.from_numpy(embedded.embeddings.values[2:3]))[0].numpy()
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_indices_follow_from_the_bands(vectors: torch.Tensor, model: EarthModel) -> None:
+    seen = decoded(model, "sentinel-2", vectors).clamp(min=1e-4)
+    blue, red, near = seen[:, 0], seen[:, 2], seen[:, 6]
+    ndvi = (near - red) / (near + red)
+    expected = {
+        "NDVI": ndvi,
+        "NIRv": ndvi * near,
+        "EVI": 2.5 * (near - red) / (near + 6 * red - 7.5 * blue + 1),
+        "kNDVI": torch.tanh(ndvi**2),
+    }
+    assert set(expected) == set(INDICES)
+    for name, value in expected.items():
+        torch.testing.assert_close(by_name(name.lower(), model, {}).of(vectors), value)
+
+
+@pytest.mark.parametrize("name", ["B4", "b04", "red", "VH", "NDVI", "nirv", "EVI", "kndvi"])
+def test_gradients_are_those_of_finite_differences(name: str, vectors: torch.Tensor, model: EarthModel) -> None:
+    quantity = by_name(name, model, {})
+    place = vectors[:1].clone().requires_grad_()
+    slope = torch.autograd.grad(quantity.of(place).sum(), place)[0]
+    step = torch.nn.functional.normalize(slope.flatten(), dim=0).reshape(slope.shape)
+    with torch.no_grad():
+        found = (quantity.of(vectors[:1] + 1e-2 * step) - quantity.of(vectors[:1] - 1e-2 * step)) / 2e-2
+    assert float(found) == pytest.approx(float(slope.norm()), rel=0.02)
+
+
+def test_names_of_bands(model: EarthModel) -> None:
+    assert band(model, "B8").name == "B08"
+    assert band(model, "b8a").name == "B8A"
+    assert (band(model, "vv").name, band(model, "VV").unit) == ("VV", "dB")
+    with pytest.raises(UsageError, match="band 'B99': the model's sensors have B02"):
+        band(model, "B99")
+    with pytest.raises(UsageError, match="target 'lai': give a read-out of it"):
+        by_name("lai", model, {})
+    with pytest.raises(UsageError, match="target 'height': expected NDVI, NIRv, EVI, kNDVI or a band"):
+        by_name("height", model, {})
+
+
+def test_a_readout_is_fitted_saved_and_read(vectors: torch.Tensor, model: EarthModel, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows, weights = random.normal(size=(400, 32)), random.normal(size=32)
+    fitted = Readout.fit(rows, rows @ weights + 2, "lai", "m2 m-2", model.identifier, "made up")
+    np.testing.assert_allclose(fitted.weights, weights, atol=1e-9)
+    again = Readout.load(fitted.save(tmp_path / "lai.json"))
+    np.testing.assert_array_equal(again.weights, fitted.weights)
+    assert (again.name, again.unit, again.offset) == (fitted.name, fitted.unit, fitted.offset)
+    torch.testing.assert_close(
+        again.quantity(model).of(vectors)[:, 0, 0].double(),
+        torch.from_numpy(fitted.predict(vectors[..., 0, 0].numpy())),
+        atol=1e-4,
+        rtol=1e-4,
+    )
+
+
+def test_readouts_at_fault_are_refused(vectors: torch.Tensor, model: EarthModel, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="100 embeddings to fit a read-out of 32 values"):
+        Readout.fit(np.zeros((100, 32)), np.zeros(100), "lai", "1", model.identifier)
+    foreign = Readout("lai", "1", "another", np.zeros(32), 0.0)
+    with pytest.raises(UsageError, match="read-out lai: of another"):
+        foreign.quantity(model)
+    short = Readout("lai", "1", model.identifier, np.zeros(7), 0.0)
+    with pytest.raises(UsageError, match="reads 7 values, the embeddings have 32"):
+        short.quantity(model).of(vectors)
+    for content in ("no json", "[]", "{}", '{"format": "thalweg-readout"}'):
+        (tmp_path / "bad.json").write_text(content)
+        with pytest.raises(UsageError, match=r"bad\.json: not a read-out"):
+            Readout.load(tmp_path / "bad.json")
+    with pytest.raises(UsageError, match="not a read-out"):
+        Readout.load(tmp_path / "missing.json")

@@ -1,0 +1,120 @@
+"""Items and catalogues with odd JSON and damaged bytes: one line each, and what is sound beside them is found."""
+
+import json
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from numpy.random import Generator
+from test_odd_items import BOX, QUICK, SPAN, item, write_catalogue
+
+from damaging import changed_json, damage
+from stac_server import serve
+from thalweg.earth.stac import Request, fetch, plan
+from thalweg.earth.stac.plan import Plan
+from thalweg.errors import ThalwegError
+
+SEED = 17
+EXTRA = {
+    "a_eo__bands": [{"name": "B02", "common_name": "blue"}],
+    "a_raster__bands": [{"scale": 0.0001, "offset": 0, "nodata": 0, "data_type": "uint16"}],
+    "a_proj__transform": [10, 0, 500000, 0, -10, 5630500],
+    "a_gsd": 10,
+    "p_sat__orbit_state": "descending",
+    "p_earthsearch__boa_offset_applied": True,
+}
+ALTERATIONS = (damage, changed_json)
+Alteration = Callable[[Path, Generator], str]
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("catalogue")
+    second = item("second", p_datetime="2022-06-11T10:50:31Z", **EXTRA)
+    return write_catalogue(folder, {"first": item("first", **SPAN, **EXTRA), "second": second})
+
+
+def attempt(job: Callable[[], object], what: str) -> object | None:
+    """What a job returns; None where it is refused in one line. Anything else that is raised fails the test."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return job()
+    except ThalwegError as error:
+        assert "\n" not in str(error), what
+        assert len(str(error)) < 1000, what
+        return None
+
+
+def planned(address: str | Path) -> Plan:
+    return plan(Request(BOX, "2022-06", ("sentinel-2",)), str(address), QUICK)
+
+
+@pytest.mark.parametrize("alter", ALTERATIONS)
+def test_an_odd_item_never_costs_the_sound_one(alter: Alteration, catalogue: Path, tmp_path: Path) -> None:
+    chance = np.random.default_rng(SEED)
+    folder = Path(shutil.copytree(catalogue.parent, tmp_path / "catalogue"))
+    odd = folder / "items" / "second.json"
+    told = 0
+    for number in range(60):
+        what = alter(odd, chance)
+        found = attempt(lambda: planned(folder / "catalog.json"), what)
+        assert isinstance(found, Plan), what
+        names = [name for date in found.dates["sentinel-2"] for name in date.names]
+        assert "first" in names, what
+        notes = [note for note in found.notes if ": skipped, " in note]
+        assert all("\n" not in note and len(note) < 400 for note in notes), what
+        told += len(notes)
+        if number % 10 == 0:  # what was taken is read too
+            store = attempt(lambda found=found, number=number: fetch(found, tmp_path / f"{number}.zarr"), what)
+            if isinstance(store, Path):
+                read = xr.open_zarr(store, group="sentinel-2")
+                assert "first" in " ".join(map(str, read.item_id.values)), what
+        shutil.copy(catalogue.parent / "items" / "second.json", odd)
+    assert told > 10
+
+
+@pytest.mark.parametrize("alter", ALTERATIONS)
+@pytest.mark.parametrize("name", ["catalog.json", "collection.json"])
+def test_a_damaged_catalogue_is_one_line_or_gives_its_items(
+    name: str, alter: Alteration, catalogue: Path, tmp_path: Path
+) -> None:
+    chance = np.random.default_rng(SEED)
+    folder = Path(shutil.copytree(catalogue.parent, tmp_path / "catalogue"))
+    refused = 0
+    for _ in range(30):
+        what = alter(folder / name, chance)
+        found = attempt(lambda: planned(folder / "catalog.json"), what)
+        refused += found is None
+        if isinstance(found, Plan):
+            names = [scene for date in found.dates["sentinel-2"] for scene in date.names]
+            assert set(names) <= {"first", "second"} and names, what
+        shutil.copy(catalogue.parent / name, folder / name)
+    assert refused > 5
+
+
+def test_odd_answers_of_an_api_are_one_line_or_give_its_items(
+    catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    chance = np.random.default_rng(SEED)
+    items = [json.loads((catalogue.parent / "items" / f"{name}.json").read_text()) for name in ("first", "second")]
+    answers = {
+        "/api/collections": {"collections": [{"id": "sentinel-2-l2a"}], "links": [{"rel": "self", "href": "x"}]},
+        "/api/search": {"type": "FeatureCollection", "features": items, "links": [{"rel": "self", "href": "x"}]},
+    }
+    with serve(tmp_path) as server:
+        for number in range(60):
+            path = list(answers)[number % 2]
+            server.answers = {end: json.dumps(answer).encode() for end, answer in answers.items()}
+            (tmp_path / "answer.json").write_bytes(server.answers[path])
+            what = ALTERATIONS[number // 2 % 2](tmp_path / "answer.json", chance)
+            server.answers[path] = (tmp_path / "answer.json").read_bytes()
+            found = attempt(lambda: planned(server.api), what)
+            if isinstance(found, Plan):
+                names = [scene for date in found.dates["sentinel-2"] for scene in date.names]
+                assert len(names) <= 2 and names, what

@@ -1,0 +1,171 @@
+"""Embedding stores, cubes and checkpoints with damaged bytes: one line, or the very values that were written."""
+
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from numpy.random import Generator
+
+import thalweg
+from damaging import changed_json, damage
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.inference.job import Job
+from thalweg.earth.model.earth_model import EarthModel, load_autoencoder
+from thalweg.earth.store.writer import embed_to_zarr
+from thalweg.errors import ThalwegError
+from thalweg.io.zarr_chunks import checked_compressor
+from thalweg.simulate import Landscape
+
+SEED = 17
+Values = dict[str, np.ndarray]
+
+
+def outcome(read: Callable[[], Values], what: str) -> Values | None:
+    """What is read; None where it is refused in one line. Anything else that is raised fails the test."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read()
+    except ThalwegError as error:
+        assert "\n" not in str(error), what
+        assert len(str(error)) < 1000, what
+        return None
+
+
+def assert_same(found: Values, truth: Values, what: str) -> None:
+    for name, values in truth.items():
+        assert name in found, f"{what}: {name} is gone"
+        assert found[name].dtype == values.dtype, f"{what}: {name}"
+        np.testing.assert_array_equal(found[name], values, err_msg=f"{what}: {name}")
+
+
+NAMES = ("embeddings", "uncertainty", "quality", "picture", "valid_context_dates", "time", "x", "y")
+
+
+def check_store(path: Path, truth: Values, what: str) -> int:
+    """Read a store's variables one by one: each is the truth, or refused; how many are refused."""
+
+    def reader(dataset: xr.Dataset, name: str) -> Callable[[], Values]:
+        return lambda: {name: dataset[name].values}
+
+    opened: list[xr.Dataset] = []
+    if outcome(lambda: opened.append(thalweg.open(path)) or {}, what) is None:
+        return len(NAMES)
+    refused = 0
+    for name in NAMES:
+        found = outcome(reader(opened[0], name), what)
+        refused += found is None
+        if found is not None:
+            assert_same(found, {name: truth[name]}, what)
+    return refused
+
+
+def read_store(path: Path) -> Values:
+    dataset = thalweg.open(path)
+    return {name: dataset[name].values for name in NAMES}
+
+
+@pytest.fixture(scope="module", params=[None, 8])
+def store(
+    request: pytest.FixtureRequest, cube: Cube, model: EarthModel, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    job = Job(cube, model, block=16, quantise=request.param)
+    return embed_to_zarr(job, tmp_path_factory.mktemp("stores") / "store.zarr")
+
+
+def test_chunks_of_a_store(store: Path, tmp_path: Path) -> None:
+    chance, truth = np.random.default_rng(SEED), read_store(store)
+    files = sorted(path.relative_to(store) for path in store.rglob("*") if path.is_file() and path.name != "zarr.json")
+    copy = Path(shutil.copytree(store, tmp_path / "store.zarr"))
+    refused = 0
+    for _ in range(40):
+        file = files[chance.integers(len(files))]
+        refused += check_store(copy, truth, damage(copy / file, chance))
+        shutil.copy(store / file, copy / file)
+    assert refused > 20  # the bytes damaged were bytes that are read
+
+
+@pytest.mark.parametrize("alter", [damage, changed_json])
+def test_metadata_of_a_store(alter: Callable[[Path, Generator], str], store: Path, tmp_path: Path) -> None:
+    chance, truth = np.random.default_rng(SEED), read_store(store)
+    files = sorted(path.relative_to(store) for path in store.rglob("zarr.json"))
+    copy = Path(shutil.copytree(store, tmp_path / "store.zarr"))
+    refused = 0
+    for number in range(60):
+        file = files[chance.integers(len(files))] if number % 4 == 0 else Path("zarr.json")
+        refused += check_store(copy, truth, alter(copy / file, chance))
+        shutil.copy(store / file, copy / file)
+    assert refused > 10
+
+
+def test_chunks_of_a_cube(landscape: Landscape, tmp_path: Path) -> None:
+    """As `fetch` writes them, each chunk with its checksum."""
+    chance = np.random.default_rng(SEED)
+    data = landscape.sentinel2.isel(time=slice(0, None, 8))
+    encoding: dict[str, dict[str, Any]] = {name: {"compressors": (checked_compressor(),)} for name in data.variables}
+    for name in (name for name in data.data_vars if data[name].ndim == 3):
+        encoding[str(name)]["chunks"] = (2, 16, 16)
+    path = tmp_path / "cube.zarr"
+    data.to_zarr(path, encoding=encoding, zarr_format=3, consolidated=False)
+
+    def read() -> Values:
+        cube = Cube.open(path)
+        seen = cube.reference.read(cube.whole)
+        return {"values": seen.values, "quality": seen.quality, "dates": cube.reference.dates}
+
+    truth = read()
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file.name != "zarr.json")
+    refused = 0
+    for _ in range(30):
+        file = files[chance.integers(len(files))]
+        before = file.read_bytes()
+        what = damage(file, chance)
+        found = outcome(read, what)
+        refused += found is None
+        if found is not None:
+            assert_same(found, truth, what)
+        file.write_bytes(before)
+    assert refused > 15
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "model.json"])
+@pytest.mark.parametrize("alter", [damage, changed_json])
+def test_checkpoints(alter: Callable[[Path, Generator], str], name: str, model_folder: Path, tmp_path: Path) -> None:
+    if name == "weights.safetensors" and alter is changed_json:
+        alter = changed_header
+    chance = np.random.default_rng(SEED)
+    folder = Path(shutil.copytree(model_folder / "sentinel-1", tmp_path / "sentinel-1"))
+
+    def read() -> Values:
+        loaded = load_autoencoder(folder)
+        tensors = {key: tensor.numpy() for key, tensor in loaded.state_dict().items()}
+        return {**tensors, "offsets": np.array(loaded.sensor.offsets)}
+
+    truth = read()
+    refused = 0
+    for _ in range(60):
+        what = alter(folder / name, chance)
+        found = outcome(read, what)
+        refused += found is None
+        if found is not None:
+            assert_same(found, truth, what)
+        shutil.copy(model_folder / "sentinel-1" / name, folder / name)
+    assert refused > 50
+
+
+def changed_header(path: Path, chance: Generator) -> str:
+    """Replace one value of a safetensors file's header."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = path.with_name("header.json")
+    header.write_bytes(content[8 : 8 + length])
+    what = changed_json(header, chance)
+    changed = header.read_bytes()
+    header.unlink()
+    path.write_bytes(len(changed).to_bytes(8, "little") + changed + content[8 + length :])
+    return what

@@ -1,0 +1,106 @@
+"""Losses: zero when perfect, blind to the mask, differentiable."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from thalweg.earth.training.losses import (
+    LossWeights,
+    absolute_error,
+    masked_mean,
+    spectral_angle,
+    structural_dissimilarity,
+)
+
+LOSSES = [absolute_error, spectral_angle, structural_dissimilarity]
+
+
+def sample(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype) * 0.8 + 0.1
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_perfect_rebuild_costs_nothing(loss: Callable) -> None:
+    target = sample(0, 3, 4, 9, 9)
+    assert loss(target, target, torch.ones(3, 1, 9, 9)) == pytest.approx(0, abs=2e-3)
+    assert loss(sample(1, 3, 4, 9, 9), target, torch.ones(3, 1, 9, 9)) > 0.05
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_masked_pixels_do_not_count(loss: Callable) -> None:
+    rebuilt, target = sample(0, 2, 4, 9, 9), sample(1, 2, 4, 9, 9)
+    weight = (sample(2, 2, 1, 9, 9) > 0.4).float()
+    spoiled = torch.where(weight > 0, rebuilt, sample(3, 2, 4, 9, 9))
+    assert not torch.equal(spoiled, rebuilt)
+    torch.testing.assert_close(loss(spoiled, target, weight), loss(rebuilt, target, weight))
+    seen = torch.where(weight > 0, sample(3, 2, 4, 9, 9), rebuilt)
+    assert (loss(seen, target, weight) - loss(rebuilt, target, weight)).abs() > 1e-4
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_with_nothing_seen_the_loss_is_zero_and_finite(loss: Callable) -> None:
+    rebuilt = sample(0, 2, 4, 9, 9).requires_grad_()
+    value = loss(rebuilt, sample(1, 2, 4, 9, 9), torch.zeros(2, 1, 9, 9))
+    value.backward()
+    assert value == 0
+    assert torch.isfinite(rebuilt.grad).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradients_are_exact(loss: Callable) -> None:
+    rebuilt = sample(0, 1, 2, 8, 8, dtype=torch.float64).requires_grad_()
+    target = sample(1, 1, 2, 8, 8, dtype=torch.float64)
+    weight = (sample(2, 1, 1, 8, 8, dtype=torch.float64) > 0.3).double()
+    assert torch.autograd.gradcheck(lambda values: loss(values, target, weight), (rebuilt,))
+
+
+def test_absolute_error_by_hand() -> None:
+    rebuilt, target = torch.tensor([[[[1.0, 5.0]], [[3.0, 5.0]]]]), torch.zeros(1, 2, 1, 2)
+    assert absolute_error(rebuilt, target, torch.tensor([[[[1.0, 0.0]]]])) == 2.0
+    assert absolute_error(rebuilt, target, torch.tensor([[[[3.0, 1.0]]]])) == pytest.approx((3 * 4 + 10) / 8)
+
+
+def test_absolute_error_takes_leading_dimensions_and_a_weight_per_band() -> None:
+    rebuilt, target = sample(0, 2, 3, 4, 5, 5), sample(1, 2, 3, 4, 5, 5)
+    value = absolute_error(rebuilt, target, torch.ones(2, 3, 4, 5, 5))
+    assert value.shape == ()
+    torch.testing.assert_close(value, (rebuilt - target).abs().mean())
+
+
+def test_the_spectral_angle_is_the_angle() -> None:
+    target = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
+    turned = torch.tensor([1.0, 1.0]).reshape(1, 2, 1, 1)
+    weight = torch.ones(1, 1, 1, 1)
+    assert spectral_angle(turned, target, weight) == pytest.approx(torch.pi / 4, abs=1e-5)
+    assert spectral_angle(7 * turned, target, weight) == pytest.approx(torch.pi / 4, abs=1e-5)
+    assert spectral_angle(sample(0, 2, 3, 4, 5, 5), sample(1, 2, 3, 4, 5, 5), torch.ones(2, 3, 1, 5, 5)).shape == ()
+
+
+def test_structural_dissimilarity_of_flat_images_is_their_luminance() -> None:
+    one, other = torch.full((1, 1, 8, 8), 0.2), torch.full((1, 1, 8, 8), 0.6)
+    expected = 1 - (2 * 0.2 * 0.6 + 1e-4) / (0.2**2 + 0.6**2 + 1e-4)
+    assert structural_dissimilarity(one, other, torch.ones(1, 1, 8, 8)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_structural_dissimilarity_sees_structure_that_the_error_does_not() -> None:
+    target = sample(0, 1, 1, 12, 12)
+    offset, noise = torch.full_like(target, 0.05), 0.05 * torch.sign(sample(1, 1, 1, 12, 12) - 0.5)
+    weight = torch.ones(1, 1, 12, 12)
+    assert structural_dissimilarity(target + offset, target, weight) < structural_dissimilarity(
+        target + noise, target, weight
+    )
+
+
+def test_masked_mean_is_a_weighted_mean() -> None:
+    assert masked_mean(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([1.0, 3.0, 0.0])) == 1.75
+
+
+def test_loss_weights_are_the_papers_and_refuse_nonsense() -> None:
+    weights = LossWeights()
+    assert (weights.absolute_error, weights.spectral_angle, weights.structure) == (0.665, 0.315, 0.02)
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        LossWeights(structure=-1)
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        LossWeights(perceptual=1)

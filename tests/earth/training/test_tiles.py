@@ -1,0 +1,187 @@
+"""Tiles: where they lie, what is hidden, what must be rebuilt."""
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.model.context import HALO, SensorContext, days_since_epoch
+from thalweg.earth.training.tiles import (
+    TARGET_REACH_DAYS,
+    Hiding,
+    RandomTiles,
+    Site,
+    hide_parts,
+    random_gain,
+    targets,
+    tile_at,
+)
+from thalweg.errors import UsageError
+
+NOTHING = Hiding(dates=0, clouds=0, bands=0, sensors=0, gain=0)
+
+
+@pytest.fixture(scope="module")
+def site(cube_folder: Path) -> Site:
+    return Site.load(cube_folder, ["sentinel-2", "sentinel-1"])
+
+
+@pytest.fixture(scope="module")
+def context(site: Site) -> SensorContext:
+    return site.contexts["sentinel-2"]
+
+
+def numbered(rows: int, columns: int) -> Site:
+    """A site whose values are each pixel's column, the halo included."""
+    column = torch.arange(-HALO, columns + HALO).float()
+    values = column.expand(3, 1, rows + 2 * HALO, -1).clone()
+    days = torch.tensor([0.0, 10.0, 20.0])
+    context = SensorContext(values, torch.ones_like(values), days, torch.ones(1, dtype=torch.bool))
+    return Site("numbered", {"pretend": context}, days, (rows, columns))
+
+
+def columns_of(tiles: RandomTiles, count: int) -> set[int]:
+    return {int(c) for tile in islice(tiles, count) for c in tile.contexts["pretend"].values.unique()}
+
+
+def test_a_site_holds_its_cube_padded(site: Site, cube: Cube) -> None:
+    assert site.size == (32, 32)
+    assert list(site.contexts) == ["sentinel-2", "sentinel-1"]
+    assert site.contexts["sentinel-1"].values.shape[-2:] == (32 + 2 * HALO, 32 + 2 * HALO)
+    expected = days_since_epoch(cube.reference.dates[cube.eligible])
+    torch.testing.assert_close(site.centre_days, torch.from_numpy(expected).float())
+
+
+def test_a_site_without_the_sensor_is_refused(cube_folder: Path) -> None:
+    with pytest.raises(UsageError, match="none of landsat-8 in it, it has sentinel-2, sentinel-1"):
+        Site.load(cube_folder, ["landsat-8"])
+
+
+def test_a_tile_is_cut_with_its_halo_and_its_dates(site: Site) -> None:
+    centre = site.centre_days[3:4]
+    tile = tile_at(site, 5, 9, 6, centre, reach_days=60.0)
+    for name, context in site.contexts.items():
+        near = (context.days - centre).abs() <= 60
+        assert 0 < near.sum() < len(near)
+        cut = tile.contexts[name]
+        assert torch.equal(cut.days, context.days[near])
+        window = (slice(5, 5 + 6 + 2 * HALO), slice(9, 9 + 6 + 2 * HALO))
+        assert torch.equal(cut.values, context.values[near][..., window[0], window[1]])
+        assert torch.equal(cut.valid, context.valid[near][..., window[0], window[1]])
+
+
+def test_training_and_validation_share_no_pixel_of_the_site() -> None:
+    site = numbered(40, 80)
+    inside = set(range(80))
+    trained = columns_of(RandomTiles([site], 0, size=8), 200) & inside
+    held_out = columns_of(RandomTiles([site], 0, size=8, validation=200), 200) & inside
+    assert trained == set(range(60))
+    assert held_out == set(range(60, 80))
+
+
+def test_tiles_repeat_with_their_seed(site: Site) -> None:
+    def drawn(seed: int, **named: int) -> list[torch.Tensor]:
+        return [tile.contexts["sentinel-2"].values for tile in islice(RandomTiles([site], seed, 4, **named), 3)]
+
+    assert all(torch.equal(a, b) for a, b in zip(drawn(1), drawn(1), strict=True))
+    assert not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(drawn(1), drawn(2), strict=True))
+
+
+def test_even_tiles_show_every_date_before_one_comes_again(site: Site) -> None:
+    rounds = 2
+    dates = len(site.centre_days)
+    tiles = list(RandomTiles([site, site], 0, 8, 1).evenly(rounds * 2 * dates))
+    for of_one_site in (tiles[::2], tiles[1::2]):
+        for part in (of_one_site[:dates], of_one_site[dates:]):
+            assert sorted(float(tile.centre_days) for tile in part) == sorted(site.centre_days.tolist())
+
+
+def test_validation_tiles_end_and_stay_the_same(site: Site) -> None:
+    tiles = RandomTiles([site], 1, 4, centres=2, validation=5)
+    first, second = list(tiles), list(tiles)
+    assert len(first) == 5
+    for one, other in zip(first, second, strict=True):
+        assert len(one.centre_days) == 2
+        assert torch.equal(one.centre_days, other.centre_days)
+
+
+def test_a_site_too_narrow_to_split_is_refused() -> None:
+    with pytest.raises(UsageError, match="numbered: 12 columns, expected at least 32"):
+        list(RandomTiles([numbered(12, 12)], 0, size=4, validation=1))
+
+
+def test_nothing_is_hidden_where_nothing_shall_be(context: SensorContext) -> None:
+    kept = hide_parts(context, NOTHING)
+    assert torch.equal(kept.values, context.values)
+    assert torch.equal(kept.valid, context.valid)
+    assert torch.equal(random_gain(context, 0.0).values, context.values)
+
+
+@pytest.mark.parametrize("part", ["dates", "clouds"])
+def test_hidden_dates_and_clouds_are_invalid_and_zero(part: str, context: SensorContext) -> None:
+    left = []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        seen = hide_parts(context, NOTHING.model_copy(update={part: 1.0}))
+        left.append(float(seen.valid.sum() / context.valid.sum()))
+        assert (seen.valid <= context.valid).all()
+        torch.testing.assert_close(seen.values, context.values * seen.valid)
+        if part == "dates":
+            per_date = seen.valid.sum((1, 2, 3))
+            assert ((per_date == 0) | (per_date == context.valid.sum((1, 2, 3)))).all()
+    assert len({share for share in left if 0 < share < 1}) > 2
+
+
+def test_hidden_bands_are_absent_and_zero(context: SensorContext) -> None:
+    torch.manual_seed(0)
+    seen = hide_parts(context, NOTHING.model_copy(update={"bands": 1.0}))
+    assert 0 < seen.present.sum() < 10
+    assert (seen.values[:, ~seen.present] == 0).all()
+    assert torch.equal(seen.values[:, seen.present], context.values[:, seen.present])
+
+
+def test_a_gain_is_one_factor_a_band(context: SensorContext) -> None:
+    torch.manual_seed(0)
+    gained = random_gain(context, 0.1)
+    lit = context.values[:, :, 12:20, 12:20] > 0
+    factors = (gained.values / context.values)[:, :, 12:20, 12:20]
+    for band in range(10):
+        of_band = factors[:, band][lit[:, band]]
+        assert of_band.std() < 1e-5
+    assert len({round(float(factors[:, band][lit[:, band]][0]), 4) for band in range(10)}) > 5
+
+
+def test_targets_hold_the_centre_first_and_only_near_valid_dates(site: Site, context: SensorContext) -> None:
+    centre_days = site.centre_days[2:5]
+    tile = tile_at(site, 4, 4, 8, centre_days).contexts["sentinel-2"]
+    for seed in range(12):  # half of the draws look at a neighbouring pixel
+        torch.manual_seed(seed)
+        wanted = targets(tile, centre_days, count=6, neighbour_weight=0.5)
+        assert wanted.values.shape == (3, 6, 10, 8, 8)
+        assert wanted.weight.shape == (3, 6, 1, 8, 8)
+        torch.testing.assert_close(wanted.days[:, 0], torch.zeros(3))
+        far = wanted.days.abs() > TARGET_REACH_DAYS
+        assert (wanted.weight[far] == 0).all()
+        near = (wanted.days.abs() >= 0.5) & ~far
+        assert near.any()
+        assert wanted.weight[near].max() < 0.5
+        assert wanted.weight[near].max() > 0
+        assert (wanted.values * (wanted.weight == 0) * ~far[..., None, None, None] == 0).all()
+
+
+def test_targets_of_the_pixel_itself_count_one_at_the_centre(site: Site) -> None:
+    centre_days = site.centre_days[2:3]
+    tile = tile_at(site, 4, 4, 8, centre_days).contexts["sentinel-2"]
+    centre = int((tile.days - centre_days).abs().argmin())
+    own = tile.values[centre, :, HALO:-HALO, HALO:-HALO]
+    weights = set()
+    for seed in range(12):
+        torch.manual_seed(seed)
+        wanted = targets(tile, centre_days, count=3, neighbour_weight=0.5)
+        weight = float(wanted.weight[0, 0].max())
+        weights.add(weight)
+        if weight == 1:
+            assert torch.equal(wanted.values[0, 0], own)
+    assert weights == {0.5, 1.0}

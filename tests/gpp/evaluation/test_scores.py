@@ -1,0 +1,86 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from thalweg.gpp.data.climatology import day_of_year, mean_cycle
+from thalweg.gpp.data.radiation import potential_radiation
+from thalweg.gpp.evaluation.scores import UNITS, r_squared, r_squared_lead, score, score_by_site
+
+
+def predictions(years: int = 3, sites: int = 2) -> pd.DataFrame:
+    time = pd.date_range("2017-01-01", periods=365 * years)
+    random = np.random.default_rng(0)
+    parts = []
+    for index in range(sites):
+        season = 5 + 4 * np.sin(2 * np.pi * time.dayofyear.to_numpy() / 365.25)
+        observed = season + random.normal(size=len(time))
+        parts.append(pd.DataFrame({"site": f"S{index}", "time": time, "observed": observed, "predicted": season}))
+    return pd.concat(parts, ignore_index=True).assign(lower=0.0, upper=8.0)
+
+
+def test_the_cycle_earns_the_season_and_nothing_of_the_anomalies():
+    found = score(predictions())
+    assert set(found) == set(UNITS)
+    assert found["seasonal_r2"] > 0.99
+    assert found["anomaly_r2"] == pytest.approx(0, abs=0.03)
+    assert found["rmse"] == pytest.approx(1, abs=0.05)
+    assert found["tail_bias"] < -1  # the mean cycle misses the best days
+
+
+def test_scores_by_hand():
+    table = pd.DataFrame(
+        {
+            "site": "A", "time": pd.date_range("2018-01-01", periods=4), "observed": [0.0, 2, 4, 6],
+            "predicted": [1.0, 2, 4, 9], "lower": [0.0, 3, 3, 5], "upper": [1.0, 4, 5, 7],
+        }
+    )  # fmt: skip
+    found = score(table)
+    assert found["r2"] == pytest.approx(1 - 10 / 20)
+    assert found["rmse"] == pytest.approx(2.5**0.5)
+    assert found["mae"] == pytest.approx(1.0)
+    assert found["bias"] == pytest.approx(1.0)
+    assert found["nrmse_sd"] == pytest.approx((2.5 / 5) ** 0.5)
+    assert found["tail_rmse"] == found["tail_bias"] == pytest.approx(3.0)
+    assert found["coverage"] == 0.75
+    assert found["interval_width"] == pytest.approx(1.5)
+
+
+def test_sites_have_their_own_rows():
+    table = predictions()
+    table.loc[table["site"] == "S1", "predicted"] += 2
+    by_site = score_by_site(table)
+    assert list(by_site.index) == ["S0", "S1"]
+    assert by_site.loc["S1", "bias"] - by_site.loc["S0", "bias"] == pytest.approx(2, abs=0.1)
+
+
+def test_a_mean_cycle_joins_the_ends_of_the_year():
+    days = np.array([1, 365])
+    cycle = mean_cycle(days, np.array([2.0, 4.0]))
+    assert cycle[0] == cycle[365] == 3.0
+    assert np.isnan(cycle[180])
+    assert day_of_year(np.array(["2020-12-31T12", "2019-01-01"], "datetime64[ns]")).tolist() == [366, 1]
+
+
+def test_potential_radiation_at_known_places():
+    # Daily means on a horizontal plane, from the geometry: equator at equinox, poles at solstice, polar night.
+    assert potential_radiation(0.0, np.datetime64("2018-03-20")) == pytest.approx(1361 / np.pi * 1.008, rel=0.01)
+    summer = potential_radiation(90.0, np.datetime64("2018-06-21"))
+    assert summer == pytest.approx(1361 * 0.9674 * np.sin(np.deg2rad(23.44)), rel=0.01)
+    assert potential_radiation(75.0, np.datetime64("2018-12-21")) == 0
+    assert potential_radiation([40.0, 50.0], np.datetime64("2018-06-21")).shape == (2,)
+
+
+def test_a_lead_that_one_site_makes_is_not_sure():
+    random = np.random.default_rng(0)
+    sites = np.repeat(np.arange(12), 40)
+    observed = random.normal(size=len(sites))
+    noisy = observed + random.normal(size=(2, len(sites)))
+    better = observed + 0.5 * (noisy - observed)
+    low, high = r_squared_lead(observed, better, noisy, sites)
+    lead = np.mean([r_squared(observed, one) for one in better]) - np.mean([r_squared(observed, one) for one in noisy])
+    assert 0 < low < lead < high
+
+    lucky = np.where(sites == 3, observed, noisy + 0.05 * random.normal(size=noisy.shape))
+    low, high = r_squared_lead(observed, lucky, noisy, sites)
+    assert low < 0 < high
+    assert r_squared_lead(observed, noisy, lucky, sites) == pytest.approx((-high, -low))

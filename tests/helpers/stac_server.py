@@ -1,0 +1,461 @@
+"""A small archive as the great ones are: COGs of a simulated site at a zone border, a static catalogue, an API.
+
+The server answers range requests, as object stores do, and can be told to fail, to wait and to count.
+"""
+
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pandas as pd
+import pystac
+import rasterio
+import rasterio.control
+import xarray as xr
+from affine import Affine
+from pyproj import Transformer
+from rasterio.warp import reproject
+from shapely.geometry import box, mapping, shape
+
+from thalweg.simulate import Landscape
+
+WEST_ZONE, EAST_ZONE = "EPSG:32631", "EPSG:32632"
+BORDER = (6.0, 51.0)
+"""Longitude and latitude of the site's middle: the border of the two zones."""
+
+BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+COARSE = ("B05", "B06", "B07", "B8A", "B11", "B12", "SCL")
+COMMON = dict(
+    zip(
+        BANDS,
+        ("blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "swir16", "swir22"),
+        strict=True,
+    )
+)
+WEST_COLUMNS, EAST_COLUMNS = slice(0, 20), slice(12, 32)
+"""What the tiles of either zone cover of the site."""
+
+
+@dataclass
+class Site:
+    """The truth that the archive's files were written from, on the grid of the western zone."""
+
+    sentinel2: xr.Dataset
+    sentinel1: xr.Dataset
+    landsat8: xr.Dataset
+    folder: Path
+
+    @property
+    def catalogue(self) -> Path:
+        return self.folder / "catalog.json"
+
+    def box(self, columns: slice, rows: slice = slice(2, 30)) -> tuple[float, float, float, float]:
+        """West, south, east, north in degrees of a box whose grid lies within some columns and rows."""
+        x, y = self.sentinel2.x.values[columns], self.sentinel2.y.values[rows]
+        to_degrees = Transformer.from_crs(WEST_ZONE, "EPSG:4326", always_xy=True)
+        # The inner box: its edges on the grid reach no further than the pixels asked for.
+        corners = [to_degrees.transform(px, py) for px in (x[0], x[-1]) for py in (y[0], y[-1])]
+        west, south = np.min(corners, 0)
+        east, north = np.max(corners, 0)
+        return float(west), float(south), float(east), float(north)
+
+
+def write_site(landscape: Landscape, folder: Path) -> Site:
+    """Write a landscape's series as an archive: moved to the border of two zones, one COG a band."""
+    to_zone = Transformer.from_crs("EPSG:4326", WEST_ZONE, always_xy=True)
+    x, y = (60 * round(value / 60) for value in to_zone.transform(*BORDER))
+    size = landscape.sentinel2.sizes["x"]
+    grid = {"x": x - 180 + 10 * np.arange(size) + 5, "y": y + 180 - 10 * np.arange(size) - 5}
+
+    def moved(data: xr.Dataset, step: int) -> xr.Dataset:
+        return data.isel(time=slice(0, None, step)).assign_coords(grid).copy(deep=True)
+
+    site = Site(moved(landscape.sentinel2, 4), moved(landscape.sentinel1, 6), moved(landscape.landsat8, 4), folder)
+    catalogue = pystac.Catalog("site", "A simulated site at the border of two UTM zones")
+    for identifier, items in {
+        "sentinel-2-l2a": [*_sentinel2(site), *_sentinel2_faults(site)],
+        "sentinel-1-rtc": list(_sentinel1(site)),
+        "sentinel-1-grd": [_ground_range(site)],
+        "landsat-c2-l2": list(_landsat(site)),
+    }.items():
+        extent = pystac.Extent(
+            pystac.SpatialExtent([[-180, -90, 180, 90]]),
+            pystac.TemporalExtent([[datetime(2018, 1, 1, tzinfo=UTC), None]]),
+        )
+        collection = pystac.Collection(identifier, identifier, extent)
+        collection.add_items(items)
+        catalogue.add_child(collection)
+    catalogue.normalize_hrefs(str(folder))
+    catalogue.make_all_asset_hrefs_relative()
+    catalogue.save(pystac.CatalogType.SELF_CONTAINED)
+    return site
+
+
+def _sentinel2(site: Site) -> Iterator[pystac.Item]:
+    """Both baselines and two orbits in turn; at the first four dates a tile of the eastern zone too."""
+    for index in range(site.sentinel2.sizes["time"]):
+        data = site.sentinel2.isel(time=index)
+        offset = 1000 * (index % 2)
+        properties = {
+            "platform": "sentinel-2a",
+            "s2:processing_baseline": ("03.01", "04.00")[index % 2],
+            "sat:relative_orbit": (8, 51)[index % 2],
+        }
+        numbers = {band: data[band].values + np.uint16(offset) * (data[band].values > 0) for band in BANDS}
+        numbers["SCL"] = data["SCL"].values
+        when = pd.Timestamp(data.time.values)
+        west = {name: values[:, WEST_COLUMNS] for name, values in numbers.items()}
+        yield _item(site, f"S2_31_{index:02d}", when, properties, west, WEST_COLUMNS, {n: n for n in numbers}, COARSE)
+        if index < 4:
+            yield _item(
+                site,
+                f"S2_32_{index:02d}",
+                when,
+                properties,
+                numbers,
+                EAST_COLUMNS,
+                {n: n for n in numbers},
+                zone=EAST_ZONE,
+            )
+
+
+def _sentinel2_faults(site: Site) -> Iterator[pystac.Item]:
+    """One item a day from 2022-05-01 on, each with its own trait, with the assets' names of Earth Search."""
+    data = site.sentinel2.isel(time=8)
+    plain = {band: data[band].values for band in BANDS} | {"SCL": data["SCL"].values}
+    raised = {name: v + np.uint16(1000) * (name != "SCL") for name, v in plain.items()}
+    said = {"scale": 1e-4, "offset": -0.1, "nodata": 0, "data_type": "uint16"}
+    traits: list[tuple[str, dict[str, np.ndarray], dict[str, Any], dict[str, Any] | None]] = [
+        ("offset_taken_off", plain, {"earthsearch:boa_offset_applied": True}, said),
+        ("offset_given", raised, {"earthsearch:boa_offset_applied": False}, said),
+        ("no_B11", {n: v for n, v in plain.items() if n != "B11"}, {"earthsearch:boa_offset_applied": True}, None),
+        ("corrupt", plain, {"earthsearch:boa_offset_applied": True}, None),
+        ("empty", {n: np.zeros_like(v) for n, v in plain.items()}, {}, None),
+        ("last", raised, {}, None),
+    ]
+    keys = {**COMMON, "SCL": "scl"}
+    for day, (name, numbers, more, raster) in enumerate(traits, 1):
+        properties = {"platform": "sentinel-2b", "s2:processing_baseline": "05.09", "sat:relative_orbit": 8, **more}
+        when = pd.Timestamp(2022, 5, day, 10, 30)
+        item = _item(site, name, when, properties, numbers, slice(0, 32), keys, raster=raster)
+        picture = pystac.Asset("picture.jp2", media_type="image/jp2", roles=["visual"])
+        picture.extra_fields["eo:bands"] = [{"name": "blue", "common_name": "blue"}]
+        item.add_asset("aaa-visual", picture)
+        yield item
+        if name == "corrupt":
+            path = Path(item.assets["red"].href)
+            whole = bytearray(path.read_bytes())
+            whole[len(whole) // 2 :] = b"\x07" * (len(whole) - len(whole) // 2)
+            path.write_bytes(whole)
+
+
+def _sentinel1(site: Site) -> Iterator[pystac.Item]:
+    for index in range(site.sentinel1.sizes["time"]):
+        data = site.sentinel1.isel(time=index)
+        power = {
+            band.lower(): (10 ** (data[band].values.astype(np.float64) * 0.01 / 10)).astype(np.float32)
+            for band in ("VV", "VH")
+        }
+        state = str(data.orbit.values)
+        properties = {
+            "platform": "sentinel-1a",
+            "sat:orbit_state": state,
+            "sat:relative_orbit": {"ascending": 88, "descending": 37}[state],
+        }
+        when = pd.Timestamp(data.time.values)
+        yield _item(site, f"S1_{index:02d}", when, properties, power, slice(0, 32), {"vv": "vv", "vh": "vh"})
+
+
+def ground_range_decibel(band: str, east: np.ndarray, north: np.ndarray) -> np.ndarray:
+    """What the GRD product shows, in dB, at metres east and north of the site's first pixel: waves of 200 m."""
+    level = {"VV": -10.0, "VH": -17.0}[band]
+    return level + 3 * np.sin(east * 2 * np.pi / 200) + 2 * np.cos(north * 2 * np.pi / 200 + 1)
+
+
+def _ground_range(site: Site) -> pystac.Item:
+    """A GRD product of `ground_range_decibel`: digital numbers on a turned image, tie points, calibration tables."""
+    x, y = site.sentinel1.x.values, site.sentinel1.y.values
+    size = 60
+    middle = Affine.translation(x.mean(), y.mean())
+    image = middle @ Affine.rotation(12) @ Affine.scale(10, -10) @ Affine.translation(-size / 2, -size / 2)
+    rows, columns = np.mgrid[:size, :size] + 0.5
+    image_x, image_y = image.a * columns + image.b * rows + image.c, image.d * columns + image.e * rows + image.f
+    table = 400 + 2 * columns + 3 * rows  # as in products, it changes along and across
+    to_degrees = Transformer.from_crs(WEST_ZONE, "EPSG:4326", always_xy=True)
+    points = []
+    for row in np.linspace(0, size, 5):
+        for column in np.linspace(0, size, 5):
+            longitude, latitude = to_degrees.transform(*(image @ (column, row)))
+            points.append(rasterio.control.GroundControlPoint(row, column, longitude, latitude, 0))
+    bounds = to_degrees.transform_bounds(x[0], y[-1], x[-1], y[0])
+    properties = {"platform": "sentinel-1a", "sat:orbit_state": "descending", "sat:relative_orbit": 37}
+    when = pd.Timestamp("2022-06-01T05:40").tz_localize("UTC").to_pydatetime()
+    item = pystac.Item("GRD", mapping(box(*bounds)), list(bounds), when, properties)
+    folder = site.folder / "files" / "GRD"
+    folder.mkdir(parents=True)
+    for band in ("VV", "VH"):
+        power = 10 ** (ground_range_decibel(band, image_x - x[0], image_y - y[0]) / 10)
+        numbers = np.rint(table * np.sqrt(power)).astype(np.uint16)
+        profile = {"height": size, "width": size, "count": 1, "dtype": "uint16"}
+        path = folder / f"iw-{band.lower()}.tif"
+        with rasterio.open(path, "w", driver="GTiff", gcps=points, crs="EPSG:4326", **profile) as file:
+            file.write(numbers, 1)
+        item.add_asset(band.lower(), pystac.Asset(str(path), media_type=pystac.MediaType.GEOTIFF, roles=["data"]))
+        vectors = "".join(
+            f"<calibrationVector><line>{line}</line><pixel>0 30 60</pixel>"
+            f"<sigmaNought>{' '.join(str(400 + 2 * (p + 0.5) + 3 * (line + 0.5)) for p in (0, 30, 60))}</sigmaNought>"
+            "</calibrationVector>"
+            for line in (0, 20, 60)
+        )
+        path = folder / f"calibration-{band.lower()}.xml"
+        path.write_text(f"<calibration><calibrationVectorList>{vectors}</calibrationVectorList></calibration>")
+        item.add_asset(f"schema-calibration-{band.lower()}", pystac.Asset(str(path), roles=["metadata"]))
+    return item
+
+
+def _landsat(site: Site) -> Iterator[pystac.Item]:
+    """Collection 2: numbers of 2.75e-5 from -0.2 on, flags in `qa_pixel`; one item is Landsat 7's."""
+    keys = {"B02": "blue", "B03": "green", "B04": "red", "B05": "nir08", "B06": "swir16", "B07": "swir22"}
+    for index in range(site.landsat8.sizes["time"]):
+        data = site.landsat8.isel(time=index)
+        numbers = {
+            band: np.rint((data[band].values * 1e-4 + 0.2) / 2.75e-5).astype(np.uint16)[:30, :30] for band in keys
+        }
+        numbers["qa"] = collection_2_quality(data["pixel_qa"].values)[:30, :30]
+        properties = {"platform": "landsat-7" if index == 1 else "landsat-8"}
+        when = pd.Timestamp(data.time.values)
+        yield _item(site, f"L8_{index:02d}", when, properties, numbers, slice(0, 30), {**keys, "qa": "qa_pixel"})
+
+
+def collection_2_quality(pixel_qa: np.ndarray) -> np.ndarray:
+    """Collection 2's `qa_pixel` of what the simulator says in Collection 1's `pixel_qa`."""
+    bits = pixel_qa.astype(np.uint16)
+
+    def moved(from_bit: int, to_bit: int, mask: int = 1) -> np.ndarray:
+        return ((bits >> from_bit) & mask) << to_bit
+
+    clear = ((bits >> 5) & 1 == 0).astype(np.uint16) << 6
+    quality = moved(5, 3) | moved(3, 4) | moved(4, 5) | clear | moved(2, 7) | moved(6, 8, 3) | moved(8, 14, 3)
+    return np.where(bits & 1, 1, quality).astype(np.uint16)
+
+
+def _item(
+    site: Site,
+    name: str,
+    when: pd.Timestamp,
+    properties: dict[str, Any],
+    numbers: dict[str, np.ndarray],
+    columns: slice,
+    keys: dict[str, str],
+    coarse: tuple[str, ...] = (),
+    zone: str = WEST_ZONE,
+    raster: dict[str, Any] | None = None,
+) -> pystac.Item:
+    """Write COGs of what a tile covers, and the item that holds them."""
+    x, y = site.sentinel2.x.values, site.sentinel2.y.values
+    affine = Affine(10, 0, x[columns][0] - 5, 0, -10, y[0] + 5)
+    height, width = next(iter(numbers.values())).shape
+    if zone != WEST_ZONE:
+        whole = Affine(10, 0, x[0] - 5, 0, -10, y[0] + 5)
+        to_zone = Transformer.from_crs(WEST_ZONE, zone, always_xy=True)
+        left, bottom, right, top = to_zone.transform_bounds(x[columns][0], y[-1], x[columns][-1], y[0])
+        affine = Affine(10, 0, np.floor(left / 10) * 10, 0, -10, np.ceil(top / 10) * 10)
+        width, height = round((right - affine.c) / 10), round((affine.f - bottom) / 10)
+        numbers = {key: _warped(values, whole, zone, affine, (height, width)) for key, values in numbers.items()}
+    to_degrees = Transformer.from_crs(zone, "EPSG:4326", always_xy=True)
+    bounds = to_degrees.transform_bounds(affine.c, affine.f - 10 * height, affine.c + 10 * width, affine.f)
+    item = pystac.Item(
+        name,
+        mapping(box(*bounds)),
+        list(bounds),
+        when.tz_localize("UTC").to_pydatetime(),
+        {**properties, "proj:code": zone},
+        stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
+    )
+    for key, values in numbers.items():
+        step = 2 if key in coarse else 1
+        path = site.folder / "files" / name / f"{keys[key]}.tif"
+        _write_cog(path, values[::step, ::step], affine @ Affine.scale(step), zone)
+        asset = pystac.Asset(str(path), media_type=pystac.MediaType.COG, roles=["data"])
+        asset.extra_fields["gsd"] = 10 * step
+        if key in COMMON:
+            asset.extra_fields["eo:bands"] = [{"name": key, "common_name": COMMON[key]}]
+        if raster is not None:
+            asset.extra_fields["raster:bands"] = [{**raster, "offset": 0} if key == "SCL" else raster]
+        item.add_asset(keys[key], asset)
+    return item
+
+
+def _warped(values: np.ndarray, affine: Affine, zone: str, to: Affine, size: tuple[int, int]) -> np.ndarray:
+    out = np.zeros(size, values.dtype)
+    reproject(values, out, src_transform=affine, src_crs=WEST_ZONE, dst_transform=to, dst_crs=zone, dst_nodata=0)
+    return out
+
+
+def _write_cog(path: Path, values: np.ndarray, affine: Affine, crs: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    profile = {"height": values.shape[0], "width": values.shape[1], "count": 1, "dtype": values.dtype}
+    with rasterio.open(path, "w", driver="COG", crs=crs, transform=affine, compress="deflate", **profile) as file:
+        file.write(values, 1)
+
+
+@dataclass
+class StacServer:
+    """An HTTP server of a folder, with an API over its catalogue under `/api`.
+
+    Attributes:
+        url: address of the folder.
+        faults: end of a path -> status codes to answer with, one a request, 0 where it is fine, as it is thereafter.
+        pauses: end of a path -> seconds to wait before each answer.
+        answers: end of a path -> what to answer with, whatever is asked.
+        requests: how often each path was asked for.
+    """
+
+    url: str
+    faults: dict[str, list[int]] = field(default_factory=dict)
+    pauses: dict[str, list[float]] = field(default_factory=dict)
+    answers: dict[str, bytes] = field(default_factory=dict)
+    requests: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def api(self) -> str:
+        return f"{self.url}/api"
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[StacServer]:
+    """Serve a folder on 127.0.0.1 for as long as the context lasts."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._answer()
+
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def do_POST(self) -> None:
+            self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def _answer(self, asked: dict[str, Any] | None = None, body: bool = True) -> None:
+            parts = urlsplit(self.path)
+            state.requests[parts.path] += 1
+            for end, seconds in state.pauses.items():
+                if parts.path.endswith(end) and seconds:
+                    time.sleep(seconds.pop(0))
+            for end, codes in state.faults.items():
+                if parts.path.endswith(end) and codes and (code := codes.pop(0)):
+                    return self._send(code, b"try later", body=body)
+            for end, content in state.answers.items():
+                if parts.path.endswith(end):
+                    return self._send(200, content, "application/json", body)
+            if parts.path.startswith("/api"):
+                query = asked or {key: values[0] for key, values in parse_qs(parts.query).items()}
+                status, answer = _api(folder, state, parts.path.removeprefix("/api").rstrip("/"), query)
+                return self._send(status, json.dumps(answer).encode(), "application/json", body)
+            path = folder / parts.path.lstrip("/")
+            if not path.is_file():
+                return self._send(404, b"no such file", body=body)
+            content, span = path.read_bytes(), re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            if span is None:
+                return self._send(200, content, body=body)
+            first, last = int(span[1]), min(int(span[2] or len(content) - 1), len(content) - 1)
+            if first > last:
+                return self._send(416, b"", body=body)
+            more = {"Content-Range": f"bytes {first}-{last}/{len(content)}"}
+            return self._send(206, content[first : last + 1], body=body, more=more)
+
+        def _send(
+            self,
+            status: int,
+            content: bytes,
+            kind: str = "application/octet-stream",
+            body: bool = True,
+            more: dict[str, str] | None = None,
+        ) -> None:
+            self.send_response(status)
+            fields = {"Content-Type": kind, "Content-Length": str(len(content)), "Accept-Ranges": "bytes"}
+            for key, value in {**fields, **(more or {})}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            if body:
+                self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    state = StacServer(f"http://127.0.0.1:{server.server_address[1]}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _api(folder: Path, state: StacServer, path: str, query: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """What a STAC API answers: the least of it that a search needs, two items a page."""
+    root = state.api
+    conforms = ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"]
+    conforms += ["https://api.stacspec.org/v1.0.0/collections", "https://api.stacspec.org/v1.0.0/ogcapi-features"]
+    links = [
+        {"rel": "self", "href": root},
+        {"rel": "root", "href": root},
+        {"rel": "data", "href": f"{root}/collections"},
+        {"rel": "search", "href": f"{root}/search", "method": "POST", "type": "application/geo+json"},
+    ]
+    if path in ("", "/"):
+        about = {"type": "Catalog", "id": "api", "description": "api", "stac_version": "1.0.0"}
+        return 200, {**about, "conformsTo": conforms, "links": links}
+    if path == "/conformance":
+        return 200, {"conformsTo": conforms}
+    collections = [json.loads(file.read_text()) for file in sorted(folder.glob("*/collection.json"))]
+    for collection in collections:
+        collection["links"] = links[:2]
+    if path == "/collections":
+        return 200, {"collections": collections, "links": links[:2]}
+    if path == "/search":
+        start = int(query.get("token", 0))
+        found = [item for item in _items(folder, state.url) if _passes(item, query)]
+        page = found[start : start + 2]
+        following = []
+        if start + 2 < len(found):
+            body = {**query, "token": start + 2}
+            following = [{"rel": "next", "href": f"{root}/search", "method": "POST", "body": body}]
+        return 200, {"type": "FeatureCollection", "features": page, "links": following}
+    return 404, {"code": "NotFound", "description": path}
+
+
+def _items(folder: Path, url: str) -> Iterator[dict[str, Any]]:
+    for file in sorted(folder.glob("*/*/*.json")):
+        item = json.loads(file.read_text())
+        for asset in item["assets"].values():
+            path = (file.parent / asset["href"]).resolve()
+            asset["href"] = f"{url}/{path.relative_to(folder.resolve())}"
+        yield {**item, "links": []}
+
+
+def _passes(item: dict[str, Any], query: dict[str, Any]) -> bool:
+    if item["collection"] not in query.get("collections", [item["collection"]]):
+        return False
+    if "bbox" in query and not shape(item["geometry"]).intersects(box(*query["bbox"])):
+        return False
+    if "datetime" not in query:
+        return True
+    first, last = query["datetime"].split("/")
+    return first <= item["properties"]["datetime"] <= last

@@ -1,0 +1,99 @@
+import pytest
+import torch
+
+from thalweg.errors import UsageError
+from thalweg.steer.navigation.navigation import Navigation, Settings
+from thalweg.steer.navigation.prompt_edits import WordGroup
+from thalweg.steer.navigation.simulated_user import SimulatedUser, Target
+
+WORDS = (WordGroup("colour", ("red", "green", "blue", "yellow")), WordGroup("size", ("small", "large")))
+
+
+def brightness(images):
+    """A reader of the toy's images: is the left half, is the top half brighter?"""
+    left = images[..., :8].mean(dim=(1, 2, 3)) - images[..., 8:].mean(dim=(1, 2, 3))
+    top = images[..., :8, :].mean(dim=(1, 2, 3)) - images[..., 8:, :].mean(dim=(1, 2, 3))
+    return {
+        name: torch.stack([(20 * value).sigmoid(), (-20 * value).sigmoid()], dim=1)
+        for name, value in (("left", left), ("top", top))
+    }
+
+
+@pytest.fixture
+def target(toy):
+    return Target(toy.render(toy.embed("a small blue ball"), (1,)), ("left", "top"))
+
+
+def navigation(toy, recipe="preference"):
+    return Navigation(toy, Settings("a red ball", (1,), recipe=recipe, groups=WORDS))
+
+
+def test_the_target_is_at_no_distance_and_reached(toy, target):
+    user = SimulatedUser(target, brightness)
+    start = toy.render(toy.embed("a red ball"), (1,))
+    assert user.reached(target.images)
+    assert user.distance(target.images) < user.distance(start)
+
+
+def test_the_user_takes_the_nearest_or_none(toy, target):
+    for recipe in ("preference", "random", "paper"):
+        session = navigation(toy, recipe)
+        user = SimulatedUser(target, brightness, error_rate=0)
+        for _ in range(3):
+            here = user.distance(session.images)
+            shown = [user.distance(candidate.images) for candidate in session.propose(4)]
+            user.take_round(session, 4)
+            if min(shown) < here:
+                assert session.node.choice.index == shown.index(min(shown))
+                assert user.distance(session.images) <= min(shown)
+            else:
+                assert session.node.choice.kind == "none"
+
+
+def test_walks_without_errors_never_lead_away(toy, target):
+    walk = SimulatedUser(target, brightness, error_rate=0).walk(navigation(toy), 4, cap=4)
+    assert list(walk.distances) == sorted(walk.distances, reverse=True)
+    assert len(walk.distances) == walk.rounds + 1
+
+
+def test_a_walk_that_does_not_arrive_counts_as_the_cap(toy):
+    images = torch.zeros(1, 3, 16, 16)
+    images[..., :8, 8:] = 1
+    user = SimulatedUser(
+        Target(images, ("left", "top")),
+        lambda seen: {
+            "left": torch.tensor([[0.4, 0.6]]),
+            "top": torch.tensor([[0.0, 1.0] if float(seen.mean()) == 0.25 else [1.0, 0.0]]),
+        },
+    )
+    walk = user.walk(navigation(toy, "random"), 3, cap=2)
+    assert (walk.rounds, walk.reached) == (2, False)
+
+
+def test_a_target_that_is_there_takes_no_round(toy):
+    target = Target(toy.render(toy.embed("a red ball"), (1,)), ("left", "top"))
+    walk = SimulatedUser(target, brightness).walk(navigation(toy))
+    assert (walk.rounds, walk.reached) == (0, True)
+
+
+def test_errors_come_at_their_rate_and_by_their_seed(toy, target):
+    def indices(seed):
+        session = navigation(toy, "random")
+        user = SimulatedUser(target, brightness, error_rate=0.99, seed=seed)
+        for _ in range(6):
+            user.take_round(session, 4)
+        return [node.choice.index for node in session.nodes.values()]
+
+    assert indices(0) == indices(0)
+    assert indices(0) != indices(1)
+
+
+def test_bad_input_is_refused(target):
+    with pytest.raises(UsageError, match="error rate"):
+        SimulatedUser(target, brightness, error_rate=1.0)
+    with pytest.raises(UsageError, match="strengths"):
+        SimulatedUser(target, brightness, strengths=())
+    with pytest.raises(UsageError, match=r"a strength to be a number from .*, got nan"):
+        SimulatedUser(target, brightness, strengths=(1.0, float("nan")))
+    with pytest.raises(UsageError, match="left, top, got colour"):
+        SimulatedUser(Target(target.images, ("colour",)), brightness)
