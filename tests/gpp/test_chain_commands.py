@@ -10,6 +10,7 @@ import xarray as xr
 
 from thalweg.earth.cube.cube import Cube
 from thalweg.gpp.data.features import read_table
+from thalweg.gpp.models import predictors
 from thalweg.gpp.models.ensemble import Ensemble
 from thalweg.gpp.models.transformer import Settings, TransformerLearner
 

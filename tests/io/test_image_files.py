@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageCms
 
 from thalweg.errors import NotFiniteError, UsageError
+from thalweg.io import image_files
 from thalweg.io.image_files import png, read_image, read_mask
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.simulate import Landscape, simulate
+from thalweg.simulate import Landscape, dataset, simulate
 from thalweg.simulate.land.land_cover import COVERS, LAND_COVER, trait
 from thalweg.simulate.land.vegetation import Growth
 from thalweg.simulate.landscape import site_of

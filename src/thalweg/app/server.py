@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 

@@ -13,6 +13,7 @@ from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from rio_cogeo.cogeo import cog_validate
 
 from thalweg.earth.cube.cube import Cube
+from thalweg.earth.export import raster
 from thalweg.earth.export.raster import day_of, renormalised_means, write_cogs, write_geoparquet
 from thalweg.earth.export.stac import EMBEDDING_EXTENSION, write_catalogue
 from thalweg.earth.inference.job import Job, embed

@@ -18,7 +18,7 @@ from thalweg.earth.cube.measurements import measurements
 from thalweg.earth.inference.job import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import sensor_by_name
-from thalweg.earth.stac import CATALOGUES, Catalogue, Request, fetch, fetched_request, plan
+from thalweg.earth.stac import CATALOGUES, Catalogue, Request, fetch, fetched_request, plan, zarr_writer
 from thalweg.earth.stac.client import Patience
 from thalweg.earth.store.portable import structured
 from thalweg.errors import ThalwegError, UsageError

@@ -15,7 +15,7 @@ from affine import Affine
 from rasterio import open as open_raster
 
 from stac_server import StacServer, serve
-from thalweg.earth.stac import Request, fetch, plan
+from thalweg.earth.stac import Request, fetch, plan, static_catalogue
 from thalweg.earth.stac.client import Patience
 from thalweg.earth.stac.items import OddItemError, centre_longitude, footprint_of, instant, item_of
 from thalweg.earth.stac.plan import Plan
