@@ -28,7 +28,7 @@ from app_earth import measure_pixel_click
 from common import parser, report
 from thalweg.app.server import create_app
 from thalweg.app.workspace import Workspace
-from thalweg.diffusion.config import ModelChoice
+from thalweg.diffusion.config import ModelConfig
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
 from thalweg.earth.model.earth_model import EarthModel
@@ -87,7 +87,7 @@ def main() -> None:
     arguments.add_argument("--choices", type=int, default=8, help="choices to make")
     given = arguments.parse_args()
     torch.set_num_threads(1)
-    choice = ModelChoice(gradient="full")
+    choice = ModelConfig(gradient="full")
     generator = choice.load()
     embedding = generator.embed("a ball")
     first, five, plain = [], [], []

@@ -24,7 +24,7 @@ from common import arguments, report
 from rivals import centre_and_trajectory, principal_axes, spectral_indices
 from thalweg.earth.model.context import HALO, SensorContext
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.training.tiles import Site
+from thalweg.earth.training.tiles import TrainingSite
 from thalweg.simulate import simulate
 
 UNSEEN = ((901, "temperate"), (902, "continental"), (903, "mediterranean"))
@@ -36,7 +36,7 @@ class Embedded:
 
     def __init__(self, folder: Path, model: EarthModel) -> None:
         self.model = model
-        self.site = Site.load(folder, model.sensors)
+        self.site = TrainingSite.load(folder, model.sensors)
         self.days = self.site.centre_days
         fused = self.embed(range(len(self.days)))
         self.values, self.spread = fused

@@ -50,7 +50,7 @@ from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.dask_backend import local_workers
 from thalweg.earth.inference.job import DATES_AT_ONCE, Job, embed_observations, read_block
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.quantization import codings
+from thalweg.earth.store.quantization import quantizations
 from thalweg.earth.store.schema import create_store, write_block
 from thalweg.earth.store.writer import embed_to_zarr
 from thalweg.io.progress_log import LEDGER
@@ -257,13 +257,13 @@ def probe_losses(model: EarthModel, data: Path) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
 
     from earth_quality import SIZES, few_shot, labelled, single_date_probe
-    from thalweg.earth.training.tiles import Site
+    from thalweg.earth.training.tiles import TrainingSite
 
     folder = data / "BE-2"
     if not folder.is_dir():
         return {}
     crop, use = labelled(folder)
-    site = Site.load(folder, model.sensors)
+    site = TrainingSite.load(folder, model.sensors)
     with torch.inference_mode():
         some_dates = [model(site.contexts, days).values for days in site.centre_days.split(DATES_AT_ONCE)]
     exact = torch.cat(some_dates).movedim(1, -1).numpy()
@@ -275,7 +275,7 @@ def probe_losses(model: EarthModel, data: Path) -> dict[str, Any]:
     before = scores(exact)
     losses = {}
     for bits in (8, 16):
-        coding = codings(bits)["embeddings"]
+        coding = quantizations(bits)["embeddings"]
         losses[bits] = float(np.max(1 - scores(coding.decode(coding.encode(exact))) / before))
     return {"probe_loss_quantised": losses[8], "probe_loss_quantised_16": losses[16]}
 

@@ -16,14 +16,14 @@ from thalweg.earth.model import checkpoints
 from thalweg.earth.model.context import HALO
 from thalweg.earth.model.earth_model import SHIPPED, EarthModel
 from thalweg.earth.sensors import LANDSAT_8
-from thalweg.earth.training.modules import Settings, train_autoencoder, train_fusion
-from thalweg.earth.training.tiles import Site
+from thalweg.earth.training.modules import TrainingConfig, train_autoencoder, train_fusion
+from thalweg.earth.training.tiles import TrainingSite
 
-ENCODER = Settings(steps=100, linear_tiles=60, warm_up=20, learning_rate=1e-3)
-FUSION = Settings(steps=150, linear_tiles=40, learning_rate=1e-3, neighbour_weight=0.15, calibration_tiles=10)
+ENCODER = TrainingConfig(steps=100, linear_tiles=60, warm_up=20, learning_rate=1e-3)
+FUSION = TrainingConfig(steps=150, linear_tiles=40, learning_rate=1e-3, neighbour_weight=0.15, calibration_tiles=10)
 
 
-def centre_error(model: EarthModel, site: Site, sensor: str) -> float:
+def centre_error(model: EarthModel, site: TrainingSite, sensor: str) -> float:
     """Mean absolute error of a sensor on its nearest date, over clear pixels of the east quarter."""
     context = site.contexts[sensor]
     nearest = (context.days[None] - site.centre_days[:, None]).abs().argmin(1)
@@ -56,10 +56,10 @@ def main() -> None:
             == checkpoints.read_card(shipped / name).content_hash
             for name in ("sentinel-2", "sentinel-1")
         )
-        site = Site.load(home, three.sensors)
+        site = TrainingSite.load(home, three.sensors)
         results = {
             "encoders_unchanged": unchanged,
-            "s2_mae_two_sensors": centre_error(two, Site.load(home, two.sensors), "sentinel-2"),
+            "s2_mae_two_sensors": centre_error(two, TrainingSite.load(home, two.sensors), "sentinel-2"),
             "s2_mae_three_sensors": centre_error(three, site, "sentinel-2"),
             "l8_mae": centre_error(three, site, "landsat-8"),
         }

@@ -36,9 +36,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from common import parser, report
-from thalweg.earth.analysis.distribution import Population
-from thalweg.earth.counterfactual.quantities import Readout, decoded
-from thalweg.earth.counterfactual.solver import smallest_change
+from thalweg.earth.analysis.distribution import EmbeddingDistribution
+from thalweg.earth.counterfactual.quantities import LinearProbe, decoded
+from thalweg.earth.counterfactual.solver import minimal_perturbation
 from thalweg.earth.inference.job import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.simulate import Climate, Landscape, simulate
@@ -141,7 +141,7 @@ class Changes:
 
 
 def change(
-    model: EarthModel, samples: Samples, population: Population, readout: Readout, level: float | None
+    model: EarthModel, samples: Samples, population: EmbeddingDistribution, readout: LinearProbe, level: float | None
 ) -> Changes:
     """Raise the leaf area of every pixel-date by one, and decode before and after."""
     quantity = readout.quantity(model)
@@ -151,7 +151,7 @@ def change(
 
     goals = readout.predict(samples.vectors) + 1.0
     found = [
-        smallest_change(population, vector, measure, np.array([goal]), np.array([quantity.tolerance]), level)
+        minimal_perturbation(population, vector, measure, np.array([goal]), np.array([quantity.tolerance]), level)
         for vector, goal in zip(samples.vectors, goals, strict=True)
     ]
     with torch.inference_mode():
@@ -163,12 +163,14 @@ def change(
     return Changes(after - before, plausible, reached)
 
 
-def fitted(grounds: list[Ground], model: EarthModel) -> Readout:
+def fitted(grounds: list[Ground], model: EarthModel) -> LinearProbe:
     """Fit the read-out of leaf area to vegetated pixel-dates."""
     samples = [ground.samples(FIT_PIXEL_DATES) for ground in grounds]
     vectors = np.concatenate([one.vectors for one in samples])
     leaf_area = np.concatenate([one.leaf_area for one in samples])
-    return Readout.fit(vectors, leaf_area, "lai", "m2 m-2", model.identifier, f"{len(grounds)} simulated landscapes")
+    return LinearProbe.fit(
+        vectors, leaf_area, "lai", "m2 m-2", model.identifier, f"{len(grounds)} simulated landscapes"
+    )
 
 
 def main() -> None:
@@ -182,7 +184,7 @@ def main() -> None:
     physics, noise, leaf_area, read, bounded, unbounded = [], [], [], [], [], []
     for ground in grounds[3:]:
         samples = ground.samples(PIXEL_DATES)
-        population = Population.of(ground.embedded)
+        population = EmbeddingDistribution.of(ground.embedded)
         before, physical = physical_change(ground, samples)
         physics.append(physical)
         noise.append(optics.NOISE + optics.NOISE_SHARE * before)

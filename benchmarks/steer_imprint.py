@@ -28,7 +28,7 @@ from torch import Tensor
 
 from common import arguments, report
 from thalweg.diffusion import miniature
-from thalweg.diffusion.miniature.attribute_classifier import Reader, spread
+from thalweg.diffusion.miniature.attribute_classifier import AttributeClassifier, spread
 from thalweg.diffusion.miniature.renderer import ATTRIBUTES
 from thalweg.embedding import Embedding
 from thalweg.generator import Generator
@@ -77,7 +77,9 @@ def images_of(generator: Generator, embedding: Embedding, seeds: Sequence[int]) 
     )
 
 
-def find_target(generator: Generator, start: Embedding, reader: Reader, scorer: Scorer, case: Case) -> tuple[int, str]:
+def find_target(
+    generator: Generator, start: Embedding, reader: AttributeClassifier, scorer: Scorer, case: Case
+) -> tuple[int, str]:
     """Return the seed, of the candidates, that most clearly shows a value of the attribute; and the value.
 
     It shows what the prompt names, the reader is sure of the value, and by the scorer, too, it is that value, further
@@ -123,7 +125,7 @@ def measure(folder: Path, case: Case) -> tuple[float, dict[Mode, dict[str, Any]]
     """Return the share that shows the target's value before, and what each mode does; one case, one thread."""
     torch.set_num_threads(1)
     generator, scorer = miniature.load(folder, steps=CHAIN_STEPS), miniature.load_scorer(folder)
-    reader = miniature.load_reader()
+    reader = miniature.load_attribute_classifier()
     start = generator.embed(case.prompt)
     target, value = find_target(generator, start, reader, scorer, case)
     before = reader.read(images_of(generator, start, UNSEEN))

@@ -32,12 +32,12 @@ from torch import Tensor
 from common import report
 from thalweg.diffusion import miniature
 from thalweg.diffusion.miniature import captions
-from thalweg.diffusion.miniature.attribute_classifier import Reader
+from thalweg.diffusion.miniature.attribute_classifier import AttributeClassifier
 from thalweg.diffusion.miniature.renderer import ATTRIBUTES
 from thalweg.embedding import Embedding, ModelIdentity
 from thalweg.generator import Generator
-from thalweg.steer.navigation.navigation import Navigation, Settings
-from thalweg.steer.navigation.simulated_user import SimulatedUser, Target, Walk
+from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
+from thalweg.steer.navigation.simulated_user import DesiredImage, SimulatedUser, Walk
 
 RECIPES: dict[str, dict[str, Any]] = {
     "ours": {"recipe": "preference"},
@@ -99,17 +99,17 @@ class Bench:
     """The model and the reader of one process."""
 
     generator: Counted
-    reader: Reader
+    reader: AttributeClassifier
 
     @classmethod
     def load(cls, folder: Path, steps: int) -> None:
         """Load both, once a process."""
         torch.set_num_threads(1)
         cls.generator = Counted(miniature.load(folder, steps=steps, gradient=None))
-        cls.reader = miniature.load_reader()
+        cls.reader = miniature.load_attribute_classifier()
 
     @classmethod
-    def target(cls, wish: Wish) -> Target | None:
+    def target(cls, wish: Wish) -> DesiredImage | None:
         """The wanted image; None where the start shows all of it already, or the wanted words do not."""
         with torch.no_grad():
             start, wanted = (
@@ -118,7 +118,7 @@ class Bench:
             here, there = cls.reader.read(start), cls.reader.read(wanted)
         arrived = all(here[name] == [value] for name, value in wish.values.items())
         shown = all(there[name] == [value] for name, value in wish.values.items())
-        return Target(wanted, tuple(wish.values)) if shown and not arrived else None
+        return DesiredImage(wanted, tuple(wish.values)) if shown and not arrived else None
 
     @classmethod
     def walk(cls, wish: Wish, recipe: dict[str, Any], cap: int) -> tuple[Walk, int]:
@@ -127,7 +127,7 @@ class Bench:
         assert target is not None  # drawn so
         user = SimulatedUser(target, cls.reader.probabilities, error_rate=ERROR_RATE, seed=wish.number)
         rendered = cls.generator.rendered
-        settings = Settings(wish.start, (wish.seed,), pool=POOL, renders=RENDERS, **recipe)
+        settings = NavigateConfig(wish.start, (wish.seed,), pool=POOL, renders=RENDERS, **recipe)
         navigation = Navigation(cls.generator, settings)
         return user.walk(navigation, CANDIDATES, cap), cls.generator.rendered - rendered
 

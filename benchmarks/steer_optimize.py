@@ -32,7 +32,7 @@ from thalweg.diffusion.miniature.renderer import draw_attributes
 from thalweg.embedding import Embedding
 from thalweg.steer.metrics import metrics
 from thalweg.steer.metrics.metrics import Metric
-from thalweg.steer.optimization.optimize import Result, optimize
+from thalweg.steer.optimization.optimize import OptimizeResult, optimize
 
 NAMED = ("shape", "colour", "background")
 ADDED = "material"
@@ -73,7 +73,7 @@ class Bench:
         folder = model or miniature.SHIPPED
         self.generator = miniature.load(folder, steps=CHAIN_STEPS)
         self.scorer = miniature.load_scorer(folder)
-        self.reader = miniature.load_reader()
+        self.reader = miniature.load_attribute_classifier()
 
     def metric(self, name: str, case: Case) -> Metric:
         """One of the metrics, for a case."""
@@ -81,13 +81,13 @@ class Bench:
             return metrics.text_similarity(self.scorer, case.target)
         return metrics.parse(name)
 
-    def ours(self, case: Case, metric: Metric) -> Result:
+    def ours(self, case: Case, metric: Metric) -> OptimizeResult:
         """Tool 1; what the images say of the prompt is to be kept, in the eyes of the scorer, not of the judge."""
         keep = metrics.text_similarity(self.scorer, case.prompt)
         start = self.generator.embed(case.prompt)
         return optimize(self.generator, start, metric, SEEDS, steps=STEPS, patience=STEPS, keep=keep)
 
-    def published(self, case: Case, metric: Metric, learning_rate: float, calls: int) -> Result:
+    def published(self, case: Case, metric: Metric, learning_rate: float, calls: int) -> OptimizeResult:
         """The baseline, with at least as many denoiser calls up to its last score."""
         rendering = self.generator.steps * len(SEEDS)
         steps = math.ceil((calls - rendering) / (rendering + len(SEEDS)))

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
-from thalweg.earth.training.modules import Settings, train_autoencoder, train_fusion
+from thalweg.earth.training.modules import TrainingConfig, train_autoencoder, train_fusion
 from thalweg.simulate import simulate
 
 REAL = ("BE-1", "BE-3", "TZ-1")
@@ -22,7 +22,7 @@ SIMULATED = (
     *(("temperate", seed) for seed in (101, 102, 103, 104)),
 )
 STEPS = {SENTINEL_2: 100, SENTINEL_1: 100}
-FUSION = Settings(steps=500, learning_rate=2e-3, neighbour_weight=0.15, linear_tiles=420, calibration_tiles=60)
+FUSION = TrainingConfig(steps=500, learning_rate=2e-3, neighbour_weight=0.15, linear_tiles=420, calibration_tiles=60)
 
 
 def main(sites: Path, work: Path) -> None:
@@ -37,7 +37,7 @@ def main(sites: Path, work: Path) -> None:
     for sensor, steps in STEPS.items():
         out = work / sensor.name
         if not out.exists():
-            settings = Settings(steps=steps, linear_tiles=60, warm_up=20, learning_rate=1e-3)
+            settings = TrainingConfig(steps=steps, linear_tiles=60, warm_up=20, learning_rate=1e-3)
             train_autoencoder(sensor, data, out, work / f"{sensor.name}.run", settings)
         encoders.append(out)
     # Simulated scenes are calmer than real ones: the spread is calibrated on the real sites.

@@ -53,10 +53,10 @@ def cube(cube_folder: Path) -> Cube:
 def fitted_folder(cube_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of Sentinel-2 and Sentinel-1 as training begins it: linear, fitted on the small cube."""
     from thalweg.earth.sensors import sensor_by_name
-    from thalweg.earth.training.modules import Settings, train_autoencoder, train_fusion
+    from thalweg.earth.training.modules import TrainingConfig, train_autoencoder, train_fusion
 
     folder = tmp_path_factory.mktemp("fitted")
-    settings = Settings(steps=0, linear_tiles=8, tile=8)
+    settings = TrainingConfig(steps=0, linear_tiles=8, tile=8)
     encoders = [folder / "sentinel-2", folder / "sentinel-1"]
     for encoder in encoders:
         train_autoencoder(sensor_by_name(encoder.name), [cube_folder], encoder, folder / "run", settings)

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from thalweg.app.auth import PERSON, new_token
 from thalweg.app.server import create_app
 from thalweg.app.workspace import Workspace
-from thalweg.diffusion.config import ModelChoice
+from thalweg.diffusion.config import ModelConfig
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 NAMES = ("127.0.0.1", "localhost")  # the same site as the app's, and another
@@ -32,7 +32,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(served: Callable, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     token, folder, other = new_token(), tmp_path_factory.mktemp("workspace"), FastAPI()
-    app = create_app(Workspace(folder), ModelChoice(steps=1), token=token)
+    app = create_app(Workspace(folder), ModelConfig(steps=1), token=token)
     with served(app) as url, served(other) as elsewhere:
 
         @other.get("/")

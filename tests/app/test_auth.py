@@ -6,7 +6,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from thalweg.app.auth import PERSON, add_guards, check_host, person_of
+from thalweg.app.auth import PERSON, add_guards, check_host, user_of
 from thalweg.errors import UsageError
 
 TOKEN = "correct-horse-battery"
@@ -208,4 +208,4 @@ def test_no_socket_is_opened(local: TestClient) -> None:
 
 def test_who_keeps_no_cookie_is_told() -> None:
     with pytest.raises(UsageError, match="cookies"):
-        person_of({})
+        user_of({})

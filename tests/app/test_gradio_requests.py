@@ -14,7 +14,7 @@ from thalweg.app.auth import PERSON
 from thalweg.app.server import create_app
 from thalweg.app.uploads import private_folder
 from thalweg.app.workspace import Workspace
-from thalweg.diffusion.config import ModelChoice
+from thalweg.diffusion.config import ModelConfig
 
 LIMIT = 100_000
 SECRET = b"a canary outside of the workspace"
@@ -37,7 +37,7 @@ def attack(served: Callable, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     outside, inside = tmp_path_factory.mktemp("outside"), tmp_path_factory.mktemp("workspace")
     canary = outside / "canary.safetensors"
     canary.write_bytes(SECRET)
-    app = create_app(Workspace(inside), ModelChoice(steps=1), upload_limit=LIMIT)
+    app = create_app(Workspace(inside), ModelConfig(steps=1), upload_limit=LIMIT)
     with served(app) as url:
         clients = [httpx.Client(base_url=url, headers={"Origin": url}, timeout=30) for _ in range(2)]
         for client in clients:

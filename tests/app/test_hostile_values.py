@@ -17,7 +17,7 @@ from thalweg.app.auth import PERSON
 from thalweg.app.checked_blocks import CheckedBlocks, check_clicked, check_values
 from thalweg.app.server import create_app
 from thalweg.app.workspace import Workspace
-from thalweg.diffusion.config import ModelChoice
+from thalweg.diffusion.config import ModelConfig
 from thalweg.errors import UsageError
 
 NESTED: list[Any] = []
@@ -51,7 +51,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def page(workspace: Workspace) -> Iterator[CheckedBlocks]:
-    app = create_app(workspace, ModelChoice(steps=2, gradient="full"), token=None)
+    app = create_app(workspace, ModelConfig(steps=2, gradient="full"), token=None)
     mounted = next(route.app for route in app.routes if hasattr(getattr(route, "app", None), "get_blocks"))  # type: ignore[attr-defined]
     yield mounted.get_blocks()
 

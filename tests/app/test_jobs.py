@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from thalweg.app.jobs import MAX_WAITING, Job, JobQueue
+from thalweg.app.jobs import MAX_WAITING, JobQueue, RenderJob
 from thalweg.errors import UnknownWords, UsageError
 from thalweg.notices import warn
 
@@ -12,7 +12,7 @@ def queue() -> JobQueue:
     return JobQueue()
 
 
-def finish(queue: JobQueue, work: object) -> Job:
+def finish(queue: JobQueue, work: object) -> RenderJob:
     done = threading.Event()
     job = queue.submit(work, lambda: None)  # type: ignore[arg-type]
     queue.submit(lambda _: done.set(), lambda: None)
@@ -42,7 +42,7 @@ def test_jobs_run_in_order_and_tell_of_changes(queue: JobQueue) -> None:
     ],
 )
 def test_a_job_that_fails_keeps_one_line_and_the_next_one_runs(queue: JobQueue, error: Exception, reason: str) -> None:
-    def fail(_: Job) -> None:
+    def fail(_: RenderJob) -> None:
         raise error
 
     job = finish(queue, fail)
@@ -53,7 +53,7 @@ def test_a_job_that_fails_keeps_one_line_and_the_next_one_runs(queue: JobQueue, 
 def test_a_job_stops_where_it_checks(queue: JobQueue) -> None:
     started, steps = threading.Event(), []
 
-    def count(job: Job) -> None:
+    def count(job: RenderJob) -> None:
         started.set()
         for step in range(10_000_000):
             job.check()
@@ -70,7 +70,7 @@ def test_a_job_stops_where_it_checks(queue: JobQueue) -> None:
 def test_what_knows_nothing_of_jobs_stops_with_the_one_that_runs(queue: JobQueue) -> None:
     started = threading.Event()
 
-    def render(_: Job) -> None:
+    def render(_: RenderJob) -> None:
         started.set()
         for _ in range(10_000_000):
             queue.check()
@@ -86,7 +86,7 @@ def test_what_knows_nothing_of_jobs_stops_with_the_one_that_runs(queue: JobQueue
 def test_a_queue_that_is_closed_ends_its_job_and_its_thread(queue: JobQueue) -> None:
     started, begun = threading.Event(), []
 
-    def render(_: Job) -> None:
+    def render(_: RenderJob) -> None:
         started.set()
         for _ in range(10_000_000):
             queue.check()
@@ -103,7 +103,7 @@ def test_a_queue_that_is_closed_ends_its_job_and_its_thread(queue: JobQueue) -> 
 def test_a_job_keeps_what_it_was_warned_of(queue: JobQueue) -> None:
     told = []
 
-    def work(_: Job) -> None:
+    def work(_: RenderJob) -> None:
         for _ in range(2):
             warn(UnknownWords("the miniature does not know: dragon"), stacklevel=1)
 

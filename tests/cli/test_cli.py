@@ -14,7 +14,7 @@ import xarray as xr
 
 import thalweg
 from thalweg.earth.store.writer import open_embeddings
-from thalweg.earth.training.modules import Settings
+from thalweg.earth.training.modules import TrainingConfig
 
 THALWEG = Path(sys.executable).with_name("thalweg")
 
@@ -126,7 +126,7 @@ def test_training_from_the_command_line(cli: Callable, cube_folder: Path, tmp_pa
         assert (ran.code, ran.out) == (0, f"checkpoint: {tmp_path / sensor}\n")
     card = json.loads((tmp_path / "sentinel-1" / "model.json").read_text())
     assert card["sensors"][0]["name"] == "sentinel-1"
-    assert card["training"]["settings"] == json.loads(Settings(steps=0).model_dump_json())
+    assert card["training"]["settings"] == json.loads(TrainingConfig(steps=0).model_dump_json())
 
 
 def test_a_bad_cube_is_one_line_and_leaves_nothing(

@@ -56,12 +56,12 @@ def test_a_number_out_of_range_is_one_line(cli: Callable, arguments: tuple, word
 
 @pytest.fixture(scope="module")
 def optimized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from thalweg.diffusion.config import ModelChoice
+    from thalweg.diffusion.config import ModelConfig
     from thalweg.steer.metrics.metrics import parse
     from thalweg.steer.tasks import OptimizeTask
 
     folder = tmp_path_factory.mktemp("runs") / "run"
-    choice, task = ModelChoice(steps=2, gradient="full"), OptimizeTask("a ball", "blur", None, (0,), (5,), 2)
+    choice, task = ModelConfig(steps=2, gradient="full"), OptimizeTask("a ball", "blur", None, (0,), (5,), 2)
     generator = choice.load()
     task.do(generator, (parse("blur"), None), task.run_in(folder, generator, vars(choice)))
     return folder

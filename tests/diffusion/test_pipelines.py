@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipelines import BUILDERS, LENGTH, autoencoder, build, flux, generator
-from thalweg.diffusion import DiffusionGenerator, Settings
+from thalweg.diffusion import DiffusionGenerator, SamplingConfig
 from thalweg.embedding import Embedding
 from thalweg.errors import NotFiniteError, PromptCut, ThalwegError, UsageError
 from thalweg.generator import ChainGenerator, TokenGenerator
@@ -284,7 +284,7 @@ def test_a_pipeline_of_an_unknown_family() -> None:
 
 def test_a_familys_own_size_and_defaults() -> None:
     model = DiffusionGenerator(build("sd3"), "tiny")
-    assert model.settings == Settings(steps=28, guidance_scale=7.0)
+    assert model.settings == SamplingConfig(steps=28, guidance_scale=7.0)
     assert model.noise((1,)).shape == (1, 4, 8, 8)
     assert DiffusionGenerator(build("flux"), "tiny").noise((1,)).shape == (1, 4, 128, 128)
 
@@ -431,7 +431,7 @@ def test_an_image_that_is_not_finite_names_seed_and_step(
     last = tiny.schedule.begin().timesteps[-1]
 
     def overflowing(
-        settings: Settings, latents: torch.Tensor, timestep: torch.Tensor, *conditions: Any
+        settings: SamplingConfig, latents: torch.Tensor, timestep: torch.Tensor, *conditions: Any
     ) -> torch.Tensor:
         output = predict(tiny.family, settings, latents, timestep, *conditions)
         alike = latents[:, 0, 0, 0] < 0 if timestep == last else torch.zeros(len(latents), dtype=torch.bool)

@@ -11,12 +11,12 @@ from thalweg.earth.inference.job import Job, embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.store.writer import embed_to_zarr
 from thalweg.gpp.data.daily_table import daily_table
-from thalweg.gpp.data.features import Recipe
+from thalweg.gpp.data.features import FeatureRecipe
 from thalweg.gpp.data.radiation import potential_radiation
 from thalweg.gpp.data.windows import Windows, make_windows
 from thalweg.gpp.models.checkpoint import save_model
 from thalweg.gpp.models.ensemble import Ensemble
-from thalweg.gpp.models.transformer import Settings, TransformerLearner
+from thalweg.gpp.models.transformer import TransformerConfig, TransformerLearner
 
 FLUX = Path(__file__).parents[3] / "shared" / "flux"
 
@@ -67,8 +67,8 @@ def embedding_store(cube: Cube, model: EarthModel, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="session")
-def recipe(model: EarthModel) -> Recipe:
-    return Recipe(embedding_model=model.identifier, size=7, gap_filling="linear")
+def recipe(model: EarthModel) -> FeatureRecipe:
+    return FeatureRecipe(embedding_model=model.identifier, size=7, gap_filling="linear")
 
 
 @pytest.fixture(scope="session")
@@ -83,11 +83,13 @@ def fitted(make_table: Callable[..., pd.DataFrame]) -> tuple[Ensemble, Windows]:
 
 
 def tiny_transformer(seed: int) -> TransformerLearner:
-    return TransformerLearner(seed, Settings(width=8, heads=2, epochs=1))
+    return TransformerLearner(seed, TransformerConfig(width=8, heads=2, epochs=1))
 
 
 @pytest.fixture(scope="session")
-def gpp_model(fitted: tuple[Ensemble, Windows], recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def gpp_model(
+    fitted: tuple[Ensemble, Windows], recipe: FeatureRecipe, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("gpp") / "model"
     save_model(*fitted, recipe, folder)
     return folder

@@ -12,7 +12,7 @@ from thalweg.earth.cube.cube import Cube
 from thalweg.gpp.data.features import read_table
 from thalweg.gpp.models import predictors
 from thalweg.gpp.models.ensemble import Ensemble
-from thalweg.gpp.models.transformer import Settings, TransformerLearner
+from thalweg.gpp.models.transformer import TransformerConfig, TransformerLearner
 
 Run = Callable[..., object]
 
@@ -32,7 +32,9 @@ def flux(tmp_path: Path) -> Path:
 
 
 def tiny(seed: int) -> Ensemble:
-    return Ensemble({"tiny": lambda seed: TransformerLearner(seed, Settings(width=8, heads=2, epochs=1))}, members=2)
+    return Ensemble(
+        {"tiny": lambda seed: TransformerLearner(seed, TransformerConfig(width=8, heads=2, epochs=1))}, members=2
+    )
 
 
 def test_from_a_store_to_a_series_and_a_map(

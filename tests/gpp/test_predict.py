@@ -11,7 +11,7 @@ import xarray as xr
 from thalweg.earth.cube.cube import Cube, Grid
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.errors import UsageError
-from thalweg.gpp.data.features import Recipe, embedding_table
+from thalweg.gpp.data.features import FeatureRecipe, embedding_table
 from thalweg.gpp.data.footprint import Tower
 from thalweg.gpp.data.windows import Windows
 from thalweg.gpp.models.checkpoint import SavedModel, load_model, save_model
@@ -51,14 +51,16 @@ def test_nothing_is_unpickled(gpp_model: Path):
     assert {path.name for path in gpp_model.iterdir()} == {"model.json", "weights.safetensors"}
 
 
-def test_only_a_transformer_is_saved(fitted: tuple[Ensemble, Windows], recipe: Recipe, tmp_path: Path):
+def test_only_a_transformer_is_saved(fitted: tuple[Ensemble, Windows], recipe: FeatureRecipe, tmp_path: Path):
     windows = fitted[1]
     with pytest.raises(UsageError, match="only a fitted transformer can be saved"):
         save_model(ridge().fit(windows), windows, recipe, tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_is_not_written_over(gpp_model: Path, fitted: tuple[Ensemble, Windows], recipe: Recipe, tmp_path: Path):
+def test_a_model_is_not_written_over(
+    gpp_model: Path, fitted: tuple[Ensemble, Windows], recipe: FeatureRecipe, tmp_path: Path
+):
     with pytest.raises(UsageError, match="exists already"):
         save_model(*fitted, recipe, gpp_model)
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from thalweg.gpp.data.daily_table import daily_table
-from thalweg.gpp.data.features import Recipe, read_table, write_table
+from thalweg.gpp.data.features import FeatureRecipe, read_table, write_table
 
 Run = Callable[..., object]
 QUICK = ("--model", "climatology", "--split", "site", "--stride", 20, "--groups", 2)
@@ -113,7 +113,7 @@ def prepared(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
     values = {f"e{index + 1}": random.normal(size=120) for index in range(7)}
     frame = pd.DataFrame({"site": "A", "time": days, "gpp": 5.0, "SW_IN_POT": 200.0, **values})
-    recipe = Recipe(embedding_model="any", size=7, gap_filling="linear")
+    recipe = FeatureRecipe(embedding_model="any", size=7, gap_filling="linear")
     write_table(daily_table(frame), recipe, tmp_path / "A.csv")
     return tmp_path / "A.csv"
 

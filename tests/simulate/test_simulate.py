@@ -18,7 +18,7 @@ from thalweg.simulate.radiative_transfer.canopy import (
     LANDSAT8,
     SENTINEL2,
     Leaves,
-    View,
+    ViewGeometry,
     canopy_reflectance,
     leaf_optics,
 )
@@ -159,8 +159,8 @@ def test_bad_arguments_are_named(arguments: dict) -> None:
 
 
 @pytest.mark.parametrize("bands", [SENTINEL2, LANDSAT8], ids=["Sentinel-2", "Landsat 8"])
-@pytest.mark.parametrize("view", [View(35, 5, 40), View(72, 8, 150), View(20, 2.5, 300)])
-def test_canopies_agree_with_the_prosail_package(bands, view: View) -> None:
+@pytest.mark.parametrize("view", [ViewGeometry(35, 5, 40), ViewGeometry(72, 8, 150), ViewGeometry(20, 2.5, 300)])
+def test_canopies_agree_with_the_prosail_package(bands, view: ViewGeometry) -> None:
     import prosail
 
     rng, count = np.random.default_rng(0), 25

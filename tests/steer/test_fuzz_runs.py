@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from thalweg.diffusion.config import ModelChoice
+from thalweg.diffusion.config import ModelConfig
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.io.state import STATE
 from thalweg.steer.metrics.metrics import parse
 from thalweg.steer.navigation.history import TREE
-from thalweg.steer.navigation.navigate_config import Settings
+from thalweg.steer.navigation.navigate_config import NavigateConfig
 from thalweg.steer.navigation.navigation import Navigation
 from thalweg.steer.navigation.prompt_edits import WordGroup
 from thalweg.steer.optimization.optimize import optimize
@@ -47,7 +47,7 @@ def plain(value: Any) -> str:
 def opened(folder: Path, toy: Any) -> str:
     run = Run.open_any(folder)
     assert toy.model.name
-    return plain([run.operation, asdict(run.model), run.settings, asdict(ModelChoice.read(run.loading, str(folder)))])
+    return plain([run.operation, asdict(run.model), run.settings, asdict(ModelConfig.read(run.loading, str(folder)))])
 
 
 def walked(folder: Path, toy: Any) -> str:
@@ -89,9 +89,9 @@ def asked(folder: Path, toy: Any) -> str:
 def runs(tmp_path_factory: pytest.TempPathFactory, toy_class: type) -> dict[str, Path]:
     toy: Any = toy_class()
     at = tmp_path_factory.mktemp("runs")
-    loading = vars(ModelChoice(steps=4))
+    loading = vars(ModelConfig(steps=4))
     words = (WordGroup("colour", ("red", "green")), WordGroup("size", ("small", "large")))
-    walk = Navigation(toy, Settings("a ball", (0, 1), groups=words), at / "navigate", loading=loading)
+    walk = Navigation(toy, NavigateConfig("a ball", (0, 1), groups=words), at / "navigate", loading=loading)
     for choice in (lambda: walk.choose(0, 0.7), walk.none, walk.fork):
         walk.propose(2)
         choice()

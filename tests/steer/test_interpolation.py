@@ -5,7 +5,7 @@ import torch
 
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import UsageError
-from thalweg.steer.image_features import far_apart, look, pooled_look, smallest_distance
+from thalweg.steer.image_features import image_features, max_min_subset, pooled_features, smallest_distance
 from thalweg.steer.interpolation import between, equal_image_steps, lerp, path, slerp, transport, turn
 
 ROWS = torch.tensor([[3.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [2.0, 0.0, 0.0]])
@@ -135,7 +135,7 @@ def test_paths_refuse_bad_input():
 
 
 def steps_between(toy, frames, seeds):
-    looks = [look(toy.render(frame, seeds), pooled_look) for frame in frames]
+    looks = [image_features(toy.render(frame, seeds), pooled_features) for frame in frames]
     return torch.stack([(after - before).norm() for before, after in pairwise(looks)])
 
 
@@ -165,23 +165,23 @@ def test_equal_image_steps_between_equal_embeddings(toy):
 
 def test_pooled_look_is_zero_for_equal_images_and_grows_with_the_difference():
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    near, far = (look(images * factor, pooled_look) for factor in (0.9, 0.5))
-    here = look(images, pooled_look)
-    assert (here - look(images.clone(), pooled_look)).norm() == 0
+    near, far = (image_features(images * factor, pooled_features) for factor in (0.9, 0.5))
+    here = image_features(images, pooled_features)
+    assert (here - image_features(images.clone(), pooled_features)).norm() == 0
     assert 0 < (here - near).norm() < (here - far).norm() < 1
 
 
 def test_far_apart_maximises_the_smallest_distance():
     points = torch.randn(200, 6, generator=torch.Generator().manual_seed(3))
     distances = torch.cdist(points, points)
-    chosen = far_apart(points, 5)
+    chosen = max_min_subset(points, 5)
     assert len(set(chosen)) == 5
     random = [torch.randperm(200, generator=torch.Generator().manual_seed(draw))[:5].tolist() for draw in range(300)]
     assert smallest_distance(distances, chosen) > max(smallest_distance(distances, draw) for draw in random)
-    assert far_apart(points, 5, kept=17)[0] == 17
+    assert max_min_subset(points, 5, kept=17)[0] == 17
 
 
 def test_far_apart_finds_the_best_of_few():
     points = torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0], [4.1]])
-    assert smallest_distance(torch.cdist(points, points), far_apart(points, 3)) == pytest.approx(2.0, abs=0.06)
-    assert sorted(far_apart(points, 9)) == list(range(6))
+    assert smallest_distance(torch.cdist(points, points), max_min_subset(points, 3)) == pytest.approx(2.0, abs=0.06)
+    assert sorted(max_min_subset(points, 9)) == list(range(6))

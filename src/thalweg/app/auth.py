@@ -252,7 +252,7 @@ def add_guards(
     app.add_middleware(Guard, hosts=hosts, token=token, streams=streams or Streams())
 
 
-def person_of(cookies: dict[str, str]) -> str:
+def user_of(cookies: dict[str, str]) -> str:
     """Return the secret of the browser that asks.
 
     Raises:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from thalweg.app.auth import person_of
+from thalweg.app.auth import user_of
 from thalweg.app.uploads import Uploads, receive_upload
 from thalweg.errors import UsageError
 
@@ -58,10 +58,10 @@ class GradioRequests:
             if path.startswith(_OWN):
                 await self._hand_on(scope, await _body(request), receive, send)
             elif request.method == "POST" and path == UPLOAD:
-                answer = await receive_upload(request, self._uploads, person_of(request.cookies))
+                answer = await receive_upload(request, self._uploads, user_of(request.cookies))
                 await answer(scope, receive, send)
             elif is_event:
-                content = self._checked(await _body(request), person_of(request.cookies))
+                content = self._checked(await _body(request), user_of(request.cookies))
                 await self._hand_on(scope, json.dumps(content).encode(), receive, send)
             elif request.method in ("GET", "HEAD") and _READ.fullmatch(path) and ".." not in path:
                 await self.app(self._own_session(request), receive, send)
@@ -129,11 +129,11 @@ class GradioRequests:
         scope, path = request.scope, request.scope["path"]
         if path == "/gradio_api/queue/data":
             query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-            tied = _tied(query.get("session_hash"), person_of(request.cookies))
+            tied = _tied(query.get("session_hash"), user_of(request.cookies))
             return {**scope, "query_string": urlencode({"session_hash": tied}).encode()}
         if path.startswith("/gradio_api/heartbeat/"):
             start, _, session = path.rpartition("/")
-            path = f"{start}/{_tied(session, person_of(request.cookies))}"
+            path = f"{start}/{_tied(session, user_of(request.cookies))}"
             return {**scope, "path": path, "raw_path": path.encode()}
         if "deep_link" in request.query_params:
             return {**scope, "query_string": b""}

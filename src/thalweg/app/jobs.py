@@ -23,7 +23,7 @@ class Stopped(Exception):  # noqa: N818 (a person's wish, no error)
     """Raised in a job that was asked to stop, at its next `Job.check`."""
 
 
-class Job:
+class RenderJob:
     """Something to do, once it is its turn.
 
     Attributes:
@@ -33,7 +33,7 @@ class Job:
     """
 
     def __init__(
-        self, work: "Callable[[Job], None]", changed: Callable[[], None], workspace: Path | None = None
+        self, work: "Callable[[RenderJob], None]", changed: Callable[[], None], workspace: Path | None = None
     ) -> None:
         self._work = work
         self._changed = changed
@@ -85,9 +85,9 @@ class JobQueue:
     """Jobs in the order they came, one at a time, on a thread of its own."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[RenderJob] = deque()
         self._some = threading.Condition()
-        self._running: Job | None = None
+        self._running: RenderJob | None = None
         self._closed = False
         # A daemon, so that the process can end while a job runs. Where it ends by itself, the job ends first: a thread
         # that is cut off within a library may take the process down with it.
@@ -95,7 +95,9 @@ class JobQueue:
         self._thread.start()
         atexit.register(self.close)
 
-    def submit(self, work: Callable[[Job], None], changed: Callable[[], None], workspace: Path | None = None) -> Job:
+    def submit(
+        self, work: Callable[[RenderJob], None], changed: Callable[[], None], workspace: Path | None = None
+    ) -> RenderJob:
         """Add a job.
 
         Args:
@@ -106,7 +108,7 @@ class JobQueue:
         Raises:
             UsageError: too many wait already.
         """
-        job = Job(work, changed, workspace)
+        job = RenderJob(work, changed, workspace)
         with self._some:
             if len(self._waiting) >= MAX_WAITING:
                 raise UsageError(f"{MAX_WAITING} jobs wait already: wait until some are done")
@@ -114,7 +116,7 @@ class JobQueue:
             self._some.notify()
         return job
 
-    def ahead(self, job: Job) -> int:
+    def ahead(self, job: RenderJob) -> int:
         """How many jobs wait before this one."""
         with self._some:
             return next((place for place, other in enumerate(self._waiting) if other is job), 0)

@@ -18,17 +18,17 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse
 
-from thalweg.app.auth import Streams, add_guards, check_host, person_of
+from thalweg.app.auth import Streams, add_guards, check_host, user_of
 from thalweg.app.checked_blocks import CheckedBlocks
 from thalweg.app.earth import earth_router, earth_tab
 from thalweg.app.gradio_requests import GradioRequests
 from thalweg.app.jobs import JobQueue
-from thalweg.app.steering.session import Desks, Studio
+from thalweg.app.steering.session import Sessions, Studio
 from thalweg.app.steering.tabs import AT_ONCE, steering_tabs
 from thalweg.app.steering.tabs import STATIC as STEERING_STATIC
 from thalweg.app.uploads import UPLOAD_LIMIT, Uploads, private_folder
 from thalweg.app.workspace import Workspace
-from thalweg.diffusion.config import ModelChoice
+from thalweg.diffusion.config import ModelConfig
 from thalweg.embedding import SUFFIX
 from thalweg.errors import ThalwegError, UsageError
 
@@ -45,7 +45,7 @@ STOP_WITHIN = 2
 
 def create_app(
     workspace: Workspace,
-    choice: ModelChoice,
+    choice: ModelConfig,
     host: str = "127.0.0.1",
     token: str | None = None,
     upload_limit: int = UPLOAD_LIMIT,
@@ -68,7 +68,7 @@ def create_app(
     check_host(host, token)
     streams, uploads = Streams(), Uploads(upload_limit)
     load_scorer = functools.cache(choice.load_scorer)
-    desks = Desks(Studio(workspace, JobQueue(), choice, choice.load(), load_scorer))
+    desks = Sessions(Studio(workspace, JobQueue(), choice, choice.load(), load_scorer))
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=functools.partial(_lifespan, uploads))
     app.state.streams = streams
     app.add_middleware(GradioRequests, uploads=uploads)
@@ -77,7 +77,7 @@ def create_app(
     @app.get("/runs/{name}/{file:path}")
     def run_file(name: str, file: str, request: Request) -> FileResponse:
         try:
-            folder = workspace.run(person_of(request.cookies), name)
+            folder = workspace.run(user_of(request.cookies), name)
             path = workspace.inside(f"{name}/{file}")
         except UsageError as error:
             raise HTTPException(404, str(error)) from error
@@ -178,7 +178,7 @@ async def _lifespan(uploads: Uploads, _: FastAPI) -> AsyncIterator[None]:
         uploads.close()
 
 
-def _page(desks: Desks, uploads: Uploads) -> gr.Blocks:
+def _page(desks: Sessions, uploads: Uploads) -> gr.Blocks:
     with CheckedBlocks(title="Thalweg", analytics_enabled=False, fill_width=True) as page:
         page.workspace = desks.studio.workspace.folder
         # Gradio's browser side holds its stream of answers for open until the stream's end arrives. The answer to

@@ -43,7 +43,7 @@ def app(
     from thalweg.app.hosts import LOOPBACK, AllowedHosts
     from thalweg.app.server import bind, create_app, serve
     from thalweg.app.workspace import Workspace
-    from thalweg.diffusion.config import ModelChoice
+    from thalweg.diffusion.config import ModelConfig
 
     if upload_limit < 1:
         raise UsageError(f"expected an upload limit of at least 1 MB, got {upload_limit}")
@@ -55,7 +55,7 @@ def app(
         token = new_token()
     check_host(host, token)
     AllowedHosts(host, tuple(allow_host or ()))  # what is wrong with a name is said before the model is loaded
-    choice = ModelChoice(model, device, steps, guidance, scheduler, gradient, clip)
+    choice = ModelConfig(model, device, steps, guidance, scheduler, gradient, clip)
     with bind(host, port) as taken:
         made = create_app(Workspace(workspace), choice, host, token, upload_limit * 1_000_000, allow_host or ())
         address = f"[{host}]" if ":" in host else host

@@ -117,10 +117,10 @@ def train(
 ) -> None:
     """Stage 1: train a sensor's context-aware autoencoder. A killed run resumes."""
     from thalweg.earth.sensors import sensor_by_name
-    from thalweg.earth.training.modules import Settings, train_autoencoder
+    from thalweg.earth.training.modules import TrainingConfig, train_autoencoder
 
     check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
-    settings = Settings(seed=seed) if steps is None else Settings(seed=seed, steps=steps)
+    settings = TrainingConfig(seed=seed) if steps is None else TrainingConfig(seed=seed, steps=steps)
     with naming_assume_clear():
         folder = run or out.with_name(f"{out.name}.run")
         train_autoencoder(sensor_by_name(sensor), data, out, folder, settings, assume_clear)
@@ -138,10 +138,10 @@ def fuse(
     assume_clear: AssumeClear = False,
 ) -> None:
     """Stage 2: fuse frozen encoders into one embedding. A killed run resumes."""
-    from thalweg.earth.training.modules import Settings, train_fusion
+    from thalweg.earth.training.modules import TrainingConfig, train_fusion
 
     check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
-    settings = Settings(seed=seed) if steps is None else Settings(seed=seed, steps=steps)
+    settings = TrainingConfig(seed=seed) if steps is None else TrainingConfig(seed=seed, steps=steps)
     with naming_assume_clear():
         folder = run or out.with_name(f"{out.name}.run")
         model = train_fusion(checkpoints, data, out, folder, settings, assume_clear=assume_clear)

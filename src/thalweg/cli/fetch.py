@@ -10,7 +10,7 @@ from thalweg.cli.progress import progress
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:
-    from thalweg.earth.stac import Plan
+    from thalweg.earth.stac import FetchPlan
 
 Box = Annotated[
     tuple[float, float, float, float] | None, typer.Option("--bbox", help="west south east north in degrees")
@@ -81,7 +81,7 @@ def _planned(
     sensor: list[str] | None,
     catalog: str,
     crs: str | None,
-) -> "Plan":
+) -> "FetchPlan":
     """Search, and say what was found."""
     from thalweg.earth.stac import Request, plan
 
@@ -92,7 +92,7 @@ def _planned(
     return planned
 
 
-def _fetch(planned: "Plan", out: Path) -> None:
+def _fetch(planned: "FetchPlan", out: Path) -> None:
     from thalweg.earth.stac import fetch as fetch_planned
 
     with progress("MB") as show:

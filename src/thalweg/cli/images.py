@@ -26,13 +26,13 @@ def generate(
     """Render a prompt or an embedding file; writes the images, a sheet of them and the embedding."""
     import torch
 
-    from thalweg.diffusion.config import ModelChoice
+    from thalweg.diffusion.config import ModelConfig
     from thalweg.generator import read_embedding, read_seeds
     from thalweg.io.state import removed_if_failed
     from thalweg.steer.runs import Run, contact_sheet
 
     numbers = read_seeds(seeds)
-    choice = ModelChoice(model, device, steps, guidance, scheduler)
+    choice = ModelConfig(model, device, steps, guidance, scheduler)
     generator = choice.load()
     embedding = read_embedding(prompt, generator)
     with removed_if_failed(out):
@@ -61,7 +61,7 @@ def train(
     """Train the miniature from its world: hours on a CPU, minutes on a GPU."""
     from dataclasses import replace
 
-    from thalweg.diffusion.miniature.training import Recipe
+    from thalweg.diffusion.miniature.training import TrainingRecipe
     from thalweg.diffusion.miniature.training import train as train_all
     from thalweg.generator import check_seeds
 
@@ -69,7 +69,7 @@ def train(
         check_count(name, 1 if count is None else count, 1, MAX_IMAGES)
     check_seeds([seed])
     asked = {"images": images, "denoiser_steps": denoiser_steps}
-    recipe = replace(Recipe(seed=seed), **{name: value for name, value in asked.items() if value is not None})
+    recipe = replace(TrainingRecipe(seed=seed), **{name: value for name, value in asked.items() if value is not None})
     with progress("steps") as show:
         train_all(out, recipe, lambda stage, done, total, loss: show(done, total), device)
     print(f"miniature: {out}")

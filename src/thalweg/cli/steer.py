@@ -24,7 +24,7 @@ from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import MAX_CANDIDATES, MAX_FRAMES, check_count
 
 if TYPE_CHECKING:
-    from thalweg.diffusion.config import ModelChoice
+    from thalweg.diffusion.config import ModelConfig
     from thalweg.diffusion.generator import DiffusionGenerator
     from thalweg.embedding import Embedding
     from thalweg.generator import Generator
@@ -61,7 +61,7 @@ def optimize(
     gradient: GradientMode = "full",
 ) -> None:
     """Tool 1: move the embedding until its images score high on a metric."""
-    from thalweg.diffusion.config import ModelChoice
+    from thalweg.diffusion.config import ModelConfig
     from thalweg.generator import read_seeds
     from thalweg.io.state import removed_if_failed
     from thalweg.steer.metrics.metrics import with_absolute_files
@@ -69,7 +69,7 @@ def optimize(
     from thalweg.steer.tasks import OptimizeTask
 
     mode = None if search == "cma-es" else gradient
-    choice = ModelChoice(model, device, steps, guidance, scheduler, mode, clip)
+    choice = ModelConfig(model, device, steps, guidance, scheduler, mode, clip)
     by, how = cast(Method, search), cast(Recipe, recipe)
     metric, keep = with_absolute_files(metric), with_absolute_files(keep) if keep else None
     task = OptimizeTask(prompt, metric, keep, read_seeds(seeds), read_seeds(unseen), iterations, radius, by, how)
@@ -115,21 +115,21 @@ def navigate(
 
     After the number a strength may follow ("2 0.5"). 0: none of these; u: undo; f: fork; q: stop, resume later.
     """
-    from thalweg.diffusion.config import ModelChoice
+    from thalweg.diffusion.config import ModelConfig
     from thalweg.generator import read_embedding, read_seeds
     from thalweg.io.state import removed_if_failed
     from thalweg.steer.navigation.navigate_config import Recipe
-    from thalweg.steer.navigation.navigation import Navigation, Settings
+    from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
     from thalweg.steer.runs import RECORD
 
     check_count("--candidates", candidates, 1, MAX_CANDIDATES)
-    choice = ModelChoice(model, device, steps, guidance, scheduler)
+    choice = ModelConfig(model, device, steps, guidance, scheduler)
     generator = choice.load()
     if (out / RECORD).is_file():
         _navigate(Navigation.open(out, generator), out, candidates)
         return
     start = read_embedding(prompt, generator)
-    settings = Settings(start.lineage.prompt, read_seeds(seeds), seed, cast(Recipe, recipe))
+    settings = NavigateConfig(start.lineage.prompt, read_seeds(seeds), seed, cast(Recipe, recipe))
     with removed_if_failed(out):
         _navigate(Navigation(generator, settings, out, start, loading=vars(choice)), out, candidates)
 
@@ -189,14 +189,14 @@ def walk_path(
     """Walk from one embedding to another; writes the film strip, a row a seed."""
     import torch
 
-    from thalweg.diffusion.config import ModelChoice
+    from thalweg.diffusion.config import ModelConfig
     from thalweg.generator import read_embedding, read_seeds
     from thalweg.io.state import removed_if_failed
     from thalweg.steer import interpolation
     from thalweg.steer.runs import Run, contact_sheet
 
     check_count("--count", count, 2, MAX_FRAMES)
-    choice = ModelChoice(model, device, steps, guidance, scheduler)
+    choice = ModelConfig(model, device, steps, guidance, scheduler)
     numbers = read_seeds(seeds)
     generator = choice.load()
     first, last = read_embedding(start, generator), read_embedding(end, generator)
@@ -258,13 +258,13 @@ def imprint(
     gradient: GradientMode = "full",
 ) -> None:
     """Tool 3: put what one seed shows into the embedding, so that other seeds show it too."""
-    from thalweg.diffusion.config import ModelChoice
+    from thalweg.diffusion.config import ModelConfig
     from thalweg.io.image_files import read_mask
     from thalweg.io.state import removed_if_failed
     from thalweg.steer.imprinting.imprint import Mode
     from thalweg.steer.tasks import MASK, ImprintTask
 
-    choice = ModelChoice(model, device, steps, guidance, scheduler, gradient, clip)
+    choice = ModelConfig(model, device, steps, guidance, scheduler, gradient, clip)
     content = None
     if mask is not None:
         read_mask(mask)  # before the model is loaded
@@ -279,7 +279,7 @@ def imprint(
         _imprint(task, run, generator, choice)
 
 
-def _imprint(task: "ImprintTask", run: "Run", generator: "DiffusionGenerator", choice: "ModelChoice") -> None:
+def _imprint(task: "ImprintTask", run: "Run", generator: "DiffusionGenerator", choice: "ModelConfig") -> None:
     """Do an imprint in its run, and say what came of it."""
     scorer = choice.load_scorer() if task.keep else None
     with progress("steps") as show:
@@ -298,14 +298,14 @@ def resume(
     """Go on with a run where it stopped, with the model and the settings it began with."""
     from dataclasses import replace
 
-    from thalweg.diffusion.config import ModelChoice
+    from thalweg.diffusion.config import ModelConfig
     from thalweg.steer.navigation.navigation import Navigation
     from thalweg.steer.runs import Run
     from thalweg.steer.tasks import ImprintTask, OptimizeTask
 
     check_count("--candidates", candidates, 1, MAX_CANDIDATES)
     run = Run.open_any(folder)
-    choice = ModelChoice.read(run.loading, str(folder))
+    choice = ModelConfig.read(run.loading, str(folder))
     choice = replace(choice, device=device or choice.device)
     if run.operation == "navigate":
         _navigate(Navigation.open(folder, choice.load()), folder, candidates)

@@ -28,7 +28,7 @@ def whatif(
 
     from thalweg._version import __version__
     from thalweg.earth.counterfactual.counterfactual import draw, table, what_if
-    from thalweg.earth.counterfactual.quantities import Readout
+    from thalweg.earth.counterfactual.quantities import LinearProbe
     from thalweg.earth.model.earth_model import EarthModel
     from thalweg.earth.plots import save_figure
     from thalweg.earth.store.writer import open_embeddings
@@ -37,7 +37,7 @@ def whatif(
 
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another name or remove it")
-    loaded = [Readout.load(path) for path in readout or []]
+    loaded = [LinearProbe.load(path) for path in readout or []]
     result = what_if(
         open_embeddings(store),
         pixel,

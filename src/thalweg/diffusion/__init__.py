@@ -2,6 +2,6 @@
 
 from thalweg.diffusion.generator import DiffusionGenerator
 from thalweg.diffusion.loading import load
-from thalweg.diffusion.pipeline import Settings
+from thalweg.diffusion.pipeline import SamplingConfig
 
-__all__ = ["DiffusionGenerator", "Settings", "load"]
+__all__ = ["DiffusionGenerator", "SamplingConfig", "load"]

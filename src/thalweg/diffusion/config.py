@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ModelChoice:
+class ModelConfig:
     """Which model, where, and how it renders; settings left None are the model's own.
 
     A folder's path is made absolute, so that a run can be resumed from anywhere.
@@ -44,7 +44,7 @@ class ModelChoice:
                 object.__setattr__(self, name, str(folder.resolve()))
 
     @classmethod
-    def read(cls, record: Mapping[str, Any], where: str) -> "ModelChoice":
+    def read(cls, record: Mapping[str, Any], where: str) -> "ModelConfig":
         """Return the choice that a run's record holds; `where` is what a message names.
 
         Raises:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from thalweg.diffusion.pipeline import Family
+from thalweg.diffusion.pipeline import PipelineAdapter
 from thalweg.diffusion.pipelines.stable_diffusion import FAMILIES, StableDiffusion
 from thalweg.diffusion.sampling import Schedule, out_of_memory, sample
 from thalweg.diffusion.schedulers import check_kind, make_scheduler
@@ -39,7 +39,7 @@ class DiffusionGenerator:
         kind = type(pipeline).__name__
         if kind not in FAMILIES:
             raise UsageError(f"{name}: expected a pipeline of {', '.join(FAMILIES)}; got {kind}")
-        self.family: Family = FAMILIES[kind](pipeline, name)
+        self.family: PipelineAdapter = FAMILIES[kind](pipeline, name)
         self.settings = self.family.defaults.changed(**settings)
         self._interrupt: Callable[[], None] | None = None
         self._check(settings)

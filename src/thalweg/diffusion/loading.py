@@ -21,7 +21,7 @@ from thalweg.diffusion.checkpoints.model_folder import (
 )
 from thalweg.diffusion.checkpoints.weight_files import file_type, load_network, load_part
 from thalweg.diffusion.generator import DiffusionGenerator
-from thalweg.diffusion.pipeline import Family, quiet
+from thalweg.diffusion.pipeline import PipelineAdapter, quiet
 from thalweg.diffusion.pipelines.stable_diffusion import FAMILIES
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import shown
@@ -115,7 +115,7 @@ def _pipeline_class(name: str, index: dict[str, Any]) -> str:
     return kind
 
 
-def _parts(pipeline_type: Any, family: type[Family]) -> dict[str, bool]:
+def _parts(pipeline_type: Any, family: type[PipelineAdapter]) -> dict[str, bool]:
     """Return the names of a pipeline's parts: True for those that are used, False for those that are left out."""
     found = inspect.signature(pipeline_type.__init__).parameters
     left_out = [part for part in family.left_out if part in found]
@@ -123,7 +123,7 @@ def _parts(pipeline_type: Any, family: type[Family]) -> dict[str, bool]:
     return dict.fromkeys(used, True) | dict.fromkeys(left_out, False)
 
 
-def _part_types(name: str, pipeline_type: Any, family: type[Family], index: dict[str, Any]) -> dict[str, Any]:
+def _part_types(name: str, pipeline_type: Any, family: type[PipelineAdapter], index: dict[str, Any]) -> dict[str, Any]:
     """Return the classes of a model's parts by the folder each lies in, without those that are not used."""
     types: dict[str, Any] = {}
     for part, used in _parts(pipeline_type, family).items():
@@ -167,7 +167,7 @@ def _part_type(label: str, named: Any) -> Any:
     return found
 
 
-def _without(part: str, family: type[Family]) -> str:
+def _without(part: str, family: type[PipelineAdapter]) -> str:
     """Say what to do about a part whose folder is missing."""
     if part not in family.optional_parts:
         return "fetch the model again"
@@ -234,7 +234,7 @@ def _download_index(name: str) -> Path:
         raise ThalwegError(f"{name}: the hub can't be reached ({type(error).__name__}); try again later") from error
 
 
-def _download(pipeline_type: Any, name: str, family: type[Family]) -> Path:
+def _download(pipeline_type: Any, name: str, family: type[PipelineAdapter]) -> Path:
     """Return the folder of a hub model in the cache, its weights in safetensors fetched; its fp16 where that is all."""
 
     def fetch(variant: str | None) -> Path:

@@ -25,7 +25,7 @@ MAX_SIDE = 16_384
 
 
 @dataclass(frozen=True)
-class Settings:
+class SamplingConfig:
     """How a generator renders; each family has its own defaults.
 
     Attributes:
@@ -64,7 +64,7 @@ class Settings:
         if isinstance(self.scheduler, str) and self.scheduler not in SCHEDULERS:
             raise UsageError(f"expected a scheduler, one of {', '.join(SCHEDULERS)}; got {self.scheduler!r}")
 
-    def changed(self, **changes: Any) -> "Settings":
+    def changed(self, **changes: Any) -> "SamplingConfig":
         """Return these settings with some others.
 
         Raises:
@@ -76,7 +76,7 @@ class Settings:
         return replace(self, **changes)
 
 
-class Family(ABC):
+class PipelineAdapter(ABC):
     """A pipeline's weights, frozen, and how its family conditions, denoises and decodes.
 
     Attributes:
@@ -86,7 +86,7 @@ class Family(ABC):
         identifier: hashes the weights, again where they have changed.
     """
 
-    defaults: ClassVar[Settings]
+    defaults: ClassVar[SamplingConfig]
     half: ClassVar[torch.dtype] = torch.float16
     conditions: ClassVar[tuple[str, ...]] = ("prompt", "pooled")
     encoders: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2")
@@ -269,7 +269,7 @@ class Family(ABC):
         size = self.network.config.sample_size
         return (size, size) if isinstance(size, int) else tuple(size)
 
-    def latent_shape(self, settings: Settings) -> tuple[int, int, int]:
+    def latent_shape(self, settings: SamplingConfig) -> tuple[int, int, int]:
         """Return the shape (C, h, w) of one image's latents.
 
         Raises:
@@ -284,11 +284,13 @@ class Family(ABC):
             shape.append(size // scale)
         return self.channels, shape[0], shape[1]
 
-    def schedule_arguments(self, scheduler: Any, settings: Settings) -> dict[str, Any]:
+    def schedule_arguments(self, scheduler: Any, settings: SamplingConfig) -> dict[str, Any]:
         """Return what the scheduler's `set_timesteps` takes beside the number of steps."""
         return {}
 
-    def denoise(self, settings: Settings, latents: Tensor, timestep: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+    def denoise(
+        self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, tensors: Mapping[str, Tensor]
+    ) -> Tensor:
         """Return the guided model output (S, C, h, w) for latents (S, C, h, w) at one timestep."""
         self.calls += len(latents)
         guided = self.guided and settings.guidance_scale > 1
@@ -305,7 +307,7 @@ class Family(ABC):
         return away + settings.guidance_scale * (toward - away)
 
     @abstractmethod
-    def predict(self, settings: Settings, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
+    def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
         """Return the denoiser's output for conditions (S, ...) in the order of `conditions`."""
 
     def decode(self, latents: Tensor) -> Tensor:

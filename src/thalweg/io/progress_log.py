@@ -13,7 +13,7 @@ LEDGER = "unfinished.jsonl"
 """First line: what the job is. Then one line for each block that was done or failed."""
 
 
-class Ledger:
+class ProgressLog:
     """The record of an unfinished store, held by one process at a time.
 
     The record is the lock: the operating system frees it when its process ends, however it ends, so that what a
@@ -34,7 +34,7 @@ class Ledger:
             self._file.close()
             raise UsageError(f"{out}: another process is writing it: wait for it or choose another name") from error
 
-    def __enter__(self) -> "Ledger":
+    def __enter__(self) -> "ProgressLog":
         return self
 
     def __exit__(
@@ -94,7 +94,7 @@ class Ledger:
         self._file.flush()
 
 
-def tidy(out: Path) -> bool:
+def abort(out: Path) -> bool:
     """Whether `out` was complete but for its record, left by a kill in the last instant; removes the record."""
     if not (out / LEDGER).is_file():
         return False

@@ -17,7 +17,7 @@ SOURCE = {"Conventions": "CF-1.8", "source": "thalweg.simulate"}
 
 
 @dataclass(frozen=True)
-class Grid:
+class SiteGrid:
     """The landscape's place on its UTM zone: upper left corner in m, 10 m pixels."""
 
     epsg: int
@@ -26,7 +26,7 @@ class Grid:
     size: int
 
     @classmethod
-    def around(cls, rng: np.random.Generator, climate: ClimateSpec, size: int) -> "Grid":
+    def around(cls, rng: np.random.Generator, climate: ClimateSpec, size: int) -> "SiteGrid":
         """A grid within 15 km of the climate's place, aligned to 60 m."""
         from pyproj import Transformer
 

@@ -14,7 +14,7 @@ import xarray as xr
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.simulate import dataset
 from thalweg.simulate.land.management import plan_management
-from thalweg.simulate.land.parcels import Layout, draw_layout
+from thalweg.simulate.land.parcels import ParcelLayout, draw_parcels
 from thalweg.simulate.land.vegetation import grow
 from thalweg.simulate.observations import Site, observe_landsat8, observe_sentinel1, observe_sentinel2, parcel_series
 from thalweg.simulate.overpasses import landsat_passes, sentinel1_passes, sentinel2_passes
@@ -131,10 +131,10 @@ def simulate(
     return Landscape(*(part.assign_attrs(described) for part in parts))
 
 
-def layout_of(seed: int, size: int, climate: Climate) -> Layout:
+def layout_of(seed: int, size: int, climate: Climate) -> ParcelLayout:
     """Where everything is in the landscape that `simulate` makes of the same arguments, without its seasons."""
     _, generators = _sources(seed)
-    return draw_layout(generators[1], size, CLIMATES[climate])
+    return draw_parcels(generators[1], size, CLIMATES[climate])
 
 
 def site_of(seed: int, size: int, years: int, climate: Climate, start: str = "2018-01-01") -> Site:
@@ -154,7 +154,7 @@ def _draw_site(
     """Weather, layout, growth and the fields within, each from its own source."""
     last = first + pd.DateOffset(years=years) - pd.Timedelta(days=1)
     history = draw_weather(generators[0], spec, pd.date_range(first - _SPIN_UP, last))
-    layout = draw_layout(generators[1], size, spec)
+    layout = draw_parcels(generators[1], size, spec)
     management = plan_management(generators[2], layout.kinds, history, spec)
     growth = grow(generators[3], layout.kinds, history, spec, management)
     return Site(
@@ -164,7 +164,7 @@ def _draw_site(
         growth=growth.on(np.arange(_SPIN_UP.days, len(history.days))),
         fields=draw_heterogeneity(generators[4], size),
         sky=Sky(seeds[5], size),
-        grid=dataset.Grid.around(generators[6], spec, size),
+        grid=dataset.SiteGrid.around(generators[6], spec, size),
         brightness=np.exp(generators[6].normal(0, 0.14, len(layout.kinds))),
         turbidity=generators[6].beta(1.5, 2.5, len(layout.kinds)),
     )

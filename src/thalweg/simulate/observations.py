@@ -8,10 +8,10 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from thalweg.simulate.dataset import Grid, angle, digital_numbers
+from thalweg.simulate.dataset import SiteGrid, angle, digital_numbers
 from thalweg.simulate.land.land_cover import KIND, LAND_COVER, trait
 from thalweg.simulate.land.light_use_efficiency import absorbed_share, greenness, light_use
-from thalweg.simulate.land.parcels import Layout
+from thalweg.simulate.land.parcels import ParcelLayout
 from thalweg.simulate.land.vegetation import Growth
 from thalweg.simulate.overpasses import Passes, RadarPasses
 from thalweg.simulate.radiative_transfer import optics, radar
@@ -29,12 +29,12 @@ class Site:
     """Everything about a landscape that does not depend on who looks at it; daily states without spin-up."""
 
     climate: ClimateSpec
-    layout: Layout
+    layout: ParcelLayout
     weather: Weather
     growth: Growth
     fields: optics.Heterogeneity
     sky: clouds.Sky
-    grid: Grid
+    grid: SiteGrid
     brightness: NDArray  # (unit,) of soil and materials, relative
     turbidity: NDArray  # (unit,) of water, 0 to 1
 

@@ -13,7 +13,7 @@ CELLS = (16, 8, 4, 2)
 """Cells a side on which images are compared: from layout to overall colour."""
 
 
-def pooled_look(images: Tensor) -> Tensor:
+def pooled_features(images: Tensor) -> Tensor:
     """Return colours and edges pooled on grids of several sizes, (S, d): a plain perceptual space.
 
     The distance of two images is the root mean square of their differences in colour and in edge strength (both in
@@ -27,12 +27,12 @@ def pooled_look(images: Tensor) -> Tensor:
     return torch.cat([part / (part.shape[1] * len(CELLS)) ** 0.5 for part in pooled], dim=1)
 
 
-def look(images: Tensor, features: Features) -> Tensor:
+def image_features(images: Tensor, features: Features) -> Tensor:
     """Return one vector (d) for the images of all seeds: distances of it are root mean squares over the seeds."""
     return (features(images).flatten() / len(images) ** 0.5).double()
 
 
-def far_apart(points: Tensor, count: int, kept: int | None = None) -> list[int]:
+def max_min_subset(points: Tensor, count: int, kept: int | None = None) -> list[int]:
     """Choose `count` of `points` (N, d) so that the smallest distance between two of them is as large as can be found.
 
     Each point is added where it is farthest from those chosen, then points are exchanged as long as the smallest

@@ -11,7 +11,7 @@ from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.generator import Generator, check_seeds
 from thalweg.limits import MAX_FRAMES, MAX_STRENGTH, check_count, check_number
-from thalweg.steer.image_features import Features, look, pooled_look
+from thalweg.steer.image_features import Features, image_features, pooled_features
 
 Method = Literal["lerp", "slerp", "transport"]
 METHODS: tuple[Method, ...] = ("lerp", "slerp", "transport")
@@ -168,7 +168,7 @@ def equal_image_steps(
     seeds: Sequence[int],
     method: Method = "slerp",
     centre: Embedding | None = None,
-    features: Features = pooled_look,
+    features: Features = pooled_features,
     renders: int | None = None,
     progress: Callable[[], None] | None = None,
 ) -> list[Embedding]:
@@ -201,7 +201,7 @@ def equal_image_steps(
     def render(weight: float) -> None:
         with torch.no_grad():
             images = generator.render(_point(start, end, weight, method, centre), seeds)
-        looks[weight] = look(images, features)
+        looks[weight] = image_features(images, features)
         if progress is not None:
             progress()
 

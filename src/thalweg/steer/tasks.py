@@ -16,6 +16,7 @@ from thalweg.io.image_files import read_mask
 from thalweg.limits import MAX_RADIUS, MAX_SEEDS, MAX_STEPS, MIN_RADIUS, check_count, check_number, check_text
 from thalweg.steer.imprinting import imprint
 from thalweg.steer.imprinting.aspects import vocabulary
+from thalweg.steer.imprinting.stochastic_descent import DescentConfig
 from thalweg.steer.metrics import metrics
 from thalweg.steer.metrics.metrics import Scorer
 from thalweg.steer.optimization import optimize
@@ -136,7 +137,7 @@ class OptimizeTask(Task):
         aims: tuple[metrics.Metric, metrics.Metric | None],
         run: Run,
         progress: Callable[[optimize.Step, Tensor], None] | None = None,
-    ) -> optimize.Result:
+    ) -> optimize.OptimizeResult:
         """Do the task in its run, or go on with it."""
         asked: dict[str, Any] = {} if self.radius is None else {"radius": self.radius}
         return optimize.optimize(
@@ -193,7 +194,7 @@ class ImprintTask(Task):
             raise UsageError(f"expected a mode out of {', '.join(imprint.DEFAULTS)}, got {self.mode}")
 
     @property
-    def settings(self) -> imprint.Settings:
+    def settings(self) -> DescentConfig:
         """The mode's settings with those asked for in their place."""
         asked: dict[str, Any] = {"steps": self.iterations, "radius": self.radius}
         given = {name: value for name, value in asked.items() if value is not None}
@@ -205,7 +206,7 @@ class ImprintTask(Task):
         scorer: Scorer | None,
         run: Run,
         progress: Callable[[Mapping[str, Any]], None] | None = None,
-    ) -> imprint.Result:
+    ) -> imprint.ImprintResult:
         """Do the task in its run, or resume it.
 
         Raises:

@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 from earth_app import earth_app
 from thalweg.app.earth import open_stores as scenes_module
 from thalweg.app.earth import tiles
-from thalweg.app.earth.open_stores import Scenes
+from thalweg.app.earth.open_stores import OpenStores
 from thalweg.app.earth.store_metadata import MAX_DATES
 from thalweg.app.earth.time_limit import MAX_STUCK, TimeLimit
 from thalweg.app.workspace import Workspace
@@ -257,7 +257,7 @@ def test_a_store_in_a_run_is_not_listed_and_a_name_that_is_no_text_hides_none(fo
     shutil.copytree(folder / BAD, folder / "run" / "inner.zarr")
     os.mkdir(os.fsencode(folder) + b"/\xff.zarr")
     (folder / "loop").symlink_to(folder)
-    assert Scenes(Workspace(folder)).names() == [BAD, "good.zarr"]
+    assert OpenStores(Workspace(folder)).names() == [BAD, "good.zarr"]
 
 
 def test_many_at_one_store_wait_without_threads() -> None:

@@ -12,7 +12,7 @@ import zarr
 from zarr.abc.store import RangeByteRequest
 
 from thalweg.app.earth import pixels, tiles
-from thalweg.app.earth.open_stores import Scene, Scenes
+from thalweg.app.earth.open_stores import OpenStore, OpenStores
 from thalweg.app.earth.routes import describe
 from thalweg.app.workspace import Workspace
 from thalweg.earth.store.schema import spatial_attributes
@@ -70,8 +70,8 @@ def large(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def scene(large: Path) -> Scene:
-    return Scenes(Workspace(large)).open("large.zarr")
+def scene(large: Path) -> OpenStore:
+    return OpenStores(Workspace(large)).open("large.zarr")
 
 
 class Reads:
@@ -113,7 +113,7 @@ def in_view(level: int, column: int, row: int) -> set[tuple[int, int]]:
 
 @pytest.mark.parametrize(("layer", "variable"), [("picture", "picture"), ("quality", "quality")])
 def test_a_tile_reads_the_chunks_under_it_on_its_date_alone(
-    scene: Scene, reads: Reads, layer: str, variable: str
+    scene: OpenStore, reads: Reads, layer: str, variable: str
 ) -> None:
     tiles.draw(scene, layer, 0, 3, 5, date=2)
     assert reads.shards(variable) == in_view(0, 3, 5)
@@ -121,7 +121,7 @@ def test_a_tile_reads_the_chunks_under_it_on_its_date_alone(
     assert not reads.of("embeddings")
 
 
-def test_a_tile_of_components_reads_no_more_once_the_axes_are_known(scene: Scene, reads: Reads) -> None:
+def test_a_tile_of_components_reads_no_more_once_the_axes_are_known(scene: OpenStore, reads: Reads) -> None:
     assert scene.axes is not None
     assert len(reads.of("embeddings")) <= 2048
     reads.chunks.clear()
@@ -131,7 +131,7 @@ def test_a_tile_of_components_reads_no_more_once_the_axes_are_known(scene: Scene
 
 
 @pytest.mark.parametrize("level", range(5))
-def test_zoomed_out_a_tile_keeps_to_its_budget(scene: Scene, reads: Reads, level: int) -> None:
+def test_zoomed_out_a_tile_keeps_to_its_budget(scene: OpenStore, reads: Reads, level: int) -> None:
     shown = np.frombuffer(tiles.draw(scene, "quality", level, 0, 0, date=2), np.uint8)
     assert shown.size > 50
     assert 0 < len(reads.of("quality")) <= tiles.CHUNKS
@@ -144,7 +144,7 @@ def test_zoomed_out_a_tile_keeps_to_its_budget(scene: Scene, reads: Reads, level
     assert 0 < len(reads.chunks) <= tiles.SIMILARITY_READS
 
 
-def test_a_pixel_reads_its_own_shard(scene: Scene, reads: Reads) -> None:
+def test_a_pixel_reads_its_own_shard(scene: OpenStore, reads: Reads) -> None:
     told = pixels.series(scene, 1000, 2000)
     dates = scene.dataset.sizes["time"]
     assert len(told["values"]) == dates
@@ -153,7 +153,7 @@ def test_a_pixel_reads_its_own_shard(scene: Scene, reads: Reads) -> None:
         assert len(reads.of(variable)) <= dates
 
 
-def test_opening_reads_no_data_and_clear_fractions_a_bounded_part(scene: Scene, reads: Reads) -> None:
+def test_opening_reads_no_data_and_clear_fractions_a_bounded_part(scene: OpenStore, reads: Reads) -> None:
     describe(scene)
     assert not [key for key in reads.chunks if key.split("/c/")[0] not in ("x", "y", "time", "embedding")]
     clear = scene.clear

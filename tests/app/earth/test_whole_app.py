@@ -14,9 +14,9 @@ def test_a_reload_comes_back_to_the_tab_and_the_store(
     workspace: Workspace, served: Callable, open_page: Callable, screenshot: Callable
 ) -> None:
     from thalweg.app.server import create_app
-    from thalweg.diffusion.config import ModelChoice
+    from thalweg.diffusion.config import ModelConfig
 
-    with served(create_app(workspace, ModelChoice(steps=4, gradient="full"))) as url:
+    with served(create_app(workspace, ModelConfig(steps=4, gradient="full"))) as url:
         page = open_page(url)
         page.get_by_role("tab", name="Earth").click()
         page.locator('[data-part="store"]').select_option("fields.zarr")

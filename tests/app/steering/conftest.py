@@ -8,7 +8,7 @@ import pytest
 
 from thalweg.app.server import create_app
 from thalweg.app.workspace import Workspace
-from thalweg.diffusion.config import ModelChoice
+from thalweg.diffusion.config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -22,5 +22,5 @@ class App:
 @pytest.fixture(scope="session")
 def app(served: Callable, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("workspace")
-    with served(create_app(Workspace(folder), ModelChoice(steps=4, gradient="full"))) as url:
+    with served(create_app(Workspace(folder), ModelConfig(steps=4, gradient="full"))) as url:
         yield App(url, folder)

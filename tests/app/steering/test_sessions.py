@@ -12,12 +12,12 @@ import pytest
 
 from thalweg.app.jobs import JobQueue
 from thalweg.app.steering import views
-from thalweg.app.steering.imprint_session import ImprintDesk, SeedsDesk
-from thalweg.app.steering.navigate_session import NavigateDesk
-from thalweg.app.steering.optimize_session import BEFORE_AFTER, OptimizeDesk
-from thalweg.app.steering.session import Desk, Studio
+from thalweg.app.steering.imprint_session import ImprintSession, SeedsSession
+from thalweg.app.steering.navigate_session import NavigateSession
+from thalweg.app.steering.optimize_session import BEFORE_AFTER, OptimizeSession
+from thalweg.app.steering.session import Session, Studio
 from thalweg.app.workspace import Workspace
-from thalweg.diffusion.config import ModelChoice
+from thalweg.diffusion.config import ModelConfig
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import MAX_SEEDS
 from thalweg.steer.navigation.history import TREE
@@ -31,13 +31,13 @@ AN_IMAGE = 3.0
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    choice = ModelChoice(steps=2, gradient="full")
+    choice = ModelConfig(steps=2, gradient="full")
     queue = JobQueue()
     yield Studio(Workspace(tmp_path_factory.mktemp("workspace")), queue, choice, choice.load(), choice.load_scorer)
     queue.close()
 
 
-def wait(desk: Desk, until: Callable[[], object], seconds: float = 60) -> None:
+def wait(desk: Session, until: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not until():
         assert desk.job is None or desk.job.status != "failed", desk.job.reason
@@ -45,12 +45,12 @@ def wait(desk: Desk, until: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.01)
 
 
-def done(desk: Desk) -> None:
+def done(desk: Session) -> None:
     wait(desk, lambda: desk.job is not None and not desk.job.active)
     assert desk.job is not None and desk.job.status == "done"
 
 
-def stops(desk: Desk) -> None:
+def stops(desk: Session) -> None:
     """Stop what is under way, and show that it ends soon."""
     wait(desk, lambda: desk.job is not None and desk.job.status == "running")
     time.sleep(0.3)
@@ -61,7 +61,7 @@ def stops(desk: Desk) -> None:
 
 
 def test_stop_ends_the_rendering_of_many_seeds(studio: Studio) -> None:
-    desk = SeedsDesk(studio, ANNA)
+    desk = SeedsSession(studio, ANNA)
     desk.start("a ball", MANY)
     wait(desk, lambda: desk.rendered)
     stops(desk)
@@ -69,7 +69,7 @@ def test_stop_ends_the_rendering_of_many_seeds(studio: Studio) -> None:
 
 
 def test_stop_ends_a_round_of_many_seeds_which_can_be_found_again(studio: Studio) -> None:
-    desk = NavigateDesk(studio, ANNA)
+    desk = NavigateSession(studio, ANNA)
     desk.start("a ball", MANY, 2)
     stops(desk)
     desk.start("a ball", "0,1", 3)
@@ -84,7 +84,7 @@ def test_stop_ends_a_round_of_many_seeds_which_can_be_found_again(studio: Studio
 
 
 def test_stop_ends_an_optimisation_of_many_seeds_and_shows_what_it_has(studio: Studio) -> None:
-    desk = OptimizeDesk(studio, ANNA)
+    desk = OptimizeSession(studio, ANNA)
     desk.start("a ball", MANY, "sharpness", "", 20)
     stops(desk)
     desk.start("a ball", "0-9", "sharpness", 'text: "a ball"', 50)
@@ -97,7 +97,7 @@ def test_stop_ends_an_optimisation_of_many_seeds_and_shows_what_it_has(studio: S
 
 
 def test_stop_ends_an_imprint(studio: Studio) -> None:
-    seeds, desk = SeedsDesk(studio, ANNA), ImprintDesk(studio, ANNA)
+    seeds, desk = SeedsSession(studio, ANNA), ImprintSession(studio, ANNA)
     seeds.start("a ball", "3")
     done(seeds)
     seeds.like(3)
@@ -145,8 +145,8 @@ def test_an_interruptible_model_renders_the_same_images(studio: Studio) -> None:
 
 
 @pytest.fixture
-def owned(studio: Studio) -> Iterator[SeedsDesk]:
-    desk = SeedsDesk(studio, ANNA)
+def owned(studio: Studio) -> Iterator[SeedsSession]:
+    desk = SeedsSession(studio, ANNA)
     desk.start("a ball", "0,1")
     done(desk)
     yield desk
@@ -154,22 +154,22 @@ def owned(studio: Studio) -> Iterator[SeedsDesk]:
         shutil.rmtree(desk.folder, ignore_errors=True)
 
 
-def test_nobody_starts_from_or_opens_another_persons_run(studio: Studio, owned: SeedsDesk) -> None:
+def test_nobody_starts_from_or_opens_another_persons_run(studio: Studio, owned: SeedsSession) -> None:
     assert owned.folder is not None
     name = f"{owned.folder.name}/embedding.safetensors"
     studio.start(ANNA, name)
-    for kind in (SeedsDesk, NavigateDesk, OptimizeDesk):
+    for kind in (SeedsSession, NavigateSession, OptimizeSession):
         desk = kind(studio, BEN)
-        desk.attempt(lambda desk=desk: desk.start(name, "0", *[3] * (kind is NavigateDesk)))  # noqa: B023
-        assert desk.problem and desk.run is None if isinstance(desk, SeedsDesk) else desk.problem
+        desk.attempt(lambda desk=desk: desk.start(name, "0", *[3] * (kind is NavigateSession)))  # noqa: B023
+        assert desk.problem and desk.run is None if isinstance(desk, SeedsSession) else desk.problem
     with pytest.raises(UsageError, match="of yours"):
         studio.start(BEN, name)
     with pytest.raises(UsageError, match="of yours"):
-        SeedsDesk(studio, BEN).open(owned.folder.name)
+        SeedsSession(studio, BEN).open(owned.folder.name)
 
 
 @pytest.mark.parametrize("place", ["run", "store.zarr", ".people", ".."])
-def test_nothing_is_saved_in_a_run_or_a_store(studio: Studio, owned: SeedsDesk, place: str) -> None:
+def test_nothing_is_saved_in_a_run_or_a_store(studio: Studio, owned: SeedsSession, place: str) -> None:
     assert owned.folder is not None
     (studio.workspace.folder / "store.zarr").mkdir(exist_ok=True)
     folder = owned.folder.name if place == "run" else place
@@ -177,7 +177,7 @@ def test_nothing_is_saved_in_a_run_or_a_store(studio: Studio, owned: SeedsDesk, 
     for name in (f"{folder}/x", f"{folder}/embedding", f"{folder}/nodes/000", f"{folder}\\x"):
         for person in (ANNA, BEN):
             with pytest.raises(UsageError, match="expected a name"):
-                SeedsDesk(studio, person).export(owned.embedding, name)
+                SeedsSession(studio, person).export(owned.embedding, name)
     assert sorted(studio.workspace.folder.rglob("*")) == before
 
 
@@ -185,11 +185,11 @@ DAMAGE = (b"", b"{", b"[" * 100_000, b"\xff\xfe", b"[]", b"null", b'{"settings":
 
 
 @pytest.mark.parametrize("name", [RECORD, "embedding.safetensors"])
-def test_a_damaged_run_is_one_line_and_the_desk_goes_on(studio: Studio, owned: SeedsDesk, name: str) -> None:
+def test_a_damaged_run_is_one_line_and_the_desk_goes_on(studio: Studio, owned: SeedsSession, name: str) -> None:
     assert owned.folder is not None
     for damage in DAMAGE:
         (owned.folder / name).write_bytes(damage)
-        desk = SeedsDesk(studio, ANNA)  # opens what was open
+        desk = SeedsSession(studio, ANNA)  # opens what was open
         desk.attempt(lambda desk=desk: (desk.open(owned.folder.name), desk.embedding))  # type: ignore[misc, union-attr]
         assert desk.problem and "\n" not in desk.problem
         assert str(studio.workspace.folder) not in desk.problem
@@ -199,18 +199,18 @@ def test_a_damaged_run_is_one_line_and_the_desk_goes_on(studio: Studio, owned: S
 
 
 @pytest.mark.parametrize("seeds", [None, 5, "0-3", [1.5], ["1"], [], [-1], [1, 1], list(range(5000)), [10**30]])
-def test_a_run_whose_seeds_are_none_is_one_line(studio: Studio, owned: SeedsDesk, seeds: Any) -> None:
+def test_a_run_whose_seeds_are_none_is_one_line(studio: Studio, owned: SeedsSession, seeds: Any) -> None:
     assert owned.folder is not None
     record = json.loads((owned.folder / RECORD).read_text())
     del record["hash"]
     record["settings"]["seeds"] = seeds
     (owned.folder / RECORD).write_text(json.dumps(record))
     with pytest.raises(UsageError, match="its seeds can't be read"):
-        SeedsDesk(studio, BEN).load(owned.folder)
+        SeedsSession(studio, BEN).load(owned.folder)
 
 
 def test_damaged_figures_of_a_run_are_one_line(studio: Studio) -> None:
-    desk = OptimizeDesk(studio, ANNA)
+    desk = OptimizeSession(studio, ANNA)
     desk.start("a ball", "0", "sharpness", "", 1)
     done(desk)
     assert "On unseen seeds" in views.optimize(desk)
@@ -229,14 +229,14 @@ def test_damaged_figures_of_a_run_are_one_line(studio: Studio) -> None:
 
 
 def test_a_damaged_walk_is_one_line(studio: Studio) -> None:
-    desk = NavigateDesk(studio, ANNA)
+    desk = NavigateSession(studio, ANNA)
     desk.start("a ball", "0", 1)
     done(desk)
     folder = desk.folder
     assert folder is not None
     for damage in DAMAGE:
         (folder / TREE).write_bytes(damage)
-        other = NavigateDesk(studio, ANNA)
+        other = NavigateSession(studio, ANNA)
         other.attempt(lambda other=other: other.open(folder.name))
         wait_for_end(other)
         reason = other.problem or (other.job.reason if other.job is not None else "")
@@ -244,7 +244,7 @@ def test_a_damaged_walk_is_one_line(studio: Studio) -> None:
         assert str(studio.workspace.folder) not in reason
 
 
-def wait_for_end(desk: Desk) -> None:
+def wait_for_end(desk: Session) -> None:
     deadline = time.monotonic() + 30
     while desk.job is not None and desk.job.active:
         assert time.monotonic() < deadline
@@ -252,7 +252,7 @@ def wait_for_end(desk: Desk) -> None:
 
 
 def test_a_wish_that_fails_in_any_way_leaves_the_desk_usable(studio: Studio) -> None:
-    desk = SeedsDesk(studio, ANNA)
+    desk = SeedsSession(studio, ANNA)
     for error in (KeyError("x"), RecursionError(), OSError(f"{Path.home()}/x/y: full"), ValueError("a\nb")):
         desk.attempt(lambda error=error: (_ for _ in ()).throw(error))
         assert desk.problem and "\n" not in desk.problem and str(Path.home() / "x") not in desk.problem
@@ -262,7 +262,7 @@ def test_a_wish_that_fails_in_any_way_leaves_the_desk_usable(studio: Studio) -> 
 
 
 def test_words_that_the_model_does_not_know_are_said_on_the_page(studio: Studio) -> None:
-    desk = SeedsDesk(studio, ANNA)
+    desk = SeedsSession(studio, ANNA)
     desk.start("a red dragon", "1")
     done(desk)
     assert desk.status == "The miniature does not know: dragon; use other words or another model."
@@ -277,9 +277,9 @@ def test_words_that_the_model_does_not_know_are_said_on_the_page(studio: Studio)
 )
 def test_what_is_no_prompt_is_refused_on_every_tab(studio: Studio, text: str) -> None:
     for begin in (
-        lambda: SeedsDesk(studio, ANNA).start(text, "1"),
-        lambda: NavigateDesk(studio, ANNA).start(text, "1", 2),
-        lambda: OptimizeDesk(studio, ANNA).start(text, "1", "sharpness", "", 1),
+        lambda: SeedsSession(studio, ANNA).start(text, "1"),
+        lambda: NavigateSession(studio, ANNA).start(text, "1", 2),
+        lambda: OptimizeSession(studio, ANNA).start(text, "1", "sharpness", "", 1),
     ):
         with pytest.raises(UsageError, match="expected a prompt") as raised:
             begin()

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from pipelines import build, clip_encoder, unet
 from thalweg.diffusion import DiffusionGenerator, load
 from thalweg.diffusion.checkpoints import model_folder
-from thalweg.diffusion.config import ModelChoice
+from thalweg.diffusion.config import ModelConfig
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import ThalwegError, UsageError
 
@@ -236,11 +236,11 @@ def test_folders_near_the_model(saved: Callable[[str], Path], tmp_path: Path) ->
 
 def test_a_models_path_is_kept_whole(saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(saved("sd").parent)
-    choice = ModelChoice("sd", clip="sd/text_encoder")
+    choice = ModelConfig("sd", clip="sd/text_encoder")
     assert (choice.model, choice.clip) == (str(saved("sd").resolve()), str(saved("sd").resolve() / "text_encoder"))
-    assert ModelChoice("owner/model").model == "owner/model"
+    assert ModelConfig("owner/model").model == "owner/model"
     monkeypatch.chdir("/")
-    assert ModelChoice.read(vars(choice), "run").load().model.name == "sd"
+    assert ModelConfig.read(vars(choice), "run").load().model.name == "sd"
 
 
 def test_sd3_without_t5(copy: Callable[[str], Path]) -> None:

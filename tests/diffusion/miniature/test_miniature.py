@@ -12,7 +12,7 @@ from thalweg.diffusion import miniature
 from thalweg.diffusion.miniature import captions, renderer
 from thalweg.diffusion.miniature.attribute_classifier import spread
 from thalweg.diffusion.miniature.evaluation import evaluate, read_right
-from thalweg.diffusion.miniature.training import Recipe, train
+from thalweg.diffusion.miniature.training import TrainingRecipe, train
 from thalweg.errors import ThalwegError, UsageError
 
 
@@ -91,7 +91,7 @@ class TestCaptions:
             assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
 
 
-TINY = Recipe(
+TINY = TrainingRecipe(
     images=64, batch=4, reader_steps=2, encoder_steps=2, autoencoder_steps=2, denoiser_steps=4, checkpoint_every=2
 )
 
@@ -141,7 +141,7 @@ class TestShipped:
 
     def test_the_reader_reads_renderings(self) -> None:
         objects = renderer.draw_attributes(400, draws(5))
-        right = read_right(miniature.load_reader(), renderer.render(objects, draws(6)), objects)
+        right = read_right(miniature.load_attribute_classifier(), renderer.render(objects, draws(6)), objects)
         assert sum(right.values()) / len(right) >= 0.97
 
     def test_images_show_what_captions_say_and_seeds_differ_in_the_rest(self) -> None:
@@ -178,10 +178,10 @@ class TestShipped:
         path = Path(shutil.copy(miniature.READER, tmp_path / "reader.safetensors"))
         lost = without_last(path)
         with pytest.raises(ThalwegError, match=f"the attribute reader: 1 of its weights are missing: {lost}"):
-            miniature.load_reader(path)
+            miniature.load_attribute_classifier(path)
         save_file({**load_file(miniature.READER), "extra": torch.zeros(1)}, path)
         with pytest.raises(ThalwegError, match="1 weights in its file belong to no part of it: extra"):
-            miniature.load_reader(path)
+            miniature.load_attribute_classifier(path)
 
 
 def without_last(path: Path) -> str:

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from thalweg.earth.analysis import distribution as rooms
-from thalweg.earth.analysis.distribution import Population
+from thalweg.earth.analysis.distribution import EmbeddingDistribution
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job, embed
 from thalweg.earth.model.earth_model import EarthModel
@@ -23,7 +23,7 @@ def vectors() -> np.ndarray:
 
 
 def test_distances_are_mahalanobis(vectors: np.ndarray) -> None:
-    found = Population.from_vectors(vectors, "m")
+    found = EmbeddingDistribution.from_vectors(vectors, "m")
     inverse = np.linalg.inv(np.cov(vectors.T))
     away = vectors[:7] - vectors.mean(0)
     expected = np.sqrt(np.einsum("nk,kl,nl->n", away, inverse, away))
@@ -33,7 +33,7 @@ def test_distances_are_mahalanobis(vectors: np.ndarray) -> None:
 
 
 def test_a_region_holds_its_share_whatever_the_tails(vectors: np.ndarray) -> None:
-    found = Population.from_vectors(vectors[::2], "m")
+    found = EmbeddingDistribution.from_vectors(vectors[::2], "m")
     for level in (0.5, 0.95):
         assert np.mean(found.distance(vectors[1::2]) <= found.bound(level)) == pytest.approx(level, abs=0.03)
     pairs = found.length(vectors[1::4] - vectors[3::4])
@@ -41,7 +41,7 @@ def test_a_region_holds_its_share_whatever_the_tails(vectors: np.ndarray) -> Non
 
 
 def test_axes_are_principal_directions(vectors: np.ndarray) -> None:
-    found = Population.from_vectors(vectors, "m")
+    found = EmbeddingDistribution.from_vectors(vectors, "m")
     axes, spreads = found.axes
     assert (np.diff(spreads) <= 0).all()
     np.testing.assert_allclose(np.abs(axes @ axes.T), np.eye(5), atol=1e-9)
@@ -51,13 +51,13 @@ def test_axes_are_principal_directions(vectors: np.ndarray) -> None:
 def test_a_value_that_never_differs_does_no_harm(vectors: np.ndarray) -> None:
     vectors = vectors.copy()
     vectors[:, 2] = 1.0
-    assert np.isfinite(Population.from_vectors(vectors, "m").distance(vectors)).all()
+    assert np.isfinite(EmbeddingDistribution.from_vectors(vectors, "m").distance(vectors)).all()
 
 
 def test_a_store_and_a_dataset_give_one_population(cube: Cube, model: EarthModel, tmp_path: Path) -> None:
     dataset = embed(cube, model)
     stored = open_embeddings(embed_to_zarr(Job(cube, model), tmp_path / "out.zarr"))
-    one, other = Population.of(dataset), Population.of(stored)
+    one, other = EmbeddingDistribution.of(dataset), EmbeddingDistribution.of(stored)
     np.testing.assert_array_equal(one.mean, other.mean)
     np.testing.assert_array_equal(one.distances, other.distances)
     assert one.model == model.identifier
@@ -82,7 +82,7 @@ def test_a_sample_is_bounded_and_reads_only_what_it_samples(
         return plain(array)
 
     monkeypatch.setattr(xr.DataArray, "values", property(watched))
-    found = Population.of(dataset, vectors=100)
+    found = EmbeddingDistribution.of(dataset, vectors=100)
     assert len(found.distances) <= 100
     assert set(read) == {(7, 8, 8)}
     assert len(read) == 6
@@ -90,8 +90,8 @@ def test_a_sample_is_bounded_and_reads_only_what_it_samples(
 
 def test_too_few_and_foreign_embeddings_are_refused(vectors: np.ndarray) -> None:
     with pytest.raises(UsageError, match="20 embeddings: expected at least 50 for a population of 5 values"):
-        Population.from_vectors(vectors[:20], "m")
-    found = Population.from_vectors(vectors, "m")
+        EmbeddingDistribution.from_vectors(vectors[:20], "m")
+    found = EmbeddingDistribution.from_vectors(vectors, "m")
     with pytest.raises(UsageError, match="expected a population of other, got one of m"):
         found.check_model("other")
     for level in (0.0, 1.0, 95.0):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from thalweg.earth.analysis.distribution import Population
+from thalweg.earth.analysis.distribution import EmbeddingDistribution
 from thalweg.earth.counterfactual.counterfactual import LIMITS, draw, spectra, table, what_if
-from thalweg.earth.counterfactual.quantities import Readout
+from thalweg.earth.counterfactual.quantities import LinearProbe
 from thalweg.earth.counterfactual.target import Target
 from thalweg.earth.inference.job import embed
 from thalweg.earth.model.earth_model import EarthModel
@@ -19,8 +19,8 @@ def embedded(cube: object, model: EarthModel) -> xr.Dataset:
 
 
 @pytest.fixture(scope="module")
-def population(embedded: xr.Dataset) -> Population:
-    return Population.of(embedded)
+def population(embedded: xr.Dataset) -> EmbeddingDistribution:
+    return EmbeddingDistribution.of(embedded)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_a_band_that_comes_twice_is_refused(model: EarthModel) -> None:
 
 @pytest.mark.parametrize("target", ["ndvi+0.02", "nirv+0.01", "B8-0.01", "spectrum:B4=same,B8=same"])
 def test_a_near_target_is_reached(
-    target: str, embedded: xr.Dataset, date: int, model: EarthModel, population: Population
+    target: str, embedded: xr.Dataset, date: int, model: EarthModel, population: EmbeddingDistribution
 ) -> None:
     if "same" in target:
         here = spectra(model, embedded.embeddings.values[date, :, 12, 20], np.zeros(32))["sentinel-2"].value
@@ -78,7 +78,7 @@ def test_a_near_target_is_reached(
 
 
 def test_what_is_out_of_reach_is_said_to_be(
-    embedded: xr.Dataset, date: int, model: EarthModel, population: Population
+    embedded: xr.Dataset, date: int, model: EarthModel, population: EmbeddingDistribution
 ) -> None:
     found = what_if(embedded, (20, 12), date, "B8=9", model, population)
     assert not found.reached
@@ -89,7 +89,7 @@ def test_what_is_out_of_reach_is_said_to_be(
 
 
 def test_what_no_sensor_can_see_is_said(
-    embedded: xr.Dataset, date: int, model: EarthModel, population: Population
+    embedded: xr.Dataset, date: int, model: EarthModel, population: EmbeddingDistribution
 ) -> None:
     for target, band in (("B4=-0.03", "B04"), ("B8=1.1", "B08"), ("ndvi+0.01", "")):
         found = what_if(embedded, (20, 12), date, target, model, population)
@@ -100,7 +100,7 @@ def test_what_no_sensor_can_see_is_said(
 
 
 def test_the_embedding_has_its_lineage(
-    embedded: xr.Dataset, date: int, model: EarthModel, population: Population
+    embedded: xr.Dataset, date: int, model: EarthModel, population: EmbeddingDistribution
 ) -> None:
     found = what_if(embedded, (20, 12), date, "ndvi+0.02", model, population)
     assert found.embedding.lineage.operation == "whatif"
@@ -128,7 +128,7 @@ def test_intervals_follow_the_uncertainty(embedded: xr.Dataset, date: int, model
 
 
 def test_the_table_and_the_figure_hold_every_band(
-    embedded: xr.Dataset, date: int, model: EarthModel, population: Population
+    embedded: xr.Dataset, date: int, model: EarthModel, population: EmbeddingDistribution
 ) -> None:
     found = what_if(embedded, (20, 12), date, "ndvi+0.02", model, population)
     rows = table(found)
@@ -139,11 +139,13 @@ def test_the_table_and_the_figure_hold_every_band(
     assert {"B02", "B12", "VV", "VH"} <= labels
 
 
-def test_a_readout_is_a_target(embedded: xr.Dataset, date: int, model: EarthModel, population: Population) -> None:
+def test_a_readout_is_a_target(
+    embedded: xr.Dataset, date: int, model: EarthModel, population: EmbeddingDistribution
+) -> None:
     flat = np.moveaxis(embedded.embeddings.values, 1, -1).reshape(-1, 32)
     flat = flat[np.isfinite(flat).all(1)]
     leaf_area = 3 + flat @ np.random.default_rng(0).normal(size=32) / flat.std()
-    readout = Readout.fit(flat, leaf_area, "lai", "m2 m-2", model.identifier)
+    readout = LinearProbe.fit(flat, leaf_area, "lai", "m2 m-2", model.identifier)
     found = what_if(embedded, (20, 12), date, "LAI+0.5", model, population, readouts={"lai": readout})
     assert found.reached
     assert found.score_after - found.score_before == pytest.approx(0.5, abs=0.011)
@@ -158,7 +160,7 @@ def test_seven_values_are_said_to_be_few(cube: object, model: EarthModel) -> Non
     assert "7 values hold the season" in found.text
 
 
-def test_what_is_refused(embedded: xr.Dataset, date: int, model: EarthModel, population: Population) -> None:
+def test_what_is_refused(embedded: xr.Dataset, date: int, model: EarthModel, population: EmbeddingDistribution) -> None:
     def refused(match: str, **changed: object) -> None:
         asked = {"dataset": embedded, "pixel": (20, 12), "date": date, "target": "ndvi+0.1", **changed}
         with pytest.raises(UsageError, match=match) as caught:
@@ -174,7 +176,7 @@ def test_what_is_refused(embedded: xr.Dataset, date: int, model: EarthModel, pop
     refused("expected a level between 0 and 1, got 95", level=95)
     refused("embeddings of other, model", dataset=embedded.assign_attrs({"thalweg:model": "other"}))
     refused("not a dataset of embeddings", dataset=xr.Dataset())
-    foreign = Population("other", population.mean, population.covariance, np.ones(1), np.ones(1))
+    foreign = EmbeddingDistribution("other", population.mean, population.covariance, np.ones(1), np.ones(1))
     refused("expected a population of", population=foreign)
     unseen = np.flatnonzero(~np.isfinite(embedded.embeddings.values[:, 0, 12, 20]))
     if len(unseen):

@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 
 import thalweg.earth.store.accessor  # noqa: F401  (gives datasets their .thalweg)
-from thalweg.earth.analysis.distribution import Population
+from thalweg.earth.analysis.distribution import EmbeddingDistribution
 from thalweg.earth.counterfactual import directions, interpolation
 from thalweg.earth.counterfactual.generator import EarthGenerator
 from thalweg.earth.counterfactual.quantities import decoded
@@ -28,7 +28,7 @@ def dates(embedded: xr.Dataset) -> list[str]:
 
 
 def test_directions_are_decoded_where_they_lead(embedded: xr.Dataset, model: EarthModel) -> None:
-    population = Population.of(embedded)
+    population = EmbeddingDistribution.of(embedded)
     found = directions.explain(embedded, model, population, 3)
     assert [one.share for one in found] == sorted((one.share for one in found), reverse=True)
     assert 0 < sum(one.share for one in found) <= 1

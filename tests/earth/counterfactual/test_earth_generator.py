@@ -5,10 +5,10 @@ import pytest
 import torch
 import xarray as xr
 
-from thalweg.earth.analysis.distribution import Population
+from thalweg.earth.analysis.distribution import EmbeddingDistribution
 from thalweg.earth.counterfactual.generator import EarthGenerator
 from thalweg.earth.counterfactual.quantities import by_name
-from thalweg.earth.counterfactual.trust_region import PlausibleRegion
+from thalweg.earth.counterfactual.trust_region import MahalanobisRegion
 from thalweg.earth.inference.job import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.store.lookup import at_place
@@ -37,7 +37,7 @@ def place(embedded: xr.Dataset) -> str:
 
 @pytest.fixture(scope="module")
 def generator(embedded: xr.Dataset, model: EarthModel) -> EarthGenerator:
-    return EarthGenerator(model, dataset=embedded, population=Population.of(embedded))
+    return EarthGenerator(model, dataset=embedded, population=EmbeddingDistribution.of(embedded))
 
 
 def test_it_is_a_generator(generator: EarthGenerator, place: str) -> None:
@@ -80,7 +80,7 @@ def test_optimize_raises_an_earth_metric_within_the_plausible(generator: EarthGe
     ndvi = generator.showing(by_name("ndvi", generator.earth, {}))
     greener = metric(lambda maps: maps.mean((1, 2, 3)), "NDVI", channels=1)
     assert generator.population is not None
-    region = PlausibleRegion(ndvi, embedding, generator.population)
+    region = MahalanobisRegion(ndvi, embedding, generator.population)
     found = optimize(ndvi, embedding, greener, [0], steps=12, region=region)
     assert found.score > found.start_score + 0.02
     vector = found.embedding.tensors["embedding"].numpy()
@@ -167,7 +167,7 @@ def test_the_directions_are_two_standard_deviations_long(generator: EarthGenerat
 def test_a_region_turns_offsets_into_mahalanobis_lengths(generator: EarthGenerator, place: str) -> None:
     assert generator.population is not None
     embedding = generator.embed(place)
-    region = PlausibleRegion(generator, embedding, generator.population)
+    region = MahalanobisRegion(generator, embedding, generator.population)
     offsets = torch.randn(32, generator=torch.Generator().manual_seed(0))
     moved = region.embedding(offsets).tensors["embedding"] - embedding.tensors["embedding"]
     assert generator.population.length(moved.numpy()) == pytest.approx(float(offsets.norm()), rel=1e-3)
@@ -199,4 +199,4 @@ def test_what_is_refused(generator: EarthGenerator, model: EarthModel, embedded:
         EarthGenerator(model, dataset=embedded.assign_attrs({"thalweg:model": "other"}))
     with pytest.raises(UsageError, match=r"expected the embedding \(32,\) of a pixel"):
         assert generator.population is not None
-        PlausibleRegion(generator, generator.embed(place.partition("@")[2]), generator.population)
+        MahalanobisRegion(generator, generator.embed(place.partition("@")[2]), generator.population)

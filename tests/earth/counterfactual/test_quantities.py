@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 
 import thalweg.earth.store.accessor  # noqa: F401  (gives datasets their .thalweg)
-from thalweg.earth.counterfactual.quantities import INDICES, Readout, band, by_name, decoded
+from thalweg.earth.counterfactual.quantities import INDICES, LinearProbe, band, by_name, decoded
 from thalweg.earth.inference.job import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.errors import UsageError
@@ -74,9 +74,9 @@ def test_names_of_bands(model: EarthModel) -> None:
 def test_a_readout_is_fitted_saved_and_read(vectors: torch.Tensor, model: EarthModel, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     rows, weights = random.normal(size=(400, 32)), random.normal(size=32)
-    fitted = Readout.fit(rows, rows @ weights + 2, "lai", "m2 m-2", model.identifier, "made up")
+    fitted = LinearProbe.fit(rows, rows @ weights + 2, "lai", "m2 m-2", model.identifier, "made up")
     np.testing.assert_allclose(fitted.weights, weights, atol=1e-9)
-    again = Readout.load(fitted.save(tmp_path / "lai.json"))
+    again = LinearProbe.load(fitted.save(tmp_path / "lai.json"))
     np.testing.assert_array_equal(again.weights, fitted.weights)
     assert (again.name, again.unit, again.offset) == (fitted.name, fitted.unit, fitted.offset)
     torch.testing.assert_close(
@@ -89,16 +89,16 @@ def test_a_readout_is_fitted_saved_and_read(vectors: torch.Tensor, model: EarthM
 
 def test_readouts_at_fault_are_refused(vectors: torch.Tensor, model: EarthModel, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="100 embeddings to fit a read-out of 32 values"):
-        Readout.fit(np.zeros((100, 32)), np.zeros(100), "lai", "1", model.identifier)
-    foreign = Readout("lai", "1", "another", np.zeros(32), 0.0)
+        LinearProbe.fit(np.zeros((100, 32)), np.zeros(100), "lai", "1", model.identifier)
+    foreign = LinearProbe("lai", "1", "another", np.zeros(32), 0.0)
     with pytest.raises(UsageError, match="read-out lai: of another"):
         foreign.quantity(model)
-    short = Readout("lai", "1", model.identifier, np.zeros(7), 0.0)
+    short = LinearProbe("lai", "1", model.identifier, np.zeros(7), 0.0)
     with pytest.raises(UsageError, match="reads 7 values, the embeddings have 32"):
         short.quantity(model).of(vectors)
     for content in ("no json", "[]", "{}", '{"format": "thalweg-readout"}'):
         (tmp_path / "bad.json").write_text(content)
         with pytest.raises(UsageError, match=r"bad\.json: not a read-out"):
-            Readout.load(tmp_path / "bad.json")
+            LinearProbe.load(tmp_path / "bad.json")
     with pytest.raises(UsageError, match="not a read-out"):
-        Readout.load(tmp_path / "missing.json")
+        LinearProbe.load(tmp_path / "missing.json")

@@ -6,14 +6,14 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from thalweg.earth.analysis.distribution import Population
-from thalweg.earth.counterfactual.solver import smallest_change
+from thalweg.earth.analysis.distribution import EmbeddingDistribution
+from thalweg.earth.counterfactual.solver import minimal_perturbation
 
 
 @pytest.fixture(scope="module")
-def population() -> Population:
+def population() -> EmbeddingDistribution:
     random = np.random.default_rng(1)
-    return Population.from_vectors(random.normal(size=(5000, 4)) @ random.normal(size=(4, 4)) + 1, "m")
+    return EmbeddingDistribution.from_vectors(random.normal(size=(5000, 4)) @ random.normal(size=(4, 4)) + 1, "m")
 
 
 def linear(embeddings: Tensor) -> Tensor:
@@ -25,10 +25,10 @@ def bent(embeddings: Tensor) -> Tensor:
     return torch.stack([torch.sigmoid(x[:, 0]) + 0.2 * x[:, 1] ** 2, torch.tanh(x[:, 2] - x[:, 3])], 1)
 
 
-def test_a_linear_goal_has_its_closed_form(population: Population) -> None:
+def test_a_linear_goal_has_its_closed_form(population: EmbeddingDistribution) -> None:
     slope = np.array([1.0, 1.0, 0.0, 0.0])
     start = population.mean
-    found = smallest_change(population, start, linear, np.array([start[:2].sum() + 0.8]), np.array([1e-3]))
+    found = minimal_perturbation(population, start, linear, np.array([start[:2].sum() + 0.8]), np.array([1e-3]))
     expected = population.covariance @ slope * 0.8 / (slope @ population.covariance @ slope)
     np.testing.assert_allclose(found.vector - start, expected, atol=1e-5)
     assert found.reached
@@ -36,11 +36,11 @@ def test_a_linear_goal_has_its_closed_form(population: Population) -> None:
     assert found.distance == pytest.approx(population.length(expected), rel=1e-5)
 
 
-def test_a_bent_goal_is_as_small_as_a_general_optimiser_finds(population: Population) -> None:
+def test_a_bent_goal_is_as_small_as_a_general_optimiser_finds(population: EmbeddingDistribution) -> None:
     start = population.mean.copy()
     before = bent(torch.from_numpy(start).float()[None, :, None, None])[0].numpy()
     goals = before + np.array([0.15, -0.2])
-    found = smallest_change(population, start, bent, goals, np.array([1e-4, 1e-4]))
+    found = minimal_perturbation(population, start, bent, goals, np.array([1e-4, 1e-4]))
 
     def missed(vector: np.ndarray) -> np.ndarray:
         return bent(torch.from_numpy(vector)[None, :, None, None])[0].numpy() - goals
@@ -56,11 +56,11 @@ def test_a_bent_goal_is_as_small_as_a_general_optimiser_finds(population: Popula
     assert found.distance == pytest.approx(float(population.length(best.x - start)), rel=0.02)
 
 
-def test_the_result_stays_inside_and_takes_the_longer_way_for_it(population: Population) -> None:
+def test_the_result_stays_inside_and_takes_the_longer_way_for_it(population: EmbeddingDistribution) -> None:
     edge = population.mean + population.factor @ np.array([0.0, 0.0, 0.98, 0.0]) * population.bound(0.95)
     goals = np.array([edge[:2].sum() + 1.0])
-    free = smallest_change(population, edge, linear, goals, np.array([1e-3]), level=None)
-    kept = smallest_change(population, edge, linear, goals, np.array([1e-3]))
+    free = minimal_perturbation(population, edge, linear, goals, np.array([1e-3]), level=None)
+    kept = minimal_perturbation(population, edge, linear, goals, np.array([1e-3]))
     assert free.reached
     assert kept.reached
     assert kept.plausible
@@ -68,24 +68,24 @@ def test_the_result_stays_inside_and_takes_the_longer_way_for_it(population: Pop
     assert kept.distance >= free.distance
 
 
-def test_a_start_outside_is_led_back(population: Population) -> None:
+def test_a_start_outside_is_led_back(population: EmbeddingDistribution) -> None:
     outside = population.mean + population.factor @ np.array([0.0, 0.0, 0.0, 1.3]) * population.bound(0.95)
-    found = smallest_change(population, outside, linear, np.array([outside[:2].sum()]), np.array([1e-3]))
+    found = minimal_perturbation(population, outside, linear, np.array([outside[:2].sum()]), np.array([1e-3]))
     assert found.reached
     assert found.plausible
 
 
-def test_a_goal_out_of_reach_is_said_to_be(population: Population) -> None:
+def test_a_goal_out_of_reach_is_said_to_be(population: EmbeddingDistribution) -> None:
     for goal in (1e3, -1e3):
-        found = smallest_change(population, population.mean, linear, np.array([goal]), np.array([1e-3]))
+        found = minimal_perturbation(population, population.mean, linear, np.array([goal]), np.array([1e-3]))
         assert not found.reached
         assert found.plausible
         assert found.distance <= population.apart()
         assert (found.values[0] - linear(torch.from_numpy(population.mean)[None, :, None, None])[0]) * goal > 0
 
 
-def test_a_goal_that_is_met_costs_nothing(population: Population) -> None:
+def test_a_goal_that_is_met_costs_nothing(population: EmbeddingDistribution) -> None:
     goal = linear(torch.from_numpy(population.mean).float()[None, :, None, None])[0].double().numpy()
-    found = smallest_change(population, population.mean, linear, goal, np.array([1e-3]))
+    found = minimal_perturbation(population, population.mean, linear, goal, np.array([1e-3]))
     assert found.reached
     assert found.distance < 1e-4

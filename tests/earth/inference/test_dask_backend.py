@@ -15,7 +15,7 @@ from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.dask_backend import LARGE, local_workers, scheduler_workers, workers_by_default
 from thalweg.earth.inference.job import Job, embed_block
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.writer import Crew, embed_to_zarr
+from thalweg.earth.store.writer import Executor, embed_to_zarr
 from thalweg.errors import ThalwegError, UsageError
 
 BLOCK = 12
@@ -27,7 +27,7 @@ def plain(cube: Cube, model: EarthModel, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def crew() -> Iterator[Crew]:
+def crew() -> Iterator[Executor]:
     with local_workers(2) as workers:
         yield workers
 
@@ -37,7 +37,7 @@ def contents(path: Path) -> dict[Path, bytes]:
 
 
 def test_two_processes_write_the_same_bytes_as_one(
-    plain: Path, cube: Cube, model: EarthModel, crew: Crew, tmp_path: Path
+    plain: Path, cube: Cube, model: EarthModel, crew: Executor, tmp_path: Path
 ) -> None:
     told: list[int] = []
     job = Job(cube, model, block=BLOCK)
@@ -49,7 +49,7 @@ def test_two_processes_write_the_same_bytes_as_one(
 
 
 def test_a_cube_in_memory_is_sent(
-    datasets: dict[str, xr.Dataset], plain: Path, model: EarthModel, crew: Crew, tmp_path: Path
+    datasets: dict[str, xr.Dataset], plain: Path, model: EarthModel, crew: Executor, tmp_path: Path
 ) -> None:
     out = embed_to_zarr(Job(Cube.open(datasets), model, block=BLOCK), tmp_path / "out.zarr", crew=crew)
     for name in ("embeddings", "uncertainty", "quality"):
@@ -67,7 +67,7 @@ def workers_of_this_process() -> set[int]:
 
 
 def test_a_worker_that_dies_is_replaced_and_its_blocks_are_redone(
-    plain: Path, cube: Cube, model: EarthModel, crew: Crew, tmp_path: Path
+    plain: Path, cube: Cube, model: EarthModel, crew: Executor, tmp_path: Path
 ) -> None:
     killed: list[int] = []
 
@@ -83,7 +83,7 @@ def test_a_worker_that_dies_is_replaced_and_its_blocks_are_redone(
 
 
 def test_a_block_that_fails_in_a_worker_is_recorded_and_the_others_go_on(
-    damaged_corner: Path, model: EarthModel, crew: Crew, tmp_path: Path
+    damaged_corner: Path, model: EarthModel, crew: Executor, tmp_path: Path
 ) -> None:
     cube = Cube.open(damaged_corner)
     with pytest.raises(ThalwegError, match=r"4 of 9 blocks failed.*s1.zarr: V[VH] cannot be read"):
@@ -91,7 +91,7 @@ def test_a_block_that_fails_in_a_worker_is_recorded_and_the_others_go_on(
 
 
 def test_a_folder_that_workers_can_not_write_is_one_line_and_leaves_nothing(
-    cube: Cube, model: EarthModel, crew: Crew, tmp_path: Path
+    cube: Cube, model: EarthModel, crew: Executor, tmp_path: Path
 ) -> None:
     out = tmp_path / "run" / "out.zarr"
 

@@ -12,8 +12,8 @@ from thalweg.earth.model.context import HALO, SensorContext, cube_context, days_
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.model.encoder import Encoding
 from thalweg.earth.model.fusion import BESIDE, COLOURS, FULL, QUANTILE_LEVELS, SMALL, Fusion, LinearStart
-from thalweg.earth.training.modules import FusionStage, Settings
-from thalweg.earth.training.tiles import Hiding
+from thalweg.earth.training.modules import FusionStage, TrainingConfig
+from thalweg.earth.training.tiles import Masking
 from thalweg.errors import UsageError
 
 
@@ -281,10 +281,10 @@ def test_the_fusion_is_at_times_shown_one_centre_date_alone(
     model: EarthModel, contexts: dict[str, SensorContext], centre_days: torch.Tensor
 ) -> None:
     torch.manual_seed(0)
-    shown = FusionStage(model, Settings(hiding=Hiding(context=1.0))).visible(contexts, centre_days)
+    shown = FusionStage(model, TrainingConfig(hiding=Masking(context=1.0))).visible(contexts, centre_days)
     assert list(shown) == ["sentinel-2"]
     clear = shown["sentinel-2"].valid.flatten(1).any(1)
     assert int(clear.sum()) == 1
     assert float((shown["sentinel-2"].days[clear] - centre_days).abs().min()) < 0.5
-    more = FusionStage(model, Settings(hiding=Hiding(context=0.0, sensors=0.0))).visible(contexts, centre_days)
+    more = FusionStage(model, TrainingConfig(hiding=Masking(context=0.0, sensors=0.0))).visible(contexts, centre_days)
     assert set(more) == set(model.sensors)

@@ -9,10 +9,10 @@ import torch
 from thalweg.earth import Cube, embed
 from thalweg.earth.model import checkpoints
 from thalweg.earth.sensors import Band, ClassMask, Sensor, register, sensor_by_name
-from thalweg.earth.training.modules import Settings, train_autoencoder, train_fusion
+from thalweg.earth.training.modules import TrainingConfig, train_autoencoder, train_fusion
 from thalweg.simulate import simulate
 
-QUICK = Settings(steps=12, tile=12, centres=2, linear_tiles=16, validation_tiles=2, calibration_tiles=6)
+QUICK = TrainingConfig(steps=12, tile=12, centres=2, linear_tiles=16, validation_tiles=2, calibration_tiles=6)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +62,10 @@ def test_three_sensors_make_one_embedding(workshop: Path, landscape: Path) -> No
 
 def test_the_third_sensor_is_rebuilt(workshop: Path, landscape: Path) -> None:
     from thalweg.earth import EarthModel
-    from thalweg.earth.training.tiles import Site
+    from thalweg.earth.training.tiles import TrainingSite
 
     model = EarthModel.load(workshop / "three")
-    site = Site.load(landscape, model.sensors)
+    site = TrainingSite.load(landscape, model.sensors)
     with torch.inference_mode():
         embedding = model(site.contexts, site.centre_days).values
         context = site.contexts["landsat-8"]
@@ -107,6 +107,6 @@ def test_a_sensor_of_ones_own(landscape: Path, tmp_path: Path) -> None:
     data.to_netcdf(folder / "mission.nc", engine="h5netcdf")
     s2.to_netcdf(folder / "s2.nc", engine="h5netcdf")
     assert set(Cube.open(folder).series) == {"sentinel-2", mine.name}
-    settings = Settings(steps=2, tile=12, centres=2, linear_tiles=4)
+    settings = TrainingConfig(steps=2, tile=12, centres=2, linear_tiles=4)
     autoencoder = train_autoencoder(mine, [folder], tmp_path / "mine", tmp_path / "run", settings)
     assert autoencoder.sensor == mine

@@ -19,11 +19,11 @@ from thalweg.earth.inference.job import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import sensor_by_name
 from thalweg.earth.stac import CATALOGUES, Catalogue, Request, fetch, fetched_request, plan, zarr_writer
-from thalweg.earth.stac.client import Patience
+from thalweg.earth.stac.client import RetryPolicy
 from thalweg.earth.store.portable import structured
 from thalweg.errors import ThalwegError, UsageError
 
-QUICK = Patience(attempts=4, delay=0.05, timeout=1.0)
+QUICK = RetryPolicy(attempts=4, delay=0.05, timeout=1.0)
 WEST = slice(2, 18)
 """Columns that the western tile holds alone."""
 
@@ -486,5 +486,5 @@ def test_a_folder_is_no_catalogue(tmp_path: Path) -> None:
 
 def test_a_server_that_is_not_there_is_one_line() -> None:
     with pytest.raises(ThalwegError, match="does not answer") as error:
-        plan(Request((5.9, 51.0, 5.95, 51.05), "2022"), "http://127.0.0.1:9/catalog.json", Patience(2, 0.01, 1.0))
+        plan(Request((5.9, 51.0, 5.95, 51.05), "2022"), "http://127.0.0.1:9/catalog.json", RetryPolicy(2, 0.01, 1.0))
     assert "\n" not in str(error.value)

@@ -15,7 +15,7 @@ from test_odd_items import BOX, QUICK, SPAN, item, write_catalogue
 from damaging import changed_json, damage
 from stac_server import serve
 from thalweg.earth.stac import Request, fetch, plan
-from thalweg.earth.stac.plan import Plan
+from thalweg.earth.stac.plan import FetchPlan
 from thalweg.errors import ThalwegError
 
 SEED = 17
@@ -50,7 +50,7 @@ def attempt(job: Callable[[], object], what: str) -> object | None:
         return None
 
 
-def planned(address: str | Path) -> Plan:
+def planned(address: str | Path) -> FetchPlan:
     return plan(Request(BOX, "2022-06", ("sentinel-2",)), str(address), QUICK)
 
 
@@ -63,7 +63,7 @@ def test_an_odd_item_never_costs_the_sound_one(alter: Alteration, catalogue: Pat
     for number in range(60):
         what = alter(odd, chance)
         found = attempt(lambda: planned(folder / "catalog.json"), what)
-        assert isinstance(found, Plan), what
+        assert isinstance(found, FetchPlan), what
         names = [name for date in found.dates["sentinel-2"] for name in date.names]
         assert "first" in names, what
         notes = [note for note in found.notes if ": skipped, " in note]
@@ -90,7 +90,7 @@ def test_a_damaged_catalogue_is_one_line_or_gives_its_items(
         what = alter(folder / name, chance)
         found = attempt(lambda: planned(folder / "catalog.json"), what)
         refused += found is None
-        if isinstance(found, Plan):
+        if isinstance(found, FetchPlan):
             names = [scene for date in found.dates["sentinel-2"] for scene in date.names]
             assert set(names) <= {"first", "second"} and names, what
         shutil.copy(catalogue.parent / name, folder / name)
@@ -115,6 +115,6 @@ def test_odd_answers_of_an_api_are_one_line_or_give_its_items(
             what = ALTERATIONS[number // 2 % 2](tmp_path / "answer.json", chance)
             server.answers[path] = (tmp_path / "answer.json").read_bytes()
             found = attempt(lambda: planned(server.api), what)
-            if isinstance(found, Plan):
+            if isinstance(found, FetchPlan):
                 names = [scene for date in found.dates["sentinel-2"] for scene in date.names]
                 assert len(names) <= 2 and names, what

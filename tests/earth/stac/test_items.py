@@ -16,12 +16,12 @@ from rasterio import open as open_raster
 
 from stac_server import StacServer, serve
 from thalweg.earth.stac import Request, fetch, plan, static_catalogue
-from thalweg.earth.stac.client import Patience
+from thalweg.earth.stac.client import RetryPolicy
 from thalweg.earth.stac.items import OddItemError, centre_longitude, footprint_of, instant, item_of
-from thalweg.earth.stac.plan import Plan
+from thalweg.earth.stac.plan import FetchPlan
 from thalweg.errors import ThalwegError, UsageError
 
-QUICK = Patience(attempts=2, delay=0.01, timeout=2.0)
+QUICK = RetryPolicy(attempts=2, delay=0.01, timeout=2.0)
 BOX = (3.0005, 50.8205, 3.0080, 50.8260)
 BANDS = ("B02", "B03", "B04", "B8A", "SCL")
 OUTLINE = {"type": "Polygon", "coordinates": [[[3.0, 50.82], [3.01, 50.82], [3.01, 50.83], [3.0, 50.83], [3.0, 50.82]]]}
@@ -221,11 +221,11 @@ def write_catalogue(folder: Path, items: Mapping[str, Any], **more: Any) -> Path
     return folder / "catalog.json"
 
 
-def planned(catalogue: str | Path, box: tuple[float, float, float, float] = BOX) -> Plan:
+def planned(catalogue: str | Path, box: tuple[float, float, float, float] = BOX) -> FetchPlan:
     return plan(Request(box, "2022-06", ("sentinel-2",)), str(catalogue), QUICK)
 
 
-def found_and_told(what: Plan) -> tuple[list[str], list[str]]:
+def found_and_told(what: FetchPlan) -> tuple[list[str], list[str]]:
     """Items found, and the lines of what was skipped."""
     items = [name for date in what.dates["sentinel-2"] for name in date.names]
     return items, [note for note in what.notes if ": skipped, " in note]

@@ -14,7 +14,7 @@ from thalweg.earth.sensors import Quality, sensor_by_name
 from thalweg.earth.stac import CATALOGUES, Product, Request, plan
 from thalweg.earth.stac.catalogues import catalogue_by_name
 from thalweg.earth.stac.encoding import BACKSCATTER, LANDSAT, REFLECTANCE, collection_1_quality, layer_codes
-from thalweg.earth.stac.scenes import Scene, acquisitions
+from thalweg.earth.stac.scenes import Scene, group_overpasses
 from thalweg.errors import UsageError
 
 BOX = (4.30, 50.90, 4.32, 50.92)
@@ -239,7 +239,7 @@ def scene_of(name: str, when: str, **properties: Any) -> Scene:
 
 def test_scenes_of_a_day_and_an_orbit_are_one_date() -> None:
     orbit = {"sat:relative_orbit": 8}
-    dates = acquisitions(
+    dates = group_overpasses(
         [
             scene_of("b", "2022-05-01T10:30:20", **orbit, **{"s2:processing_baseline": "04.00"}),
             scene_of("a", "2022-05-01T10:30:05", **orbit, **{"s2:processing_baseline": "03.01"}),
@@ -255,7 +255,7 @@ def test_scenes_of_a_day_and_an_orbit_are_one_date() -> None:
 
 def test_morning_and_evening_are_two_dates_where_no_orbit_is_given() -> None:
     whens = {"a": "2022-05-01T05:50:00", "b": "2022-05-01T17:30:00", "c": "2022-05-01T05:50:25"}
-    dates = acquisitions([scene_of(name, when) for name, when in whens.items()], "EPSG:32631")
+    dates = group_overpasses([scene_of(name, when) for name, when in whens.items()], "EPSG:32631")
     assert [date.names for date in dates] == [["a", "c"], ["b"]]
 
 
@@ -263,7 +263,7 @@ def test_midnight_utc_does_not_cut_a_pass_in_two() -> None:
     scenes = [scene_of("a", "2022-05-01T23:59:50"), scene_of("b", "2022-05-02T00:00:10")]
     for scene in scenes:
         scene.item.bbox = [175.0, -20.0, 176.0, -19.0]
-    assert len(acquisitions(scenes, "EPSG:32760")) == 1
+    assert len(group_overpasses(scenes, "EPSG:32760")) == 1
 
 
 @pytest.mark.parametrize(

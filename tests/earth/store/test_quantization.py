@@ -11,7 +11,7 @@ from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.store.portable import structured
-from thalweg.earth.store.quantization import codings, measure_loss
+from thalweg.earth.store.quantization import measure_loss, quantizations
 from thalweg.earth.store.writer import embed_to_zarr, open_embeddings
 from thalweg.errors import UsageError
 
@@ -35,7 +35,7 @@ def bits_of(store: Path) -> int:
 
 def test_codes_are_within_half_a_step(coded: Path, exact: xr.Dataset) -> None:
     dataset = open_embeddings(coded)
-    for name, coding in codings(bits_of(coded)).items():
+    for name, coding in quantizations(bits_of(coded)).items():
         assert dataset[name].dtype == np.float32
         values, truth = dataset[name].values, exact[name].values
         np.testing.assert_array_equal(np.isnan(values), np.isnan(truth))
@@ -57,20 +57,20 @@ def test_the_store_holds_small_integers_and_says_so(coded: Path) -> None:
     bits = bits_of(coded)
     array = zarr.open_group(coded, mode="r")["embeddings"]
     assert array.dtype == np.dtype(f"int{bits}")
-    assert array.attrs["scale_factor"] == codings(bits)["embeddings"].step
+    assert array.attrs["scale_factor"] == quantizations(bits)["embeddings"].step
     attributes = open_embeddings(coded).attrs
     assert attributes["geoemb:data_type"] == f"int{bits}"
     assert structured(attributes, "geoemb:quantization") == {
         "method": "linear",
         "original_dtype": "float32",
         "quantized_dtype": f"int{bits}",
-        "scale": {"type": "scalar", "scale": codings(bits)["embeddings"].step, "offset": 0.0},
+        "scale": {"type": "scalar", "scale": quantizations(bits)["embeddings"].step, "offset": 0.0},
     }
 
 
 def test_nothing_is_taken_for_missing_but_nan() -> None:
     for bits in (8, 16):
-        for coding in codings(bits).values():
+        for coding in quantizations(bits).values():
             low, high = coding.limits
             values = np.array([np.nan, -1e9, 1e9, 0, low * coding.step, high * coding.step], np.float32)
             codes = coding.encode(values)
@@ -91,7 +91,7 @@ def test_the_loss_is_seen_where_codes_are_too_coarse(
     cube: Cube, model: EarthModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coarse = {"embeddings": 1.5, "uncertainty": 1.5}
-    monkeypatch.setitem(codings.__globals__["_STEPS"], 8, coarse)
+    monkeypatch.setitem(quantizations.__globals__["_STEPS"], 8, coarse)
     assert measure_loss(Job(cube, model, quantise=8)).probe > 0.05
 
 

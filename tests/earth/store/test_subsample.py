@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from thalweg.earth.analysis.similarity import Likeness, PrincipalComponents, similarity
+from thalweg.earth.analysis.similarity import PrincipalComponents, Similarity, similarity
 from thalweg.earth.sensors import Quality
 from thalweg.earth.store import subsample
 from thalweg.errors import UsageError
@@ -91,7 +91,7 @@ def test_similarity_by_parts_is_that_of_the_whole_map() -> None:
     row, column = np.argwhere(np.isfinite(data.embeddings.values).all(1).sum(0) == 5)[0]
     expected = by_definition(data, row, column)
     np.testing.assert_allclose(similarity(data, (column, row)), expected, atol=1e-5)
-    likeness = Likeness.to(data, (column, row))
+    likeness = Similarity.to(data, (column, row))
     for rows, columns in ((slice(0, 16), slice(0, 50)), (slice(16, 40), slice(3, 50, 4))):
         part = likeness.of(data.isel(y=rows, x=columns))
         np.testing.assert_allclose(part, expected[rows, columns], atol=1e-5)
@@ -100,7 +100,7 @@ def test_similarity_by_parts_is_that_of_the_whole_map() -> None:
 def test_likeness_over_fewer_dates_takes_them_evenly() -> None:
     data = scene(dates=12)
     row, column = np.argwhere(np.isfinite(data.embeddings.values).all(1).sum(0) == 11)[0]
-    likeness = Likeness.to(data, (column, row), most_dates=4)
+    likeness = Similarity.to(data, (column, row), most_dates=4)
     assert likeness.dates.tolist() == [0, 4, 8, 11]
     assert likeness.of(data)[row, column] == 1
 

@@ -10,8 +10,8 @@ import torch
 
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
-from thalweg.earth.training.modules import AutoencoderStage, Settings, train_autoencoder, train_fusion
-from thalweg.earth.training.tiles import RandomTiles, Site, hide_parts, targets
+from thalweg.earth.training.modules import AutoencoderStage, TrainingConfig, train_autoencoder, train_fusion
+from thalweg.earth.training.tiles import RandomTiles, TrainingSite, mask_context, targets
 from thalweg.errors import UsageError
 from thalweg.simulate import simulate
 
@@ -23,7 +23,7 @@ def landscape(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def losses_on(stage: AutoencoderStage, site: Site) -> float:
+def losses_on(stage: AutoencoderStage, site: TrainingSite) -> float:
     """Mean loss on tiles of the trained side, the same parts hidden every time."""
     total = []
     for index, tile in zip(range(24), RandomTiles([site], 5, 12, 2), strict=False):
@@ -34,8 +34,8 @@ def losses_on(stage: AutoencoderStage, site: Site) -> float:
 
 
 def test_training_improves_on_the_linear_start(landscape: Path, tmp_path: Path) -> None:
-    site = Site.load(landscape, ["sentinel-2"])
-    start = Settings(steps=0, tile=12, centres=2, linear_tiles=24)
+    site = TrainingSite.load(landscape, ["sentinel-2"])
+    start = TrainingConfig(steps=0, tile=12, centres=2, linear_tiles=24)
     trained = start.model_copy(update={"steps": 150, "warm_up": 5, "learning_rate": 1e-3, "validation_tiles": 1})
     before, after = (
         losses_on(
@@ -48,7 +48,7 @@ def test_training_improves_on_the_linear_start(landscape: Path, tmp_path: Path) 
 
 
 def test_same_seed_same_weights(landscape: Path, tmp_path: Path) -> None:
-    settings = Settings(steps=3, tile=8, centres=1, linear_tiles=4, validation_tiles=1)
+    settings = TrainingConfig(steps=3, tile=8, centres=1, linear_tiles=4, validation_tiles=1)
     first, second = (
         train_autoencoder(SENTINEL_1, [landscape], tmp_path / n, tmp_path / f"{n}.run", settings).state_dict()
         for n in ("first", "second")
@@ -81,9 +81,9 @@ def test_killed_training_resumes(landscape: Path, tmp_path: Path) -> None:
 
 
 def test_training_and_validation_share_no_pixel(landscape: Path) -> None:
-    site = Site.load(landscape, ["sentinel-2"])
+    site = TrainingSite.load(landscape, ["sentinel-2"])
     columns = torch.arange(site.size[1] + 14, dtype=torch.float32).expand(*site.contexts["sentinel-2"].values.shape)
-    marked = Site(
+    marked = TrainingSite(
         site.name,
         {"sentinel-2": type(site.contexts["sentinel-2"])(
             columns, site.contexts["sentinel-2"].valid, site.contexts["sentinel-2"].days,
@@ -102,12 +102,12 @@ def test_training_and_validation_share_no_pixel(landscape: Path) -> None:
 
 def test_hiding_removes_and_never_invents(landscape: Path) -> None:
     torch.manual_seed(0)
-    site = Site.load(landscape, ["sentinel-2"])
+    site = TrainingSite.load(landscape, ["sentinel-2"])
     context = site.contexts["sentinel-2"]
-    hiding = Settings().hiding
+    hiding = TrainingConfig().hiding
     shares = []
     for _ in range(20):
-        visible = hide_parts(context, hiding)
+        visible = mask_context(context, hiding)
         kept = visible.valid.bool().expand_as(visible.values) & visible.present[:, None, None]
         assert torch.equal(visible.values[kept], context.values[kept])
         assert bool((visible.values[~kept] == 0).all())
@@ -118,7 +118,7 @@ def test_hiding_removes_and_never_invents(landscape: Path) -> None:
 
 def test_targets_hold_the_centre_and_its_neighbours(landscape: Path) -> None:
     torch.manual_seed(0)
-    site = Site.load(landscape, ["sentinel-2"])
+    site = TrainingSite.load(landscape, ["sentinel-2"])
     wanted = targets(site.contexts["sentinel-2"], site.centre_days[3:5], 5, 0.5)
     assert wanted.values.shape[:3] == (2, 5, 10)
     assert float(wanted.days.abs().min(1).values.max()) < 0.5
@@ -126,7 +126,7 @@ def test_targets_hold_the_centre_and_its_neighbours(landscape: Path) -> None:
 
 
 def test_fusion_needs_the_sensor_that_sets_the_dates(landscape: Path, tmp_path: Path) -> None:
-    settings = Settings(steps=0, tile=8, centres=1, linear_tiles=4)
+    settings = TrainingConfig(steps=0, tile=8, centres=1, linear_tiles=4)
     train_autoencoder(SENTINEL_1, [landscape], tmp_path / "s1", tmp_path / "run", settings)
     with pytest.raises(UsageError, match="sets the dates"):
         train_fusion([tmp_path / "s1"], [landscape], tmp_path / "model", tmp_path / "run", settings)
@@ -136,7 +136,7 @@ def test_fusion_needs_the_sensor_that_sets_the_dates(landscape: Path, tmp_path: 
 def test_swapped_encoder_is_noticed(landscape: Path, tmp_path: Path) -> None:
     import shutil
 
-    settings = Settings(steps=0, tile=8, centres=1, linear_tiles=4)
+    settings = TrainingConfig(steps=0, tile=8, centres=1, linear_tiles=4)
     for seed, name in ((0, "s2"), (1, "other")):
         again = settings.model_copy(update={"seed": seed})
         train_autoencoder(SENTINEL_2, [landscape], tmp_path / name, tmp_path / "run", again)
@@ -148,7 +148,7 @@ def test_swapped_encoder_is_noticed(landscape: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_folder_of_another_training_is_refused(landscape: Path, tmp_path: Path) -> None:
-    settings = Settings(steps=1, tile=8, centres=1, linear_tiles=4, validation_tiles=1)
+    settings = TrainingConfig(steps=1, tile=8, centres=1, linear_tiles=4, validation_tiles=1)
     train_autoencoder(SENTINEL_1, [landscape], tmp_path / "first", tmp_path / "run", settings)
     other = settings.model_copy(update={"seed": 1})
     with pytest.raises(UsageError, match="another training"):

@@ -10,43 +10,43 @@ from thalweg.earth.cube.cube import Cube
 from thalweg.earth.model.context import HALO, SensorContext, days_since_epoch
 from thalweg.earth.training.tiles import (
     TARGET_REACH_DAYS,
-    Hiding,
+    Masking,
     RandomTiles,
-    Site,
-    hide_parts,
+    TrainingSite,
+    mask_context,
     random_gain,
     targets,
     tile_at,
 )
 from thalweg.errors import UsageError
 
-NOTHING = Hiding(dates=0, clouds=0, bands=0, sensors=0, gain=0)
+NOTHING = Masking(dates=0, clouds=0, bands=0, sensors=0, gain=0)
 
 
 @pytest.fixture(scope="module")
-def site(cube_folder: Path) -> Site:
-    return Site.load(cube_folder, ["sentinel-2", "sentinel-1"])
+def site(cube_folder: Path) -> TrainingSite:
+    return TrainingSite.load(cube_folder, ["sentinel-2", "sentinel-1"])
 
 
 @pytest.fixture(scope="module")
-def context(site: Site) -> SensorContext:
+def context(site: TrainingSite) -> SensorContext:
     return site.contexts["sentinel-2"]
 
 
-def numbered(rows: int, columns: int) -> Site:
+def numbered(rows: int, columns: int) -> TrainingSite:
     """A site whose values are each pixel's column, the halo included."""
     column = torch.arange(-HALO, columns + HALO).float()
     values = column.expand(3, 1, rows + 2 * HALO, -1).clone()
     days = torch.tensor([0.0, 10.0, 20.0])
     context = SensorContext(values, torch.ones_like(values), days, torch.ones(1, dtype=torch.bool))
-    return Site("numbered", {"pretend": context}, days, (rows, columns))
+    return TrainingSite("numbered", {"pretend": context}, days, (rows, columns))
 
 
 def columns_of(tiles: RandomTiles, count: int) -> set[int]:
     return {int(c) for tile in islice(tiles, count) for c in tile.contexts["pretend"].values.unique()}
 
 
-def test_a_site_holds_its_cube_padded(site: Site, cube: Cube) -> None:
+def test_a_site_holds_its_cube_padded(site: TrainingSite, cube: Cube) -> None:
     assert site.size == (32, 32)
     assert list(site.contexts) == ["sentinel-2", "sentinel-1"]
     assert site.contexts["sentinel-1"].values.shape[-2:] == (32 + 2 * HALO, 32 + 2 * HALO)
@@ -56,10 +56,10 @@ def test_a_site_holds_its_cube_padded(site: Site, cube: Cube) -> None:
 
 def test_a_site_without_the_sensor_is_refused(cube_folder: Path) -> None:
     with pytest.raises(UsageError, match="none of landsat-8 in it, it has sentinel-2, sentinel-1"):
-        Site.load(cube_folder, ["landsat-8"])
+        TrainingSite.load(cube_folder, ["landsat-8"])
 
 
-def test_a_tile_is_cut_with_its_halo_and_its_dates(site: Site) -> None:
+def test_a_tile_is_cut_with_its_halo_and_its_dates(site: TrainingSite) -> None:
     centre = site.centre_days[3:4]
     tile = tile_at(site, 5, 9, 6, centre, reach_days=60.0)
     for name, context in site.contexts.items():
@@ -81,7 +81,7 @@ def test_training_and_validation_share_no_pixel_of_the_site() -> None:
     assert held_out == set(range(60, 80))
 
 
-def test_tiles_repeat_with_their_seed(site: Site) -> None:
+def test_tiles_repeat_with_their_seed(site: TrainingSite) -> None:
     def drawn(seed: int, **named: int) -> list[torch.Tensor]:
         return [tile.contexts["sentinel-2"].values for tile in islice(RandomTiles([site], seed, 4, **named), 3)]
 
@@ -89,7 +89,7 @@ def test_tiles_repeat_with_their_seed(site: Site) -> None:
     assert not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(drawn(1), drawn(2), strict=True))
 
 
-def test_even_tiles_show_every_date_before_one_comes_again(site: Site) -> None:
+def test_even_tiles_show_every_date_before_one_comes_again(site: TrainingSite) -> None:
     rounds = 2
     dates = len(site.centre_days)
     tiles = list(RandomTiles([site, site], 0, 8, 1).evenly(rounds * 2 * dates))
@@ -98,7 +98,7 @@ def test_even_tiles_show_every_date_before_one_comes_again(site: Site) -> None:
             assert sorted(float(tile.centre_days) for tile in part) == sorted(site.centre_days.tolist())
 
 
-def test_validation_tiles_end_and_stay_the_same(site: Site) -> None:
+def test_validation_tiles_end_and_stay_the_same(site: TrainingSite) -> None:
     tiles = RandomTiles([site], 1, 4, centres=2, validation=5)
     first, second = list(tiles), list(tiles)
     assert len(first) == 5
@@ -113,7 +113,7 @@ def test_a_site_too_narrow_to_split_is_refused() -> None:
 
 
 def test_nothing_is_hidden_where_nothing_shall_be(context: SensorContext) -> None:
-    kept = hide_parts(context, NOTHING)
+    kept = mask_context(context, NOTHING)
     assert torch.equal(kept.values, context.values)
     assert torch.equal(kept.valid, context.valid)
     assert torch.equal(random_gain(context, 0.0).values, context.values)
@@ -124,7 +124,7 @@ def test_hidden_dates_and_clouds_are_invalid_and_zero(part: str, context: Sensor
     left = []
     for seed in range(8):
         torch.manual_seed(seed)
-        seen = hide_parts(context, NOTHING.model_copy(update={part: 1.0}))
+        seen = mask_context(context, NOTHING.model_copy(update={part: 1.0}))
         left.append(float(seen.valid.sum() / context.valid.sum()))
         assert (seen.valid <= context.valid).all()
         torch.testing.assert_close(seen.values, context.values * seen.valid)
@@ -136,7 +136,7 @@ def test_hidden_dates_and_clouds_are_invalid_and_zero(part: str, context: Sensor
 
 def test_hidden_bands_are_absent_and_zero(context: SensorContext) -> None:
     torch.manual_seed(0)
-    seen = hide_parts(context, NOTHING.model_copy(update={"bands": 1.0}))
+    seen = mask_context(context, NOTHING.model_copy(update={"bands": 1.0}))
     assert 0 < seen.present.sum() < 10
     assert (seen.values[:, ~seen.present] == 0).all()
     assert torch.equal(seen.values[:, seen.present], context.values[:, seen.present])
@@ -153,7 +153,7 @@ def test_a_gain_is_one_factor_a_band(context: SensorContext) -> None:
     assert len({round(float(factors[:, band][lit[:, band]][0]), 4) for band in range(10)}) > 5
 
 
-def test_targets_hold_the_centre_first_and_only_near_valid_dates(site: Site, context: SensorContext) -> None:
+def test_targets_hold_the_centre_first_and_only_near_valid_dates(site: TrainingSite, context: SensorContext) -> None:
     centre_days = site.centre_days[2:5]
     tile = tile_at(site, 4, 4, 8, centre_days).contexts["sentinel-2"]
     for seed in range(12):  # half of the draws look at a neighbouring pixel
@@ -171,7 +171,7 @@ def test_targets_hold_the_centre_first_and_only_near_valid_dates(site: Site, con
         assert (wanted.values * (wanted.weight == 0) * ~far[..., None, None, None] == 0).all()
 
 
-def test_targets_of_the_pixel_itself_count_one_at_the_centre(site: Site) -> None:
+def test_targets_of_the_pixel_itself_count_one_at_the_centre(site: TrainingSite) -> None:
     centre_days = site.centre_days[2:3]
     tile = tile_at(site, 4, 4, 8, centre_days).contexts["sentinel-2"]
     centre = int((tile.days - centre_days).abs().argmin())

@@ -12,7 +12,7 @@ from thalweg.earth.model.earth_model import EarthModel
 from thalweg.errors import UsageError
 from thalweg.gpp.data.daily_table import daily_table
 from thalweg.gpp.data.features import (
-    Recipe,
+    FeatureRecipe,
     decoded,
     embedding_table,
     join_flux,
@@ -32,7 +32,7 @@ def tower(cube: Cube) -> Tower:
 
 
 @pytest.fixture(scope="module")
-def prepared(embedded: xr.Dataset, tower: Tower) -> tuple[pd.DataFrame, Recipe]:
+def prepared(embedded: xr.Dataset, tower: Tower) -> tuple[pd.DataFrame, FeatureRecipe]:
     return embedding_table(embedded, tower, "SIM")
 
 
@@ -45,7 +45,7 @@ def flux_table(start: str, days: int = 400, site: str = "SIM", seed: int = 0) ->
 
 
 def test_the_table_holds_the_footprint_by_day(
-    prepared: tuple[pd.DataFrame, Recipe], embedded: xr.Dataset, tower: Tower, cube: Cube, model: EarthModel
+    prepared: tuple[pd.DataFrame, FeatureRecipe], embedded: xr.Dataset, tower: Tower, cube: Cube, model: EarthModel
 ):
     table, recipe = prepared
     series = from_embeddings(embedded, tower)
@@ -62,7 +62,7 @@ def test_the_table_holds_the_footprint_by_day(
 
 
 def test_a_cube_gives_the_table_of_its_embeddings(
-    prepared: tuple[pd.DataFrame, Recipe], cube: Cube, tower: Tower, model: EarthModel
+    prepared: tuple[pd.DataFrame, FeatureRecipe], cube: Cube, tower: Tower, model: EarthModel
 ):
     table, recipe = embedding_table(cube, tower, "SIM", model)
     pd.testing.assert_frame_equal(table, prepared[0], atol=1e-5)
@@ -74,7 +74,7 @@ def test_the_smoother_gives_its_variance(embedded: xr.Dataset, tower: Tower):
     assert (table[[f"e{index + 1}_variance" for index in range(7)]] >= 0).all(axis=None)
 
 
-def test_gpp_is_joined_and_nothing_of_it_reaches_the_features(prepared: tuple[pd.DataFrame, Recipe]):
+def test_gpp_is_joined_and_nothing_of_it_reaches_the_features(prepared: tuple[pd.DataFrame, FeatureRecipe]):
     table, recipe = prepared
     start = f"{table['time'].iloc[40]:%Y-%m-%d}"
     one, other = flux_table(start, seed=0), flux_table(start, seed=1)
@@ -89,7 +89,7 @@ def test_gpp_is_joined_and_nothing_of_it_reaches_the_features(prepared: tuple[pd
     assert wider.units["TA_F"] == "deg C"
 
 
-def test_no_overlap_in_time_is_refused(prepared: tuple[pd.DataFrame, Recipe]):
+def test_no_overlap_in_time_is_refused(prepared: tuple[pd.DataFrame, FeatureRecipe]):
     with pytest.raises(
         UsageError, match=r"flux.csv: no overlap in time: measured 2001-01-01 to .*, the cube shows 2018"
     ):
@@ -97,13 +97,13 @@ def test_no_overlap_in_time_is_refused(prepared: tuple[pd.DataFrame, Recipe]):
 
 
 @pytest.mark.parametrize(("site", "message"), [(None, "it has several: name one of A, B"), ("C", "no site 'C'")])
-def test_the_site_must_be_known(prepared: tuple[pd.DataFrame, Recipe], site: str | None, message: str):
+def test_the_site_must_be_known(prepared: tuple[pd.DataFrame, FeatureRecipe], site: str | None, message: str):
     two = pd.concat([flux_table("2018-01-01", site=name) for name in ("A", "B")], ignore_index=True)
     with pytest.raises(UsageError, match=message):
         join_flux(*prepared, two, site, "flux.csv")
 
 
-def test_a_written_table_is_read_as_it_was(prepared: tuple[pd.DataFrame, Recipe], tmp_path: Path):
+def test_a_written_table_is_read_as_it_was(prepared: tuple[pd.DataFrame, FeatureRecipe], tmp_path: Path):
     path = tmp_path / "site.csv"
     write_table(*prepared, path)
     table, recipe = read_table(path)
@@ -118,7 +118,7 @@ def test_a_written_table_is_read_as_it_was(prepared: tuple[pd.DataFrame, Recipe]
         read_table(tmp_path / "other.csv")
 
 
-def test_tables_that_train_together_are_made_alike(prepared: tuple[pd.DataFrame, Recipe], tmp_path: Path):
+def test_tables_that_train_together_are_made_alike(prepared: tuple[pd.DataFrame, FeatureRecipe], tmp_path: Path):
     table, recipe = prepared
     with_gpp, recipe = join_flux(table, recipe, flux_table("2018-01-01"), None, "flux.csv")
     paths = [tmp_path / f"{name}.csv" for name in ("a", "b", "c")]

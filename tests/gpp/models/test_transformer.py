@@ -7,8 +7,8 @@ from thalweg.gpp.evaluation.scores import r_squared
 from thalweg.gpp.models.transformer import (
     LAYERS,
     PiecewiseEncoding,
-    Settings,
     TemporalTransformer,
+    TransformerConfig,
     TransformerLearner,
     _anomaly_loss,
 )
@@ -16,7 +16,7 @@ from thalweg.gpp.models.transformer import (
 
 def network() -> TemporalTransformer:
     torch.manual_seed(0)
-    made = TemporalTransformer(3, 2, Settings(width=16)).eval()
+    made = TemporalTransformer(3, 2, TransformerConfig(width=16)).eval()
     for attention in made.attentions:
         torch.nn.init.normal_(attention.lag_bias)
     return made
@@ -69,7 +69,7 @@ def test_anomalies_count_and_levels_do_not():
 
 def test_an_epoch_holds_every_target_day_once_and_a_batch_the_years_of_a_site(make_table):
     windows = make_windows(make_table(sites=4, years=3), ["SW_IN_POT", "wet"])
-    learner = TransformerLearner(0, Settings(sites=2, crops=2, crop_days=365))
+    learner = TransformerLearner(0, TransformerConfig(sites=2, crops=2, crop_days=365))
     batches = learner._batches(windows)
     days = torch.cat([rows[:, DAYS - 1 :].flatten() for rows, _ in batches])
     counts = days[days < len(windows.daily)].bincount(minlength=len(windows.daily))
@@ -85,7 +85,9 @@ def test_an_epoch_holds_every_target_day_once_and_a_batch_the_years_of_a_site(ma
 def test_training_learns_what_windows_tell(make_table):
     windows = make_windows(make_table(sites=4, years=1, noise=0.1), ["SW_IN_POT", "wet"])
     training, held_out = windows.split(sites=["S2"])
-    learner = TransformerLearner(0, Settings(width=16, epochs=12, crop_days=120, dropout=0.0, rate=5e-3, decay=0.1))
+    learner = TransformerLearner(
+        0, TransformerConfig(width=16, epochs=12, crop_days=120, dropout=0.0, rate=5e-3, decay=0.1)
+    )
     path = learner.fit(training, held_out)
     assert path.shape == (12, len(held_out), 3)
     learner.keep(11)

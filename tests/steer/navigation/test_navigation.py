@@ -9,8 +9,8 @@ from thalweg.embedding import Embedding, ModelIdentity
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.steer.navigation.candidates import LOOSE
 from thalweg.steer.navigation.navigation import Navigation, Settings
-from thalweg.steer.navigation.prompt_edits import GROUPS, WordGroup, Wording
-from thalweg.steer.navigation.proposals import Surroundings, drawn_prompts, near_plans, planned
+from thalweg.steer.navigation.prompt_edits import GROUPS, PromptTemplate, WordGroup
+from thalweg.steer.navigation.proposals import PromptNeighbourhood, drawn_prompts, near_plans, planned
 
 PROMPT = "a red ball"
 FEW = (WordGroup("colour", ("red", "green", "blue")), WordGroup("place", (" on the left", " on the right"), False))
@@ -146,7 +146,7 @@ def test_none_brings_nearer_candidates_with_fewer_changes(toy):
     navigation.choose(0)
 
     def changes(label):
-        there, here = Wording.of(label).words, navigation.node.words
+        there, here = PromptTemplate.of(label).words, navigation.node.words
         return sum(there.get(group.name) != here.get(group.name) for group in GROUPS)
 
     distances, most = [], []
@@ -162,8 +162,8 @@ def test_none_brings_nearer_candidates_with_fewer_changes(toy):
 
 
 def test_a_near_prompt_keeps_what_the_current_embedding_has_beyond_its_words(toy):
-    wording = Wording.of(PROMPT, FEW)
-    around = Surroundings(toy, wording)
+    wording = PromptTemplate.of(PROMPT, FEW)
+    around = PromptNeighbourhood(toy, wording)
     prompt = toy.embed(PROMPT)
     extra = 0.3 * torch.ones_like(prompt.tensors["prompt"])
     extra[0] = 0  # the model holds it
@@ -207,7 +207,7 @@ def test_choices_change_the_words_of_the_prompt(toy):
     labels = [candidate.label for candidate in navigation.propose(4)]
     index = next(index for index, label in enumerate(labels) if label.startswith("a "))
     navigation.choose(index, 2.0)
-    assert Wording("a ball", navigation.node.words, FEW).text == labels[index]
+    assert PromptTemplate("a ball", navigation.node.words, FEW).text == labels[index]
 
 
 def test_a_navigation_is_one_folder_and_goes_on_from_it(toy, tmp_path):
@@ -324,14 +324,14 @@ def test_nan_in_the_embedding_is_refused(toy):
     ],
 )
 def test_words_are_put_into_prompts(prompt, words, text):
-    assert Wording.of(prompt).put(words).text == text
+    assert PromptTemplate.of(prompt).put(words).text == text
 
 
 def test_a_prompt_is_put_together_as_it_was():
     for prompt in ("a ball", "a small red ball on a white background", "an image of the cat at night, pastel", ""):
-        assert Wording.of(prompt).text == prompt
-    assert len({near.text for near in Wording.of("a red ball").variations()}) == len(
-        Wording.of("a red ball").variations()
+        assert PromptTemplate.of(prompt).text == prompt
+    assert len({near.text for near in PromptTemplate.of("a red ball").variations()}) == len(
+        PromptTemplate.of("a red ball").variations()
     )
 
 

@@ -4,7 +4,7 @@ import torch
 from thalweg.errors import UsageError
 from thalweg.steer.navigation.navigation import Navigation, Settings
 from thalweg.steer.navigation.prompt_edits import WordGroup
-from thalweg.steer.navigation.simulated_user import SimulatedUser, Target
+from thalweg.steer.navigation.simulated_user import DesiredImage, SimulatedUser
 
 WORDS = (WordGroup("colour", ("red", "green", "blue", "yellow")), WordGroup("size", ("small", "large")))
 
@@ -21,7 +21,7 @@ def brightness(images):
 
 @pytest.fixture
 def target(toy):
-    return Target(toy.render(toy.embed("a small blue ball"), (1,)), ("left", "top"))
+    return DesiredImage(toy.render(toy.embed("a small blue ball"), (1,)), ("left", "top"))
 
 
 def navigation(toy, recipe="preference"):
@@ -60,7 +60,7 @@ def test_a_walk_that_does_not_arrive_counts_as_the_cap(toy):
     images = torch.zeros(1, 3, 16, 16)
     images[..., :8, 8:] = 1
     user = SimulatedUser(
-        Target(images, ("left", "top")),
+        DesiredImage(images, ("left", "top")),
         lambda seen: {
             "left": torch.tensor([[0.4, 0.6]]),
             "top": torch.tensor([[0.0, 1.0] if float(seen.mean()) == 0.25 else [1.0, 0.0]]),
@@ -71,7 +71,7 @@ def test_a_walk_that_does_not_arrive_counts_as_the_cap(toy):
 
 
 def test_a_target_that_is_there_takes_no_round(toy):
-    target = Target(toy.render(toy.embed("a red ball"), (1,)), ("left", "top"))
+    target = DesiredImage(toy.render(toy.embed("a red ball"), (1,)), ("left", "top"))
     walk = SimulatedUser(target, brightness).walk(navigation(toy))
     assert (walk.rounds, walk.reached) == (0, True)
 
@@ -96,4 +96,4 @@ def test_bad_input_is_refused(target):
     with pytest.raises(UsageError, match=r"a strength to be a number from .*, got nan"):
         SimulatedUser(target, brightness, strengths=(1.0, float("nan")))
     with pytest.raises(UsageError, match="left, top, got colour"):
-        SimulatedUser(Target(target.images, ("colour",)), brightness)
+        SimulatedUser(DesiredImage(target.images, ("colour",)), brightness)

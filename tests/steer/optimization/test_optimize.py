@@ -11,7 +11,7 @@ from thalweg.errors import ThalwegError, UsageError
 from thalweg.steer.metrics import metrics
 from thalweg.steer.metrics.metrics import metric
 from thalweg.steer.optimization.optimize import BEST, STATE, optimize
-from thalweg.steer.optimization.optimizers import Published
+from thalweg.steer.optimization.optimizers import PaperOptimizer
 from thalweg.steer.runs import Run
 from thalweg.steer.trust_region import TrustRegion
 
@@ -314,7 +314,7 @@ def test_an_embedding_of_another_model(toy, start):
 
 def test_the_published_step_is_as_long_as_adams_in_lions_direction(toy, start):
     region = TrustRegion(toy, start, 1)
-    climber = Published(region, learning_rate=0.01, loss_scale=10, keep_moments=False)
+    climber = PaperOptimizer(region, learning_rate=0.01, loss_scale=10, keep_moments=False)
     slope = torch.linspace(-1, 1, region.size)
     climber.tell(0.0, True, lambda: slope * region.spread)
     step = climber.ask() * region.spread
@@ -326,7 +326,7 @@ def test_the_published_loss_scale_matters_where_gradients_are_small(toy, start):
     region = TrustRegion(toy, start, 1)
     lengths = []
     for scale in (1, 10):
-        climber = Published(region, 0.01, scale, keep_moments=False)
+        climber = PaperOptimizer(region, 0.01, scale, keep_moments=False)
         climber.tell(0.0, True, lambda: 1e-4 * region.spread)
         lengths.append(float(climber.ask().norm()))
     assert lengths[1] > 4 * lengths[0]

@@ -14,7 +14,7 @@ import numpy as np
 from thalweg.app.earth.store_metadata import check_metadata, may_hold_embeddings
 from thalweg.app.earth.time_limit import TimeLimit
 from thalweg.app.workspace import Workspace
-from thalweg.earth.analysis.similarity import Likeness, PrincipalComponents
+from thalweg.earth.analysis.similarity import PrincipalComponents, Similarity
 from thalweg.earth.store.subsample import block_shape, clear_fractions, date_spreads, spread_parts
 from thalweg.errors import UsageError
 from thalweg.steer.runs import RECORD
@@ -22,7 +22,7 @@ from thalweg.steer.runs import RECORD
 if TYPE_CHECKING:
     import xarray as xr
 
-    from thalweg.earth.analysis.distribution import Population
+    from thalweg.earth.analysis.distribution import EmbeddingDistribution
 
 OPEN_SECONDS, READ_SECONDS = 20.0, 120.0
 """How long a store may take to open, and what is asked of it to answer."""
@@ -37,7 +37,7 @@ _SHOWN = ("embeddings", "uncertainty", "quality", "picture", "valid_context_date
 _Kept = TypeVar("_Kept")
 
 
-class Scene:
+class OpenStore:
     """An open store.
 
     Attributes:
@@ -75,18 +75,18 @@ class Scene:
         return self._once("clear", lambda: clear_fractions(self.dataset))
 
     @property
-    def population(self) -> "Population":
+    def population(self) -> "EmbeddingDistribution":
         """A sample of its embeddings, that what-if stays among."""
-        from thalweg.earth.analysis.distribution import Population
+        from thalweg.earth.analysis.distribution import EmbeddingDistribution
 
-        return self._once("population", lambda: Population.of(self.dataset))
+        return self._once("population", lambda: EmbeddingDistribution.of(self.dataset))
 
     @property
     def sampled(self) -> bool:
         """Whether the clear fractions are of a part of the store."""
         return len(spread_parts(self.dataset, self.dataset.sizes["time"])) > 1
 
-    def likeness(self, row: int, column: int, most_dates: int) -> Likeness:
+    def likeness(self, row: int, column: int, most_dates: int) -> Similarity:
         """What other pixels are compared with, on so many dates at most; the last few are kept."""
         return self._likeness(row, column, most_dates)
 
@@ -108,12 +108,12 @@ class Scene:
             kept: _Kept = self._kept[what]
             return kept
 
-    def _like(self, row: int, column: int, most_dates: int) -> Likeness:
+    def _like(self, row: int, column: int, most_dates: int) -> Similarity:
         spreads = self._once("spreads", lambda: date_spreads(self.dataset))
-        return Likeness.to(self.dataset, (column, row), spreads, most_dates)
+        return Similarity.to(self.dataset, (column, row), spreads, most_dates)
 
 
-class Scenes:
+class OpenStores:
     """The stores of a workspace, the last few of them open, each under its own lock and time limit."""
 
     def __init__(self, workspace: Workspace) -> None:
@@ -134,7 +134,7 @@ class Scenes:
         """
         return await self._listing.run(self.names, OPEN_SECONDS, self._opening)
 
-    async def use(self, name: str, work: Callable[[Scene], _Kept]) -> _Kept:
+    async def use(self, name: str, work: Callable[[OpenStore], _Kept]) -> _Kept:
         """Return what `work` returns for an open store; both happen in threads and within a time.
 
         Raises:
@@ -159,7 +159,7 @@ class Scenes:
             folders[:] = [folder for folder in folders if not folder.startswith(".")]
         return sorted(found)
 
-    def open(self, name: str) -> Scene:
+    def open(self, name: str) -> OpenStore:
         """Open a store of the workspace.
 
         Raises:
@@ -177,7 +177,7 @@ class Scenes:
             if known.scene is None or known.scene.version != version:
                 if path.is_dir():
                     check_metadata(path, name)
-                known.scene = Scene(name, version, open_store(path))
+                known.scene = OpenStore(name, version, open_store(path))
             return known.scene
 
     def _of(self, name: str) -> "_Known":
@@ -217,4 +217,4 @@ class _Known:
     def __init__(self, limit: TimeLimit) -> None:
         self.limit = limit
         self.lock = threading.Lock()
-        self.scene: Scene | None = None
+        self.scene: OpenStore | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.app.earth.open_stores import Scene
+from thalweg.app.earth.open_stores import OpenStore
 from thalweg.app.earth.tiles import QUALITY_WORDS
 from thalweg.earth.counterfactual.generator import check_made_by
 from thalweg.earth.model.earth_model import EarthModel
@@ -15,7 +15,7 @@ from thalweg.earth.sensors import Quality
 from thalweg.errors import UsageError
 
 
-def series(scene: Scene, row: int, column: int) -> dict[str, Any]:
+def series(scene: OpenStore, row: int, column: int) -> dict[str, Any]:
     """A pixel's embedding on every date, with its uncertainty and why a date is not there; JSON values only."""
     scene.check_pixel(row, column)
     here = scene.dataset.isel(y=row, x=column)
@@ -39,7 +39,7 @@ def series(scene: Scene, row: int, column: int) -> dict[str, Any]:
     }
 
 
-def decoded(scene: Scene, row: int, column: int, date: int) -> dict[str, Any]:
+def decoded(scene: OpenStore, row: int, column: int, date: int) -> dict[str, Any]:
     """The bands that each sensor of the model would show at a pixel on a date, with 90 % intervals (`whatif.spectra`).
 
     The intervals are of bands decoded from embeddings drawn within the embedding's own uncertainty; the decoder's error
@@ -70,7 +70,7 @@ def decoded(scene: Scene, row: int, column: int, date: int) -> dict[str, Any]:
     return {"date": date, "sensors": sensors}
 
 
-def asked_what_if(scene: Scene, row: int, column: int, date: int, target: str) -> dict[str, Any]:
+def asked_what_if(scene: OpenStore, row: int, column: int, date: int, target: str) -> dict[str, Any]:
     """What would have to change at a pixel on a date for it to be as `target` says (`earth.whatif`)."""
     from thalweg.earth.counterfactual.counterfactual import draw, what_if
 
@@ -92,7 +92,7 @@ def _shipped() -> EarthModel:
     return EarthModel.load()
 
 
-def _degrees(scene: Scene, x: float, y: float) -> tuple[float, float]:
+def _degrees(scene: OpenStore, x: float, y: float) -> tuple[float, float]:
     from pyproj import Transformer
 
     transformer = Transformer.from_crs(scene.dataset.attrs["proj:wkt2"], "EPSG:4326", always_xy=True)

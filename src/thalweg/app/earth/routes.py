@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from thalweg.app.earth import pixels, tiles
-from thalweg.app.earth.open_stores import Scene, Scenes
+from thalweg.app.earth.open_stores import OpenStore, OpenStores
 from thalweg.app.messages import in_words
 from thalweg.app.workspace import Workspace
 from thalweg.errors import ThalwegError, UsageError
@@ -32,7 +32,7 @@ def earth_router(workspace: Workspace) -> APIRouter:
     import zarr
 
     zarr.config.set({"threading.max_workers": ZARR_THREADS})
-    scenes = Scenes(workspace)
+    scenes = OpenStores(workspace)
 
     class InOneLine(APIRoute):
         """Answers a failure with its message in one line, the workspace's own place left out."""
@@ -106,7 +106,7 @@ def earth_router(workspace: Workspace) -> APIRouter:
     return router
 
 
-def describe(scene: Scene) -> dict[str, Any]:
+def describe(scene: OpenStore) -> dict[str, Any]:
     """What the page must know of a store before it draws; JSON values only."""
     dataset = scene.dataset
     rows, columns = scene.shape

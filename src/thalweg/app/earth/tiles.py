@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thalweg.app.earth.open_stores import Scene
+from thalweg.app.earth.open_stores import OpenStore
 from thalweg.earth.sensors import Quality
 from thalweg.errors import UsageError
 
@@ -43,12 +43,12 @@ QUALITY_WORDS: dict[Quality, str] = {
 }
 
 
-def levels(scene: Scene) -> int:
+def levels(scene: OpenStore) -> int:
     """How many zoom levels there are; the last shows the whole store in one tile."""
     return 1 + max(0, math.ceil(math.log2(max(scene.shape) / TILE)))
 
 
-def stride(scene: Scene, level: int, most: int = CHUNKS) -> int:
+def stride(scene: OpenStore, level: int, most: int = CHUNKS) -> int:
     """Which pixels a tile shows: every so-manyth each way, so that it touches `most` chunks or fewer."""
     step = 2**level
     while _touched(scene, level, step) > most:
@@ -56,12 +56,12 @@ def stride(scene: Scene, level: int, most: int = CHUNKS) -> int:
     return step
 
 
-def similarity_dates(scene: Scene, level: int) -> int:
+def similarity_dates(scene: OpenStore, level: int) -> int:
     """On how many dates a tile of similarity compares at most; the same for all tiles of a level."""
     return max(1, SIMILARITY_READS // _touched(scene, level, stride(scene, level, SIMILARITY_CHUNKS)))
 
 
-def _touched(scene: Scene, level: int, step: int) -> int:
+def _touched(scene: OpenStore, level: int, step: int) -> int:
     """Chunks of one date that a whole tile touches when it takes every `step`-th pixel."""
     covered = TILE * 2**level
     along = [
@@ -71,7 +71,7 @@ def _touched(scene: Scene, level: int, step: int) -> int:
     return along[0] * along[1]
 
 
-def window(scene: Scene, level: int, column: int, row: int, step: int) -> "xr.Dataset":
+def window(scene: OpenStore, level: int, column: int, row: int, step: int) -> "xr.Dataset":
     """Every `step`-th pixel of a tile's window; `UsageError` where there is no such tile."""
     if not 0 <= level < levels(scene):
         raise UsageError(f"level {level}: expected 0 to {levels(scene) - 1}")
@@ -86,7 +86,7 @@ def window(scene: Scene, level: int, column: int, row: int, step: int) -> "xr.Da
 
 
 def draw(
-    scene: Scene, layer: str, level: int, column: int, row: int, date: int, pixel: tuple[int, int] | None = None
+    scene: OpenStore, layer: str, level: int, column: int, row: int, date: int, pixel: tuple[int, int] | None = None
 ) -> bytes:
     """Draw a tile as PNG, transparent where nothing was seen.
 
@@ -120,7 +120,7 @@ def draw(
     raise UsageError(f"layer {layer!r}: expected one of {', '.join(LAYERS)}")
 
 
-def _components(scene: Scene, vectors: np.ndarray) -> np.ndarray:
+def _components(scene: OpenStore, vectors: np.ndarray) -> np.ndarray:
     seen = np.isfinite(vectors).all(0)
     colours = scene.axes.colours(vectors)
     three = np.concatenate([colours, np.zeros((*seen.shape, 3 - colours.shape[-1]))], -1)

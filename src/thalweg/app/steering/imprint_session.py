@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from thalweg.app.jobs import Job
-from thalweg.app.steering.session import Desk
+from thalweg.app.jobs import RenderJob
+from thalweg.app.steering.session import Session
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.generator import check_seeds, read_seeds
@@ -19,7 +19,7 @@ from thalweg.steer.tasks import ImprintTask
 RESULT = "embedding.safetensors"
 
 
-class SeedsDesk(Desk):
+class SeedsSession(Session):
     """A prompt on several seeds, for a person to like one.
 
     Attributes:
@@ -53,7 +53,7 @@ class SeedsDesk(Desk):
         """
         make_start, numbers = self.studio.start(self.person, text), read_seeds(seeds)
 
-        def render(job: Job) -> None:
+        def render(job: RenderJob) -> None:
             job.check()
             start = make_start()
             folder = self.new_folder(f"{start.lineage.prompt} seeds")
@@ -90,7 +90,7 @@ class SeedsDesk(Desk):
         return Embedding.load(self.file(RESULT), self.studio.generator.model)
 
 
-class ImprintDesk(Desk):
+class ImprintSession(Session):
     """An imprint: unseen seeds before and after, when it is done.
 
     Attributes:
@@ -112,7 +112,7 @@ class ImprintDesk(Desk):
         self.trace = tuple(run.read_numbers(("step", "loss")))
         self.sit_at(folder)
 
-    def start(self, seeds: SeedsDesk, keep: str, iterations: int, unseen: int = 8) -> None:
+    def start(self, seeds: SeedsSession, keep: str, iterations: int, unseen: int = 8) -> None:
         """Put what the seed that is liked shows into the embedding.
 
         Args:
@@ -132,7 +132,7 @@ class ImprintDesk(Desk):
         iterations = check_count("steps", iterations, 1, MAX_STEPS)
         task = ImprintTask(text, liked, check_text("what to keep", keep) or None, iterations=iterations, unseen=unseen)
 
-        def begin(job: Job) -> None:
+        def begin(job: RenderJob) -> None:
             job.check()
             folder = self.new_folder(f"{text} seed {liked}")
             self.run, self.task = task.run_in(folder, self.studio.generator, asdict(self.studio.choice), start), task
@@ -153,7 +153,7 @@ class ImprintDesk(Desk):
         """The embedding found; `UsageError` where there is none yet."""
         return Embedding.load(self.file(RESULT), self.studio.generator.model)
 
-    def _put(self, job: Job) -> None:
+    def _put(self, job: RenderJob) -> None:
         assert self.run is not None and self.task is not None  # both are set where a run is opened
 
         def step(row: Any) -> None:

@@ -7,20 +7,20 @@ from typing import Any, ClassVar
 
 import torch
 
-from thalweg.app.jobs import Job
-from thalweg.app.steering.session import Desk
+from thalweg.app.jobs import RenderJob
+from thalweg.app.steering.session import Session
 from thalweg.errors import UsageError
 from thalweg.generator import read_seeds
 from thalweg.io.atomic import write_whole
 from thalweg.io.image_files import png
 from thalweg.limits import MAX_STRENGTH, MIN_STRENGTH, check_count, check_number, check_text
-from thalweg.steer.navigation.navigation import Navigation, Settings
+from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
 
 MOST = 9
 """Candidates of a round: as many as there are number keys."""
 
 
-class NavigateDesk(Desk):
+class NavigateSession(Session):
     """A navigation: every wish is a job, and what it led to lies in the run folder.
 
     Attributes:
@@ -39,7 +39,7 @@ class NavigateDesk(Desk):
         """Take up a navigation; its candidates are found again."""
         self.studio.open(folder, self.operation)
 
-        def take_up(job: Job) -> None:
+        def take_up(job: RenderJob) -> None:
             job.check()
             self.walk, self.others = Navigation.open(folder, self.studio.generator), ()
             self.sit_at(folder)
@@ -56,11 +56,11 @@ class NavigateDesk(Desk):
         make_start, numbers = self.studio.start(self.person, text), read_seeds(seeds)
         count = check_count("the number of candidates", count, 1, MOST)
 
-        def begin(job: Job) -> None:
+        def begin(job: RenderJob) -> None:
             job.check()
             start = make_start()
             folder = self.new_folder(start.lineage.prompt)
-            settings = Settings(start.lineage.prompt, numbers, one_by_one=True)
+            settings = NavigateConfig(start.lineage.prompt, numbers, one_by_one=True)
             self.walk = Navigation(self.studio.generator, settings, folder, start, loading=asdict(self.studio.choice))
             self.count, self.others = count, ()
             self.sit_at(folder)
@@ -104,7 +104,7 @@ class NavigateDesk(Desk):
         """
         numbers, walk = read_seeds(seeds), self.opened
 
-        def render(job: Job) -> None:
+        def render(job: RenderJob) -> None:
             self.others = ()
             for number in numbers:
                 job.check()
@@ -133,7 +133,7 @@ class NavigateDesk(Desk):
     def _step(self, wish: Callable[[Navigation], Any]) -> None:
         walk, shown = self.opened, self.opened.node.number
 
-        def take(job: Job) -> None:
+        def take(job: RenderJob) -> None:
             if walk.node.number == shown:  # else the click was meant for a round that is over
                 wish(walk)
                 self.others = ()
@@ -141,7 +141,7 @@ class NavigateDesk(Desk):
 
         self.submit(take)
 
-    def _find(self, job: Job) -> None:
+    def _find(self, job: RenderJob) -> None:
         """Render the current embedding and its candidates, one after the other."""
         walk = self.opened
         job.check()

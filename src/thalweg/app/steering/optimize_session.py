@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from thalweg.app.jobs import Job
-from thalweg.app.steering.session import Desk
+from thalweg.app.jobs import RenderJob
+from thalweg.app.steering.session import Session
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import read_seeds
@@ -22,7 +22,7 @@ BEFORE_AFTER = "before-after.png"
 RESULT_SCORES = "unseen.json"
 
 
-class OptimizeDesk(Desk):
+class OptimizeSession(Session):
     """An optimisation, seen step by step; stopped, it keeps the best so far and can go on.
 
     Attributes:
@@ -52,7 +52,7 @@ class OptimizeDesk(Desk):
         unseen = tuple(sorted(set(range(100, 100 + 8 + len(numbers))) - set(numbers)))[:8]
         task = OptimizeTask(text.strip(), metric, keep or None, numbers, unseen, iterations)
 
-        def begin(job: Job) -> None:
+        def begin(job: RenderJob) -> None:
             job.check()
             task.aims(self.studio.load_scorer, read_files=False)
             start = make_start()
@@ -74,7 +74,7 @@ class OptimizeDesk(Desk):
         """The best embedding so far; `UsageError` where there is none yet."""
         return Embedding.load(self.file(BEST), self.studio.generator.model)
 
-    def _climb(self, job: Job) -> None:
+    def _climb(self, job: RenderJob) -> None:
         assert self.run is not None and self.task is not None  # both are set where a run is opened
         run, task, generator = self.run, self.task, self.studio.generator
         ends: dict[str, Tensor] = {}
@@ -107,7 +107,7 @@ class OptimizeDesk(Desk):
         if failed:
             raise ThalwegError(f"stopped early, the best so far is kept: {failed}")
 
-    def _aims(self, job: Job, task: OptimizeTask) -> tuple[Metric, Metric | None]:
+    def _aims(self, job: RenderJob, task: OptimizeTask) -> tuple[Metric, Metric | None]:
         """The task's metrics, which end with the job: scoring takes its time too."""
 
         def ending(metric: Metric) -> Metric:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypeVar, cast
 
-from thalweg.app.jobs import Job, JobQueue
+from thalweg.app.jobs import JobQueue, RenderJob
 from thalweg.app.messages import in_words
 from thalweg.app.workspace import Workspace
-from thalweg.diffusion.config import ModelChoice
+from thalweg.diffusion.config import ModelConfig
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import Generator, InterruptibleGenerator
@@ -33,7 +33,7 @@ class Studio:
 
     workspace: Workspace
     jobs: JobQueue
-    choice: ModelChoice
+    choice: ModelConfig
     generator: Generator
     load_scorer: Callable[[], Scorer]
 
@@ -71,7 +71,7 @@ class Studio:
         return run
 
 
-class Desk(ABC):
+class Session(ABC):
     """One tool's run of one person; subclasses say what can be done.
 
     Attributes:
@@ -87,7 +87,7 @@ class Desk(ABC):
         self.studio = studio
         self.person = person
         self.folder: Path | None = None
-        self.job: Job | None = None
+        self.job: RenderJob | None = None
         self.problem = ""
         self._version = 0
         self._changes = threading.Condition()
@@ -163,7 +163,7 @@ class Desk(ABC):
         notes = [note[0].upper() + note[1:] + "." for note in self.job.notes]
         return " ".join(filter(None, [words[self.job.status], *notes]))
 
-    def submit(self, work: Callable[[Job], None]) -> None:
+    def submit(self, work: Callable[[RenderJob], None]) -> None:
         """Do `work` when it is its turn; what was under way stops."""
         self.stop()
         self.problem = ""
@@ -197,10 +197,10 @@ class Desk(ABC):
         self.changed()
 
 
-AnyDesk = TypeVar("AnyDesk", bound=Desk)
+AnyDesk = TypeVar("AnyDesk", bound=Session)
 
 
-class Desks:
+class Sessions:
     """The desks of all people, made when first asked for; idle ones are given up when many, their runs stay."""
 
     most = 64
@@ -208,7 +208,7 @@ class Desks:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self._lock = threading.Lock()
-        self._desks: dict[tuple[str, type[Desk]], Desk] = {}
+        self._desks: dict[tuple[str, type[Session]], Session] = {}
 
     def of(self, person: str, kind: type[AnyDesk]) -> AnyDesk:
         """Return a person's desk for one tool."""

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from thalweg.app.auth import person_of
+from thalweg.app.auth import user_of
 from thalweg.app.checked_blocks import check_clicked
 from thalweg.app.steering import views
-from thalweg.app.steering.imprint_session import ImprintDesk, SeedsDesk
-from thalweg.app.steering.navigate_session import MOST, NavigateDesk
-from thalweg.app.steering.optimize_session import OptimizeDesk
-from thalweg.app.steering.session import AnyDesk, Desk, Desks
+from thalweg.app.steering.imprint_session import ImprintSession, SeedsSession
+from thalweg.app.steering.navigate_session import MOST, NavigateSession
+from thalweg.app.steering.optimize_session import OptimizeSession
+from thalweg.app.steering.session import AnyDesk, Session, Sessions
 from thalweg.app.uploads import Uploads
 from thalweg.embedding import SUFFIX, Embedding
 from thalweg.errors import ThalwegError, UsageError
@@ -26,7 +26,7 @@ AT_ONCE: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden",
 """How an event is followed that need not wait for another, and shows nothing of its own."""
 
 
-def steering_tabs(desks: Desks, page: gr.Blocks, uploads: Uploads) -> None:
+def steering_tabs(desks: Sessions, page: gr.Blocks, uploads: Uploads) -> None:
     """Add what all tools start from, and a tab for each, to the page."""
     with gr.Row(elem_classes="tw-controls"):
         prompt = gr.Textbox(
@@ -45,7 +45,7 @@ def steering_tabs(desks: Desks, page: gr.Blocks, uploads: Uploads) -> None:
         _imprint(desks, page, prompt)
 
 
-def _keep_upload(desks: Desks, uploads: Uploads) -> Callable[[str], str]:
+def _keep_upload(desks: Sessions, uploads: Uploads) -> Callable[[str], str]:
     """Return what copies an uploaded embedding into the workspace and returns its name there."""
 
     def keep(path: str) -> str:
@@ -63,7 +63,7 @@ def _keep_upload(desks: Desks, uploads: Uploads) -> Callable[[str], str]:
     return keep
 
 
-def _navigate(desks: Desks, page: gr.Blocks, prompt: gr.Textbox, seeds: gr.Textbox) -> None:
+def _navigate(desks: Sessions, page: gr.Blocks, prompt: gr.Textbox, seeds: gr.Textbox) -> None:
     with gr.Row(elem_classes="tw-controls"):
         count = gr.Slider(2, MOST, 5, step=1, label="Candidates")
         strength = gr.Slider(0.1, 2.0, 1.0, step=0.1, label="Strength of a choice", elem_id="strength")
@@ -79,11 +79,11 @@ def _navigate(desks: Desks, page: gr.Blocks, prompt: gr.Textbox, seeds: gr.Textb
         show = _button("Show", "navigate-show")
         name = gr.Textbox(label="Name of this node", elem_id="navigate-name")
         give = _button("Name it", "navigate-give-name")
-    tab = _Tab(desks, NavigateDesk, views.navigate, board)
+    tab = _Tab(desks, NavigateSession, views.navigate, board)
     with gr.Row(elem_classes="tw-controls"):
         tab.add_files(page, lambda desk: desk.opened.current)
 
-    def clicked(desk: NavigateDesk, act: str, value: int, strength: float) -> None:
+    def clicked(desk: NavigateSession, act: str, value: int, strength: float) -> None:
         if act == "choose":
             desk.choose(value, strength)
         elif act == "go":
@@ -101,7 +101,7 @@ def _navigate(desks: Desks, page: gr.Blocks, prompt: gr.Textbox, seeds: gr.Textb
     tab.on(show.click, lambda desk, text: desk.show_on(text), [more])
 
 
-def _optimize(desks: Desks, page: gr.Blocks, prompt: gr.Textbox, seeds: gr.Textbox) -> None:
+def _optimize(desks: Sessions, page: gr.Blocks, prompt: gr.Textbox, seeds: gr.Textbox) -> None:
     rows: list[Any] = []
     for number, first in enumerate(("sharpness", "")):
         with gr.Row():
@@ -115,11 +115,11 @@ def _optimize(desks: Desks, page: gr.Blocks, prompt: gr.Textbox, seeds: gr.Textb
         stop = _button("Stop and keep the best", "optimize-stop")
         go_on = _button("Go on", "optimize-go-on")
     board = _board("optimize-board")
-    tab = _Tab(desks, OptimizeDesk, views.optimize, board)
+    tab = _Tab(desks, OptimizeSession, views.optimize, board)
     with gr.Row(elem_classes="tw-controls"):
         tab.add_files(page, lambda desk: desk.best)
 
-    def begin(desk: OptimizeDesk, text: str, seeds: str, keep: str, iterations: int, *rows: Any) -> None:
+    def begin(desk: OptimizeSession, text: str, seeds: str, keep: str, iterations: int, *rows: Any) -> None:
         terms = list(zip(rows[::3], rows[1::3], rows[2::3], strict=True))
         stay = views.metric_text([("text", keep, 1.0)]) if keep.strip() else ""
         desk.start(text, seeds, views.metric_text(terms), stay, iterations)
@@ -129,7 +129,7 @@ def _optimize(desks: Desks, page: gr.Blocks, prompt: gr.Textbox, seeds: gr.Textb
     tab.on(go_on.click, lambda desk: desk.go_on())
 
 
-def _imprint(desks: Desks, page: gr.Blocks, prompt: gr.Textbox) -> None:
+def _imprint(desks: Sessions, page: gr.Blocks, prompt: gr.Textbox) -> None:
     with gr.Row(elem_classes="tw-controls"):
         shown = gr.Textbox(label="Seeds to pick from", value="0-7", elem_id="imprint-seeds")
         render = _button("Render them", "imprint-render", "primary")
@@ -146,8 +146,8 @@ def _imprint(desks: Desks, page: gr.Blocks, prompt: gr.Textbox) -> None:
         stop = _button("Stop", "imprint-stop")
         go_on = _button("Go on", "imprint-go-on")
     board = _board("imprint-board")
-    tab = _Tab(desks, ImprintDesk, views.imprint, board)
-    pick = _Tab(desks, SeedsDesk, views.seeds, gallery)
+    tab = _Tab(desks, ImprintSession, views.imprint, board)
+    pick = _Tab(desks, SeedsSession, views.seeds, gallery)
     with gr.Row(elem_classes="tw-controls"):
         tab.add_files(page, lambda desk: desk.result)
     pick.reload(page)
@@ -167,7 +167,7 @@ def _imprint(desks: Desks, page: gr.Blocks, prompt: gr.Textbox) -> None:
 class _Tab:
     """Ties events to a kind of desk and to the board that shows it."""
 
-    def __init__(self, desks: Desks, kind: type[AnyDesk], draw: Callable[..., str], board: gr.HTML) -> None:
+    def __init__(self, desks: Sessions, kind: type[AnyDesk], draw: Callable[..., str], board: gr.HTML) -> None:
         self._desks = desks
         self._kind: type[Any] = kind
         self._draw = draw
@@ -176,9 +176,9 @@ class _Tab:
     def desk(self, request: gr.Request) -> Any:
         """The asking person's desk."""
         with _in_the_page():
-            return self._desks.of(person_of(request.cookies), self._kind)
+            return self._desks.of(user_of(request.cookies), self._kind)
 
-    def show(self, desk: Desk) -> Iterator[str]:
+    def show(self, desk: Session) -> Iterator[str]:
         """The board now, and after each change."""
         for _ in desk.watch():
             try:
@@ -226,7 +226,7 @@ class _Tab:
             desk = self.desk(request)
             return gr.update(choices=desk.studio.workspace.runs(desk.person, desk.operation))
 
-        def save(desk: Desk, name: str) -> None:
+        def save(desk: Session, name: str) -> None:
             desk.problem = f"Saved {desk.export(result(desk), name).name} in the workspace."
 
         self.reload(page)

@@ -5,17 +5,17 @@ from collections.abc import Collection, Sequence
 from html import escape
 
 from thalweg.app.steering import svg
-from thalweg.app.steering.imprint_session import RESULT, ImprintDesk, SeedsDesk
-from thalweg.app.steering.navigate_session import NavigateDesk
-from thalweg.app.steering.optimize_session import BEFORE_AFTER, RESULT_SCORES, OptimizeDesk
-from thalweg.app.steering.session import Desk
+from thalweg.app.steering.imprint_session import RESULT, ImprintSession, SeedsSession
+from thalweg.app.steering.navigate_session import NavigateSession
+from thalweg.app.steering.optimize_session import BEFORE_AFTER, RESULT_SCORES, OptimizeSession
+from thalweg.app.steering.session import Session
 from thalweg.io.atomic import read_json
 from thalweg.limits import MAX_WEIGHT, check_number, check_text
 from thalweg.steer.navigation.history import embedding_file
 from thalweg.steer.optimization.optimize import BEST
 
 
-def navigate(desk: NavigateDesk) -> str:
+def navigate(desk: NavigateSession) -> str:
     """The current image, the candidates found so far and places for those to come, the tree and the map."""
     if desk.walk is None:
         return _status(desk) + _hint("Type a prompt and press Start: then choose, again and again, what you like best.")
@@ -49,7 +49,7 @@ def navigate(desk: NavigateDesk) -> str:
     )
 
 
-def optimize(desk: OptimizeDesk) -> str:
+def optimize(desk: OptimizeSession) -> str:
     """The last step's images, the score over steps, and what it came to."""
     if desk.run is None or desk.task is None:
         return _status(desk) + _hint("Pick metrics, press Start, and watch the images follow the score.")
@@ -70,7 +70,7 @@ def optimize(desk: OptimizeDesk) -> str:
     return "".join(parts)
 
 
-def seeds(desk: SeedsDesk) -> str:
+def seeds(desk: SeedsSession) -> str:
     """The seeds rendered so far, each a button."""
     if desk.run is None:
         return _status(desk) + _hint("Type a prompt and render some seeds; then click the one you like.")
@@ -85,7 +85,7 @@ def seeds(desk: SeedsDesk) -> str:
     return f'{_status(desk)}<div class="tw-cards">{"".join(cards)}</div>'
 
 
-def imprint(desk: ImprintDesk) -> str:
+def imprint(desk: ImprintSession) -> str:
     """The loss over steps while it runs, then unseen seeds before and after."""
     if desk.run is None or desk.task is None:
         return _status(desk)
@@ -102,7 +102,7 @@ def imprint(desk: ImprintDesk) -> str:
     return "".join(parts)
 
 
-def _status(desk: Desk) -> str:
+def _status(desk: Session) -> str:
     kind = " tw-problem" if desk.problem or (desk.job is not None and desk.job.status == "failed") else ""
     return f'<p class="tw-status{kind}" role="status" aria-live="polite">{escape(desk.status)}</p>'
 
@@ -116,7 +116,7 @@ def fault(reason: str) -> str:
     return f'<p class="tw-status tw-problem" role="status" aria-live="polite">{escape(reason)}</p>'
 
 
-def _figures(desk: Desk, name: str, wanted: Collection[str]) -> dict[str, float] | None:
+def _figures(desk: Session, name: str, wanted: Collection[str]) -> dict[str, float] | None:
     """Some figures in a JSON file of the run; None where there is no such file yet.
 
     Raises:
@@ -131,13 +131,13 @@ def _figures(desk: Desk, name: str, wanted: Collection[str]) -> dict[str, float]
     return {each: check_number(f"{each} in {where}", figures.get(each), -math.inf, math.inf) for each in wanted}
 
 
-def _where(desk: Desk) -> str:
+def _where(desk: Session) -> str:
     """How the command line goes on with the run."""
     name = desk.folder.name if desk.folder is not None else ""
     return f"Run folder <code>{escape(name)}</code>; <code>thalweg steer resume {escape(name)}</code> goes on with it."
 
 
-def _address(desk: Desk, name: str) -> str | None:
+def _address(desk: Session, name: str) -> str | None:
     """Where the browser finds a file of the run; None where there is none yet."""
     path = desk.file(name)
     if not path.is_file():
@@ -145,17 +145,17 @@ def _address(desk: Desk, name: str) -> str | None:
     return f"runs/{path.relative_to(desk.studio.workspace.folder).as_posix()}?{path.stat().st_mtime_ns}"
 
 
-def _image(desk: Desk, name: str, alternative: str) -> str:
+def _image(desk: Session, name: str, alternative: str) -> str:
     address = _address(desk, name)
     return f'<img src="{escape(address)}" alt="{escape(alternative)}">' if address else ""
 
 
-def _figure(desk: Desk, name: str, caption: str, kind: str) -> str:
+def _figure(desk: Session, name: str, caption: str, kind: str) -> str:
     image = _image(desk, name, caption)
     return f'<figure class="{kind}">{image}<figcaption>{escape(caption)}</figcaption></figure>' if image else ""
 
 
-def _download(desk: Desk, name: str, text: str) -> str:
+def _download(desk: Session, name: str, text: str) -> str:
     address = _address(desk, name)
     return f'<a class="tw-download" href="{escape(address)}" download>{escape(text)}</a>' if address else ""
 

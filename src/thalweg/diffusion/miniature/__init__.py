@@ -11,7 +11,7 @@ from thalweg.errors import UsageError
 if TYPE_CHECKING:
     from thalweg.diffusion.clip import ClipScorer
     from thalweg.diffusion.generator import DiffusionGenerator
-    from thalweg.diffusion.miniature.attribute_classifier import Reader
+    from thalweg.diffusion.miniature.attribute_classifier import AttributeClassifier
 
 SHIPPED = Path(__file__).parent / "weights"
 """The shipped model, in the layout of a diffusers pipeline."""
@@ -69,7 +69,7 @@ def load_scorer(folder: Path | str = SHIPPED, *, device: torch.device | str = "c
     return ClipScorer(texts, images, side, mean=[0.5] * 3, deviation=[0.5] * 3, reads=reads)
 
 
-def load_reader(path: Path | str = READER) -> "Reader":
+def load_attribute_classifier(path: Path | str = READER) -> "AttributeClassifier":
     """Load the attribute reader that judges the miniature's images.
 
     Raises:

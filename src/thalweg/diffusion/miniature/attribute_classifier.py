@@ -10,7 +10,7 @@ from thalweg.diffusion.miniature.renderer import ATTRIBUTES, SIZE
 from thalweg.errors import UsageError
 
 
-class Reader(nn.Module):
+class AttributeClassifier(nn.Module):
     """A small convolutional network with one softmax for each attribute."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ def spread(values: list[str], attribute: str) -> float:
     return float(entropy.clamp(min=0))
 
 
-def load(path: Path) -> Reader:
+def load(path: Path) -> AttributeClassifier:
     """Load a reader's weights from a safetensors file.
 
     Raises:
@@ -66,6 +66,6 @@ def load(path: Path) -> Reader:
     """
     from thalweg.diffusion.checkpoints.weight_files import fill
 
-    reader = Reader()
+    reader = AttributeClassifier()
     fill(reader, path, f"{path.name}: the attribute reader")
     return reader.eval().requires_grad_(False)

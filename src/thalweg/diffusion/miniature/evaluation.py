@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.diffusion.miniature import READER, captions, load, load_reader, load_scorer, renderer
-from thalweg.diffusion.miniature.attribute_classifier import Reader, spread
+from thalweg.diffusion.miniature import READER, captions, load, load_attribute_classifier, load_scorer, renderer
+from thalweg.diffusion.miniature.attribute_classifier import AttributeClassifier, spread
 
 ALWAYS_NAMED = ("shape", "colour", "background")
 UNSEEN = 77_000_000
@@ -33,7 +33,7 @@ def evaluate(
         `spread`: by attribute, entropy over seeds where a caption names the shape alone, as a share of uniform.
     """
     random = torch.Generator().manual_seed(UNSEEN)
-    reader, generator = load_reader(reader_weights), load(folder, gradient=None)
+    reader, generator = load_attribute_classifier(reader_weights), load(folder, gradient=None)
     total = images + seeds * len(renderer.ATTRIBUTES["shape"])
     objects = renderer.draw_attributes(renderings, random)
     rendered = torch.cat([renderer.render(objects[start : start + 250], random) for start in range(0, renderings, 250)])
@@ -63,7 +63,7 @@ def evaluate(
     return figures
 
 
-def read_right(reader: Reader, images: Tensor, objects: list[dict[str, str]]) -> dict[str, float]:
+def read_right(reader: AttributeClassifier, images: Tensor, objects: list[dict[str, str]]) -> dict[str, float]:
     """Return, by attribute, the share of `images` (N, 3, 64, 64) in which the reader sees what was rendered."""
     seen = reader.read(images)
     return {

@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from thalweg.devices import read_device
 from thalweg.diffusion.checkpoints.weight_files import load_network
 from thalweg.diffusion.miniature import captions, networks, renderer
-from thalweg.diffusion.miniature.attribute_classifier import Reader
+from thalweg.diffusion.miniature.attribute_classifier import AttributeClassifier
 from thalweg.errors import UsageError
 from thalweg.io.atomic import write_whole
 from thalweg.io.safetensors_files import read_tensors
@@ -26,7 +26,7 @@ Progress = Callable[[str, int, int, float], None]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """How the miniature is trained; the defaults are the CPU recipe of the shipped weights."""
 
     seed: int = 0
@@ -39,7 +39,7 @@ class Recipe:
     checkpoint_every: int = 250
 
 
-class World:
+class SyntheticDataset:
     """A fixed set of drawn objects and their renderings, on disk.
 
     Attributes:
@@ -73,7 +73,7 @@ class World:
         return {name: renderer.ATTRIBUTES[name][value] for name, value in zip(renderer.ATTRIBUTES, values, strict=True)}
 
 
-def train(folder: Path, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
+def train(folder: Path, recipe: TrainingRecipe, progress: Progress, device: str = "cpu") -> None:
     """Train all components into `folder`; stages that are done are skipped, a stage that was cut off goes on.
 
     Raises:
@@ -81,21 +81,23 @@ def train(folder: Path, recipe: Recipe, progress: Progress, device: str = "cpu")
     """
     device = str(read_device(device))
     _check_recipe(folder, recipe)
-    pictures = World(folder / "training", recipe.images, recipe.seed, progress)
+    pictures = SyntheticDataset(folder / "training", recipe.images, recipe.seed, progress)
     train_reader(folder, pictures, recipe, progress, device)
     train_encoders(folder, pictures, recipe, progress, device)
     train_autoencoder(folder, pictures, recipe, progress, device)
     train_denoiser(folder, pictures, recipe, progress, device)
 
 
-def train_reader(folder: Path, pictures: World, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
+def train_reader(
+    folder: Path, pictures: SyntheticDataset, recipe: TrainingRecipe, progress: Progress, device: str = "cpu"
+) -> None:
     """Train the attribute reader on renderings with a little noise."""
     from safetensors.torch import save
 
     if (folder / "reader.safetensors").is_file():
         return
     torch.manual_seed(recipe.seed)
-    reader = Reader()
+    reader = AttributeClassifier()
 
     def loss(index: Tensor, random: torch.Generator) -> Tensor:
         images = pictures.pick(index)
@@ -137,7 +139,9 @@ class Encoders(nn.Module):
         return contrast + 0.5 * torch.stack(heads).sum()
 
 
-def train_encoders(folder: Path, pictures: World, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
+def train_encoders(
+    folder: Path, pictures: SyntheticDataset, recipe: TrainingRecipe, progress: Progress, device: str = "cpu"
+) -> None:
     """Train text and image encoder contrastively; write tokenizer, text_encoder and image_encoder."""
     if (folder / "text_encoder").is_dir():
         return
@@ -159,7 +163,9 @@ def train_encoders(folder: Path, pictures: World, recipe: Recipe, progress: Prog
     text.half().save_pretrained(folder / "text_encoder")
 
 
-def train_autoencoder(folder: Path, pictures: World, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
+def train_autoencoder(
+    folder: Path, pictures: SyntheticDataset, recipe: TrainingRecipe, progress: Progress, device: str = "cpu"
+) -> None:
     """Train the autoencoder on pixels, edges and a small pull toward unit latents; write vae."""
     if (folder / "vae").is_dir():
         return
@@ -184,7 +190,9 @@ def train_autoencoder(folder: Path, pictures: World, recipe: Recipe, progress: P
     vae.half().save_pretrained(folder / "vae")
 
 
-def train_denoiser(folder: Path, pictures: World, recipe: Recipe, progress: Progress, device: str = "cpu") -> None:
+def train_denoiser(
+    folder: Path, pictures: SyntheticDataset, recipe: TrainingRecipe, progress: Progress, device: str = "cpu"
+) -> None:
     """Train the denoiser on the latents of all images, each with a new caption every time; write unet and the rest."""
     from diffusers import AutoencoderKL, StableDiffusionPipeline
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
@@ -233,7 +241,7 @@ def train_denoiser(folder: Path, pictures: World, recipe: Recipe, progress: Prog
         config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": "float32"}, indent=2) + "\n")
 
 
-def _check_recipe(folder: Path, recipe: Recipe) -> None:
+def _check_recipe(folder: Path, recipe: TrainingRecipe) -> None:
     """Write the recipe beside what it makes; refuse to go on with another one."""
     path, ours = folder / "recipe.json", asdict(recipe)
     if path.is_file():
@@ -254,7 +262,7 @@ def _labels(objects: list[dict[str, str]]) -> Tensor:
     )
 
 
-def _captions(pictures: World, index: Tensor, random: torch.Generator) -> tuple[list[str], Tensor]:
+def _captions(pictures: SyntheticDataset, index: Tensor, random: torch.Generator) -> tuple[list[str], Tensor]:
     """A new caption for each image, and the values (B, 8) it names, -1 for those it leaves out."""
     texts, said = [], torch.full((len(index), len(renderer.ATTRIBUTES)), -1)
     for row, image in enumerate(index.tolist()):
@@ -267,7 +275,7 @@ def _captions(pictures: World, index: Tensor, random: torch.Generator) -> tuple[
 
 
 @torch.no_grad()
-def _latents(folder: Path, vae: Any, pictures: World, progress: Progress, device: str) -> Tensor:
+def _latents(folder: Path, vae: Any, pictures: SyntheticDataset, progress: Progress, device: str) -> Tensor:
     """Latents (N, 4, 16, 16) of all images, of unit variance; kept on disk."""
     from safetensors.torch import save
 
@@ -298,8 +306,8 @@ def _fit(
     steps: int,
     rate: float,
     folder: Path,
-    pictures: World,
-    recipe: Recipe,
+    pictures: SyntheticDataset,
+    recipe: TrainingRecipe,
     progress: Progress,
     device: str,
     average: float | None = None,

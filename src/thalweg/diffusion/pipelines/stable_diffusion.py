@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.diffusion.pipeline import Family, Settings, quiet
+from thalweg.diffusion.pipeline import PipelineAdapter, SamplingConfig, quiet
 from thalweg.diffusion.text_inputs import TextInput, warn_of_text
 from thalweg.errors import UsageError
 from thalweg.limits import shown
@@ -18,10 +18,10 @@ STAND_IN = "<thalweg>"
 """The token that stands where a vector of one's own goes; it is in no model's vocabulary."""
 
 
-class StableDiffusion(Family):
+class StableDiffusion(PipelineAdapter):
     """Stable Diffusion 1 and 2: one text encoder."""
 
-    defaults = Settings(steps=50, guidance_scale=7.5)
+    defaults = SamplingConfig(steps=50, guidance_scale=7.5)
     conditions = ("prompt",)
     encoders = ("text_encoder",)
     denoiser = "unet"
@@ -36,7 +36,7 @@ class StableDiffusion(Family):
         toward, away = self.pipeline.encode_prompt(prompt, self.device, 1, True, against)
         return {"prompt": toward, "negative": away}
 
-    def predict(self, settings: Settings, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
+    def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
         """Return the UNet's output."""
         return self.network(latents, timestep, conditions[0], return_dict=False)[0]
 
@@ -90,10 +90,10 @@ class StableDiffusion(Family):
         return {"prompt": encoded[0].to(self.precision), "negative": self.embed("", "")["negative"]}
 
 
-class StableDiffusionXL(Family):
+class StableDiffusionXL(PipelineAdapter):
     """Stable Diffusion XL: two encoders side by side and a pooled vector; the UNet is told the image's size."""
 
-    defaults = Settings(steps=50, guidance_scale=5.0)
+    defaults = SamplingConfig(steps=50, guidance_scale=5.0)
     denoiser = "unet"
     added_condition = "text_time"
 
@@ -108,7 +108,7 @@ class StableDiffusionXL(Family):
         found = self.pipeline.encode_prompt(prompt, device=self.device, negative_prompt=against or None)
         return dict(zip(("prompt", "negative", "pooled", "negative_pooled"), found, strict=True))
 
-    def predict(self, settings: Settings, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
+    def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
         """Return the UNet's output for an image that is neither scaled nor cropped."""
         prompt, pooled = conditions
         scale = self.pipeline.vae_scale_factor
@@ -126,10 +126,10 @@ class StableDiffusionXL(Family):
         return latents * spread / config.scaling_factor + mean
 
 
-class StableDiffusion3(Family):
+class StableDiffusion3(PipelineAdapter):
     """Stable Diffusion 3: the rows of two CLIP encoders, then those of T5, and a pooled vector; flow matching."""
 
-    defaults = Settings(steps=28, guidance_scale=7.0)
+    defaults = SamplingConfig(steps=28, guidance_scale=7.0)
     encoders = ("text_encoder", "text_encoder_2", "text_encoder_3")
     optional_parts = ("text_encoder_3", "tokenizer_3")
     text_length = 256
@@ -165,7 +165,7 @@ class StableDiffusion3(Family):
         )
         return dict(zip(("prompt", "negative", "pooled", "negative_pooled"), found, strict=True))
 
-    def latent_shape(self, settings: Settings) -> tuple[int, int, int]:
+    def latent_shape(self, settings: SamplingConfig) -> tuple[int, int, int]:
         """Return the shape (C, h, w) of one image's latents.
 
         Raises:
@@ -179,21 +179,21 @@ class StableDiffusion3(Family):
             raise UsageError(f"expected height and width of at most {most} for {self.name}, got {height} x {width}")
         return shape
 
-    def schedule_arguments(self, scheduler: Any, settings: Settings) -> dict[str, Any]:
+    def schedule_arguments(self, scheduler: Any, settings: SamplingConfig) -> dict[str, Any]:
         """Return the time shift for the image's size, where the scheduler takes one."""
         return flow_shift(scheduler, self.latent_shape(settings), self.patch, longest=1.16)
 
-    def predict(self, settings: Settings, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
+    def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
         """Return the transformer's output."""
         prompt, pooled = conditions
         times = timestep.expand(len(latents))
         return self.network(latents, prompt, pooled, times, return_dict=False)[0]
 
 
-class Flux(Family):
+class Flux(PipelineAdapter):
     """FLUX: the rows of T5 and CLIP's pooled vector; distilled guidance, so no negative tensors; flow matching."""
 
-    defaults = Settings(steps=28, guidance_scale=3.5)
+    defaults = SamplingConfig(steps=28, guidance_scale=3.5)
     half = torch.bfloat16
     fixed_rows = 0
     patch = 2
@@ -240,14 +240,14 @@ class Flux(Family):
         rows, pooled, _ = self.pipeline.encode_prompt(prompt, device=self.device, max_sequence_length=self.tokens)
         return {"prompt": rows, "pooled": pooled}
 
-    def schedule_arguments(self, scheduler: Any, settings: Settings) -> dict[str, Any]:
+    def schedule_arguments(self, scheduler: Any, settings: SamplingConfig) -> dict[str, Any]:
         """Return evenly spaced noise levels and the time shift for the image's size, where the scheduler takes them."""
         shift = flow_shift(scheduler, self.latent_shape(settings), self.patch, longest=1.15)
         if "sigmas" not in _takes(scheduler.set_timesteps) or scheduler.config.get("use_flow_sigmas"):
             return shift
         return {"sigmas": [1 - index / settings.steps for index in range(settings.steps)], **shift}
 
-    def predict(self, settings: Settings, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
+    def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
         """Return the transformer's output, from rows of two by two latent pixels and back."""
         prompt, pooled = conditions
         count, channels, height, width = latents.shape
@@ -270,7 +270,7 @@ class Flux(Family):
         return patches.reshape(latents.shape)
 
 
-FAMILIES: Mapping[str, type[Family]] = {
+FAMILIES: Mapping[str, type[PipelineAdapter]] = {
     "StableDiffusionPipeline": StableDiffusion,
     "StableDiffusionXLPipeline": StableDiffusionXL,
     "StableDiffusion3Pipeline": StableDiffusion3,

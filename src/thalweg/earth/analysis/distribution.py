@@ -23,7 +23,7 @@ _FLOOR = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Population:
+class EmbeddingDistribution:
     """Mean and covariance of real embeddings, and how their distances are distributed.
 
     Distances are Mahalanobis distances: 1 is one standard deviation in whatever direction. Embeddings are not normally
@@ -44,7 +44,7 @@ class Population:
     separations: NDArray[np.floating]
 
     @classmethod
-    def of(cls, dataset: "xr.Dataset", vectors: int = VECTORS, seed: int = 0) -> "Population":
+    def of(cls, dataset: "xr.Dataset", vectors: int = VECTORS, seed: int = 0) -> "EmbeddingDistribution":
         """Sample an embedding dataset; only the windows and dates that are sampled are read.
 
         Args:
@@ -59,7 +59,7 @@ class Population:
         return cls.from_vectors(sample, str(dataset.attrs["thalweg:model"]))
 
     @classmethod
-    def from_vectors(cls, vectors: NDArray, model: str) -> "Population":
+    def from_vectors(cls, vectors: NDArray, model: str) -> "EmbeddingDistribution":
         """Make a population of vectors (N, K) that the Earth model `model` made; `UsageError` for too few."""
         count, size = vectors.shape
         if count < _LEAST_A_VALUE * size:

@@ -36,7 +36,7 @@ def pixel_index(dataset: "xr.Dataset", pixel: Sequence[float]) -> tuple[int, int
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Similarity:
     """What the seasons of other pixels are compared with.
 
     Attributes:
@@ -56,7 +56,7 @@ class Likeness:
         pixel: Sequence[float],
         spreads: np.ndarray | None = None,
         most_dates: int | None = None,
-    ) -> "Likeness":
+    ) -> "Similarity":
         """Take a pixel's season.
 
         Args:
@@ -99,7 +99,7 @@ class Likeness:
 
 def similarity(dataset: "xr.Dataset", pixel: Sequence[float]) -> np.ndarray:
     """How alike each pixel's season is to one pixel's, (H, W) in 0..1, NaN where they share no date (`Likeness`)."""
-    return Likeness.to(dataset, pixel).of(dataset)
+    return Similarity.to(dataset, pixel).of(dataset)
 
 
 @dataclass(frozen=True)

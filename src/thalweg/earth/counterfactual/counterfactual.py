@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from thalweg.earth.analysis.distribution import Population
+from thalweg.earth.analysis.distribution import EmbeddingDistribution
 from thalweg.earth.counterfactual.generator import EarthGenerator, check_made_by
-from thalweg.earth.counterfactual.quantities import Readout, decoded
-from thalweg.earth.counterfactual.solver import Change, smallest_change
+from thalweg.earth.counterfactual.quantities import LinearProbe, decoded
+from thalweg.earth.counterfactual.solver import MinimalPerturbation, minimal_perturbation
 from thalweg.earth.counterfactual.target import Target
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.model.fusion import SMALL
@@ -80,9 +80,9 @@ def what_if(
     date: int | str,
     target: str,
     model: EarthModel | None = None,
-    population: Population | None = None,
+    population: EmbeddingDistribution | None = None,
     level: float = 0.95,
-    readouts: Mapping[str, Readout] | None = None,
+    readouts: Mapping[str, LinearProbe] | None = None,
     gpp: "SavedModel | None" = None,
 ) -> WhatIf:
     """Find the smallest plausible change of a pixel's embedding that reaches a target, and decode it.
@@ -111,13 +111,13 @@ def what_if(
 
         given["gpp"] = gpp_quantity(gpp, dataset, seen)
     asked = Target.read(target, model, given)
-    population = Population.of(dataset) if population is None else population
+    population = EmbeddingDistribution.of(dataset) if population is None else population
     population.check_model(model.identifier)
     start = torch.from_numpy(seen.vector)[None, :, None, None]
     with torch.inference_mode():
         values = asked.measure(start)[0].double().numpy()
     goals = asked.goals(values)
-    change = smallest_change(population, seen.vector, asked.measure, goals, asked.tolerances, level)
+    change = minimal_perturbation(population, seen.vector, asked.measure, goals, asked.tolerances, level)
     generator = EarthGenerator(model, dataset=dataset)
     first = generator.embedding(seen)
     settings = {"target": target, "level": level, "distance": change.distance, "reached": change.reached}
@@ -223,7 +223,12 @@ def _score(values: NDArray, goals: NDArray) -> float:
 
 
 def _sentence(
-    asked: Target, values: NDArray, change: Change, population: Population, level: float, start: float
+    asked: Target,
+    values: NDArray,
+    change: MinimalPerturbation,
+    population: EmbeddingDistribution,
+    level: float,
+    start: float,
 ) -> str:
     """What was found, and what it took."""
     units = [f" {quantity.unit}" if quantity.unit != "1" else "" for quantity in asked.quantities]

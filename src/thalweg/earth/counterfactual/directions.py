@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from thalweg.earth.analysis.distribution import Population
+from thalweg.earth.analysis.distribution import EmbeddingDistribution
 from thalweg.earth.counterfactual.generator import check_made_by, picture
 from thalweg.earth.counterfactual.quantities import decoded
 from thalweg.earth.model.earth_model import EarthModel
@@ -42,7 +42,10 @@ class Direction:
 
 
 def explain(
-    dataset: "xr.Dataset", model: EarthModel | None = None, population: Population | None = None, count: int = 4
+    dataset: "xr.Dataset",
+    model: EarthModel | None = None,
+    population: EmbeddingDistribution | None = None,
+    count: int = 4,
 ) -> list[Direction]:
     """Decode what lies along the first principal directions of real embeddings.
 
@@ -59,7 +62,7 @@ def explain(
     """
     model = EarthModel.load() if model is None else model
     check_made_by(dataset, model)
-    population = Population.of(dataset) if population is None else population
+    population = EmbeddingDistribution.of(dataset) if population is None else population
     population.check_model(model.identifier)
     if not 1 <= count <= population.size:
         raise UsageError(f"{count} directions: expected 1 to {population.size}, the values of an embedding")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor
 
-from thalweg.earth.analysis.distribution import Population
+from thalweg.earth.analysis.distribution import EmbeddingDistribution
 from thalweg.earth.counterfactual.quantities import Quantity, decoded, reference_sensor
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.store.lookup import Seen, at_place
@@ -27,7 +27,7 @@ DIRECTIONS = 6
 
 
 @dataclass(frozen=True)
-class View:
+class SensorView:
     """What is drawn of an embedding: a picture, a sensor's bands, a map of a quantity.
 
     Attributes:
@@ -66,8 +66,8 @@ class EarthGenerator:
         earth: EarthModel,
         size: int = 32,
         dataset: "xr.Dataset | None" = None,
-        population: Population | None = None,
-        view: View | None = None,
+        population: EmbeddingDistribution | None = None,
+        view: SensorView | None = None,
     ) -> None:
         self.earth = earth
         self.dataset = dataset
@@ -84,7 +84,7 @@ class EarthGenerator:
         """The Earth model's identifier and the digits of its content hash."""
         return ModelIdentity(self.earth.identifier, self.earth.identifier.rpartition("-")[2])
 
-    def showing(self, view: "View | Quantity | str") -> Self:
+    def showing(self, view: "SensorView | Quantity | str") -> Self:
         """Return the same generator with another view: a sensor's bands by its name, or a map of a quantity."""
         if isinstance(view, str):
             view = bands(self.earth, view)
@@ -155,7 +155,7 @@ class EarthGenerator:
         return embedding.tensors["uncertainty"].reshape(field.shape) * normal.to(field)[:, None, None]
 
 
-def picture(earth: EarthModel) -> View:
+def picture(earth: EarthModel) -> SensorView:
     """The reference sensor's first picture, brightened as a store's pictures are: white is a reflectance of 0.3."""
     sensor = earth.autoencoder(reference_sensor(earth)).sensor
     triple = sensor.pictures[0] if sensor.pictures else 3 * (sensor.band_names[0],)
@@ -165,20 +165,20 @@ def picture(earth: EarthModel) -> View:
         colours = decoded(earth, sensor.name, embeddings)[:, chosen] / WHITE
         return colours.clamp(1e-4, 1).sqrt()
 
-    return View(3, of)
+    return SensorView(3, of)
 
 
-def bands(earth: EarthModel, sensor: str) -> View:
+def bands(earth: EarthModel, sensor: str) -> SensorView:
     """A sensor's decoded bands, in its units; `UsageError` for a sensor the model does not know."""
     if sensor not in earth.sensors:
         raise UsageError(f"sensor {sensor!r}: the model knows {', '.join(earth.sensors)}")
     count = len(earth.autoencoder(sensor).sensor.bands)
-    return View(count, lambda embeddings: decoded(earth, sensor, embeddings))
+    return SensorView(count, lambda embeddings: decoded(earth, sensor, embeddings))
 
 
-def quantity_map(quantity: Quantity) -> View:
+def quantity_map(quantity: Quantity) -> SensorView:
     """A map of one quantity."""
-    return View(1, lambda embeddings: quantity.of(embeddings)[:, None])
+    return SensorView(1, lambda embeddings: quantity.of(embeddings)[:, None])
 
 
 def check_made_by(dataset: "xr.Dataset", earth: EarthModel) -> None:

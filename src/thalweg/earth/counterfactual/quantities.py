@@ -102,7 +102,7 @@ def index(model: EarthModel, name: str) -> Quantity:
 
 
 @dataclass(frozen=True, eq=False)
-class Readout:
+class LinearProbe:
     """A linear read-out of embeddings: what a field campaign, or a simulator, says they mean.
 
     Attributes:
@@ -122,7 +122,9 @@ class Readout:
     fitted_to: str = ""
 
     @classmethod
-    def fit(cls, vectors: NDArray, values: NDArray, name: str, unit: str, model: str, fitted_to: str = "") -> "Readout":
+    def fit(
+        cls, vectors: NDArray, values: NDArray, name: str, unit: str, model: str, fitted_to: str = ""
+    ) -> "LinearProbe":
         """Fit by ordinary least squares to embeddings (N, K) and what was measured there (N,).
 
         Raises:
@@ -164,7 +166,7 @@ class Readout:
         return write_whole(Path(path), (json.dumps(record, indent=2) + "\n").encode())
 
     @classmethod
-    def load(cls, path: str | Path) -> "Readout":
+    def load(cls, path: str | Path) -> "LinearProbe":
         """Read what `save` wrote; `UsageError` where the file is no read-out."""
         try:
             record = json.loads(Path(path).read_text())

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thalweg.earth.analysis.distribution import Population
+from thalweg.earth.analysis.distribution import EmbeddingDistribution
 
 ITERATIONS = 25
 """Most linearisations of the decoder."""
@@ -20,7 +20,7 @@ _INSIDE = 1 - 1e-6
 
 
 @dataclass(frozen=True)
-class Change:
+class MinimalPerturbation:
     """Where a search ended.
 
     Attributes:
@@ -38,14 +38,14 @@ class Change:
     plausible: bool
 
 
-def smallest_change(
-    population: Population,
+def minimal_perturbation(
+    population: EmbeddingDistribution,
     start: NDArray,
     measure: Callable[[Tensor], Tensor],
     goals: NDArray,
     tolerances: NDArray,
     level: float | None = 0.95,
-) -> Change:
+) -> MinimalPerturbation:
     """Find the shortest Mahalanobis change of `start` after which `measure` gives `goals`.
 
     In whitened coordinates the population is a unit ball's worth of directions, and the change sought is the shortest
@@ -97,7 +97,7 @@ def smallest_change(
         here, misses, slopes = here + step, found, their_slopes
     vector = (np.asarray(start, np.float64) + population.factor @ here).astype(np.float32)
     inside = bool(population.distance(vector) <= population.bound(level or 0.95))
-    return Change(
+    return MinimalPerturbation(
         vector, bool((np.abs(misses) <= 1).all()), misses * tolerances + goals, float(np.linalg.norm(here)), inside
     )
 

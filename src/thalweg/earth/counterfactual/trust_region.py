@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from thalweg.earth.analysis.distribution import Population
+from thalweg.earth.analysis.distribution import EmbeddingDistribution
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.generator import Generator
@@ -15,7 +15,7 @@ from thalweg.steer.trust_region import TrustRegion
 _PROJECTIONS = 50
 
 
-class PlausibleRegion(TrustRegion):
+class MahalanobisRegion(TrustRegion):
     """The plausible embeddings near a pixel's, for `thalweg.steer.optimization.optimize`.
 
     Offsets (K,) are in whitened coordinates of a population: 1 is a standard deviation of real embeddings in whatever
@@ -33,7 +33,12 @@ class PlausibleRegion(TrustRegion):
     """
 
     def __init__(
-        self, generator: Generator, start: Embedding, population: Population, level: float = 0.95, apart: float = 0.5
+        self,
+        generator: Generator,
+        start: Embedding,
+        population: EmbeddingDistribution,
+        level: float = 0.95,
+        apart: float = 0.5,
     ) -> None:
         vector = start.tensors["embedding"]
         if vector.shape != (population.size,):

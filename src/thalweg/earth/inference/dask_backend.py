@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg.earth.inference.job import Job
-from thalweg.earth.store.writer import Crew, Outcome, finish_block, in_a_line
+from thalweg.earth.store.writer import Executor, Outcome, finish_block, in_a_line
 from thalweg.errors import ThalwegError, UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def workers_by_default(job: Job) -> int:
 
 
 @contextmanager
-def local_workers(count: int) -> Iterator[Crew]:
+def local_workers(count: int) -> Iterator[Executor]:
     """A cluster of `count` processes on this machine, each with one thread, for as long as the block lasts."""
     from dask import config
     from distributed import Client, LocalCluster
@@ -66,7 +66,7 @@ def local_workers(count: int) -> Iterator[Crew]:
 
 
 @contextmanager
-def scheduler_workers(address: str) -> Iterator[Crew]:
+def scheduler_workers(address: str) -> Iterator[Executor]:
     """The workers of a running dask scheduler; they must see the cube and the store under the same paths.
 
     Raises:

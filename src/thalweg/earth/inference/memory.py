@@ -46,7 +46,7 @@ def block_bytes(job: Job) -> int:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """A job that keeps to its budget, and how many processes may work on it; `bytes` is the estimated peak of all."""
 
     job: Job
@@ -54,7 +54,7 @@ class Plan:
     bytes: int
 
 
-def plan(job: Job, budget: int, workers: int) -> Plan:
+def plan(job: Job, budget: int, workers: int) -> MemoryPlan:
     """Fit a job to a budget: first fewer workers, then fewer dates at once, then smaller blocks.
 
     Args:
@@ -76,7 +76,7 @@ def plan(job: Job, budget: int, workers: int) -> Plan:
         for count in range(workers, 0, -1):
             needed = total_bytes(choice, count)
             if needed <= budget:
-                return Plan(choice, count, needed)
+                return MemoryPlan(choice, count, needed)
     least = total_bytes(choices[-1], 1)
     raise UsageError(
         f"memory {budget / 1e6:,.0f} MB: too little, this cube needs {least / 1e6:,.0f} MB at least: raise the budget"

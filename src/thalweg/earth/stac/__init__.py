@@ -2,8 +2,8 @@
 
 from thalweg.earth.stac.catalogues import CATALOGUES, Catalogue, Product
 from thalweg.earth.stac.fetch import fetch
-from thalweg.earth.stac.plan import Plan, plan
+from thalweg.earth.stac.plan import FetchPlan, plan
 from thalweg.earth.stac.request import Request
 from thalweg.earth.stac.zarr_writer import fetched_request
 
-__all__ = ["CATALOGUES", "Catalogue", "Plan", "Product", "Request", "fetch", "fetched_request", "plan"]
+__all__ = ["CATALOGUES", "Catalogue", "FetchPlan", "Product", "Request", "fetch", "fetched_request", "plan"]

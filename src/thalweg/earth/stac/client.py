@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How often a server is asked again after a fault (5xx, 429, no answer), and how long between.
 
     Attributes:
@@ -36,7 +36,7 @@ class Patience:
     timeout: float = 60.0
 
 
-class Archive:
+class CatalogueClient:
     """An open catalogue.
 
     Attributes:
@@ -44,7 +44,7 @@ class Archive:
         skipped: item or document -> why it was left out; filled while searching.
     """
 
-    def __init__(self, catalogue: Catalogue, patience: Patience | None = None) -> None:
+    def __init__(self, catalogue: Catalogue, patience: RetryPolicy | None = None) -> None:
         """Open a catalogue.
 
         Raises:
@@ -53,7 +53,7 @@ class Archive:
         """
         self.catalogue = catalogue
         self.skipped: dict[str, str] = {}
-        self._io = http_reader(patience or Patience())
+        self._io = http_reader(patience or RetryPolicy())
         root = self._read_root()
         self._api: pystac_client.Client | None = None
         links = root.get("links")
@@ -273,7 +273,7 @@ _NO_STAC = (LookupError, TypeError, ValueError, AttributeError, NotImplementedEr
 """What pystac-client raises on an answer that is JSON and no STAC."""
 
 
-def http_reader(patience: Patience) -> Any:
+def http_reader(patience: RetryPolicy) -> Any:
     """pystac-client's reader with its own retries, doubled in time from one to the next."""
     from pystac_client.stac_api_io import StacApiIO
     from urllib3 import Retry

@@ -9,7 +9,7 @@ from thalweg.earth.sensors import REFLECTANCE_RANGE, Sensor
 
 
 @dataclass(frozen=True)
-class Coding:
+class StorageEncoding:
     """Integers that stand for a sensor's values: value = number * factor + offset.
 
     Attributes:
@@ -62,16 +62,16 @@ class Coding:
         return numbers
 
 
-REFLECTANCE = Coding("int16", 1e-4, 0.0, -32768, "1")
+REFLECTANCE = StorageEncoding("int16", 1e-4, 0.0, -32768, "1")
 """Down to -3.2767, so that what an offset takes below zero is kept."""
 
-BACKSCATTER = Coding("int16", 0.01, 0.0, -32768, "dB")
+BACKSCATTER = StorageEncoding("int16", 0.01, 0.0, -32768, "dB")
 
-LANDSAT = Coding("uint16", 2.75e-5, -0.2, 0, "1")
+LANDSAT = StorageEncoding("uint16", 2.75e-5, -0.2, 0, "1")
 """As the products of Landsat Collection 2 level 2 have it: their numbers are kept."""
 
 
-def coding_of(sensor: Sensor) -> Coding:
+def storage_encoding_of(sensor: Sensor) -> StorageEncoding:
     """The coding of a sensor's bands."""
     if sensor.units == "dB":
         return BACKSCATTER
@@ -139,4 +139,4 @@ def layer_codes(name: str) -> Layer:
 def date_bytes(sensor: Sensor, shape: tuple[int, int]) -> int:
     """Size of a date of some rows and columns, all bands and the validity layer, before compression."""
     layer = np.dtype(layer_codes(sensor.validity.variable).dtype).itemsize if sensor.validity else 0
-    return int(shape[0] * shape[1]) * (len(sensor.bands) * np.dtype(coding_of(sensor).dtype).itemsize + layer)
+    return int(shape[0] * shape[1]) * (len(sensor.bands) * np.dtype(storage_encoding_of(sensor).dtype).itemsize + layer)

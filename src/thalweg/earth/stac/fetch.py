@@ -5,25 +5,25 @@ from pathlib import Path
 
 from thalweg.earth.sensors import Sensor, sensor_by_name
 from thalweg.earth.stac import zarr_writer
-from thalweg.earth.stac.client import Patience, http_reader
+from thalweg.earth.stac.client import RetryPolicy, http_reader
 from thalweg.earth.stac.encoding import date_bytes
-from thalweg.earth.stac.plan import Plan
+from thalweg.earth.stac.plan import FetchPlan
 from thalweg.earth.stac.read import Loader
-from thalweg.earth.stac.scenes import Acquisition, Scene
-from thalweg.earth.stac.zarr_writer import GrowingStore
+from thalweg.earth.stac.scenes import Overpass, Scene
+from thalweg.earth.stac.zarr_writer import IncrementalZarrWriter
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.io.progress_log import tidy
+from thalweg.io.progress_log import abort
 
 Progress = Callable[[int, int], None]
 """Called with megabytes done and megabytes in all, before compression."""
 
 
 def fetch(
-    what: Plan,
+    what: FetchPlan,
     out: str | Path,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
-    patience: Patience | None = None,
+    patience: RetryPolicy | None = None,
 ) -> Path:
     """Read a plan's dates into a Zarr store that `Cube.open` reads, one group a sensor.
 
@@ -44,11 +44,11 @@ def fetch(
         ThalwegError: the server does not answer, nothing lies in the box, or the store can not be written.
     """
     out = Path(out)
-    if out.exists() and not tidy(out):
+    if out.exists() and not abort(out):
         raise UsageError(f"{out}: exists already: choose another name or remove it")
     if out.exists():  # complete but for its record, which a kill in the last instant left
         return out
-    patience = patience or Patience()
+    patience = patience or RetryPolicy()
     loader = Loader(
         grid=what.grid,
         sign=what.catalogue.signer(),
@@ -58,14 +58,14 @@ def fetch(
         tell=tell or (lambda line: None),
     )
     try:
-        with GrowingStore(out, what) as store:
+        with IncrementalZarrWriter(out, what) as store:
             _fill(store, loader, progress)
     except OSError as error:
         raise ThalwegError(f"{out}: could not be written ({error}): free some space or choose another disk") from error
     return out
 
 
-def _fill(store: GrowingStore, loader: Loader, progress: Progress | None) -> None:
+def _fill(store: IncrementalZarrWriter, loader: Loader, progress: Progress | None) -> None:
     """Read the dates that are not there yet, and finish the store."""
     store.resume(loader.skipped)
     done = store.megabytes_done()
@@ -76,7 +76,7 @@ def _fill(store: GrowingStore, loader: Loader, progress: Progress | None) -> Non
 
 
 def _fetch_date(
-    store: GrowingStore, sensor: Sensor, date: Acquisition, loader: Loader, done: float, progress: Progress | None
+    store: IncrementalZarrWriter, sensor: Sensor, date: Overpass, loader: Loader, done: float, progress: Progress | None
 ) -> float:
     """Read a date window by window; the megabytes done thereafter."""
     rows, columns = store.shape

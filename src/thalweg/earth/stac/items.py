@@ -36,7 +36,7 @@ def shown(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Footprint:
+class ItemFootprint:
     """Where and when an item was taken.
 
     Attributes:
@@ -60,7 +60,7 @@ class Footprint:
         return any(self.shape.intersects(box(west + turn, south, east + turn, north)) for turn in (0, 360, -360))
 
 
-def footprint_of(fields: Any) -> Footprint:
+def footprint_of(fields: Any) -> ItemFootprint:
     """Read an item's name, time and place; `OddItemError` where one of them is missing or cannot be right."""
     if not isinstance(fields, dict) or fields.get("type") != "Feature":
         found = fields.get("type") if isinstance(fields, dict) else fields
@@ -72,10 +72,10 @@ def footprint_of(fields: Any) -> Footprint:
         raise OddItemError(f"properties {shown(properties)}: expected an object")
     start, end = _span(properties)
     shape, bbox = _outline(fields.get("geometry"), fields.get("bbox"))
-    return Footprint(name, start, end, shape, bbox)
+    return ItemFootprint(name, start, end, shape, bbox)
 
 
-def item_of(fields: dict[str, Any], footprint: Footprint, href: str, keep_paths: bool = False) -> "pystac.Item":
+def item_of(fields: dict[str, Any], footprint: ItemFootprint, href: str, keep_paths: bool = False) -> "pystac.Item":
     """Turn an item's JSON into pystac's object with absolute addresses, all that is read of it later checked.
 
     Args:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from thalweg.earth.sensors import sensor_by_name
 from thalweg.earth.stac.catalogues import Catalogue, catalogue_by_name
-from thalweg.earth.stac.client import Archive, Patience
+from thalweg.earth.stac.client import CatalogueClient, RetryPolicy
 from thalweg.earth.stac.encoding import date_bytes
 from thalweg.earth.stac.request import Request
-from thalweg.earth.stac.scenes import Acquisition, acquisitions
+from thalweg.earth.stac.scenes import Overpass, group_overpasses
 from thalweg.errors import UsageError
 from thalweg.io.redaction import redact
 
@@ -21,12 +21,12 @@ DEFAULT_SENSORS = ("sentinel-2", "sentinel-1")
 
 
 @dataclass(frozen=True)
-class Plan:
+class FetchPlan:
     """What a fetch will read, and onto which grid."""
 
     request: Request
     catalogue: Catalogue
-    dates: dict[str, list[Acquisition]]
+    dates: dict[str, list[Overpass]]
     notes: tuple[str, ...]
 
     @property
@@ -69,7 +69,9 @@ class Plan:
         return [*said, f"size: {self.megabytes:,.1f} MB before compression", *self.notes]
 
 
-def plan(request: Request, catalogue: str | Catalogue = "planetary-computer", patience: Patience | None = None) -> Plan:
+def plan(
+    request: Request, catalogue: str | Catalogue = "planetary-computer", patience: RetryPolicy | None = None
+) -> FetchPlan:
     """Search a catalogue for what a request wants.
 
     Args:
@@ -91,22 +93,22 @@ def plan(request: Request, catalogue: str | Catalogue = "planetary-computer", pa
     chosen.signer()
     grid_crs = request.grid_crs
     assert request.grid.shape  # a box that does not fit its grid is told before anything is asked
-    archive = Archive(chosen, patience)
-    dates: dict[str, list[Acquisition]] = {}
+    archive = CatalogueClient(chosen, patience)
+    dates: dict[str, list[Overpass]] = {}
     notes = [request.note] if request.note else []
     for name in dict.fromkeys(request.sensors or DEFAULT_SENSORS):
         try:
-            dates[name] = acquisitions(archive.scenes(request, name), grid_crs)
+            dates[name] = group_overpasses(archive.scenes(request, name), grid_crs)
         except UsageError as error:
             if request.sensors is not None or sensor_by_name(name).sets_dates:
                 raise
             notes.append(f"without {name}: {error}")
-    planned = Plan(request, chosen, dates, ())
+    planned = FetchPlan(request, chosen, dates, ())
     skipped = (f"{name}: skipped, {reason}" for name, reason in archive.skipped.items())
     return replace(planned, notes=(*notes, *skipped, *_lacking(planned)))
 
 
-def _lacking(planned: Plan) -> Iterator[str]:
+def _lacking(planned: FetchPlan) -> Iterator[str]:
     """A line for each band that no item of a sensor has, and for each item without a band that others have."""
     for name, dates in planned.dates.items():
         sensor, here = sensor_by_name(name), planned.bands(name)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thalweg.earth.cube.mosaics import Mosaic
-from thalweg.earth.stac.client import Patience
-from thalweg.earth.stac.encoding import Coding, coding_of, layer_codes
+from thalweg.earth.stac.client import RetryPolicy
+from thalweg.earth.stac.encoding import StorageEncoding, layer_codes, storage_encoding_of
 from thalweg.earth.stac.request import PIXEL
-from thalweg.earth.stac.scenes import Acquisition, Scene
+from thalweg.earth.stac.scenes import Overpass, Scene
 from thalweg.earth.stac.sentinel1_grd import sigma_nought, text_reader
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.io.redaction import public_cause, redact
@@ -57,12 +57,12 @@ class Loader:
     sign: Callable[[str], str] | None
     options: Mapping[str, str]
     read_text: Callable[[str], str]
-    patience: Patience
+    patience: RetryPolicy
     tell: Callable[[str], None]
     skipped: dict[str, str] = field(default_factory=dict)
     has_read: bool = False
 
-    def read(self, date: Acquisition, rows: slice, columns: slice) -> tuple[dict[str, np.ndarray], list[Scene]]:
+    def read(self, date: Overpass, rows: slice, columns: slice) -> tuple[dict[str, np.ndarray], list[Scene]]:
         """Stored numbers (rows, columns) of each band and layer of a date in a window; the scenes they are of.
 
         Scenes are laid under one another in their order: a pixel takes all its bands from the first scene that
@@ -74,7 +74,7 @@ class Loader:
         sensor = date.scenes[0].sensor
         window = self.grid[rows, columns]
         shape = (int(window.shape[0]), int(window.shape[1]))
-        coding = coding_of(sensor)
+        coding = storage_encoding_of(sensor)
         layer = sensor.validity.variable if sensor.validity else None
         empty = {name: np.full(shape, coding.fill, coding.dtype) for name in sensor.band_names}
         if layer is not None:
@@ -99,7 +99,7 @@ class Loader:
                 used.append(scene)
         return mosaic.numbers, used
 
-    def _scene(self, scene: Scene, window: "GeoBox", coding: Coding) -> dict[str, np.ndarray]:
+    def _scene(self, scene: Scene, window: "GeoBox", coding: StorageEncoding) -> dict[str, np.ndarray]:
         """Stored numbers of the bands and layers that a scene has."""
         bands = set(scene.sensor.band_names)
 

@@ -166,7 +166,7 @@ def _product_scaling(sensor: Sensor) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Acquisition:
+class Overpass:
     """The scenes of one sensor, day and orbit, which become one date; the ones to prefer come first."""
 
     scenes: tuple[Scene, ...]
@@ -182,7 +182,7 @@ class Acquisition:
         return [scene.name for scene in self.scenes]
 
 
-def acquisitions(scenes: Iterable[Scene], crs: str) -> list[Acquisition]:
+def group_overpasses(scenes: Iterable[Scene], crs: str) -> list[Overpass]:
     """Group scenes into dates, in the order of time.
 
     Of scenes that overlap, one on the grid's own reference system is preferred, then the collection that comes
@@ -199,7 +199,7 @@ def acquisitions(scenes: Iterable[Scene], crs: str) -> list[Acquisition]:
     times = np.array([scene.time.to_datetime64() for scene in scenes], "datetime64[ns]")
     days = np.array([scene.solar_day.to_datetime64() for scene in scenes], "datetime64[ns]")
     groups = overpasses(times, days, [scene.orbit for scene in scenes])
-    return [Acquisition(tuple(sorted((scenes[index] for index in group), key=place))) for group in groups]
+    return [Overpass(tuple(sorted((scenes[index] for index in group), key=place))) for group in groups]
 
 
 def _bands(asset: "pystac.Asset") -> list[dict[str, Any]]:

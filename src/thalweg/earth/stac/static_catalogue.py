@@ -24,7 +24,7 @@ Skip = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
-class Node:
+class CatalogueNode:
     """A catalogue or a collection: its document, its address, and how far below the root it lies."""
 
     fields: dict[str, Any]
@@ -61,11 +61,11 @@ class StaticCatalogue:
     def __init__(self, root: dict[str, Any], href: str, read_text: Callable[[str], str], skip: Skip) -> None:
         self._read_text, self._skip = read_text, skip
         self._documents: dict[str, dict[str, Any] | None] = {}
-        self._root = Node(root, href, 0)
+        self._root = CatalogueNode(root, href, 0)
         if (odd := self._odd_links(self._root)) is not None:
             raise UsageError(f"{redact(href)}: no STAC: {odd}")
 
-    def collections(self) -> Iterator[tuple[str, Node]]:
+    def collections(self) -> Iterator[tuple[str, CatalogueNode]]:
         """Identifiers and nodes of the collections; those inside another one are a part of it."""
         for node in self._nodes(self._root, into_collections=False):
             if node.is_collection:
@@ -99,7 +99,7 @@ class StaticCatalogue:
                     if fields is not None:
                         yield href, fields
 
-    def _nodes(self, top: Node, into_collections: bool) -> Iterator[Node]:
+    def _nodes(self, top: CatalogueNode, into_collections: bool) -> Iterator[CatalogueNode]:
         """A node and all below it, in the order of the links, without recursion; a node comes once."""
         waiting, seen = [top], {top.href}
         while waiting:
@@ -124,7 +124,7 @@ class StaticCatalogue:
                         below.append(child)
             waiting += reversed(below)
 
-    def _child(self, href: str, depth: int) -> Node | None:
+    def _child(self, href: str, depth: int) -> CatalogueNode | None:
         fields = self._document(href)
         if fields is None:
             return None
@@ -132,13 +132,13 @@ class StaticCatalogue:
         if kind not in ("Catalog", "Collection", None) or "stac_version" not in fields:
             self._skip(href, f"expected a catalogue or a collection, came type {shown(kind)}")
             return None
-        node = Node(fields, href, depth)
+        node = CatalogueNode(fields, href, depth)
         if (odd := self._odd_links(node)) is not None:
             self._skip(href, odd)
             return None
         return node
 
-    def _odd_links(self, node: Node) -> str | None:
+    def _odd_links(self, node: CatalogueNode) -> str | None:
         """What is wrong with a document's links as a whole; a single one that is none is skipped and told."""
         links = node.fields.get("links")
         if links is not None and not isinstance(links, list):

@@ -12,13 +12,13 @@ import pandas as pd
 
 from thalweg._version import __version__
 from thalweg.earth.sensors import Sensor, sensor_by_name
-from thalweg.earth.stac.encoding import coding_of, date_bytes, layer_codes
-from thalweg.earth.stac.plan import Plan
+from thalweg.earth.stac.encoding import date_bytes, layer_codes, storage_encoding_of
+from thalweg.earth.stac.plan import FetchPlan
 from thalweg.earth.stac.request import Request
-from thalweg.earth.stac.scenes import Acquisition, Scene
+from thalweg.earth.stac.scenes import Overpass, Scene
 from thalweg.errors import ThalwegError
 from thalweg.io.atomic import write_whole
-from thalweg.io.progress_log import Ledger
+from thalweg.io.progress_log import ProgressLog
 from thalweg.io.redaction import redact
 from thalweg.io.zarr_chunks import checked_compressor
 
@@ -36,17 +36,17 @@ SHARD = 1024
 """Pixels of a shard, each way: one window is read, and held in memory, at a time."""
 
 
-class GrowingStore:
+class IncrementalZarrWriter:
     """The unfinished store: its arrays, and which dates it has; held by one process at a time (`Ledger`)."""
 
-    def __init__(self, out: Path, what: Plan) -> None:
+    def __init__(self, out: Path, what: FetchPlan) -> None:
         self.out, self.plan = out, what
         self.path = out.with_name(f".{out.name}.unfinished")
         self.shape = what.shape
-        self._ledger = Ledger(self.path, out)
+        self._ledger = ProgressLog(self.path, out)
         self._state: dict[str, Any] = {}
 
-    def __enter__(self) -> "GrowingStore":
+    def __enter__(self) -> "IncrementalZarrWriter":
         return self
 
     def __exit__(
@@ -86,7 +86,7 @@ class GrowingStore:
         root = zarr.open_group(self.path, mode="a")
         for name in self.plan.dates:
             sensor = sensor_by_name(name)
-            group, coding = root.create_group(name), coding_of(sensor)
+            group, coding = root.create_group(name), storage_encoding_of(sensor)
             for variable in self.plan.bands(name):
                 if variable in sensor.band_names:
                     self._array(group, variable, coding.dtype, coding.fill, coding.attributes)
@@ -133,7 +133,7 @@ class GrowingStore:
             if array.shape[0] != dates:
                 array.resize((dates, *self.shape))
 
-    def record(self, sensor: Sensor, date: Acquisition, used: list[Scene], skipped: dict[str, str]) -> None:
+    def record(self, sensor: Sensor, date: Overpass, used: list[Scene], skipped: dict[str, str]) -> None:
         """Count a date as read, and as kept where a scene had a pixel."""
         self._state["read"].setdefault(sensor.name, []).append(date.names)
         if used:
@@ -179,7 +179,7 @@ class GrowingStore:
         (self.out / DATES_FILE).unlink()  # last: a kill before would cost all that was read
 
 
-def request_attributes(what: Plan) -> dict[str, Any]:
+def request_attributes(what: FetchPlan) -> dict[str, Any]:
     """A request as the store records it, and by which a fetch is resumed: credentials, which change, are not in it."""
     request = what.request
     return {
@@ -203,7 +203,7 @@ def fetched_request(store: str | Path) -> Request | None:
         return None  # not a fetched store, or its attributes are damaged
 
 
-def _facts(date: Acquisition, used: list[Scene]) -> dict[str, Any]:
+def _facts(date: Overpass, used: list[Scene]) -> dict[str, Any]:
     """What is kept of a date beside its numbers; baseline and orbit are its preferred scene's."""
     state, number = used[0].orbit
     return {

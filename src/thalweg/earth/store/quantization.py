@@ -22,7 +22,7 @@ _ENOUGH = 200
 
 
 @dataclass(frozen=True)
-class Coding:
+class Quantization:
     """How one variable's numbers become codes: `value = code * step`; `missing` is the code of NaN."""
 
     step: float
@@ -58,21 +58,21 @@ def check_bits(bits: int | None) -> None:
         raise UsageError(f"quantise {bits}: expected 8 or 16 bits (leave it out for float32)")
 
 
-def codings(bits: int | None) -> dict[str, Coding]:
+def quantizations(bits: int | None) -> dict[str, Quantization]:
     """The variables of a store that hold codes: embeddings signed, uncertainty unsigned."""
     if bits is None:
         return {}
     steps = _STEPS[bits]
     signed, unsigned = np.dtype(f"int{bits}"), np.dtype(f"uint{bits}")
     return {
-        "embeddings": Coding(steps["embeddings"], signed, int(np.iinfo(signed).min)),
-        "uncertainty": Coding(steps["uncertainty"], unsigned, int(np.iinfo(unsigned).max)),
+        "embeddings": Quantization(steps["embeddings"], signed, int(np.iinfo(signed).min)),
+        "uncertainty": Quantization(steps["uncertainty"], unsigned, int(np.iinfo(unsigned).max)),
     }
 
 
 def convention(bits: int) -> dict[str, Any]:
     """The quantization object of the `geoemb:` convention."""
-    coding = codings(bits)["embeddings"]
+    coding = quantizations(bits)["embeddings"]
     return {
         "method": "linear",
         "original_dtype": "float32",
@@ -105,7 +105,7 @@ def measure_loss(job: "Job") -> Loss:
 
     if job.quantise is None:
         raise UsageError("this job does not quantise: choose 8 or 16 bits")
-    coding = codings(job.quantise)["embeddings"]
+    coding = quantizations(job.quantise)["embeddings"]
     windows = job.windows()
     for index in sorted(range(len(windows)), key=lambda index: abs(index - len(windows) // 2)):
         block = embed_block(job, windows[index])

@@ -10,7 +10,7 @@ from thalweg._version import __version__
 from thalweg.earth.inference.job import CONTEXT_DAYS, Block, Job
 from thalweg.earth.model.fusion import QUANTILE_LEVELS
 from thalweg.earth.sensors import Quality
-from thalweg.earth.store.quantization import codings, convention
+from thalweg.earth.store.quantization import convention, quantizations
 from thalweg.io.redaction import redact
 from thalweg.io.zarr_chunks import checked_compressor
 
@@ -29,7 +29,7 @@ def attributes(job: Job) -> dict[str, Any]:
     from pyproj import CRS
 
     grid = job.cube.grid
-    coding = codings(job.quantise).get("embeddings")
+    coding = quantizations(job.quantise).get("embeddings")
     return {
         "Conventions": "CF-1.8",
         "title": f"Thalweg embeddings of {job.cube.name}",
@@ -102,7 +102,7 @@ def check_layout(dataset: "xr.Dataset") -> None:
         stated = {key: dataset[name].attrs.get(key) for key in ("scale_factor", "add_offset", "_FillValue")}
         bits = 8 * dataset[name].dtype.itemsize if dataset[name].dtype.kind in "iu" else None
         if bits is not None:
-            coding = codings(bits)[name]
+            coding = quantizations(bits)[name]
             if stated != {**coding.attributes, "_FillValue": coding.missing}:
                 raise ValueError(f"{name} of {bits} bits with {stated}")
     for key, variable in dataset.data_vars.items():
@@ -120,7 +120,7 @@ def _unwritten(name: str, variable: "xr.DataArray") -> Any:
     if np.issubdtype(variable.dtype, np.floating):
         return np.nan
     is_coded = name in ("embeddings", "uncertainty")
-    return codings(8 * variable.dtype.itemsize)[name].missing if is_coded else 0
+    return quantizations(8 * variable.dtype.itemsize)[name].missing if is_coded else 0
 
 
 def empty_dataset(job: Job, lazy: bool = False) -> "xr.Dataset":
@@ -141,7 +141,7 @@ def empty_dataset(job: Job, lazy: bool = False) -> "xr.Dataset":
         def full(of: tuple[int, ...], value: float, dtype: Any) -> Any:
             return np.full(of, value, dtype)
 
-    coded = codings(job.quantise)
+    coded = quantizations(job.quantise)
 
     def numbers(name: str) -> Any:
         coding = coded.get(name)
@@ -208,7 +208,7 @@ def block_arrays(block: Block, bits: int | None = None) -> dict[str, np.ndarray]
         "picture": block.picture,
         **gaps,
     }
-    return {**arrays, **{name: coding.encode(arrays[name]) for name, coding in codings(bits).items()}}
+    return {**arrays, **{name: coding.encode(arrays[name]) for name, coding in quantizations(bits).items()}}
 
 
 def _place_of(block: Block) -> tuple[slice, slice]:
@@ -229,7 +229,7 @@ def create_store(job: Job, path: Path) -> None:
 
     dataset = empty_dataset(job, lazy=True)
     dates, side = len(job.dates), job.block
-    coded = codings(job.quantise)
+    coded = quantizations(job.quantise)
     encoding: dict[str, dict[str, Any]] = {}
     for name, variable in dataset.data_vars.items():
         inner = variable.shape[1:-2]  # one chunk holds whole vectors of one date

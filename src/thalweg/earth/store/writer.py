@@ -13,7 +13,7 @@ from thalweg.earth.inference.job import Job, Progress, embed_block
 from thalweg.earth.store.portable import portable
 from thalweg.earth.store.schema import attributes, check_layout, create_store, write_block
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.io.progress_log import Ledger, tidy
+from thalweg.io.progress_log import ProgressLog, abort
 from thalweg.io.redaction import redact
 from thalweg.io.zarr_chunks import with_checked_reading
 
@@ -41,7 +41,7 @@ class Outcome:
     unwritable: str | None = None
 
 
-Crew = Callable[[Job, Path, Sequence[int]], Generator[Outcome, None, None]]
+Executor = Callable[[Job, Path, Sequence[int]], Generator[Outcome, None, None]]
 """Who embeds blocks: from a job, the store's folder and the blocks' indices to outcomes, in any order.
 
 Once the generator is closed, nothing is written any more.
@@ -73,7 +73,7 @@ def this_process(job: Job, folder: Path, indices: Sequence[int]) -> Generator[Ou
         yield finish_block(job, folder, index)
 
 
-def embed_to_zarr(job: Job, out: str | Path, progress: Progress | None = None, crew: Crew = this_process) -> Path:
+def embed_to_zarr(job: Job, out: str | Path, progress: Progress | None = None, crew: Executor = this_process) -> Path:
     """Embed a cube into a Zarr store, block by block.
 
     The store grows beside `out` under a hidden name and gets its own when complete. A killed run goes on where
@@ -92,13 +92,13 @@ def embed_to_zarr(job: Job, out: str | Path, progress: Progress | None = None, c
         ThalwegError: the store can not be written, which leaves nothing; or blocks failed, which leaves the others.
     """
     out = Path(out)
-    if tidy(out):
+    if abort(out):
         return out
     unfinished = out.with_name(f".{out.name}.unfinished")
     refuse_existing(out)
     identity = _identity(job)  # reads the cube: what is no good is refused before anything is written
     try:
-        with Ledger(unfinished, out) as ledger:
+        with ProgressLog(unfinished, out) as ledger:
             if out.exists():  # another run finished it between our look and our lock
                 ledger.discard()
             refuse_existing(out)
@@ -119,7 +119,7 @@ def _unwritable(out: Path, reason: str) -> ThalwegError:
 
 
 def _embed_all(
-    job: Job, identity: dict[str, Any], out: Path, ledger: Ledger, progress: Progress | None, crew: Crew
+    job: Job, identity: dict[str, Any], out: Path, ledger: ProgressLog, progress: Progress | None, crew: Executor
 ) -> None:
     try:
         done = ledger.done(identity)
@@ -166,7 +166,9 @@ def _embed_all(
     ledger.finish(out)
 
 
-def _failure(out: Path, ledger: Ledger, failed: list[Outcome], windows: list[Any], some_done: bool) -> ThalwegError:
+def _failure(
+    out: Path, ledger: ProgressLog, failed: list[Outcome], windows: list[Any], some_done: bool
+) -> ThalwegError:
     """The error for blocks that failed; where none was done, nothing is left."""
     first = failed[0]
     if not some_done:

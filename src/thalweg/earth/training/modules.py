@@ -27,12 +27,21 @@ from thalweg.earth.training.losses import (
     spectral_angle,
     structural_dissimilarity,
 )
-from thalweg.earth.training.tiles import Hiding, RandomTiles, Site, Targets, Tile, hide_parts, random_gain, targets
+from thalweg.earth.training.tiles import (
+    Masking,
+    RandomTiles,
+    Targets,
+    Tile,
+    TrainingSite,
+    mask_context,
+    random_gain,
+    targets,
+)
 from thalweg.errors import UsageError
 from thalweg.io.atomic import new_folder
 
 
-class Settings(Declaration):
+class TrainingConfig(Declaration):
     """Everything a training run depends on besides its data."""
 
     seed: int = Field(default=0, description="seed of initialisation, tiles and hiding")
@@ -47,7 +56,7 @@ class Settings(Declaration):
         default=0.5, ge=0, le=1, description="weight of neighbouring dates and pixels in the loss; the centre has 1"
     )
     loss: LossWeights = Field(default=LossWeights(), description="weights of the losses")
-    hiding: Hiding = Field(default=Hiding(), description="what is hidden in training")
+    hiding: Masking = Field(default=Masking(), description="what is hidden in training")
     linear_start: LinearStart = Field(default=LinearStart(), description="how the fusion's fractions begin")
     validation_tiles: int = Field(default=16, ge=1, description="held-out tiles of each validation")
     calibration_tiles: int = Field(default=60, ge=1, description="held-out tiles that calibrate the spread")
@@ -74,7 +83,7 @@ def context_loss(
 class _Stage(lightning.LightningModule):
     """What both stages share: the optimiser, its schedule and the logged losses."""
 
-    settings: Settings
+    settings: TrainingConfig
 
     def losses(self, tile: Tile) -> dict[str, Tensor]:
         """Named losses of a tile; their sum is minimised."""
@@ -121,7 +130,7 @@ class AutoencoderStage(_Stage):
     places that are alike drift apart (docs/model-card.md).
     """
 
-    def __init__(self, autoencoder: Autoencoder, settings: Settings) -> None:
+    def __init__(self, autoencoder: Autoencoder, settings: TrainingConfig) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self.settings = settings
@@ -134,7 +143,7 @@ class AutoencoderStage(_Stage):
         settings, encoder = self.settings, self.autoencoder.encoder
         context = random_gain(tile.contexts[self.autoencoder.sensor.name], settings.hiding.gain)
         whole = encoder.sample(context, tile.centre_days)
-        partial = encoder.encode(encoder.sample(hide_parts(context, settings.hiding), tile.centre_days))
+        partial = encoder.encode(encoder.sample(mask_context(context, settings.hiding), tile.centre_days))
         with torch.no_grad():
             target = encoder.encode(whole, repaired=False).values
         full = encoder.encode(whole)
@@ -156,7 +165,7 @@ class FusionStage(_Stage):
     learn to lead back to the decoders.
     """
 
-    def __init__(self, model: EarthModel, settings: Settings) -> None:
+    def __init__(self, model: EarthModel, settings: TrainingConfig) -> None:
         super().__init__()
         self.model = model
         self.settings = settings
@@ -169,7 +178,7 @@ class FusionStage(_Stage):
         if reference in contexts and torch.rand(()) < self.settings.hiding.context:
             day = centre_days[torch.randint(len(centre_days), ())]
             return {reference: contexts[reference].hide((contexts[reference].days - day).abs() >= 0.5)}
-        kept = {name: hide_parts(context, self.settings.hiding) for name, context in contexts.items()}
+        kept = {name: mask_context(context, self.settings.hiding) for name, context in contexts.items()}
         for name in list(kept):
             if len(kept) > 1 and torch.rand(()) < self.settings.hiding.sensors:
                 del kept[name]
@@ -205,7 +214,9 @@ class FusionStage(_Stage):
         return losses
 
 
-def _fit(stage: _Stage, sites: Sequence[Site], settings: Settings, run: Path, record: dict[str, Any]) -> None:
+def _fit(
+    stage: _Stage, sites: Sequence[TrainingSite], settings: TrainingConfig, run: Path, record: dict[str, Any]
+) -> None:
     """Train a stage; resumes from the run folder's last checkpoint, logs as CSV and TensorBoard."""
     identity, found = json.dumps(record, sort_keys=True), run / "run.json"
     if found.exists() and found.read_text() != identity:
@@ -246,10 +257,10 @@ def _new_folder(out: str | Path) -> Path:
     return Path(out)
 
 
-def _load_sites(data: Sequence[str | Path], sensors: Sequence[str], assume_clear: bool) -> list[Site]:
+def _load_sites(data: Sequence[str | Path], sensors: Sequence[str], assume_clear: bool) -> list[TrainingSite]:
     if not data:
         raise UsageError("no data: expected one or more cubes to train on")
-    return [Site.load(path, sensors, assume_clear) for path in data]
+    return [TrainingSite.load(path, sensors, assume_clear) for path in data]
 
 
 @torch.no_grad()
@@ -268,7 +279,7 @@ def train_autoencoder(
     data: Sequence[str | Path],
     out: str | Path,
     run: str | Path,
-    settings: Settings | None = None,
+    settings: TrainingConfig | None = None,
     assume_clear: bool = False,
 ) -> Autoencoder:
     """Stage 1: train a sensor's autoencoder on cubes and write its checkpoint to `out`.
@@ -281,7 +292,7 @@ def train_autoencoder(
         settings: seed, steps, losses and what is hidden.
         assume_clear: take cubes without a mask of clouds as clear everywhere.
     """
-    settings = settings or Settings()
+    settings = settings or TrainingConfig()
     out, run = _new_folder(out), Path(run)
     sites = _load_sites(data, [sensor.name], assume_clear)
     if not any(bool(site.contexts[sensor.name].present.all()) for site in sites):
@@ -303,7 +314,7 @@ def train_fusion(
     data: Sequence[str | Path],
     out: str | Path,
     run: str | Path,
-    settings: Settings | None = None,
+    settings: TrainingConfig | None = None,
     calibration: Sequence[str | Path] | None = None,
     assume_clear: bool = False,
 ) -> EarthModel:
@@ -320,7 +331,7 @@ def train_fusion(
     """
     import shutil
 
-    settings = settings or Settings()
+    settings = settings or TrainingConfig()
     out, run = _new_folder(out), Path(run)
     autoencoders = {a.sensor.name: a for a in map(load_autoencoder, encoders)}
     if len(autoencoders) < len(encoders):
@@ -353,12 +364,12 @@ def train_fusion(
     return EarthModel.load(out)
 
 
-def _training_record(settings: Settings, sites: Sequence[Site]) -> dict[str, Any]:
+def _training_record(settings: TrainingConfig, sites: Sequence[TrainingSite]) -> dict[str, Any]:
     return {"settings": settings.model_dump(), "data": [site.name for site in sites]}
 
 
 @torch.no_grad()
-def fit_linear_fusion(model: EarthModel, tiles: RandomTiles, settings: Settings) -> None:
+def fit_linear_fusion(model: EarthModel, tiles: RandomTiles, settings: TrainingConfig) -> None:
     """Begin the fusion as minimum noise fractions of the contexts the decoders rebuild, and the centre's colours."""
     gathered, moved = [], []
     # Every date counts alike: the fractions lie close together, and turn with the sample.
@@ -394,7 +405,7 @@ def _half_hidden(tile: Tile, but_centres: bool = False) -> dict[str, SensorConte
 
 
 @torch.no_grad()
-def calibrate(model: EarthModel, tiles: RandomTiles, settings: Settings) -> None:
+def calibrate(model: EarthModel, tiles: RandomTiles, settings: TrainingConfig) -> None:
     """Set the scale of each value's spread and the factors to intervals, on held-out tiles with dates hidden."""
     ratios = []
     torch.manual_seed(settings.seed)

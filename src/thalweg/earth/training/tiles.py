@@ -18,7 +18,7 @@ TARGET_REACH_DAYS = 65.0
 """Dates at most this far from the centre date are rebuilt."""
 
 
-class Hiding(Declaration):
+class Masking(Declaration):
     """How much of a context is hidden from the encoder in training, to be rebuilt from the rest."""
 
     dates: float = Field(default=0.7, ge=0, le=1, description="largest share of a sensor's dates hidden at once")
@@ -32,7 +32,7 @@ class Hiding(Declaration):
 
 
 @dataclass(frozen=True)
-class Site:
+class TrainingSite:
     """A cube in memory, padded by the halo: contexts by sensor and the centre dates to draw from."""
 
     name: str
@@ -41,7 +41,7 @@ class Site:
     size: tuple[int, int]
 
     @classmethod
-    def load(cls, path: str | Path, sensors: Sequence[str], assume_clear: bool = False) -> "Site":
+    def load(cls, path: str | Path, sensors: Sequence[str], assume_clear: bool = False) -> "TrainingSite":
         """Read a cube's sensors among `sensors`; the centre dates are its reference's clear dates."""
         cube = Cube.open(path, assume_clear=assume_clear)
         wanted = [name for name in sensors if name in cube.series]
@@ -60,7 +60,7 @@ class Tile:
     centre_days: Tensor
 
 
-def tile_at(site: Site, top: int, left: int, size: int, centre_days: Tensor, reach_days: float = 250.0) -> Tile:
+def tile_at(site: TrainingSite, top: int, left: int, size: int, centre_days: Tensor, reach_days: float = 250.0) -> Tile:
     """Cut `size` x `size` centre pixels with their halo, and the dates within `reach_days` of a centre date."""
     rows, columns = slice(top, top + size + 2 * HALO), slice(left, left + size + 2 * HALO)
     contexts = {}
@@ -79,7 +79,7 @@ class RandomTiles(IterableDataset[Tile]):
     """
 
     def __init__(
-        self, sites: Sequence[Site], seed: int, size: int = 24, centres: int = 3, validation: int | None = None
+        self, sites: Sequence[TrainingSite], seed: int, size: int = 24, centres: int = 3, validation: int | None = None
     ) -> None:
         super().__init__()
         self.sites = sites
@@ -107,7 +107,7 @@ class RandomTiles(IterableDataset[Tile]):
             chosen, dates[:] = dates[: self.centres], dates[self.centres :]
             yield self._draw(site, generator, torch.tensor(chosen))
 
-    def _draw(self, site: Site, generator: torch.Generator, dates: Tensor | None = None) -> Tile:
+    def _draw(self, site: TrainingSite, generator: torch.Generator, dates: Tensor | None = None) -> Tile:
         rows, columns = site.size
         split = columns * 3 // 4
         first, last = (0, split - HALO) if self.validation is None else (split + HALO, columns)
@@ -123,7 +123,7 @@ class RandomTiles(IterableDataset[Tile]):
         return tile_at(site, between(0, rows - size), between(first, last - size), size, site.centre_days[dates])
 
 
-def hide_parts(context: SensorContext, hiding: Hiding) -> SensorContext:
+def mask_context(context: SensorContext, hiding: Masking) -> SensorContext:
     """Hide dates, put other dates' clouds, hide bands: what the encoder gets to see of a context."""
     count = len(context.days)
     context = context.hide(torch.rand(count) < torch.rand(()) * hiding.dates)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from thalweg.earth.model.earth_model import EarthModel
 
 
-class Recipe(Declaration):
+class FeatureRecipe(Declaration):
     """How the features of a table were made; a model that learned from them asks for the same."""
 
     embedding_model: str = Field(description="identifier of the model that embedded the cube")
@@ -82,7 +82,7 @@ def embedding_table(
     size: int = SMALL,
     method: Method = "linear",
     where: str = "cube",
-) -> tuple[pd.DataFrame, Recipe]:
+) -> tuple[pd.DataFrame, FeatureRecipe]:
     """The daily table of a tower: embedding values of its footprint and potential radiation; GPP unknown.
 
     Args:
@@ -117,7 +117,7 @@ def embedding_table(
     units = dict.fromkeys(feature_columns(frame), "1")
     units |= {POTENTIAL_RADIATION: "W m-2", "latitude": "degrees", "gpp": GPP_UNITS}
     table = daily_table(frame[["site", "time", "gpp", "latitude", *feature_columns(frame)]], units, where)
-    return table, Recipe(embedding_model=identifier, size=size, gap_filling=method, units=units)
+    return table, FeatureRecipe(embedding_model=identifier, size=size, gap_filling=method, units=units)
 
 
 def _first_values(dataset: "xr.Dataset", size: int, where: str) -> "xr.Dataset":
@@ -153,8 +153,8 @@ def decoded(values: NDArray, model: "EarthModel") -> dict[str, NDArray[np.float3
 
 
 def join_flux(
-    table: pd.DataFrame, recipe: Recipe, measured: pd.DataFrame, site: str | None, what: str
-) -> tuple[pd.DataFrame, Recipe]:
+    table: pd.DataFrame, recipe: FeatureRecipe, measured: pd.DataFrame, site: str | None, what: str
+) -> tuple[pd.DataFrame, FeatureRecipe]:
     """Put a tower's GPP, vegetation and meteorology beside its features, day by day.
 
     Args:
@@ -194,12 +194,12 @@ def _span(days: "pd.Series | pd.Index") -> str:
     return f"{days.min():%Y-%m-%d} to {days.max():%Y-%m-%d}"
 
 
-def model_columns(recipe: Recipe) -> list[str]:
+def model_columns(recipe: FeatureRecipe) -> list[str]:
     """The columns a model predicts from by default, all of which a map has, too."""
     return [*embedding_names(recipe.size), POTENTIAL_RADIATION]
 
 
-def write_table(table: pd.DataFrame, recipe: Recipe, path: Path) -> None:
+def write_table(table: pd.DataFrame, recipe: FeatureRecipe, path: Path) -> None:
     """Write a daily table as CSV, and how it was made as JSON beside it (`PATH.json`).
 
     Raises:
@@ -213,7 +213,7 @@ def write_table(table: pd.DataFrame, recipe: Recipe, path: Path) -> None:
     write_whole(beside, (recipe.model_dump_json(indent=2) + "\n").encode())
 
 
-def read_table(path: Path) -> tuple[pd.DataFrame, Recipe]:
+def read_table(path: Path) -> tuple[pd.DataFrame, FeatureRecipe]:
     """Read what `write_table` wrote.
 
     Raises:
@@ -225,7 +225,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, Recipe]:
     if not path.is_file() or not beside.is_file():
         raise UsageError(f"{path}: expected a table of `thalweg gpp prepare` and its {beside.name}")
     try:
-        recipe = Recipe.model_validate(json.loads(beside.read_text()))
+        recipe = FeatureRecipe.model_validate(json.loads(beside.read_text()))
     except (ValidationError, ValueError, RecursionError) as error:
         raise UsageError(f"{beside}: damaged ({str(error).splitlines()[0]}): prepare it again") from error
     table = read_daily_table(open_table(path), units=recipe.units)
@@ -234,7 +234,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, Recipe]:
     return table, recipe
 
 
-def read_tables(paths: Sequence[Path]) -> tuple[pd.DataFrame, Recipe]:
+def read_tables(paths: Sequence[Path]) -> tuple[pd.DataFrame, FeatureRecipe]:
     """Read the tables of several sites, made alike, as one.
 
     Raises:

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from thalweg.simulate.land.land_cover import LAND_COVER
-from thalweg.simulate.land.parcels import PIXEL, Layout
+from thalweg.simulate.land.parcels import PIXEL, ParcelLayout
 from thalweg.simulate.landscape import Climate, layout_of, simulate
 from thalweg.simulate.weather.daily_weather import saturation_pressure
 
@@ -85,7 +85,7 @@ def tower_places(towers: int = 24, first_seed: int = FIRST_SEED) -> list[Place]:
     places: dict[int, Place] = {}
     while len(places) < towers:
         seed = next(seeds)
-        drawn: dict[Climate, Layout] = {}
+        drawn: dict[Climate, ParcelLayout] = {}
         for index, (vegetation, climate) in enumerate(waiting):
             if index in places:
                 continue
@@ -105,7 +105,7 @@ def _combinations() -> Iterator[tuple[str, Climate]]:
             yield vegetation, CLIMATES[(index + turn) % len(CLIMATES)]
 
 
-def _roomiest(layout: Layout, vegetation: str) -> tuple[int, int] | None:
+def _roomiest(layout: ParcelLayout, vegetation: str) -> tuple[int, int] | None:
     """Row and column of the pixel furthest from anything but its own parcel, if far enough."""
     from scipy.ndimage import distance_transform_edt
 

@@ -18,11 +18,11 @@ from torch import Tensor
 from thalweg._version import __version__
 from thalweg.earth.sensors import Declaration
 from thalweg.errors import UsageError
-from thalweg.gpp.data.features import Recipe
+from thalweg.gpp.data.features import FeatureRecipe
 from thalweg.gpp.data.footprint import embedding_names
 from thalweg.gpp.data.windows import Windows
 from thalweg.gpp.models.ensemble import Ensemble
-from thalweg.gpp.models.transformer import PiecewiseEncoding, Settings, TemporalTransformer, TransformerLearner
+from thalweg.gpp.models.transformer import PiecewiseEncoding, TemporalTransformer, TransformerConfig, TransformerLearner
 from thalweg.io.atomic import new_folder
 from thalweg.io.hashing import content_hash
 
@@ -38,7 +38,7 @@ class GppCard(Declaration):
     format: int = Field(description="version of this layout")
     kind: Literal["gpp-transformer"] = Field(description="what the folder holds")
     features: tuple[str, ...] = Field(description="columns it predicts from, in order")
-    recipe: Recipe = Field(description="how the features were made")
+    recipe: FeatureRecipe = Field(description="how the features were made")
     members: int = Field(description="networks in the ensemble")
     settings: dict[str, Any] = Field(description="of the networks")
     content_hash: str = Field(description="SHA-256 of the tensors: names, types, shapes and bytes")
@@ -62,7 +62,7 @@ class SavedModel:
             )
 
 
-def save_model(model: Ensemble, windows: Windows, recipe: Recipe, folder: Path) -> GppCard:
+def save_model(model: Ensemble, windows: Windows, recipe: FeatureRecipe, folder: Path) -> GppCard:
     """Write a fitted ensemble of transformers, all or nothing.
 
     Args:
@@ -141,7 +141,7 @@ def load_model(folder: str | Path) -> SavedModel:
         raise UsageError(f"{path}: {card.members} members, weights.safetensors holds {len(held)}: train it again")
     try:
         model = Ensemble({"transformer": TransformerLearner}, members=card.members, seed=int(card.training["seed"]))
-        settings = Settings(**card.settings)
+        settings = TransformerConfig(**card.settings)
         model.fitted = [_learner(tensors, f"{index}.", settings, folder) for index in range(card.members)]
         model.beyond = tensors["beyond"].numpy()
     except (KeyError, TypeError, ValueError, RuntimeError) as error:  # settings of another type, a tensor missing
@@ -174,7 +174,7 @@ def _tensors(member: TransformerLearner) -> dict[str, Tensor]:
     return {**encoding, **network, "target": torch.tensor([member.centre, member.scale])}
 
 
-def _learner(tensors: dict[str, Tensor], prefix: str, settings: Settings, folder: Path) -> TransformerLearner:
+def _learner(tensors: dict[str, Tensor], prefix: str, settings: TransformerConfig, folder: Path) -> TransformerLearner:
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     learner = TransformerLearner(settings=settings)
     for kind in _KINDS:

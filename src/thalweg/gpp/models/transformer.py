@@ -30,7 +30,7 @@ LOW, HIGH = 0.05, 0.95
 
 
 @dataclass(frozen=True)
-class Settings:
+class TransformerConfig:
     """How the network is built and trained; a batch is ``sites`` times ``crops`` of one site, in different years."""
 
     width: int = 32
@@ -83,7 +83,7 @@ class BandedAttention(nn.Module):
 class TemporalTransformer(nn.Module):
     """Encoded days (B, L, E) and their encoded means (B, L, M) -> lower bound, estimate, upper bound (B, L, 3)."""
 
-    def __init__(self, inputs: int, means: int, settings: Settings) -> None:
+    def __init__(self, inputs: int, means: int, settings: TransformerConfig) -> None:
         super().__init__()
         width = settings.width
         self.inward = nn.Linear(inputs, width)
@@ -152,9 +152,9 @@ class PiecewiseEncoding:
 class TransformerLearner:
     """Trains a `TemporalTransformer`; its stages are epochs."""
 
-    def __init__(self, seed: int = 0, settings: Settings | None = None) -> None:
+    def __init__(self, seed: int = 0, settings: TransformerConfig | None = None) -> None:
         self.seed = seed
-        self.settings = settings or Settings()
+        self.settings = settings or TransformerConfig()
         self.states: list[dict[str, Tensor]] = []
 
     def fit(self, training: Windows, held_out: Windows) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class Cover:
+class LandCover:
     """A kind of surface.
 
     Leaf numbers are PROSPECT's: structure parameter, chlorophyll in ug cm-2, water and dry matter in g
@@ -57,50 +57,50 @@ LAND_COVER: dict[int, str] = {
 }
 
 # Light-use efficiencies lie around those of Running et al. 2004 and Gitelson et al. 2015; maize is C4.
-COVERS: tuple[Cover, ...] = (
-    Cover("winter_cereal", 1, lai=4.6, leaf_angle=62, structure=1.5, chlorophyll=48, leaf_water=0.014,
+COVERS: tuple[LandCover, ...] = (
+    LandCover("winter_cereal", 1, lai=4.6, leaf_angle=62, structure=1.5, chlorophyll=48, leaf_water=0.014,
           dry_matter=0.0045, variation=0.20, efficiency=1.9, canopy=(-14.0, -19.0), attenuation=(0.28, 0.16),
           crop=Crop(0.0, 100, 1850, 0.34, 0.10, 0.865, 0.03, 226, 0.65, summer=False)),
-    Cover("maize", 2, lai=4.4, leaf_angle=54, structure=1.45, chlorophyll=52, leaf_water=0.014,
+    LandCover("maize", 2, lai=4.4, leaf_angle=54, structure=1.45, chlorophyll=52, leaf_water=0.014,
           dry_matter=0.005,
           variation=0.20, efficiency=2.5, canopy=(-10.3, -16.2), attenuation=(0.13, 0.13),
           crop=Crop(8.0, 70, 1120, 0.38, 0.065, 0.93, 0.05, 292, 0.35, summer=True)),
-    Cover("potato", 3, lai=4.4, leaf_angle=42, structure=1.6, chlorophyll=42, leaf_water=0.020,
+    LandCover("potato", 3, lai=4.4, leaf_angle=42, structure=1.6, chlorophyll=42, leaf_water=0.020,
           dry_matter=0.0045,
           variation=0.18, efficiency=1.8, canopy=(-8.2, -14.6), attenuation=(0.17, 0.17),
           crop=Crop(4.0, 190, 1320, 0.25, 0.05, 0.84, 0.05, 275, 0.08, summer=True)),
-    Cover("beet", 4, lai=4.6, leaf_angle=48, structure=1.7, chlorophyll=46, leaf_water=0.030,
+    LandCover("beet", 4, lai=4.6, leaf_angle=48, structure=1.7, chlorophyll=46, leaf_water=0.030,
           dry_matter=0.006,
           variation=0.15, efficiency=1.8, canopy=(-8.6, -14.8), attenuation=(0.16, 0.16),
           crop=Crop(3.0, 120, 2700, 0.24, 0.04, 1.08, 0.06, 308, 0.10, summer=True)),
-    Cover("rapeseed", 5, lai=4.2, leaf_angle=46, structure=1.7, chlorophyll=46, leaf_water=0.022,
+    LandCover("rapeseed", 5, lai=4.2, leaf_angle=46, structure=1.7, chlorophyll=46, leaf_water=0.022,
           dry_matter=0.005,
           variation=0.18, efficiency=1.8, canopy=(-9.6, -13.2), attenuation=(0.15, 0.14),
           crop=Crop(3.0, 90, 1800, 0.34, 0.09, 0.86, 0.035, 208, 0.55, summer=False, flowering=0.455,
               petals=0.35)),
-    Cover("sunflower", 6, lai=3.4, leaf_angle=38, structure=1.6, chlorophyll=44, leaf_water=0.018,
+    LandCover("sunflower", 6, lai=3.4, leaf_angle=38, structure=1.6, chlorophyll=44, leaf_water=0.018,
           dry_matter=0.006,
           variation=0.20, efficiency=1.9, canopy=(-9.2, -14.8), attenuation=(0.15, 0.15),
           crop=Crop(6.0, 90, 1350, 0.34, 0.06, 0.86, 0.04, 268, 0.30, summer=True, flowering=0.62,
               petals=0.10)),
-    Cover("grass_mown", 7, lai=4.2, leaf_angle=64, structure=1.4, chlorophyll=42, leaf_water=0.016,
+    LandCover("grass_mown", 7, lai=4.2, leaf_angle=64, structure=1.4, chlorophyll=42, leaf_water=0.016,
           dry_matter=0.005,
           variation=0.16, efficiency=1.7, canopy=(-12.0, -17.6), attenuation=(0.13, 0.13)),
-    Cover("grass_grazed", 8, lai=2.8, leaf_angle=60, structure=1.45, chlorophyll=36, leaf_water=0.014,
+    LandCover("grass_grazed", 8, lai=2.8, leaf_angle=60, structure=1.45, chlorophyll=36, leaf_water=0.014,
           dry_matter=0.006, variation=0.30, efficiency=1.5, canopy=(-12.2, -18.0), attenuation=(0.13, 0.13)),
-    Cover("broadleaf_forest", 9, lai=5.0, leaf_angle=45, structure=1.6, chlorophyll=44, leaf_water=0.011,
+    LandCover("broadleaf_forest", 9, lai=5.0, leaf_angle=45, structure=1.6, chlorophyll=44, leaf_water=0.011,
           dry_matter=0.008, shade=0.76, variation=0.18, efficiency=1.5, canopy=(-9.4, -14.6),
               attenuation=(0.4, 0.4)),
-    Cover("needleleaf_forest", 10, lai=3.8, leaf_angle=57, structure=1.6, chlorophyll=44, leaf_water=0.016,
+    LandCover("needleleaf_forest", 10, lai=3.8, leaf_angle=57, structure=1.6, chlorophyll=44, leaf_water=0.016,
           dry_matter=0.014, shade=0.56, variation=0.18, efficiency=1.2, canopy=(-10.2, -15.6),
               attenuation=(0.4, 0.4)),
-    Cover("water", 11),
-    Cover("bare_soil", 13, lai=0.5, leaf_angle=50, chlorophyll=32, variation=0.5, efficiency=1.2,
+    LandCover("water", 11),
+    LandCover("bare_soil", 13, lai=0.5, leaf_angle=50, chlorophyll=32, variation=0.5, efficiency=1.2,
           canopy=(-12.0, -18.0)),
-    Cover("garden", 12, lai=2.6, leaf_angle=50, chlorophyll=38, dry_matter=0.006, shade=0.85, variation=0.25,
+    LandCover("garden", 12, lai=2.6, leaf_angle=50, chlorophyll=38, dry_matter=0.006, shade=0.85, variation=0.25,
           efficiency=1.4, canopy=(-8.0, -14.0), attenuation=(0.2, 0.2)),
-    Cover("roof", 12),
-    Cover("asphalt", 12),
+    LandCover("roof", 12),
+    LandCover("asphalt", 12),
 )
 # fmt: on
 

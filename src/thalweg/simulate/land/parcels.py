@@ -20,7 +20,7 @@ _CELL = PIXEL / OVERSAMPLING
 
 
 @dataclass(frozen=True)
-class Layout:
+class ParcelLayout:
     """The ground as units and their shares of every pixel."""
 
     kinds: NDArray[np.int64]  # (unit,) index into COVERS
@@ -61,7 +61,7 @@ class _Canvas:
             self.parcel[where] = self.new_parcel()
 
 
-def draw_layout(rng: np.random.Generator, size: int, climate: ClimateSpec) -> Layout:
+def draw_parcels(rng: np.random.Generator, size: int, climate: ClimateSpec) -> ParcelLayout:
     """Draw a landscape of ``size`` x ``size`` pixels of 10 m."""
     canvas = _Canvas(size * OVERSAMPLING)
     extent = size * PIXEL
@@ -235,7 +235,7 @@ def _draw_water(rng: np.random.Generator, canvas: _Canvas, extent: float) -> Non
     canvas.paint(water, "water")
 
 
-def _rasterise(canvas: _Canvas, size: int) -> Layout:
+def _rasterise(canvas: _Canvas, size: int) -> ParcelLayout:
     """Weigh the units under each pixel with a point spread function a little wider than the pixel."""
     used, unit = np.unique(canvas.unit, return_inverse=True)
     unit = unit.reshape(canvas.unit.shape)
@@ -267,7 +267,7 @@ def _rasterise(canvas: _Canvas, size: int) -> Layout:
     blocks = parcel.reshape(size, OVERSAMPLING, size, OVERSAMPLING).swapaxes(1, 2).reshape(size, size, -1)
     votes = (blocks[..., :, None] == blocks[..., None, :]).sum(-1)
     majority = np.take_along_axis(blocks, votes.argmax(-1)[..., None], -1)[..., 0]
-    return Layout(
+    return ParcelLayout(
         kinds=kinds,
         land_cover=by_class.argmax(0).reshape(size, size).astype(np.uint8),
         parcel=majority.astype(np.int32),

@@ -60,7 +60,7 @@ class Leaves:
 
 
 @dataclass(frozen=True)
-class View:
+class ViewGeometry:
     """Geometry of an acquisition in degrees."""
 
     sun_zenith: float
@@ -113,7 +113,7 @@ def canopy_reflectance(
     transmittance: NDArray,
     lai: NDArray,
     leaf_angle: NDArray,
-    view: View,
+    view: ViewGeometry,
     soils: NDArray,
 ) -> NDArray:
     """Bidirectional reflectance of canopies over soils: 4SAIL (Verhoef et al. 2007).

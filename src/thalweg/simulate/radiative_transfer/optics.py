@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.simulate.land.land_cover import KIND, trait
-from thalweg.simulate.land.parcels import Layout
+from thalweg.simulate.land.parcels import ParcelLayout
 from thalweg.simulate.land.vegetation import Growth
 from thalweg.simulate.overpasses import Passes
-from thalweg.simulate.radiative_transfer.canopy import Bands, Leaves, View, canopy_reflectance, leaf_optics
+from thalweg.simulate.radiative_transfer.canopy import Bands, Leaves, ViewGeometry, canopy_reflectance, leaf_optics
 from thalweg.simulate.radiative_transfer.spectra import ROOFS, material, soil_reflectance
 from thalweg.simulate.random_fields import block_mean, random_field
 from thalweg.simulate.weather.climates import ClimateSpec
@@ -125,7 +125,7 @@ def unit_responses(
         litter = state.residue[0, alive, None]
         soil = (1 - litter) * soil + litter * straw
         soils = np.tile(soil, (5, 1)) * np.exp(SOIL_STEP * np.array([-_NODE, _NODE]))[:, None, None]
-        view = View(
+        view = ViewGeometry(
             passes.sun_zenith[date],
             passes.view_zenith[date],
             passes.sun_azimuth[date] - passes.view_azimuth[date],
@@ -159,7 +159,7 @@ def mixed_leaves(kinds: NDArray, lai: NDArray, dead: NDArray, chlorophyll: NDArr
 
 
 def render(
-    layout: Layout,
+    layout: ParcelLayout,
     responses: NDArray,
     fields: Heterogeneity,
     stress: NDArray,
@@ -206,12 +206,12 @@ def polynomial_terms(fields: Heterogeneity, stress: NDArray, pixels: NDArray) ->
     return np.stack([np.ones_like(v), v, v * v, s, s * v, s * v * v, c], axis=1).astype(np.float32)
 
 
-def entries(layout: Layout) -> tuple[NDArray, NDArray]:
+def entries(layout: ParcelLayout) -> tuple[NDArray, NDArray]:
     """Pixel and unit of every stored share, in storage order."""
     return np.repeat(np.arange(layout.size**2), np.diff(layout.shares.indptr)), layout.shares.indices
 
 
-def mix(layout: Layout, values: NDArray) -> NDArray:
+def mix(layout: ParcelLayout, values: NDArray) -> NDArray:
     """Average (..., entry) values over each pixel's units by their shares: (..., y, x) float32."""
     weighted = values * layout.shares.data.astype(np.float32)
     sums = np.add.reduceat(weighted, layout.shares.indptr[:-1], axis=-1)

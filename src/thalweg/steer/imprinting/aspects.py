@@ -9,7 +9,7 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.generator import Generator
-from thalweg.steer.image_features import Features, pooled_look
+from thalweg.steer.image_features import Features, pooled_features
 from thalweg.steer.metrics.metrics import Scorer
 
 
@@ -129,14 +129,14 @@ def mask_aspect(mask: Tensor) -> Aspect:
             raise UsageError(
                 f"expected a mask of the images' size {tuple(images.shape[-2:])}, got {tuple(weight.shape)}; resize it"
             )
-        return pooled_look(images * weight.to(images))
+        return pooled_features(images * weight.to(images))
 
     return Aspect("mask", lambda images: part(images, weight), lambda images: part(images, 1 - weight))
 
 
 def whole_aspect(scorer: Scorer | None) -> Aspect:
     """All that an image shows: its vector where a scorer is given, else its colours and edges on coarse grids."""
-    return Aspect("everything", pooled_look if scorer is None else scorer.embed_images)
+    return Aspect("everything", pooled_features if scorer is None else scorer.embed_images)
 
 
 def choose_aspect(keep: "str | Sequence[str] | Aspect | None", mask: Tensor | None, scorer: Scorer | None) -> Aspect:

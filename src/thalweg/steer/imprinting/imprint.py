@@ -24,10 +24,10 @@ from thalweg.steer.imprinting.seed_invariant import (
 )
 from thalweg.steer.imprinting.stochastic_descent import (
     Descent,
+    DescentConfig,
+    DescentObjective,
     Move,
-    Objective,
     Search,
-    Settings,
     descend,
     load_state,
     save_state,
@@ -35,7 +35,7 @@ from thalweg.steer.imprinting.stochastic_descent import (
 from thalweg.steer.imprinting.textual_inversion import FILE as TOKEN_FILE
 from thalweg.steer.imprinting.textual_inversion import TokenMove, save_textual_inversion
 from thalweg.steer.metrics.metrics import Scorer
-from thalweg.steer.optimization.optimizers import Climber, Published
+from thalweg.steer.optimization.optimizers import Optimizer, PaperOptimizer
 from thalweg.steer.runs import Run, contact_sheet
 from thalweg.steer.trust_region import TrustRegion
 
@@ -46,16 +46,16 @@ SHOWN = 8
 """Unseen seeds on the sheet."""
 
 
-DEFAULTS: dict[Mode, Settings] = {
-    "image": Settings(),
-    "token": Settings(steps=40, radius=2.0),
-    "paper": Settings(steps=STEPS, batch=BATCH, judge_every=10, patience=None),
+DEFAULTS: dict[Mode, DescentConfig] = {
+    "image": DescentConfig(),
+    "token": DescentConfig(steps=40, radius=2.0),
+    "paper": DescentConfig(steps=STEPS, batch=BATCH, judge_every=10, patience=None),
 }
 """Mode paper has the published numbers of iterations and seeds; words lie further apart than prompts."""
 
 
 @dataclass(frozen=True)
-class Result:
+class ImprintResult:
     """What an imprint gives.
 
     Attributes:
@@ -82,13 +82,13 @@ def imprint(
     scorer: Scorer | None = None,
     seeds: Sequence[int] | None = None,
     unseen: Sequence[int] | int = 16,
-    settings: Settings | None = None,
+    settings: DescentConfig | None = None,
     prompt: str | None = None,
     placeholder: str = "<imprint>",
     word: str | None = None,
     run: Run | None = None,
     progress: Callable[[Mapping[str, Any]], None] | None = None,
-) -> Result:
+) -> ImprintResult:
     """Move `start` until other seeds show what `target_seed` shows under it.
 
     Mode "image": all movable tensors, an image loss, the gradient through the generator's whole chain (see
@@ -144,8 +144,8 @@ def imprint(
     with torch.no_grad():
         target = generator.render(start, [target_seed])[0]
     move: Move
-    objective: Objective
-    climber: Climber
+    objective: DescentObjective
+    climber: Optimizer
     if mode == "paper":
         move, objective, climber = _published(generator, start, target_seed, held_out, settings)
     else:
@@ -202,7 +202,7 @@ def imprint(
         "unseen": reported,
         **compare(aspect, target, before, after),
     }
-    result = Result(embedding, search.trace, report, vector)
+    result = ImprintResult(embedding, search.trace, report, vector)
     if run is not None:
         with torch.no_grad():
             again = generator.render(embedding, [target_seed])
@@ -210,7 +210,7 @@ def imprint(
     return result
 
 
-def _write(run: Run, result: Result, target: Tensor, shown: Tensor) -> None:
+def _write(run: Run, result: ImprintResult, target: Tensor, shown: Tensor) -> None:
     result.embedding.save(run.path("embedding.safetensors"))
     run.write_trace(result.trace)
     run.write_json("report.json", result.report)
@@ -265,7 +265,7 @@ def draw_seeds(count: int, seed: int, purpose: str, excluded: Collection[int]) -
 
 
 def _unseen(
-    unseen: Sequence[int] | int, settings: Settings, target_seed: int, seeds: Sequence[int] | None
+    unseen: Sequence[int] | int, settings: DescentConfig, target_seed: int, seeds: Sequence[int] | None
 ) -> list[int]:
     if isinstance(unseen, int):
         check_count("the number of unseen seeds", unseen, 1, MAX_SEEDS)
@@ -285,14 +285,14 @@ def _training(seeds: Sequence[int], target_seed: int, unseen: Sequence[int]) -> 
 
 
 def _published(
-    generator: Generator, start: Embedding, target_seed: int, held_out: Sequence[int], settings: Settings
-) -> tuple[RepeatedMove, LatentObjective, Published]:
+    generator: Generator, start: Embedding, target_seed: int, held_out: Sequence[int], settings: DescentConfig
+) -> tuple[RepeatedMove, LatentObjective, PaperOptimizer]:
     if not isinstance(generator, ChainGenerator):
         raise UsageError("mode paper needs a model that shows its latents between steps; take mode image")
     move = RepeatedMove(generator, start)
     objective = LatentObjective(generator, start, target_seed, held_out, settings.steps)
     # The climber looks at nothing but the spread of its region.
-    return move, objective, Published(cast("TrustRegion", move), LEARNING_RATE, LOSS_SCALE, keep_moments=False)
+    return move, objective, PaperOptimizer(cast("TrustRegion", move), LEARNING_RATE, LOSS_SCALE, keep_moments=False)
 
 
 def _render(generator: Generator, embedding: Embedding, seeds: Sequence[int], batch: int) -> Tensor:

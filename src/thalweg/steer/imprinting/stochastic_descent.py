@@ -14,12 +14,12 @@ from thalweg.embedding import Embedding
 from thalweg.errors import NotFiniteError, ThalwegError, UsageError
 from thalweg.io.state import STATE, read_state, write_state
 from thalweg.limits import MAX_RADIUS, MAX_SEEDS, MAX_STEPS, MAX_WEIGHT, MIN_RADIUS, check_count, check_number
-from thalweg.steer.optimization.optimizers import Climber
+from thalweg.steer.optimization.optimizers import Optimizer
 from thalweg.steer.runs import Run
 
 
 @dataclass(frozen=True)
-class Settings:
+class DescentConfig:
     """How an imprint goes about it; the defaults suit mode image.
 
     Attributes:
@@ -70,7 +70,7 @@ class Move(Protocol):
         ...
 
 
-class Objective(Protocol):
+class DescentObjective(Protocol):
     """What a mode makes small."""
 
     def loss(self, embedding: Embedding, seeds: Sequence[int], step: int) -> Tensor:
@@ -92,7 +92,7 @@ class Descent:
     round = 1
     momentum = 0.7
 
-    def __init__(self, move: Move, settings: Settings) -> None:
+    def __init__(self, move: Move, settings: DescentConfig) -> None:
         self._move = move
         self._settings = settings
         self.place = torch.zeros_like(move.spread)
@@ -167,9 +167,9 @@ class Search:
 def descend(
     search: Search,
     move: Move,
-    objective: Objective,
-    climber: Climber,
-    settings: Settings,
+    objective: DescentObjective,
+    climber: Optimizer,
+    settings: DescentConfig,
     seeds_of: Callable[[int], Sequence[int]],
     keep_state: Callable[[], None],
     progress: Callable[[Mapping[str, Any]], None] | None,
@@ -218,7 +218,7 @@ def descend(
             progress(search.trace[-1])
 
 
-def _judged(objective: Objective, embedding: Embedding) -> float:
+def _judged(objective: DescentObjective, embedding: Embedding) -> float:
     """Return the judgement of an embedding, NaN where its images are not finite."""
     try:
         return objective.judge(embedding)
@@ -230,7 +230,7 @@ def _kept(search: Search) -> str:
     return f"the best, of step {search.best_step}, is kept" if search.best_step else "the start is kept"
 
 
-def save_state(run: Run, fingerprint: Mapping[str, Any], search: Search, climber: Climber) -> None:
+def save_state(run: Run, fingerprint: Mapping[str, Any], search: Search, climber: Optimizer) -> None:
     """Write where the search stands, and what it was asked, as one safetensors file."""
     tensors, values = climber.state()
     record = {name: value for name, value in vars(search).items() if name != "best"}
@@ -239,7 +239,7 @@ def save_state(run: Run, fingerprint: Mapping[str, Any], search: Search, climber
     run.write_trace(search.trace)
 
 
-def load_state(run: Run, fingerprint: Mapping[str, Any], climber: Climber, device: torch.device) -> Search | None:
+def load_state(run: Run, fingerprint: Mapping[str, Any], climber: Optimizer, device: torch.device) -> Search | None:
     """Return where the run's search stands, and set the climber there; None where it has not begun.
 
     Raises:

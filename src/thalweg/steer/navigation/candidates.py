@@ -9,9 +9,9 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError
 from thalweg.generator import Generator
-from thalweg.steer.image_features import Features, far_apart, look
+from thalweg.steer.image_features import Features, image_features, max_min_subset
 from thalweg.steer.interpolation import Method
-from thalweg.steer.navigation.proposals import Endpoint, Surroundings
+from thalweg.steer.navigation.proposals import Endpoint, PromptNeighbourhood
 
 REACH = 1.5
 """How far beyond an endpoint a candidate may lie to look different enough."""
@@ -41,7 +41,7 @@ class Candidate:
     images: Tensor
     label: str
     distance: float
-    look: Tensor
+    image_features: Tensor
     weight: float
     words: Mapping[str, str]
     point: Tensor
@@ -59,7 +59,12 @@ class Viewer:
     """
 
     def __init__(
-        self, generator: Generator, around: Surroundings, seeds: Sequence[int], features: Features, method: Method
+        self,
+        generator: Generator,
+        around: PromptNeighbourhood,
+        seeds: Sequence[int],
+        features: Features,
+        method: Method,
     ) -> None:
         self._generator = generator
         self._around = around
@@ -86,8 +91,8 @@ class Viewer:
         if weight != 1 or self._method == "transport":
             embedding = self._around.toward(current, embedding, weight, self._method)
         images = self.images(embedding)
-        here = look(images, self._features)
-        distance = float((here - look(self.images(current), self._features)).norm())
+        here = image_features(images, self._features)
+        distance = float((here - image_features(self.images(current), self._features)).norm())
         return Candidate(embedding, images, endpoint.label, distance, here, weight, endpoint.words, endpoint.point)
 
     def at_equal_steps(
@@ -125,7 +130,7 @@ class Viewer:
         by_fit = sorted(range(len(found)), key=lambda index: max(_factor(found[index], step), LOOSE))
         fitting = max(count, sum(_factor(candidate, step) <= LOOSE for candidate in found))
         near = [found[index] for index in by_fit[:fitting]]
-        chosen = far_apart(torch.stack([candidate.look for candidate in near]), count, kept=0)
+        chosen = max_min_subset(torch.stack([candidate.image_features for candidate in near]), count, kept=0)
         return [near[index] for index in sorted(chosen)]
 
     def one_by_one(self, current: Embedding, endpoints: Iterable[Endpoint], weight: float) -> Iterator[Candidate]:

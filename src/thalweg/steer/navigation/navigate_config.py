@@ -16,7 +16,7 @@ RECIPES: tuple[Recipe, ...] = ("preference", "paper", "random")
 
 
 @dataclass(frozen=True)
-class Settings:
+class NavigateConfig:
     """What a navigation does; with the same settings, the same choices lead to the same embeddings.
 
     Attributes:
@@ -68,7 +68,7 @@ class Settings:
         check_number("the step", 1 if self.step is None else self.step, 0, MAX_RADIUS)
 
     @classmethod
-    def read(cls, record: Mapping[str, Any], where: str) -> "Settings":
+    def read(cls, record: Mapping[str, Any], where: str) -> "NavigateConfig":
         """Return settings from a run's record; `where` is what a message names.
 
         Raises:

@@ -13,17 +13,17 @@ from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import Generator
 from thalweg.limits import MAX_CANDIDATES, MAX_STRENGTH, MIN_STRENGTH, check_count, check_number
-from thalweg.steer.image_features import Features, far_apart, pooled_look
+from thalweg.steer.image_features import Features, max_min_subset, pooled_features
 from thalweg.steer.navigation.candidates import Candidate, Viewer
 from thalweg.steer.navigation.history import Choice, Node, Round, Tree, chained_seed
-from thalweg.steer.navigation.navigate_config import Settings
+from thalweg.steer.navigation.navigate_config import NavigateConfig
 from thalweg.steer.navigation.preferences import Preferences
-from thalweg.steer.navigation.prompt_edits import Wording
+from thalweg.steer.navigation.prompt_edits import PromptTemplate
 from thalweg.steer.navigation.proposals import (
     ISOTROPIC,
     MOST_CHANGES,
     Endpoint,
-    Surroundings,
+    PromptNeighbourhood,
     directed_endpoints,
     drawn_prompts,
     near_plans,
@@ -63,16 +63,16 @@ class Navigation:
     def __init__(
         self,
         generator: Generator,
-        settings: Settings | str,
+        settings: NavigateConfig | str,
         folder: Path | str | None = None,
         start: Embedding | None = None,
-        features: Features = pooled_look,
+        features: Features = pooled_features,
         loading: Mapping[str, Any] | None = None,
     ) -> None:
-        settings = Settings(settings) if isinstance(settings, str) else settings
+        settings = NavigateConfig(settings) if isinstance(settings, str) else settings
         root = generator.embed(settings.prompt) if start is None else start
         root.check_model(generator.model)
-        around = Surroundings(generator, Wording.of(settings.prompt, settings.groups))
+        around = PromptNeighbourhood(generator, PromptTemplate.of(settings.prompt, settings.groups))
         seed = _root_seed(settings)
         point = around.point(around.wording.words).tolist()
         tree = Tree({0: Node(0, None, Choice("start"), seed, root, around.wording.words, point)})
@@ -83,8 +83,8 @@ class Navigation:
     def _begin(
         self,
         generator: Generator,
-        settings: Settings,
-        around: Surroundings,
+        settings: NavigateConfig,
+        around: PromptNeighbourhood,
         tree: Tree,
         run: Run | None,
         features: Features,
@@ -101,19 +101,19 @@ class Navigation:
         self._finding: Iterator[Candidate] = iter(())
 
     @classmethod
-    def open(cls, folder: Path | str, generator: Generator, features: Features = pooled_look) -> Self:
+    def open(cls, folder: Path | str, generator: Generator, features: Features = pooled_features) -> Self:
         """Go on with a navigation that was saved; `propose` shows the same candidates again.
 
         Raises:
             UsageError: there is none in the folder, it can't be read, or it belongs to another model.
         """
         run = Run.open(folder, "navigate", generator.model)
-        settings = Settings.read(run.settings, f"{folder}: its settings")
+        settings = NavigateConfig.read(run.settings, f"{folder}: its settings")
         tree = Tree.load(run, generator.model)
         if tree.nodes[0].seed != _root_seed(settings):
             raise UsageError(f"{folder}: its tree does not belong to its settings; the run was changed")
         navigation = cls.__new__(cls)
-        around = Surroundings(generator, Wording.of(settings.prompt, settings.groups))
+        around = PromptNeighbourhood(generator, PromptTemplate.of(settings.prompt, settings.groups))
         navigation._begin(generator, settings, around, tree, run, features)
         return navigation
 
@@ -399,7 +399,7 @@ class Navigation:
 
         def best(points: list[Tensor], of_them: int) -> list[int]:
             if taught is None:
-                return far_apart(torch.stack(points), of_them)
+                return max_min_subset(torch.stack(points), of_them)
             return taught.best_batch(torch.stack(points), of_them, here[None], node.seed % 2**31)
 
         few = max(1, round(count * OTHERS)) if count > 1 else 0
@@ -447,5 +447,5 @@ class Navigation:
         return f"rounds/{self.node.number:03d}/{name}"
 
 
-def _root_seed(settings: Settings) -> int:
+def _root_seed(settings: NavigateConfig) -> int:
     return chained_seed(settings.seed, settings.prompt, settings.recipe)

@@ -62,7 +62,7 @@ _OPENING = re.compile(
 
 
 @dataclass(frozen=True)
-class Wording:
+class PromptTemplate:
     """A prompt taken apart: its head, and the word of each group that it holds.
 
     Attributes:
@@ -76,7 +76,7 @@ class Wording:
     groups: tuple[WordGroup, ...] = GROUPS
 
     @classmethod
-    def of(cls, prompt: str, groups: Sequence[WordGroup] = GROUPS) -> "Wording":
+    def of(cls, prompt: str, groups: Sequence[WordGroup] = GROUPS) -> "PromptTemplate":
         """Take `prompt` apart: phrases first, since adjectives stand in them, too."""
         head, words = prompt, {}
         for group in sorted(groups, key=lambda group: group.adjective):
@@ -88,10 +88,12 @@ class Wording:
                     break
         return cls(head, words, tuple(groups))
 
-    def put(self, words: Mapping[str, str | None]) -> "Wording":
+    def put(self, words: Mapping[str, str | None]) -> "PromptTemplate":
         """Return the prompt with other words of some groups; None takes a group's word away."""
         changed = {**self.words, **words}
-        return Wording(self.head, {name: word for name, word in changed.items() if word is not None}, self.groups)
+        return PromptTemplate(
+            self.head, {name: word for name, word in changed.items() if word is not None}, self.groups
+        )
 
     @property
     def text(self) -> str:
@@ -107,7 +109,7 @@ class Wording:
             article = article[0] + ("n" if noun[:1].lower() in "aeiou" and noun else "")
         return opening["before"] + (f"{article} " if article else "") + noun + phrases
 
-    def variations(self, only: WordGroup | None = None) -> "list[Wording]":
+    def variations(self, only: WordGroup | None = None) -> "list[PromptTemplate]":
         """Return the near prompts: one group's word exchanged, added or taken away; `only` those of one group."""
         near = []
         for group in self.groups if only is None else (only,):

@@ -11,9 +11,9 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.generator import DirectedGenerator, Generator
 from thalweg.notices import heard_by
-from thalweg.steer.image_features import far_apart
+from thalweg.steer.image_features import max_min_subset
 from thalweg.steer.interpolation import Method, between
-from thalweg.steer.navigation.prompt_edits import STYLE_WORDS, Wording
+from thalweg.steer.navigation.prompt_edits import STYLE_WORDS, PromptTemplate
 
 COMBINATIONS = 150
 """Near prompts with more than one word changed, a round."""
@@ -51,7 +51,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ProposalPlan:
     """An endpoint before its prompt is encoded, which most never need.
 
     Attributes:
@@ -59,11 +59,11 @@ class Plan:
         point: where it lies in the subspace.
     """
 
-    wording: Wording
+    wording: PromptTemplate
     point: Tensor
 
 
-class Surroundings:
+class PromptNeighbourhood:
     """What lies around a prompt: near prompts, and the subspace that they span.
 
     Where the generator names directions of its own, moves along these stand for near prompts, and there are no words.
@@ -73,7 +73,7 @@ class Surroundings:
         wording: the prompt that the navigation starts from.
     """
 
-    def __init__(self, generator: Generator, wording: Wording) -> None:
+    def __init__(self, generator: Generator, wording: PromptTemplate) -> None:
         self._generator = generator
         self._known: dict[str, Embedding] = {}
         prompt = self.embed(wording.text)
@@ -82,7 +82,7 @@ class Surroundings:
             prompt.check_finite()
             moves = generator.directions(prompt)
             self.directions = {name: _flat_move(prompt, tensors) for name, tensors in moves.items()}
-            wording = Wording(wording.text, groups=())
+            wording = PromptTemplate(wording.text, groups=())
             near = [self.moved(prompt, shift) for shift in self.directions.values()]
         else:
             near = [self.embed(variation.text) for variation in wording.variations()]
@@ -168,9 +168,9 @@ def _pooled(embedding: Embedding) -> Tensor:
     return torch.cat([part.mean(dim=0) if part.ndim == 2 else part.flatten() for part in parts]).cpu()
 
 
-def near_plans(around: Surroundings, words: Mapping[str, str], most: int, seed: int) -> list[Plan]:
+def near_plans(around: PromptNeighbourhood, words: Mapping[str, str], most: int, seed: int) -> list[ProposalPlan]:
     """Return near prompts of the prompt with `words`: every change of one word, and combinations of up to `most`."""
-    wording = Wording(around.wording.head, words, around.wording.groups)
+    wording = PromptTemplate(around.wording.head, words, around.wording.groups)
     draws = random.Random(seed)
     near = wording.variations()
     most = min(most, len(wording.groups))
@@ -178,22 +178,24 @@ def near_plans(around: Surroundings, words: Mapping[str, str], most: int, seed: 
         groups = draws.sample(wording.groups, draws.randint(2, most))
         near.append(wording.put({group.name: draws.choice(group.words) for group in groups}))
     distinct = {one.text: one for one in near if one.text != wording.text}
-    return [Plan(one, around.point(one.words)) for one in distinct.values()]
+    return [ProposalPlan(one, around.point(one.words)) for one in distinct.values()]
 
 
-def planned(around: Surroundings, current: Embedding, words: Mapping[str, str], point: Tensor, plan: Plan) -> Endpoint:
+def planned(
+    around: PromptNeighbourhood, current: Embedding, words: Mapping[str, str], point: Tensor, plan: ProposalPlan
+) -> Endpoint:
     """Encode a near prompt, and move the current embedding, whose prompt has `words`, by what tells the two apart.
 
     What choices between directions without words have added to the current embedding so far is kept.
     """
-    near, prompt = plan.wording, Wording(around.wording.head, words, around.wording.groups)
+    near, prompt = plan.wording, PromptTemplate(around.wording.head, words, around.wording.groups)
     shift = _flat(around.embed(near.text)) - _flat(around.embed(prompt.text))
     there = point + plan.point - around.point(words)
     return Endpoint(around.moved(current, shift), near.text, near.words, there)
 
 
 def spread_endpoints(
-    around: Surroundings, current: Embedding, words: Mapping[str, str], point: Tensor, seed: int
+    around: PromptNeighbourhood, current: Embedding, words: Mapping[str, str], point: Tensor, seed: int
 ) -> list[Endpoint]:
     """Return endpoints in directions mixed from those of the near prompts: the embeddings' own spread."""
     generator = torch.Generator().manual_seed(seed)
@@ -207,7 +209,7 @@ def spread_endpoints(
 
 
 def random_endpoints(
-    around: Surroundings, current: Embedding, words: Mapping[str, str], point: Tensor, count: int, seed: int
+    around: PromptNeighbourhood, current: Embedding, words: Mapping[str, str], point: Tensor, count: int, seed: int
 ) -> list[Endpoint]:
     """Return `count` endpoints in random directions, each value moving at the scale at which near prompts move it."""
     generator = torch.Generator().manual_seed(seed)
@@ -216,14 +218,14 @@ def random_endpoints(
 
 
 def directed_endpoints(
-    around: Surroundings, current: Embedding, words: Mapping[str, str], point: Tensor
+    around: PromptNeighbourhood, current: Embedding, words: Mapping[str, str], point: Tensor
 ) -> list[Endpoint]:
     """Return an endpoint in each direction that the generator names; none where it names none."""
     return [_shifted(around, current, shift, name, words, point) for name, shift in around.directions.items()]
 
 
 def _shifted(
-    around: Surroundings, current: Embedding, shift: Tensor, label: str, words: Mapping[str, str], point: Tensor
+    around: PromptNeighbourhood, current: Embedding, shift: Tensor, label: str, words: Mapping[str, str], point: Tensor
 ) -> Endpoint:
     moved = around.moved(current, shift)
     return Endpoint(moved, label, words, point + around.coordinates(moved) - around.coordinates(current))
@@ -240,7 +242,7 @@ def drawn_prompts(seed: int) -> list[str]:
 
 
 def paper_endpoints(
-    around: Surroundings,
+    around: PromptNeighbourhood,
     current: Embedding,
     words: Mapping[str, str],
     point: Tensor,
@@ -258,7 +260,7 @@ def paper_endpoints(
     draws = random.Random(seed)
     rows = torch.stack([_last_row(around.embed(prompt)) for prompt in prompts])
     first = draws.randrange(len(prompts))
-    taken = far_apart(torch.nn.functional.normalize(rows, dim=1), min(count, len(prompts)), kept=first)
+    taken = max_min_subset(torch.nn.functional.normalize(rows, dim=1), min(count, len(prompts)), kept=first)
     home = around.embed(f"{around.wording.text} {' '.join(draws.sample(STYLE_WORDS, 2))}")
     return [
         Endpoint(
@@ -275,7 +277,7 @@ def _last_row(embedding: Embedding) -> Tensor:
     return tensor.detach().double().reshape(-1, tensor.shape[-1])[-1].cpu()
 
 
-def _angled(around: Surroundings, current: Embedding, goal: Embedding) -> Embedding:
+def _angled(around: PromptNeighbourhood, current: Embedding, goal: Embedding) -> Embedding:
     """Move toward `goal` by the published weight."""
     cosine = float(torch.nn.functional.cosine_similarity(_last_row(current), _last_row(goal), dim=0))
     return around.toward(current, goal, min(ANGLE_WEIGHT / max(1 - cosine, 1e-6), 1.0))

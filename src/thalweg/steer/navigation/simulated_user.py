@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thalweg.errors import UsageError
 from thalweg.limits import MAX_STRENGTH, MIN_STRENGTH, check_number
-from thalweg.steer.image_features import Features, look, pooled_look
+from thalweg.steer.image_features import Features, image_features, pooled_features
 from thalweg.steer.navigation.navigation import Navigation
 
 Probabilities = Callable[[Tensor], Mapping[str, Tensor]]
@@ -17,7 +17,7 @@ Probabilities = Callable[[Tensor], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
-class Target:
+class DesiredImage:
     """What a user wants to see.
 
     Attributes:
@@ -62,12 +62,12 @@ class SimulatedUser:
 
     def __init__(
         self,
-        target: Target,
+        target: DesiredImage,
         probabilities: Probabilities,
         error_rate: float = 0.1,
         strengths: Sequence[float] = (0.5, 1.0, 1.5),
         seed: int = 0,
-        features: Features = pooled_look,
+        features: Features = pooled_features,
     ) -> None:
         if not 0 <= error_rate < 1:
             raise UsageError(f"expected an error rate from 0 to less than 1, got {error_rate}")
@@ -79,7 +79,7 @@ class SimulatedUser:
         self._probabilities = probabilities
         self._features = features
         self._wanted = {name: row.argmax(dim=1) for name, row in self._read(target.images).items()}
-        self._look = look(target.images, features)
+        self._look = image_features(target.images, features)
         self._error_rate = error_rate
         self._strengths = tuple(strengths)
         self._draws = random.Random(seed)
@@ -97,7 +97,7 @@ class SimulatedUser:
         misses = [
             1 - float(row.gather(1, self._wanted[name][:, None]).mean()) for name, row in self._read(images).items()
         ]
-        apart = float((look(images, self._features) - self._look).norm())
+        apart = float((image_features(images, self._features) - self._look).norm())
         return sum(misses) / max(len(misses), 1) + apart
 
     def reached(self, images: Tensor) -> bool:

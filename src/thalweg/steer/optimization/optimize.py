@@ -16,7 +16,7 @@ from thalweg.io.state import STATE, read_state, write_state
 from thalweg.limits import MAX_STEPS, check_count
 from thalweg.steer.metrics.metrics import Metric
 from thalweg.steer.optimization.objective import Objective
-from thalweg.steer.optimization.optimizers import Ascent, Climber, Evolution, Published
+from thalweg.steer.optimization.optimizers import CmaEs, MomentumAscent, Optimizer, PaperOptimizer
 from thalweg.steer.runs import Run, contact_sheet, json_hash
 from thalweg.steer.trust_region import TrustRegion
 
@@ -50,7 +50,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Result:
+class OptimizeResult:
     """What an optimisation found.
 
     Attributes:
@@ -99,7 +99,7 @@ def optimize(
     region: TrustRegion | None = None,
     run: Run | None = None,
     progress: Callable[[Step, Tensor], None] | None = None,
-) -> Result:
+) -> OptimizeResult:
     """Return the embedding near `start` whose images, over all `seeds`, score best on `metric`.
 
     The gradient goes through as much of the generator as its own mode says: `generator.with_gradient("full")`,
@@ -160,20 +160,20 @@ def optimize(
     if method == "cma-es":
         settings |= {"dimensions": dimensions if basis is None else len(basis), "search_seed": search_seed}
     region = TrustRegion(generator, start, radius) if region is None else region
-    climber: Climber
+    climber: Optimizer
     if recipe == "paper" and method == "gradient" and keep is None:
         if isinstance(generator, ChainGenerator):
             generator = generator.with_gradient("one_step")
         is_aesthetics = metric.name == "aesthetics"
-        climber = Published(region, learning_rate, 1.0 if is_aesthetics else 10.0, keep_moments=is_aesthetics)
+        climber = PaperOptimizer(region, learning_rate, 1.0 if is_aesthetics else 10.0, keep_moments=is_aesthetics)
     elif recipe == "paper":
         raise UsageError(
             "recipe paper goes by the gradient and keeps nothing; leave out method and keep, or the recipe"
         )
     elif method == "cma-es":
-        climber = Evolution(region, basis, dimensions, length, search_seed)
+        climber = CmaEs(region, basis, dimensions, length, search_seed)
     elif method == "gradient" and recipe == "thalweg":
-        climber = Ascent(region, length)
+        climber = MomentumAscent(region, length)
     else:
         raise UsageError(f"expected method gradient or cma-es and recipe thalweg or paper, got {method}, {recipe}")
     objective = Objective(generator, region, metric, keep, kept, seeds, batch)
@@ -181,7 +181,9 @@ def optimize(
     stopped = search.climb(steps, patience)
     best = start.derive(region.tensors(search.best), "optimize", **settings)
     found = search.trace[search.best_step]
-    result = Result(best, found.score, search.trace[0].score, found.step, tuple(search.trace), stopped, search.failed)
+    result = OptimizeResult(
+        best, found.score, search.trace[0].score, found.step, tuple(search.trace), stopped, search.failed
+    )
     if unseen:
         judge = Objective(generator, region, metric, None, kept, unseen, batch or len(seeds))
         before, after = (
@@ -198,7 +200,7 @@ class _Search:
     def __init__(
         self,
         objective: Objective,
-        climber: Climber,
+        climber: Optimizer,
         settings: dict[str, Any],
         run: Run | None,
         progress: Callable[[Step, Tensor], None] | None,
@@ -235,7 +237,7 @@ class _Search:
         metric, keep, generator = self.objective.metric, self.objective.keep, self.objective.generator
         calls = _calls(generator)
         place = self.climber.ask()
-        wants_gradient = not isinstance(self.climber, Evolution) and not is_last
+        wants_gradient = not isinstance(self.climber, CmaEs) and not is_last
         measured = self.objective.measure(place, wants_gradient)
         score, kept = float(measured.scores.mean()), float(measured.kept.mean())
         if not math.isfinite(score) or (keep is not None and not math.isfinite(kept)):

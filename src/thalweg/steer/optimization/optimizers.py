@@ -12,7 +12,7 @@ from thalweg.limits import MAX_RATE, MIN_RATE, check_number
 from thalweg.steer.trust_region import TrustRegion
 
 
-class Climber(Protocol):
+class Optimizer(Protocol):
     """Proposes offsets (n), one at a time, to make a score large."""
 
     round: int
@@ -41,7 +41,7 @@ class Climber(Protocol):
         ...
 
 
-class Ascent:
+class MomentumAscent:
     """Gradient ascent with momentum from the best place so far; a step that gains nothing is taken back and halved.
 
     The step's length is a fraction of the trust radius and does not depend on the gradient's, so neither does it on the
@@ -90,7 +90,7 @@ class Ascent:
         self.length = values["length"]
 
 
-class Published:
+class PaperOptimizer:
     """The published optimiser (2308.12059): the sign of Lion's momentum, scaled to the length of an Adam step.
 
     It moves the embedding's own values, free of any trust region. Lion's and Adam's decay rates are these methods'
@@ -154,7 +154,7 @@ class Published:
         self.steps = values["steps"]
 
 
-class Evolution:
+class CmaEs:
     """CMA-ES (Hansen, arXiv 1604.00772) in a few directions of the embedding, for metrics without gradient.
 
     Its state is the log of all goals so far: told again with the same random numbers, it does the same again.
