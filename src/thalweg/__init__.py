@@ -1,18 +1,18 @@
 """Learn embedding spaces of the Earth, and steer embedding spaces by gradient and by eye."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 from thalweg import _accessor
-from thalweg._version import __version__
-from thalweg.errors import ThalwegError, UsageError
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from thalweg.earth.inference.job import embed
-
-__all__ = ["ThalwegError", "UsageError", "__version__", "embed", "open"]
+# Heavy libraries load at first use, so that importing the package stays quick; `__init__.pyi` lists the names.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ += ["open"]
 
 _accessor.install()
 
@@ -26,12 +26,3 @@ def open(path: str | Path) -> "xr.Dataset":
     from thalweg.earth.store.accessor import open_store
 
     return open_store(path)
-
-
-def __getattr__(name: str) -> Any:
-    # `embed` brings torch and xarray: it loads at first use, so that importing the package stays quick.
-    if name != "embed":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from thalweg.earth.inference.job import embed
-
-    return embed

@@ -13,7 +13,7 @@ from thalweg.earth.sensors import (
     Quality,
     Sensor,
     known_sensors,
-    register,
+    register_sensor,
     sensor_by_name,
 )
 from thalweg.errors import UsageError
@@ -113,8 +113,8 @@ def test_the_registry_knows_its_sensors_and_names_them_in_an_error() -> None:
 
 
 def test_registering_again_is_fine_but_not_differently() -> None:
-    assert register(SENTINEL_2) is SENTINEL_2
+    assert register_sensor(SENTINEL_2) is SENTINEL_2
     other = SENTINEL_2.model_copy(update={"resolution": 20.0})
     with pytest.raises(UsageError, match="'sentinel-2' is declared already, differently: choose another name"):
-        register(other)
+        register_sensor(other)
     assert sensor_by_name("sentinel-2") is SENTINEL_2

@@ -1,7 +1,5 @@
 """Text-to-image models as generators, with exact gradients through the whole denoising chain."""
 
-from thalweg.diffusion.generator import DiffusionGenerator
-from thalweg.diffusion.loading import load
-from thalweg.diffusion.pipeline import SamplingConfig
+import lazy_loader
 
-__all__ = ["DiffusionGenerator", "SamplingConfig", "load"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -304,7 +304,7 @@ LANDSAT_8 = Sensor(
 _REGISTRY: dict[str, Sensor] = {}
 
 
-def register(sensor: Sensor) -> Sensor:
+def register_sensor(sensor: Sensor) -> Sensor:
     """Make a declared sensor known by name to cubes, training and the command line."""
     known = _REGISTRY.get(sensor.name)
     if known is not None and known != sensor:
@@ -326,4 +326,4 @@ def known_sensors() -> tuple[Sensor, ...]:
 
 
 for _sensor in (SENTINEL_2, SENTINEL_1, LANDSAT_8):
-    register(_sensor)
+    register_sensor(_sensor)

@@ -106,7 +106,7 @@ def test_stop_ends_an_imprint(studio: Studio) -> None:
 
 
 def test_a_stop_in_the_middle_of_a_candidate_loses_none(studio: Studio) -> None:
-    from thalweg.steer.navigation.navigation import Navigation, Settings
+    from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
 
     class Cut(Exception):  # noqa: N818
         pass
@@ -120,8 +120,8 @@ def test_a_stop_in_the_middle_of_a_candidate_loses_none(studio: Studio) -> None:
             raise Cut
 
     generator: Any = studio.choice.load()
-    whole = [one.embedding.hash for one in Navigation(generator, Settings("a ball", one_by_one=True)).propose(3)]
-    walk = Navigation(generator.interruptible(check), Settings("a ball", one_by_one=True))
+    whole = [one.embedding.hash for one in Navigation(generator, NavigateConfig("a ball", one_by_one=True)).propose(3)]
+    walk = Navigation(generator.interruptible(check), NavigateConfig("a ball", one_by_one=True))
     found: list[Any] = []
     for cut in (1, 4, 7):
         cut_at = calls + cut

@@ -17,7 +17,7 @@ from thalweg.errors import UsageError
 from thalweg.generator import DirectedGenerator, Generator
 from thalweg.steer.interpolation import equal_image_steps, path
 from thalweg.steer.metrics.metrics import metric
-from thalweg.steer.navigation.navigation import Navigation, Settings
+from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
 from thalweg.steer.optimization.optimize import optimize
 from thalweg.steer.runs import Run
 
@@ -141,7 +141,7 @@ def _seen(embedded: xr.Dataset, row: int, column: int, date: str) -> bool:
 
 def test_navigate_goes_along_principal_directions(generator: EarthGenerator, place: str, tmp_path: object) -> None:
     folder = f"{tmp_path}/walk"
-    navigation = Navigation(generator, Settings(place), folder)
+    navigation = Navigation(generator, NavigateConfig(place), folder)
     candidates = navigation.propose(4)
     assert len(candidates) == 4
     assert len({candidate.label for candidate in candidates}) == 4

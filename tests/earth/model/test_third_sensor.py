@@ -8,7 +8,7 @@ import torch
 
 from thalweg.earth import Cube, embed
 from thalweg.earth.model import checkpoints
-from thalweg.earth.sensors import Band, ClassMask, Sensor, register, sensor_by_name
+from thalweg.earth.sensors import Band, ClassMask, Sensor, register_sensor, sensor_by_name
 from thalweg.earth.training.modules import TrainingConfig, train_autoencoder, train_fusion
 from thalweg.simulate import simulate
 
@@ -80,7 +80,7 @@ def test_the_third_sensor_is_rebuilt(workshop: Path, landscape: Path) -> None:
 
 
 def test_a_sensor_of_ones_own(landscape: Path, tmp_path: Path) -> None:
-    mine = register(
+    mine = register_sensor(
         Sensor(
             name="thermal-infrared-mission",
             title="A mission that the package does not know",

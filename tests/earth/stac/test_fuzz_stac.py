@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from numpy.random import Generator
-from test_odd_items import BOX, QUICK, SPAN, item, write_catalogue
+from test_items import BOX, QUICK, SPAN, item, write_catalogue
 
 from damaging import changed_json, damage
 from stac_server import serve

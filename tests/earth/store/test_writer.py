@@ -32,10 +32,10 @@ from thalweg.io.progress_log import LEDGER
 BLOCK = 12
 KILLED = """
 import os, signal, sys
-from thalweg.earth.cubes import Cube
-from thalweg.earth.embedder import Job
-from thalweg.earth.model import EarthModel
-from thalweg.earth.store import embed_to_zarr
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.inference.job import Job
+from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.store.writer import embed_to_zarr
 cube, model, out, block, blocks = sys.argv[1:]
 told = []
 def progress(done, total):
@@ -48,11 +48,11 @@ KILLED_AT_RANDOM = """
 import os, random, shutil, signal, sys, time
 from pathlib import Path
 import torch
-from thalweg.earth.cubes import Cube
-from thalweg.earth.embedder import Job
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.inference.job import Job
 from thalweg.earth.ledger import LEDGER
-from thalweg.earth.model import EarthModel
-from thalweg.earth.store import embed_to_zarr
+from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.store.writer import embed_to_zarr
 
 torch.set_num_threads(1)
 cube, model, out, block = sys.argv[1:5]

@@ -60,7 +60,7 @@ def test_killed_training_resumes(landscape: Path, tmp_path: Path) -> None:
     program = (
         "import sys; from thalweg.earth.training.modules import *; from thalweg.earth.sensors import SENTINEL_1\n"
         "train_autoencoder(SENTINEL_1, [sys.argv[1]], sys.argv[2], sys.argv[3],"
-        " Settings(steps=230, tile=8, centres=1, linear_tiles=4, validation_tiles=1))"
+        " TrainingConfig(steps=230, tile=8, centres=1, linear_tiles=4, validation_tiles=1))"
     )
     command = [sys.executable, "-c", program, str(landscape), str(tmp_path / "out"), str(tmp_path / "run")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -24,7 +24,7 @@ from thalweg.steer.imprinting.aspects import (
     whole_aspect,
     words_aspect,
 )
-from thalweg.steer.imprinting.imprint import DEFAULTS, Settings, draw_seeds, imprint
+from thalweg.steer.imprinting.imprint import DEFAULTS, DescentConfig, draw_seeds, imprint
 from thalweg.steer.imprinting.seed_invariant import LatentObjective, RepeatedMove
 from thalweg.steer.imprinting.stochastic_descent import STATE
 from thalweg.steer.imprinting.textual_inversion import save_textual_inversion
@@ -35,7 +35,7 @@ COLOURS = torch.tensor([[1.0, 0.1, 0.1], [0.1, 1.0, 0.1], [0.1, 0.1, 1.0]])
 NAMES = ("red", "green", "blue")
 RED = 0
 """A seed whose disc is clearly red."""
-FAST = Settings(steps=16, batch=4, held_out=8, judge_every=4)
+FAST = DescentConfig(steps=16, batch=4, held_out=8, judge_every=4)
 
 
 class Discs:
@@ -358,7 +358,7 @@ def test_other_faults(discs: Discs, toy: Any) -> None:
     with pytest.raises(UsageError, match="takes token vectors"):
         imprint(discs, discs.embed("a disc"), 5, mode="token")
     with pytest.raises(UsageError, match="steps to be a whole number from 1 to 100,000, got 0"):
-        Settings(steps=0)
+        DescentConfig(steps=0)
 
 
 def test_token_mode_learns_one_vector(toy: Any, tmp_path) -> None:
@@ -430,7 +430,7 @@ def test_a_learned_token_means_the_same_to_diffusers(tmp_path) -> None:
     generator = DiffusionGenerator(pipeline, "tiny", steps=2, guidance_scale=2.0)
     start = generator.embed("a ball")
     run = Run.create(tmp_path, "imprint", generator.model, {})
-    settings = Settings(steps=2, batch=2, held_out=2, judge_every=1, radius=20)
+    settings = DescentConfig(steps=2, batch=2, held_out=2, judge_every=1, radius=20)
     words = {"prompt": "a <it> ball", "placeholder": "<it>", "word": "red"}
     result = imprint(generator, start, 3, mode="token", **words, settings=settings, unseen=2, run=run)
 

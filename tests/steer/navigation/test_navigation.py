@@ -8,7 +8,7 @@ from PIL import Image
 from thalweg.embedding import Embedding, ModelIdentity
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.steer.navigation.candidates import LOOSE
-from thalweg.steer.navigation.navigation import Navigation, Settings
+from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
 from thalweg.steer.navigation.prompt_edits import GROUPS, PromptTemplate, WordGroup
 from thalweg.steer.navigation.proposals import PromptNeighbourhood, drawn_prompts, near_plans, planned
 
@@ -17,7 +17,7 @@ FEW = (WordGroup("colour", ("red", "green", "blue")), WordGroup("place", (" on t
 
 
 def settings(recipe="preference", **more):
-    return Settings(PROMPT, (3, 4), recipe=recipe, **{"groups": FEW, **more})
+    return NavigateConfig(PROMPT, (3, 4), recipe=recipe, **{"groups": FEW, **more})
 
 
 def wander(navigation):
@@ -274,11 +274,11 @@ def test_bad_input_is_one_line(toy, tmp_path):
         (navigation.undo, "this is the start"),
         (lambda: navigation.fork(7), "a node from 0 to 0"),
         (lambda: navigation.propose(0), "a whole number from 1 to 64, got 0"),
-        (lambda: Settings(PROMPT, (-1,)), "0 or more"),
-        (lambda: Settings(PROMPT, recipe="magic"), "preference, paper, random"),
-        (lambda: Settings(PROMPT, method="spline"), "lerp, slerp, transport"),
-        (lambda: Settings(PROMPT, step=0.0), "above 0"),
-        (lambda: Settings(PROMPT, groups=(FEW[0], FEW[0])), "distinct names"),
+        (lambda: NavigateConfig(PROMPT, (-1,)), "0 or more"),
+        (lambda: NavigateConfig(PROMPT, recipe="magic"), "preference, paper, random"),
+        (lambda: NavigateConfig(PROMPT, method="spline"), "lerp, slerp, transport"),
+        (lambda: NavigateConfig(PROMPT, step=0.0), "above 0"),
+        (lambda: NavigateConfig(PROMPT, groups=(FEW[0], FEW[0])), "distinct names"),
         (lambda: Navigation(toy, settings(), tmp_path / "walk"), "new or empty"),
         (lambda: Navigation.open(tmp_path / "none", toy), "found no run.json"),
     ):
@@ -361,7 +361,7 @@ class Directed:
 
 
 def test_a_generator_without_words_is_navigated_along_its_directions(toy, tmp_path):
-    navigation = Navigation(Directed(toy), Settings("home", (3, 4)), tmp_path / "walk")
+    navigation = Navigation(Directed(toy), NavigateConfig("home", (3, 4)), tmp_path / "walk")
     labels = {candidate.label.removeprefix("against ") for candidate in navigation.propose(3)}
     assert labels <= {"east", "up", "north"}
     visited = wander(navigation)

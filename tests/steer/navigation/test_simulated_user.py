@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from thalweg.errors import UsageError
-from thalweg.steer.navigation.navigation import Navigation, Settings
+from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
 from thalweg.steer.navigation.prompt_edits import WordGroup
 from thalweg.steer.navigation.simulated_user import DesiredImage, SimulatedUser
 
@@ -25,7 +25,7 @@ def target(toy):
 
 
 def navigation(toy, recipe="preference"):
-    return Navigation(toy, Settings("a red ball", (1,), recipe=recipe, groups=WORDS))
+    return Navigation(toy, NavigateConfig("a red ball", (1,), recipe=recipe, groups=WORDS))
 
 
 def test_the_target_is_at_no_distance_and_reached(toy, target):

@@ -1,0 +1,5 @@
+from .generator import DiffusionGenerator
+from .loading import load
+from .pipeline import SamplingConfig
+
+__all__ = ["DiffusionGenerator", "SamplingConfig", "load"]

@@ -1,0 +1,6 @@
+from .imprinting.imprint import imprint
+from .metrics.metrics import Metric, metric
+from .navigation.navigation import Navigation
+from .optimization.optimize import optimize
+
+__all__ = ["Metric", "Navigation", "imprint", "metric", "optimize"]
