@@ -1,12 +1,16 @@
-"""The package's own errors: each says in one line what was expected, what came and what to do."""
+"""The package's own errors: each says in one line what was expected, what was found and what to do."""
 
 
 class ThalwegError(Exception):
     """A job failed for a reason the user can act on; the command line shows it as one line, exit code 1."""
 
 
-class UsageError(ThalwegError):
+class UsageError(ThalwegError, ValueError):
     """An argument or an input file is not what was asked for; the command line exits with code 2."""
+
+
+class MissingPathError(UsageError, FileNotFoundError):
+    """A file or folder that an argument names does not exist."""
 
 
 class NotFiniteError(ThalwegError):

@@ -1,4 +1,4 @@
-"""The command line: thin, one function a command; heavy libraries load where they are used."""
+"""The command line: thin, one function per command; heavy libraries load where they are used."""
 
 import os
 import sys
@@ -12,6 +12,7 @@ import typer
 from thalweg._version import __version__
 from thalweg.cli.app import app as serve_app
 from thalweg.cli.earth import earth
+from thalweg.cli.flags import invoked_command, with_flags
 from thalweg.cli.gpp import gpp
 from thalweg.cli.images import generate, miniature
 from thalweg.cli.steer import steer
@@ -39,7 +40,8 @@ def main() -> None:
         with _own_warnings_in_one_line():
             app()
     except ThalwegError as error:
-        _fail(error, 2 if isinstance(error, UsageError) else 1)
+        command = invoked_command(typer.main.get_command(app), sys.argv[1:])
+        _fail(with_flags(str(error), command), 2 if isinstance(error, UsageError) else 1)
     except ModuleNotFoundError as error:
         if (error.name or "thalweg").partition(".")[0] == "thalweg":
             raise
