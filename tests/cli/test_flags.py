@@ -1,4 +1,5 @@
-import click
+from typing import Annotated
+
 import pytest
 import typer
 
@@ -18,13 +19,16 @@ def test_the_command_that_was_called_is_found(arguments: list[str], name: str) -
 
 
 def test_parameters_become_flags_and_other_names_stay() -> None:
-    @click.command()
-    @click.option("--assume-clear", is_flag=True)
-    @click.option("-s", "--site")
-    def command() -> None: ...
+    single = typer.Typer()
+
+    @single.command()
+    def command(
+        assume_clear: Annotated[bool, typer.Option("--assume-clear")] = False,
+        site: Annotated[str, typer.Option("-s", "--site")] = "",
+    ) -> None: ...
 
     told = "no mask: pass `assume_clear=True`, or name a `site` such as `site=A 1`; `crs` and site stay"
-    assert with_flags(told, command) == (
+    assert with_flags(told, typer.main.get_command(single)) == (
         "no mask: pass --assume-clear, or name a --site such as --site A 1; `crs` and site stay"
     )
 
