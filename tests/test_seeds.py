@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from thalweg.errors import UsageError
-from thalweg.generator import check_seeds, read_seeds
 from thalweg.limits import MAX_SEED, MAX_SEEDS
+from thalweg.seeds import check_seeds, read_seeds
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
-from thalweg.generator import Gradient, check_seeds
+from thalweg.generator import Gradient
+from thalweg.seeds import check_seeds
 
 
 class ToyGenerator:

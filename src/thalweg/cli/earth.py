@@ -87,7 +87,7 @@ def simulate(
     """Simulate a landscape as three satellites see it, with its truth."""
     from typing import cast
 
-    from thalweg.generator import check_seeds
+    from thalweg.seeds import check_seeds
     from thalweg.simulate import Climate
     from thalweg.simulate import simulate as make
 

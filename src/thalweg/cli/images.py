@@ -27,8 +27,9 @@ def generate(
     import torch
 
     from thalweg.diffusion.config import ModelConfig
-    from thalweg.generator import read_embedding, read_seeds
+    from thalweg.generator import read_embedding
     from thalweg.io.state import removed_if_failed
+    from thalweg.seeds import read_seeds
     from thalweg.steer.runs import Run, contact_sheet
 
     numbers = read_seeds(seeds)
@@ -63,7 +64,7 @@ def train(
 
     from thalweg.diffusion.miniature.training import TrainingRecipe
     from thalweg.diffusion.miniature.training import train as train_all
-    from thalweg.generator import check_seeds
+    from thalweg.seeds import check_seeds
 
     for name, count in (("--images", images), ("--denoiser-steps", denoiser_steps)):
         check_count(name, 1 if count is None else count, 1, MAX_IMAGES)

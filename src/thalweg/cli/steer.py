@@ -62,8 +62,8 @@ def optimize(
 ) -> None:
     """Tool 1: move the embedding until its images score high on a metric."""
     from thalweg.diffusion.config import ModelConfig
-    from thalweg.generator import read_seeds
     from thalweg.io.state import removed_if_failed
+    from thalweg.seeds import read_seeds
     from thalweg.steer.metrics.metrics import with_absolute_files
     from thalweg.steer.optimization.optimize import Method, Recipe
     from thalweg.steer.tasks import OptimizeTask
@@ -116,8 +116,9 @@ def navigate(
     After the number a strength may follow ("2 0.5"). 0: none of these; u: undo; f: fork; q: stop, resume later.
     """
     from thalweg.diffusion.config import ModelConfig
-    from thalweg.generator import read_embedding, read_seeds
+    from thalweg.generator import read_embedding
     from thalweg.io.state import removed_if_failed
+    from thalweg.seeds import read_seeds
     from thalweg.steer.navigation.navigate_config import Recipe
     from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
     from thalweg.steer.runs import RECORD
@@ -190,8 +191,9 @@ def walk_path(
     import torch
 
     from thalweg.diffusion.config import ModelConfig
-    from thalweg.generator import read_embedding, read_seeds
+    from thalweg.generator import read_embedding
     from thalweg.io.state import removed_if_failed
+    from thalweg.seeds import read_seeds
     from thalweg.steer import interpolation
     from thalweg.steer.runs import Run, contact_sheet
 

@@ -15,8 +15,9 @@ from thalweg.diffusion.sampling import Schedule, out_of_memory, sample
 from thalweg.diffusion.schedulers import check_kind, make_scheduler
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import NotFiniteError, ThalwegError, UsageError
-from thalweg.generator import Gradient, check_seeds
+from thalweg.generator import Gradient
 from thalweg.prompts import check_prompt
+from thalweg.seeds import check_seeds
 
 MAX_RENDERED_BYTES = 4 * 2**30
 """Largest memory of the images that are rendered for one embedding where rendering can be interrupted."""

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
-from thalweg.generator import Generator, check_seeds
+from thalweg.generator import Generator
 from thalweg.limits import MAX_FRAMES, MAX_STRENGTH, check_count, check_number
+from thalweg.seeds import check_seeds
 from thalweg.steer.image_features import Features, image_features, pooled_features
 
 Method = Literal["lerp", "slerp", "transport"]

@@ -14,7 +14,7 @@ from thalweg.diffusion.miniature import renderer
 from thalweg.diffusion.miniature.renderer import ATTRIBUTES
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import NotFiniteError, ThalwegError, UsageError
-from thalweg.generator import check_seeds
+from thalweg.seeds import check_seeds
 from thalweg.steer.imprinting.aspects import (
     VOCABULARIES,
     Aspect,

@@ -10,9 +10,9 @@ from thalweg.app.jobs import RenderJob
 from thalweg.app.steering.session import Session
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
-from thalweg.generator import check_seeds, read_seeds
 from thalweg.io.atomic import read_as
 from thalweg.limits import MAX_SEED, MAX_STEPS, check_count, check_text
+from thalweg.seeds import check_seeds, read_seeds
 from thalweg.steer.runs import Run
 from thalweg.steer.tasks import ImprintTask
 

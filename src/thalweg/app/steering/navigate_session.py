@@ -10,10 +10,10 @@ import torch
 from thalweg.app.jobs import RenderJob
 from thalweg.app.steering.session import Session
 from thalweg.errors import UsageError
-from thalweg.generator import read_seeds
 from thalweg.io.atomic import write_whole
 from thalweg.io.image_files import png
 from thalweg.limits import MAX_STRENGTH, MIN_STRENGTH, check_count, check_number, check_text
+from thalweg.seeds import read_seeds
 from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
 
 MOST = 9

@@ -11,8 +11,8 @@ from thalweg.app.jobs import RenderJob
 from thalweg.app.steering.session import Session
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.generator import read_seeds
 from thalweg.limits import MAX_STEPS, check_count
+from thalweg.seeds import read_seeds
 from thalweg.steer.metrics.metrics import Metric
 from thalweg.steer.optimization.optimize import BEST, Step
 from thalweg.steer.runs import Run, contact_sheet

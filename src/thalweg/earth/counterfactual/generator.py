@@ -13,7 +13,7 @@ from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.store.lookup import Seen, at_place
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import UsageError
-from thalweg.generator import check_seeds
+from thalweg.seeds import check_seeds
 
 if TYPE_CHECKING:
     import xarray as xr

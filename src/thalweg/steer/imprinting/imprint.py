@@ -11,8 +11,9 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.generator import ChainGenerator, Generator, TokenGenerator, check_seeds
+from thalweg.generator import ChainGenerator, Generator, TokenGenerator
 from thalweg.limits import MAX_SEEDS, check_count
+from thalweg.seeds import check_seeds
 from thalweg.steer.imprinting.aspects import Aspect, AspectObjective, choose_aspect, diversity, squared_distances
 from thalweg.steer.imprinting.seed_invariant import (
     BATCH,

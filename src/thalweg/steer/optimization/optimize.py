@@ -11,9 +11,10 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.generator import ChainGenerator, Generator, check_seeds
+from thalweg.generator import ChainGenerator, Generator
 from thalweg.io.state import STATE, read_state, write_state
 from thalweg.limits import MAX_STEPS, check_count
+from thalweg.seeds import check_seeds
 from thalweg.steer.metrics.metrics import Metric
 from thalweg.steer.optimization.objective import Objective
 from thalweg.steer.optimization.optimizers import CmaEs, MomentumAscent, Optimizer, PaperOptimizer
