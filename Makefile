@@ -30,6 +30,8 @@ test: $(INSTALLED) $(CHROMIUM)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell src docs tests benchmarks scripts README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 clean:
