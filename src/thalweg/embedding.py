@@ -13,8 +13,9 @@ from torch import Tensor
 
 from thalweg._version import __version__
 from thalweg.errors import NotFiniteError, UsageError
-from thalweg.io.atomic import read_as, write_whole
+from thalweg.io.atomic import atomic_write
 from thalweg.io.hashing import content_hash
+from thalweg.io.json_files import read_as
 from thalweg.io.safetensors_files import open_safetensors
 from thalweg.limits import shown
 
@@ -156,7 +157,7 @@ class Embedding:
             "lineage_hash": _text_hash(text),
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        return write_whole(path, save(tensors, metadata))
+        return atomic_write(path, save(tensors, metadata))
 
     @classmethod
     def load(cls, path: Path | str, model: ModelIdentity | None = None) -> "Embedding":

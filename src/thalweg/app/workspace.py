@@ -13,7 +13,8 @@ from typing import Any
 
 from thalweg.embedding import SUFFIX
 from thalweg.errors import UsageError
-from thalweg.io.atomic import read_json, write_whole
+from thalweg.io.atomic import atomic_write
+from thalweg.io.json_files import read_json
 from thalweg.limits import check_text, shown
 from thalweg.steer.runs import RECORD
 
@@ -158,7 +159,7 @@ class Workspace:
     def remember(self, person: str, tool: str, name: str) -> None:
         """Keep which run of a tool a person has open, for when they come back."""
         with self._lock:
-            write_whole(self._memory(person), json.dumps(self.open_runs(person) | {tool: name}).encode())
+            atomic_write(self._memory(person), json.dumps(self.open_runs(person) | {tool: name}).encode())
 
     def open_runs(self, person: str) -> dict[str, str]:
         """The runs a person has open, by tool; those that are gone are left out."""

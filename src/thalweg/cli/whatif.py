@@ -33,7 +33,7 @@ def whatif(
     from thalweg.earth.plots import save_figure
     from thalweg.earth.store.writer import open_embeddings
     from thalweg.gpp.models.checkpoint import load_model
-    from thalweg.io.atomic import new_folder
+    from thalweg.io.atomic import atomic_folder
 
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another name or remove it")
@@ -61,7 +61,7 @@ def whatif(
             )
         },
     }
-    with new_folder(out) as folder:
+    with atomic_folder(out) as folder:
         save_figure(draw(result), folder / "whatif.png")
         table(result).to_csv(folder / "bands.csv", index=False, float_format="%.5g")
         result.embedding.save(folder / "embedding.safetensors")
@@ -106,13 +106,13 @@ def between(
     from thalweg.earth.model.earth_model import EarthModel
     from thalweg.earth.plots import save_figure
     from thalweg.earth.store.writer import open_embeddings
-    from thalweg.io.atomic import new_folder
+    from thalweg.io.atomic import atomic_folder
 
     check_count("--count", count, 2, MAX_FRAMES)
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another name or remove it")
     found = decode_path(EarthGenerator(EarthModel.load(model), dataset=open_embeddings(store)), start, end, count)
-    with new_folder(out) as folder:
+    with atomic_folder(out) as folder:
         save_figure(draw(found), folder / "between.png")
         pd.DataFrame(found.bands, columns=list(found.band_names)).to_csv(
             folder / "bands.csv", index_label="step", float_format="%.5g"

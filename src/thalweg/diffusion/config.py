@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from thalweg.diffusion.checkpoints.model_folder import find_folder
 from thalweg.errors import UsageError
-from thalweg.io.atomic import read_as
+from thalweg.io.json_files import read_as
 
 if TYPE_CHECKING:
     from thalweg.diffusion.clip import ClipScorer

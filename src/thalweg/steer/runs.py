@@ -1,10 +1,11 @@
 """A run folder: one tool's settings, images, embeddings and trace, readable by people and resumable by commands."""
 
 import csv
-import hashlib
 import io
 import json
-from collections.abc import Collection, Mapping, Sequence
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from torch import Tensor
 
 from thalweg._version import __version__
 from thalweg.embedding import ModelIdentity
-from thalweg.errors import NotFiniteError, UsageError
-from thalweg.io.atomic import read_as, read_json, write_whole
+from thalweg.errors import NotFiniteError, ThalwegError, UsageError
+from thalweg.io.atomic import atomic_write
+from thalweg.io.hashing import json_hash
 from thalweg.io.image_files import png
+from thalweg.io.json_files import read_as, read_json
+from thalweg.io.state import STATE
 from thalweg.limits import shown
 
 FORMAT_VERSION = 1
@@ -149,7 +153,7 @@ class Run:
 
     def write_bytes(self, name: str, content: bytes) -> Path:
         """Write one file, whole or not at all."""
-        return write_whole(self.path(name), content)
+        return atomic_write(self.path(name), content)
 
     def write_json(self, name: str, value: Any) -> Path:
         """Write `value` as indented JSON.
@@ -242,12 +246,6 @@ class _Record:
     loading: dict[str, Any] | None = None
 
 
-def json_hash(value: Any) -> str:
-    """Return a hash of JSON values, whatever the order of their names."""
-    as_read = json.loads(json.dumps(value))  # numbers as names sort otherwise than the texts they are written as
-    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
-
-
 def checked_record(record: Any, path: Path) -> dict[str, Any]:
     """Return a record without its hash; one of an earlier version has none.
 
@@ -273,3 +271,24 @@ def contact_sheet(images: Tensor, columns: int, gap: int = 2) -> Tensor:
         top, left = (index // columns) * (height + gap), (index % columns) * (width + gap)
         sheet[:, top : top + height, left : left + width] = image
     return sheet
+
+
+@contextmanager
+def remove_failed_run(folder: Path) -> Iterator[None]:
+    """Remove a run that began in this block and failed before there was anything to resume."""
+    existed = folder.exists()
+    is_new = not existed or (folder.is_dir() and not any(folder.iterdir()))
+    try:
+        yield
+    except (ThalwegError, OSError):
+        if is_new and folder.is_dir() and not _can_resume(folder):
+            for entry in folder.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            if not existed:
+                folder.rmdir()
+        raise
+
+
+def _can_resume(folder: Path) -> bool:
+    """Return whether a search has a state, or a navigation a node after its first."""
+    return (folder / STATE).is_file() or len(list(folder.glob("nodes/*"))) > 1

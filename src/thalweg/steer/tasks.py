@@ -11,8 +11,8 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.generator import Generator, read_embedding
-from thalweg.io.atomic import read_as
 from thalweg.io.image_files import read_mask
+from thalweg.io.json_files import read_as
 from thalweg.limits import MAX_RADIUS, MAX_SEEDS, MAX_STEPS, MIN_RADIUS, check_count, check_number, check_text
 from thalweg.seeds import check_seeds
 from thalweg.steer.imprinting import imprint

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.errors import UsageError
-from thalweg.io.atomic import read_json
+from thalweg.io.json_files import read_json
 from thalweg.limits import shown
 
 MAX_SIDE = 2_000_000

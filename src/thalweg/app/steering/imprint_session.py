@@ -10,7 +10,7 @@ from thalweg.app.jobs import RenderJob
 from thalweg.app.steering.session import Session
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
-from thalweg.io.atomic import read_as
+from thalweg.io.json_files import read_as
 from thalweg.limits import MAX_SEED, MAX_STEPS, check_count, check_text
 from thalweg.seeds import check_seeds, read_seeds
 from thalweg.steer.runs import Run
@@ -56,7 +56,7 @@ class SeedsSession(Session):
         def render(job: RenderJob) -> None:
             job.check()
             start = make_start()
-            folder = self.new_folder(f"{start.lineage.prompt} seeds")
+            folder = self.atomic_folder(f"{start.lineage.prompt} seeds")
             settings = {"prompt": text.strip(), "seeds": numbers}
             run = Run.create(folder, self.operation, self.studio.generator.model, settings, asdict(self.studio.choice))
             start.save(run.path(RESULT))
@@ -134,7 +134,7 @@ class ImprintSession(Session):
 
         def begin(job: RenderJob) -> None:
             job.check()
-            folder = self.new_folder(f"{text} seed {liked}")
+            folder = self.atomic_folder(f"{text} seed {liked}")
             self.run, self.task = task.run_in(folder, self.studio.generator, asdict(self.studio.choice), start), task
             self.trace = ()
             self.sit_at(folder)

@@ -10,7 +10,7 @@ import torch
 from thalweg.app.jobs import RenderJob
 from thalweg.app.steering.session import Session
 from thalweg.errors import UsageError
-from thalweg.io.atomic import write_whole
+from thalweg.io.atomic import atomic_write
 from thalweg.io.image_files import png
 from thalweg.limits import MAX_STRENGTH, MIN_STRENGTH, check_count, check_number, check_text
 from thalweg.seeds import read_seeds
@@ -59,7 +59,7 @@ class NavigateSession(Session):
         def begin(job: RenderJob) -> None:
             job.check()
             start = make_start()
-            folder = self.new_folder(start.lineage.prompt)
+            folder = self.atomic_folder(start.lineage.prompt)
             settings = NavigateConfig(start.lineage.prompt, numbers, one_by_one=True)
             self.walk = Navigation(self.studio.generator, settings, folder, start, loading=asdict(self.studio.choice))
             self.count, self.others = count, ()
@@ -111,7 +111,7 @@ class NavigateSession(Session):
                 path = self.file(f"{self.round}/seed-{number}.png")
                 if not path.is_file():
                     with torch.no_grad():
-                        write_whole(path, png(self.studio.generator.render(walk.current, [number])[0], path.name))
+                        atomic_write(path, png(self.studio.generator.render(walk.current, [number])[0], path.name))
                 self.others += (number,)
                 self.changed()
             self._find(job)

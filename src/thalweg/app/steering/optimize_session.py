@@ -56,7 +56,7 @@ class OptimizeSession(Session):
             job.check()
             task.aims(self.studio.load_scorer, read_files=False)
             start = make_start()
-            folder = self.new_folder(f"{start.lineage.prompt} {metric}")
+            folder = self.atomic_folder(f"{start.lineage.prompt} {metric}")
             self.run, self.task = task.run_in(folder, self.studio.generator, asdict(self.studio.choice), start), task
             self.sit_at(folder)
             self._climb(job)

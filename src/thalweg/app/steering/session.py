@@ -184,7 +184,7 @@ class Session(ABC):
         """
         return embedding.save(self.studio.workspace.writable(name))
 
-    def new_folder(self, title: str) -> Path:
+    def atomic_folder(self, title: str) -> Path:
         """Return a folder for a run, which is not there yet."""
         return self.studio.workspace.new_run(self.person, title)
 

@@ -9,7 +9,7 @@ from thalweg.app.steering.imprint_session import RESULT, ImprintSession, SeedsSe
 from thalweg.app.steering.navigate_session import NavigateSession
 from thalweg.app.steering.optimize_session import BEFORE_AFTER, RESULT_SCORES, OptimizeSession
 from thalweg.app.steering.session import Session
-from thalweg.io.atomic import read_json
+from thalweg.io.json_files import read_json
 from thalweg.limits import MAX_WEIGHT, check_number, check_text
 from thalweg.steer.navigation.history import embedding_file
 from thalweg.steer.optimization.optimize import BEST

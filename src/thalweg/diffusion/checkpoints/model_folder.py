@@ -9,7 +9,7 @@ from typing import Any
 
 from thalweg.embedding import FORMAT
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.io.atomic import read_json
+from thalweg.io.json_files import read_json
 from thalweg.io.safetensors_files import LFS_POINTER, instead_of_file, open_safetensors
 from thalweg.limits import shown
 

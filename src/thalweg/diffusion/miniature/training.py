@@ -18,7 +18,7 @@ from thalweg.diffusion.checkpoints.weight_files import load_network
 from thalweg.diffusion.miniature import captions, networks, renderer
 from thalweg.diffusion.miniature.attribute_classifier import AttributeClassifier
 from thalweg.errors import UsageError
-from thalweg.io.atomic import write_whole
+from thalweg.io.atomic import atomic_write
 from thalweg.io.safetensors_files import read_tensors
 
 Progress = Callable[[str, int, int, float], None]
@@ -59,7 +59,7 @@ class SyntheticDataset:
                 images.append((renderer.render(objects, random) * 255).round().byte())
                 labels.append(_labels(objects))
                 progress("world", done, count, 0.0)
-            write_whole(path, save({"images": torch.cat(images), "labels": torch.cat(labels)}))
+            atomic_write(path, save({"images": torch.cat(images), "labels": torch.cat(labels)}))
         stored = read_tensors(path, f"{path} (remove it to draw the images again)")
         self.images, self.labels = stored["images"], stored["labels"]
 
@@ -107,7 +107,7 @@ def train_reader(
         return torch.stack([cross_entropy(logits[name], labels[:, i]) for i, name in enumerate(logits)]).sum()
 
     _fit("reader", reader, loss, recipe.reader_steps, 2e-3, folder, pictures, recipe, progress, device)
-    write_whole(
+    atomic_write(
         folder / "reader.safetensors", save({name: value.half() for name, value in reader.state_dict().items()})
     )
 
@@ -286,7 +286,7 @@ def _latents(folder: Path, vae: Any, pictures: SyntheticDataset, progress: Progr
         for index in torch.arange(len(pictures.images)).split(250):
             parts.append(vae.encode(2 * pictures.pick(index).to(device) - 1).latent_dist.mean.cpu())
             progress("latents", int(index[0]), len(pictures.images), 0.0)
-        write_whole(path, save({"latents": torch.cat(parts) * vae.config.scaling_factor}))
+        atomic_write(path, save({"latents": torch.cat(parts) * vae.config.scaling_factor}))
     return read_tensors(path, f"{path} (remove it to encode the images again)")["latents"]
 
 

@@ -15,7 +15,7 @@ from thalweg.earth.cube.names import candidates
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import sensor_by_name
 from thalweg.errors import UsageError
-from thalweg.io.atomic import write_whole
+from thalweg.io.atomic import atomic_write
 
 INDICES = ("NDVI", "NIRv", "EVI", "kNDVI")
 """Spectral indices that are offered by name; their formulas are spyndex's."""
@@ -163,7 +163,7 @@ class LinearProbe:
             **{key: getattr(self, key) for key in ("name", "unit", "model", "offset", "fitted_to")},
             "weights": self.weights.tolist(),
         }
-        return write_whole(Path(path), (json.dumps(record, indent=2) + "\n").encode())
+        return atomic_write(Path(path), (json.dumps(record, indent=2) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | Path) -> "LinearProbe":

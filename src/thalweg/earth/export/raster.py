@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thalweg.io.atomic import new_folder
+from thalweg.io.atomic import atomic_folder
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -70,7 +70,7 @@ def write_cogs(dataset: "xr.Dataset", out: str | Path, progress: Progress | None
     from rasterio.errors import RasterioError
 
     dates = dataset.sizes["time"]
-    with new_folder(out, RasterioError) as folder:
+    with atomic_folder(out, RasterioError) as folder:
         for index in range(dates):
             write_cog(dataset, index, folder / f"{day_of(dataset, index)}.tif")
             if progress:
@@ -187,7 +187,7 @@ def write_geoparquet(dataset: "xr.Dataset", out: str | Path, progress: Progress 
 
     dates = dataset.sizes["time"]
     x, y = np.meshgrid(dataset.x.values, dataset.y.values)
-    with new_folder(out) as folder:
+    with atomic_folder(out) as folder:
         for index in range(dates):
             date = dataset.isel(time=index)
             vectors = date.embeddings.values

@@ -14,7 +14,7 @@ from thalweg.earth.export.raster import Progress, day_of, write_cog
 from thalweg.earth.model.earth_model import SHIPPED, EarthModel
 from thalweg.earth.store.portable import structured
 from thalweg.errors import UsageError
-from thalweg.io.atomic import new_folder
+from thalweg.io.atomic import atomic_folder
 
 if TYPE_CHECKING:
     import pystac
@@ -47,7 +47,7 @@ def write_catalogue(
     if loaded.identifier != made_by:
         raise UsageError(f"embeddings of {made_by}, model {loaded.identifier}: name the folder of the former")
     dates = dataset.sizes["time"]
-    with new_folder(out) as root:
+    with atomic_folder(out) as root:
         collection = _collection(dataset)
         described = model_item(loaded, folder)
         collection.add_item(described)

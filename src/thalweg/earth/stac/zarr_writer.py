@@ -17,7 +17,7 @@ from thalweg.earth.stac.plan import FetchPlan
 from thalweg.earth.stac.request import Request
 from thalweg.earth.stac.scenes import Overpass, Scene
 from thalweg.errors import ThalwegError
-from thalweg.io.atomic import write_whole
+from thalweg.io.atomic import atomic_write
 from thalweg.io.progress_log import ProgressLog
 from thalweg.io.redaction import redact
 from thalweg.io.zarr_chunks import checked_compressor
@@ -142,7 +142,7 @@ class IncrementalZarrWriter:
         self._save()
 
     def _save(self) -> None:
-        write_whole(self.path / DATES_FILE, json.dumps(self._state).encode())
+        atomic_write(self.path / DATES_FILE, json.dumps(self._state).encode())
 
     def finish(self, skipped: dict[str, str]) -> None:
         """Write times, grid and attributes, and give the store its name."""

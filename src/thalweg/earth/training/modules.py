@@ -14,8 +14,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from thalweg.earth.model import checkpoints
 from thalweg.earth.model.autoencoder import Autoencoder
+from thalweg.earth.model.checkpoints import read_checkpoint_card, save_checkpoint
 from thalweg.earth.model.context import SensorContext
 from thalweg.earth.model.earth_model import EarthModel, load_autoencoder
 from thalweg.earth.model.fusion import FULL, QUANTILE_LEVELS, SMALL, Fusion, LinearStart
@@ -38,7 +38,7 @@ from thalweg.earth.training.tiles import (
     targets,
 )
 from thalweg.errors import UsageError
-from thalweg.io.atomic import new_folder
+from thalweg.io.atomic import atomic_folder
 
 
 class TrainingConfig(Declaration):
@@ -305,7 +305,7 @@ def train_autoencoder(
     record = _training_record(settings, sites)
     if settings.steps:
         _fit(AutoencoderStage(autoencoder, settings), sites, settings, run, {"sensor": sensor.name, **record})
-    checkpoints.save(autoencoder, "autoencoder", (sensor,), out, record, replace=False)
+    save_checkpoint(autoencoder, "autoencoder", (sensor,), out, record)
     return autoencoder
 
 
@@ -347,7 +347,7 @@ def train_fusion(
     fit_linear_fusion(model, tiles, settings)
     record = _training_record(settings, sites)
     record["encoders"] = {
-        sensor.name: checkpoints.read_card(Path(folder)).content_hash
+        sensor.name: read_checkpoint_card(Path(folder)).content_hash
         for sensor, folder in zip(sensors, encoders, strict=True)
     }
     if settings.steps:
@@ -357,8 +357,8 @@ def train_fusion(
         chosen, settings.seed, settings.tile, settings.centres, validation=settings.calibration_tiles
     )
     calibrate(model, held_out, settings)
-    with new_folder(out) as unfinished:
-        checkpoints.save(model.fusion, "fusion", tuple(sensors), unfinished / "fusion", record, replace=False)
+    with atomic_folder(out) as unfinished:
+        save_checkpoint(model.fusion, "fusion", tuple(sensors), unfinished / "fusion", record)
         for sensor, folder in zip(sensors, encoders, strict=True):
             shutil.copytree(folder, unfinished / sensor.name)
     return EarthModel.load(out)

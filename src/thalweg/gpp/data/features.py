@@ -14,13 +14,13 @@ from thalweg.earth.cube.cube import Cube, Grid
 from thalweg.earth.model.fusion import FULL, SMALL
 from thalweg.earth.sensors import Declaration
 from thalweg.errors import UsageError
-from thalweg.gpp.data.daily_table import daily_table, feature_columns, read_daily_table
+from thalweg.gpp.tables.daily_table import daily_table, feature_columns, read_daily_table
 from thalweg.gpp.data.footprint import FootprintSeries, Tower, embedding_names, from_cube, from_embeddings
 from thalweg.gpp.data.gap_filling import Method, fill_to_days
 from thalweg.gpp.data.radiation import POTENTIAL_RADIATION, potential_radiation
-from thalweg.gpp.tables.plausible_values import GPP_UNITS
+from thalweg.gpp.tables.physical_limits import GPP_UNITS
 from thalweg.gpp.tables.table_files import open_table
-from thalweg.io.atomic import write_whole
+from thalweg.io.atomic import atomic_write
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -209,8 +209,8 @@ def write_table(table: pd.DataFrame, recipe: FeatureRecipe, path: Path) -> None:
     for target in (path, beside):
         if target.exists():
             raise UsageError(f"{target}: exists already: choose another name or remove it")
-    write_whole(path, table.to_csv(index=False, date_format="%Y-%m-%d", float_format="%.7g").encode())
-    write_whole(beside, (recipe.model_dump_json(indent=2) + "\n").encode())
+    atomic_write(path, table.to_csv(index=False, date_format="%Y-%m-%d", float_format="%.7g").encode())
+    atomic_write(beside, (recipe.model_dump_json(indent=2) + "\n").encode())
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, FeatureRecipe]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from thalweg.gpp.evaluation.protocol import Evaluation
 from thalweg.gpp.evaluation.scores import UNITS, score_by_site
-from thalweg.io.atomic import new_folder
+from thalweg.io.atomic import atomic_folder
 
 _KEYS = ["split", "predictors", "model", "seed"]
 _SPLITS = {"site": "Leave site out", "year": "Leave year out", "site-year": "Leave site and year out"}
@@ -31,7 +31,7 @@ def write_report(evaluation: Evaluation, folder: str | Path, notes: Sequence[str
     """
     from thalweg.gpp.evaluation.plots import error_by_month, observed_against_predicted, series_by_site
 
-    with new_folder(folder) as unfinished:
+    with atomic_folder(folder) as unfinished:
         evaluation.scores.to_csv(unfinished / "scores.csv", index=False, float_format="%.5g")
         sites_table(evaluation).to_csv(unfinished / "sites.csv", index=False, float_format="%.5g")
         evaluation.predictions.to_csv(unfinished / "predictions.csv", index=False, float_format="%.5g")

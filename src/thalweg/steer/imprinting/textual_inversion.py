@@ -9,7 +9,7 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.generator import TokenGenerator
-from thalweg.io.atomic import write_whole
+from thalweg.io.atomic import atomic_write
 from thalweg.limits import MAX_RADIUS, MIN_RADIUS, check_number
 
 FILE = "learned_embeds.safetensors"
@@ -73,4 +73,4 @@ def save_textual_inversion(path: Path | str, token: str, vector: Tensor) -> Path
         raise UsageError(f"expected a token without spaces, got {token!r}")
     if vector.ndim != 1 or not bool(vector.isfinite().all()):
         raise UsageError(f"expected a finite vector (width), got shape {tuple(vector.shape)}")
-    return write_whole(path, save({token: vector.detach().cpu()[None].contiguous()}, {"format": "pt"}))
+    return atomic_write(path, save({token: vector.detach().cpu()[None].contiguous()}, {"format": "pt"}))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from thalweg.embedding import Embedding, ModelIdentity
 from thalweg.errors import UsageError
-from thalweg.io.atomic import read_as
+from thalweg.io.json_files import read_as
 from thalweg.limits import MAX_CANDIDATES, shown
 from thalweg.steer.runs import Run
 

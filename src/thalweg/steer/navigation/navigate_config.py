@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from thalweg.errors import UsageError
-from thalweg.io.atomic import read_as
+from thalweg.io.json_files import read_as
 from thalweg.limits import MAX_RADIUS, MAX_RENDERS, check_count, check_number, check_text
 from thalweg.seeds import check_seeds
 from thalweg.steer.interpolation import METHODS, Method
