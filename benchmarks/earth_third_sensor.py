@@ -12,12 +12,13 @@ from pathlib import Path
 import torch
 
 from common import arguments, report
-from thalweg.earth.model import checkpoints
+from thalweg.earth.model.checkpoints import read_checkpoint_card
 from thalweg.earth.model.context import HALO
 from thalweg.earth.model.earth_model import SHIPPED, EarthModel
 from thalweg.earth.sensors import LANDSAT_8
 from thalweg.earth.training.modules import TrainingConfig, train_autoencoder, train_fusion
 from thalweg.earth.training.tiles import TrainingSite
+from thalweg.io.hashing import content_hash
 
 ENCODER = TrainingConfig(steps=100, linear_tiles=60, warm_up=20, learning_rate=1e-3)
 FUSION = TrainingConfig(steps=150, linear_tiles=40, learning_rate=1e-3, neighbour_weight=0.15, calibration_tiles=10)
@@ -52,8 +53,7 @@ def main() -> None:
         train_autoencoder(LANDSAT_8, data, work / "landsat-8", work / "landsat-8.run", ENCODER)
         three = train_fusion([*encoders, work / "landsat-8"], data, work / "three", work / "three.run", FUSION)
         unchanged = all(
-            checkpoints.content_hash(three.autoencoder(name).state_dict())
-            == checkpoints.read_card(shipped / name).content_hash
+            content_hash(three.autoencoder(name).state_dict()) == read_checkpoint_card(shipped / name).content_hash
             for name in ("sentinel-2", "sentinel-1")
         )
         site = TrainingSite.load(home, three.sensors)

@@ -67,7 +67,7 @@ def fitted_folder(cube_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def model_folder(fitted_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The fitted model with all its weights stirred a little, so that its learned paths do something."""
-    from thalweg.earth.model import checkpoints
+    from thalweg.earth.model.checkpoints import save_checkpoint
 
     folder = tmp_path_factory.mktemp("stirred") / "model"
     model = EarthModel.load(fitted_folder)
@@ -78,11 +78,9 @@ def model_folder(fitted_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     hashes = {}
     for name in model.sensors:
         autoencoder = model.autoencoder(name)
-        card = checkpoints.save(autoencoder, "autoencoder", (autoencoder.sensor,), folder / name, {}, replace=False)
+        card = save_checkpoint(autoencoder, "autoencoder", (autoencoder.sensor,), folder / name, {})
         hashes[name] = card.content_hash
-    checkpoints.save(
-        model.fusion, "fusion", model.fusion.sensors, folder / "fusion", {"encoders": hashes}, replace=False
-    )
+    save_checkpoint(model.fusion, "fusion", model.fusion.sensors, folder / "fusion", {"encoders": hashes})
     return folder
 
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from thalweg.earth.model import checkpoints
 from thalweg.earth.model.autoencoder import Autoencoder
+from thalweg.earth.model.checkpoints import CHECKPOINT, read_checkpoint_card, save_checkpoint
 from thalweg.earth.model.earth_model import EarthModel, load_autoencoder
 from thalweg.earth.sensors import SENTINEL_1
-from thalweg.errors import UsageError
+from thalweg.errors import MissingPathError, ThalwegError, UsageError
+from thalweg.io.checkpoints import card_hash
+from thalweg.io.hashing import content_hash
 
 
 @pytest.fixture
@@ -33,20 +36,20 @@ def assert_refused(folder: Path, *words: str) -> None:
 def rewrite_card(folder: Path, **changes: object) -> None:
     """Write other fields, with the hash that proves them."""
     card = {**json.loads((folder / "model.json").read_text()), **changes}
-    (folder / "model.json").write_text(json.dumps({**card, "card_hash": checkpoints.card_hash(card)}))
+    (folder / "model.json").write_text(json.dumps({**card, "card_hash": card_hash(card)}))
 
 
 def test_a_round_trip_is_bit_identical(tmp_path: Path) -> None:
     torch.manual_seed(3)
     module = Autoencoder(SENTINEL_1)
-    card = checkpoints.save(module, "autoencoder", (SENTINEL_1,), tmp_path / "a", {"seed": 3}, replace=False)
+    card = save_checkpoint(module, "autoencoder", (SENTINEL_1,), tmp_path / "a", {"seed": 3})
     back = load_autoencoder(tmp_path / "a")
     for name, tensor in module.state_dict().items():
         assert torch.equal(back.state_dict()[name], tensor), name
-    assert card == checkpoints.read_card(tmp_path / "a")
+    assert card == read_checkpoint_card(tmp_path / "a")
     assert card.training == {"seed": 3}
     assert card.sensors == (SENTINEL_1,)
-    assert card.content_hash == checkpoints.content_hash(module.state_dict())
+    assert card.content_hash == content_hash(module.state_dict())
     assert sorted(entry.name for entry in (tmp_path / "a").iterdir()) == ["model.json", "weights.safetensors"]
 
 
@@ -58,8 +61,8 @@ def test_a_loaded_model_is_frozen(model_folder: Path) -> None:
 
 def test_the_hash_sees_one_bit_a_name_a_shape_and_a_type() -> None:
     tensors = {"a": torch.arange(6.0), "b": torch.ones(2)}
-    known = checkpoints.content_hash(tensors)
-    assert checkpoints.content_hash(dict(reversed(tensors.items()))) == known
+    known = content_hash(tensors)
+    assert content_hash(dict(reversed(tensors.items()))) == known
     flipped = tensors["a"].clone()
     flipped.view(torch.int32)[3] ^= 1
     assert (flipped != tensors["a"]).sum() == 1
@@ -69,28 +72,32 @@ def test_the_hash_sees_one_bit_a_name_a_shape_and_a_type() -> None:
         {"c": tensors["a"], "b": tensors["b"]},
         {**tensors, "b": tensors["b"].view(torch.int32)},
     ]
-    assert len({known, *map(checkpoints.content_hash, others)}) == 5
+    assert len({known, *map(content_hash, others)}) == 5
 
 
-def test_an_existing_folder_is_refused_or_replaced_when_asked(tmp_path: Path) -> None:
+def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
     first, second = Autoencoder(SENTINEL_1), Autoencoder(SENTINEL_1)
     out = tmp_path / "a"
-    checkpoints.save(first, "autoencoder", (SENTINEL_1,), out, {}, replace=False)
-    with pytest.raises(UsageError, match="exists already: choose another folder or remove it"):
-        checkpoints.save(second, "autoencoder", (SENTINEL_1,), out, {}, replace=False)
-    assert checkpoints.read_card(out).content_hash == checkpoints.content_hash(first.state_dict())
-    checkpoints.save(second, "autoencoder", (SENTINEL_1,), out, {}, replace=True)
-    assert checkpoints.read_card(out).content_hash == checkpoints.content_hash(second.state_dict())
+    save_checkpoint(first, "autoencoder", (SENTINEL_1,), out, {})
+    with pytest.raises(UsageError, match="exists already: choose another name or remove it"):
+        save_checkpoint(second, "autoencoder", (SENTINEL_1,), out, {})
+    assert read_checkpoint_card(out).content_hash == content_hash(first.state_dict())
 
 
-def test_a_save_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_save_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, out = Autoencoder(SENTINEL_1), tmp_path / "a"
-    card = checkpoints.save(module, "autoencoder", (SENTINEL_1,), out, {}, replace=False)
     with pytest.raises(Exception, match="serialize"):
-        checkpoints.save(module, "autoencoder", (SENTINEL_1,), out, {"odd": object()}, replace=True)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
-    load_autoencoder(out)
-    assert checkpoints.read_card(out) == card
+        save_checkpoint(module, "autoencoder", (SENTINEL_1,), out, {"odd": object()})
+    assert not list(tmp_path.iterdir())
+
+    def fail(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("no space left")
+
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    with pytest.raises(ThalwegError, match=r"could not be written \(no space left\)"):
+        save_checkpoint(module, "autoencoder", (SENTINEL_1,), out, {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_truncated_checkpoint_is_refused(folder: Path) -> None:
@@ -98,9 +105,9 @@ def test_a_truncated_checkpoint_is_refused(folder: Path) -> None:
     whole = weights.read_bytes()
     for size in (0, 5, 200, len(whole) - 1):
         weights.write_bytes(whole[:size])
-        assert_refused(folder, "truncated or damaged", "get the checkpoint again")
+        assert_refused(folder, "empty" if size == 0 else "cut short or damaged", "fetch")
     weights.unlink()
-    assert_refused(folder, "truncated or damaged")
+    assert_refused(folder, "there is no such file")
 
 
 def test_tampered_weights_are_refused(folder: Path) -> None:
@@ -116,7 +123,7 @@ def test_weights_of_another_shape_are_refused(folder: Path) -> None:
     name = sorted(tensors)[0]
     del tensors[name]
     save_file(tensors, folder / "weights.safetensors")
-    rewrite_card(folder, content_hash=checkpoints.content_hash(tensors))
+    rewrite_card(folder, content_hash=content_hash(tensors))
     assert_refused(folder, "do not fit", name, "retrain")
 
 
@@ -144,20 +151,24 @@ def test_a_pickle_is_never_run(folder: Path) -> None:
 
 def test_a_card_that_is_none_is_refused(folder: Path) -> None:
     (folder / "model.json").write_text("{ not json")
-    assert_refused(folder, "not a model card")
+    assert_refused(folder, "can't be read as JSON")
     (folder / "model.json").write_bytes(b"\xff\xfe\x00")
-    assert_refused(folder, "not a model card")
-    (folder / "model.json").write_text("{}")
-    assert_refused(folder, "not a model card")
+    assert_refused(folder, "can't be read as JSON")
+    for content in ("{}", "[]", "3"):
+        (folder / "model.json").write_text(content)
+        assert_refused(folder, "not the card of a checkpoint", "get the checkpoint again")
     (folder / "model.json").unlink()
     assert_refused(folder, "not a checkpoint", "model.json and weights.safetensors")
+    shutil.rmtree(folder)
+    with pytest.raises(MissingPathError, match="not a checkpoint"):
+        load_autoencoder(folder)
 
 
 def test_a_card_with_an_unknown_field_or_format_is_refused(folder: Path) -> None:
     rewrite_card(folder, format=99)
     assert_refused(folder, "format 99", "update thalweg")
-    rewrite_card(folder, format=checkpoints.FORMAT, licence="free")
-    assert_refused(folder, "not a model card")
+    rewrite_card(folder, format=CHECKPOINT.version, licence="free")
+    assert_refused(folder, "not the card of a checkpoint")
 
 
 def test_a_card_that_was_changed_is_refused(folder: Path) -> None:
@@ -187,7 +198,7 @@ def test_what_files_call_a_band_does_not_tie_a_checkpoint(folder: Path) -> None:
 
 def test_a_card_that_cannot_be_is_one_line(folder: Path, model_folder: Path, tmp_path: Path) -> None:
     (folder / "model.json").write_text("[" * 100_000)
-    assert_refused(folder, "not a model card")
+    assert_refused(folder, "nested at most")
     rewrite_card(Path(shutil.copytree(model_folder / "sentinel-1", tmp_path / "none")), sensors=[])
     assert_refused(tmp_path / "none", "names no sensor")
     copy = Path(shutil.copytree(model_folder, tmp_path / "model"))
@@ -195,7 +206,7 @@ def test_a_card_that_cannot_be_is_one_line(folder: Path, model_folder: Path, tmp
     with pytest.raises(UsageError, match="encoders all, expected hashes by sensor"):
         EarthModel.load(copy)
     rewrite_card(copy / "fusion", kind="autoencoder")
-    with pytest.raises(UsageError, match="kind autoencoder, expected a fusion"):
+    with pytest.raises(UsageError, match="kind autoencoder, expected fusion"):
         EarthModel.load(copy)
 
 
@@ -213,13 +224,14 @@ def test_a_checkpoint_with_other_bands_than_declared_is_refused(folder: Path) ->
 
 
 def test_a_fusion_is_no_autoencoder(model_folder: Path) -> None:
-    assert_refused(model_folder / "fusion", "kind fusion, expected an autoencoder")
+    assert_refused(model_folder / "fusion", "kind fusion, expected autoencoder")
 
 
 def test_a_model_with_an_encoder_it_was_not_fused_with_is_refused(model_folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(model_folder, tmp_path / "model"))
     torch.manual_seed(0)
-    checkpoints.save(Autoencoder(SENTINEL_1), "autoencoder", (SENTINEL_1,), copy / "sentinel-1", {}, replace=True)
+    shutil.rmtree(copy / "sentinel-1")
+    save_checkpoint(Autoencoder(SENTINEL_1), "autoencoder", (SENTINEL_1,), copy / "sentinel-1", {})
     with pytest.raises(UsageError, match=r"sentinel-1: not the encoder the fusion was trained on .*fuse again"):
         EarthModel.load(copy)
 
@@ -230,8 +242,9 @@ def test_a_models_name_follows_its_content(model_folder: Path, tmp_path: Path) -
     assert EarthModel.load(copy).identifier == model.identifier
     with torch.no_grad():
         next(model.fusion.parameters()).view(-1)[0] += 1
-    card = checkpoints.read_card(copy / "fusion")
-    checkpoints.save(model.fusion, "fusion", card.sensors, copy / "fusion", card.training, replace=True)
+    card = read_checkpoint_card(copy / "fusion")
+    shutil.rmtree(copy / "fusion")
+    save_checkpoint(model.fusion, "fusion", card.sensors, copy / "fusion", card.training)
     assert EarthModel.load(copy).identifier != model.identifier
 
 

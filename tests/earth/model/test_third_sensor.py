@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from thalweg.earth import Cube, embed
-from thalweg.earth.model import checkpoints
+from thalweg.earth.model.checkpoints import read_checkpoint_card
 from thalweg.earth.sensors import Band, ClassMask, Sensor, register_sensor, sensor_by_name
 from thalweg.earth.training.modules import TrainingConfig, train_autoencoder, train_fusion
 from thalweg.simulate import simulate
@@ -37,11 +37,11 @@ def workshop(landscape: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_other_encoders_stay_bit_identical(workshop: Path) -> None:
     for name in ("sentinel-2", "sentinel-1"):
-        before, after = (checkpoints.read_card(workshop / model / name) for model in ("two", "three"))
+        before, after = (read_checkpoint_card(workshop / model / name) for model in ("two", "three"))
         assert before.content_hash == after.content_hash
         weights = [(workshop / model / name / "weights.safetensors").read_bytes() for model in ("two", "three")]
         assert weights[0] == weights[1]
-    fusions = [checkpoints.read_card(workshop / model / "fusion") for model in ("two", "three")]
+    fusions = [read_checkpoint_card(workshop / model / "fusion") for model in ("two", "three")]
     assert fusions[0].content_hash != fusions[1].content_hash
     assert set(fusions[1].training["encoders"]) == {"sentinel-2", "sentinel-1", "landsat-8"}
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.devices import read_device
-from thalweg.earth.model import checkpoints
 from thalweg.earth.model.autoencoder import Autoencoder
+from thalweg.earth.model.checkpoints import load_checkpoint, read_checkpoint_card
 from thalweg.earth.model.context import SensorContext
 from thalweg.earth.model.encoder import Encoding
 from thalweg.earth.model.fusion import FULL, Fused, Fusion
@@ -69,19 +69,17 @@ class EarthModel(nn.Module):
     def load(cls, folder: str | Path | None = None) -> "EarthModel":
         """Load a model folder; the shipped weights by default."""
         folder = Path(folder) if folder is not None else SHIPPED
-        card = checkpoints.read_card(folder / "fusion")
-        if card.kind != "fusion":
-            raise UsageError(f"{folder / 'fusion'}: a checkpoint of kind {card.kind}, expected a fusion")
+        card = read_checkpoint_card(folder / "fusion", "fusion")
         encoders = card.training.get("encoders", {})
         if not isinstance(encoders, dict):
             raise UsageError(f"{folder / 'fusion'}: encoders {encoders!s:.40}, expected hashes by sensor: fuse again")
         autoencoders = {sensor.name: load_autoencoder(folder / sensor.name) for sensor in card.sensors}
         fusion = Fusion(card.sensors)
-        checkpoints.load_into(fusion, folder / "fusion", card)
+        load_checkpoint(fusion, folder / "fusion", card)
         model = cls(autoencoders, fusion)
         parts = [card.content_hash]
         for name in model.sensors:
-            own = checkpoints.read_card(folder / name)
+            own = read_checkpoint_card(folder / name)
             expected = encoders.get(name)
             if expected is not None and expected != own.content_hash:
                 raise UsageError(
@@ -96,9 +94,7 @@ class EarthModel(nn.Module):
 def load_autoencoder(folder: str | Path, sensor: str | None = None) -> Autoencoder:
     """Load a stage 1 checkpoint, frozen; `UsageError` where it is another sensor's or damaged."""
     folder = Path(folder)
-    card = checkpoints.read_card(folder)
-    if card.kind != "autoencoder":
-        raise UsageError(f"{folder}: a checkpoint of kind {card.kind}, expected an autoencoder (`thalweg earth train`)")
+    card = read_checkpoint_card(folder, "autoencoder")
     declared = card.sensors[0]
     if sensor is not None and declared.name != sensor:
         raise UsageError(f"{folder}: a checkpoint of {declared.name}, expected one of {sensor}")
@@ -106,7 +102,7 @@ def load_autoencoder(folder: str | Path, sensor: str | None = None) -> Autoencod
     if not known.has_same_inputs(declared):
         raise UsageError(f"{folder}: its {declared.name} has other bands than the declared sensor: retrain")
     autoencoder = Autoencoder(declared)
-    checkpoints.load_into(autoencoder, folder, card)
+    load_checkpoint(autoencoder, folder, card)
     return autoencoder.eval().requires_grad_(False)
 
 
