@@ -11,8 +11,8 @@ from PIL import Image
 from thalweg.embedding import ModelIdentity
 from thalweg.errors import NotFiniteError, ThalwegError, UsageError
 from thalweg.io.image_files import png
-from thalweg.io.state import removed_if_failed, write_state
-from thalweg.steer.runs import RECORD, Run, contact_sheet
+from thalweg.io.state import STATE, write_state
+from thalweg.steer.runs import RECORD, Run, contact_sheet, remove_failed_run
 
 MODEL = ModelIdentity("toy", "ab" * 32)
 
@@ -111,7 +111,7 @@ def test_a_run_that_fails_at_its_start_is_removed(tmp_path, was_there):
     folder = tmp_path / "run"
     if was_there:
         folder.mkdir()
-    with pytest.raises(ThalwegError, match="no"), removed_if_failed(folder):
+    with pytest.raises(ThalwegError, match="no"), remove_failed_run(folder):
         Run.create(folder, "optimize", MODEL, {}).write_bytes("steps/0000.png", b"")
         raise ThalwegError("no")
     assert folder.exists() == was_there
@@ -119,11 +119,11 @@ def test_a_run_that_fails_at_its_start_is_removed(tmp_path, was_there):
 
 
 def test_a_run_that_can_go_on_or_was_there_before_is_kept(run, tmp_path):
-    with pytest.raises(ThalwegError, match="no"), removed_if_failed(run.folder):
+    with pytest.raises(ThalwegError, match="no"), remove_failed_run(run.folder):
         raise ThalwegError("no")
     assert (run.folder / RECORD).is_file()
-    with pytest.raises(ThalwegError, match="no"), removed_if_failed(tmp_path / "new"):
-        write_state(Run.create(tmp_path / "new", "optimize", MODEL, {}), {"best": torch.zeros(2)}, {})
+    with pytest.raises(ThalwegError, match="no"), remove_failed_run(tmp_path / "new"):
+        write_state(Run.create(tmp_path / "new", "optimize", MODEL, {}).folder / STATE, {"best": torch.zeros(2)}, {})
         raise ThalwegError("no")
     assert (tmp_path / "new" / RECORD).is_file()
 

@@ -28,15 +28,14 @@ def generate(
 
     from thalweg.diffusion.config import ModelConfig
     from thalweg.generator import read_embedding
-    from thalweg.io.state import removed_if_failed
     from thalweg.seeds import read_seeds
-    from thalweg.steer.runs import Run, contact_sheet
+    from thalweg.steer.runs import Run, contact_sheet, remove_failed_run
 
     numbers = read_seeds(seeds)
     choice = ModelConfig(model, device, steps, guidance, scheduler)
     generator = choice.load()
     embedding = read_embedding(prompt, generator)
-    with removed_if_failed(out):
+    with remove_failed_run(out):
         run = Run.create(out, "generate", generator.model, {"prompt": prompt, "seeds": numbers}, vars(choice))
         with progress("images") as show:
             images = []

@@ -62,10 +62,10 @@ def optimize(
 ) -> None:
     """Tool 1: move the embedding until its images score high on a metric."""
     from thalweg.diffusion.config import ModelConfig
-    from thalweg.io.state import removed_if_failed
     from thalweg.seeds import read_seeds
     from thalweg.steer.metrics.metrics import with_absolute_files
     from thalweg.steer.optimization.optimize import Method, Recipe
+    from thalweg.steer.runs import remove_failed_run
     from thalweg.steer.tasks import OptimizeTask
 
     mode = None if search == "cma-es" else gradient
@@ -75,7 +75,7 @@ def optimize(
     task = OptimizeTask(prompt, metric, keep, read_seeds(seeds), read_seeds(unseen), iterations, radius, by, how)
     aims = task.aims(choice.load_scorer)
     generator = choice.load()
-    with removed_if_failed(out):
+    with remove_failed_run(out):
         _optimize(task, task.run_in(out, generator, vars(choice)), generator, aims)
 
 
@@ -117,11 +117,10 @@ def navigate(
     """
     from thalweg.diffusion.config import ModelConfig
     from thalweg.generator import read_embedding
-    from thalweg.io.state import removed_if_failed
     from thalweg.seeds import read_seeds
     from thalweg.steer.navigation.navigate_config import Recipe
     from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
-    from thalweg.steer.runs import RECORD
+    from thalweg.steer.runs import RECORD, remove_failed_run
 
     check_count("--candidates", candidates, 1, MAX_CANDIDATES)
     choice = ModelConfig(model, device, steps, guidance, scheduler)
@@ -131,7 +130,7 @@ def navigate(
         return
     start = read_embedding(prompt, generator)
     settings = NavigateConfig(start.lineage.prompt, read_seeds(seeds), seed, cast(Recipe, recipe))
-    with removed_if_failed(out):
+    with remove_failed_run(out):
         _navigate(Navigation(generator, settings, out, start, loading=vars(choice)), out, candidates)
 
 
@@ -192,10 +191,9 @@ def walk_path(
 
     from thalweg.diffusion.config import ModelConfig
     from thalweg.generator import read_embedding
-    from thalweg.io.state import removed_if_failed
     from thalweg.seeds import read_seeds
     from thalweg.steer import interpolation
-    from thalweg.steer.runs import Run, contact_sheet
+    from thalweg.steer.runs import Run, contact_sheet, remove_failed_run
 
     check_count("--count", count, 2, MAX_FRAMES)
     choice = ModelConfig(model, device, steps, guidance, scheduler)
@@ -204,7 +202,7 @@ def walk_path(
     first, last = read_embedding(start, generator), read_embedding(end, generator)
     centre = generator.embed("") if around_empty else None
     kind = cast(interpolation.Method, method)
-    with removed_if_failed(out):
+    with remove_failed_run(out):
         settings = {"start": start, "end": end, "method": method}
         run = Run.create(out, "path", generator.model, settings, vars(choice))
         with progress("renders") as show:
@@ -262,8 +260,8 @@ def imprint(
     """Tool 3: put what one seed shows into the embedding, so that other seeds show it too."""
     from thalweg.diffusion.config import ModelConfig
     from thalweg.io.image_files import read_mask
-    from thalweg.io.state import removed_if_failed
     from thalweg.steer.imprinting.imprint import Mode
+    from thalweg.steer.runs import remove_failed_run
     from thalweg.steer.tasks import MASK, ImprintTask
 
     choice = ModelConfig(model, device, steps, guidance, scheduler, gradient, clip)
@@ -274,7 +272,7 @@ def imprint(
     mask_hash = None if content is None else hashlib.sha256(content).hexdigest()
     task = ImprintTask(prompt, seed, keep, cast(Mode, mode), unseen, iterations, radius, mask_hash)
     generator = choice.load()
-    with removed_if_failed(out):
+    with remove_failed_run(out):
         run = task.run_in(out, generator, vars(choice))
         if content is not None:
             run.write_bytes(MASK, content)

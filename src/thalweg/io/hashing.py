@@ -1,7 +1,9 @@
-"""One content hash for tensors, in checkpoints and embedding files alike."""
+"""Hashes of tensors and of JSON values, as checkpoints, embedding files, run folders and states hold them."""
 
 import hashlib
+import json
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -14,3 +16,9 @@ def content_hash(tensors: Mapping[str, torch.Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def json_hash(value: Any) -> str:
+    """Return the SHA-256 of a JSON value, hexadecimal; the order of its names does not matter."""
+    as_read = json.loads(json.dumps(value))  # names that are numbers sort differently from their texts
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()

@@ -192,7 +192,7 @@ def test_a_run_of_other_settings_is_refused(toy: Any, tmp_path) -> None:
     start = toy.embed("a ball")
     run = Run.create(tmp_path, "imprint", toy.model, {})
     imprint(toy, start, 3, settings=FAST, unseen=4, run=run)
-    with pytest.raises(UsageError, match="began with target_seed=3, got 4"):
+    with pytest.raises(UsageError, match="began with target_seed 3, asked for is 4"):
         imprint(toy, start, 4, settings=FAST, unseen=4, run=run)
     (tmp_path / STATE).write_bytes(b"broken")
     with pytest.raises(UsageError, match="can't be read"):

@@ -191,7 +191,7 @@ def test_a_run_of_other_settings_is_refused(toy, start, tmp_path, change, says):
     optimize(toy, start, metrics.contrast(), SEEDS, steps=4, run=run)
     with pytest.raises(UsageError, match=says):
         optimize(toy, start, metrics.contrast(), SEEDS, **{"steps": 4, "run": run, **change})
-    with pytest.raises(UsageError, match="the run has start"):
+    with pytest.raises(UsageError, match="the run began with start"):
         optimize(toy, toy.embed("a blue cube"), metrics.contrast(), SEEDS, steps=4, run=run)
 
 

@@ -1,6 +1,5 @@
 """Descent over seeds that change from step to step: the loop of the imprint, its judgements and its state."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import NotFiniteError, ThalwegError, UsageError
-from thalweg.io.state import STATE, read_state, write_state
+from thalweg.io.state import STATE, check_request, read_state, write_state
 from thalweg.limits import MAX_RADIUS, MAX_SEEDS, MAX_STEPS, MAX_WEIGHT, MIN_RADIUS, check_count, check_number
 from thalweg.steer.optimization.optimizers import Optimizer
 from thalweg.steer.runs import Run
@@ -235,7 +234,7 @@ def save_state(run: Run, fingerprint: Mapping[str, Any], search: Search, climber
     tensors, values = climber.state()
     record = {name: value for name, value in vars(search).items() if name != "best"}
     content = {f"climber.{name}": tensor for name, tensor in tensors.items()} | {"best": search.best}
-    write_state(run, content, {"fingerprint": fingerprint, "search": record, "climber": values})
+    write_state(run.folder / STATE, content, {"fingerprint": fingerprint, "search": record, "climber": values})
     run.write_trace(search.trace)
 
 
@@ -247,19 +246,15 @@ def load_state(run: Run, fingerprint: Mapping[str, Any], climber: Optimizer, dev
     """
     if not (run.folder / STATE).exists():
         return None
-    tensors, values = read_state(run, device)
+    tensors, values = read_state(run.folder / STATE, device)
     try:
-        known = values["fingerprint"]
-        for name, value in json.loads(json.dumps(fingerprint)).items():
-            if known.get(name) != value:
-                raise UsageError(
-                    f"{run.folder}: the run began with {name}={known.get(name)}, got {value}; "
-                    "go on with the former, or choose another folder"
-                )
+        check_request(run.folder, values["fingerprint"], fingerprint)
         search = Search(best=tensors["best"], **values["search"])
         prefix = "climber."
         parts = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         climber.restore(parts, values["climber"])
+    except ThalwegError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{run.folder}: its {STATE} can't be read ({error!r}); begin a new run") from error
     return search

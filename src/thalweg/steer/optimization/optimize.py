@@ -1,6 +1,5 @@
 """Tool 1: move a prompt embedding until its images score high on a metric (2308.12059, section 4.1)."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -12,13 +11,14 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import ChainGenerator, Generator
-from thalweg.io.state import STATE, read_state, write_state
+from thalweg.io.hashing import json_hash
+from thalweg.io.state import STATE, check_request, read_state, write_state
 from thalweg.limits import MAX_STEPS, check_count
 from thalweg.seeds import check_seeds
 from thalweg.steer.metrics.metrics import Metric
 from thalweg.steer.optimization.objective import Objective
 from thalweg.steer.optimization.optimizers import CmaEs, MomentumAscent, Optimizer, PaperOptimizer
-from thalweg.steer.runs import Run, contact_sheet, json_hash
+from thalweg.steer.runs import Run, contact_sheet
 from thalweg.steer.trust_region import TrustRegion
 
 Method = Literal["gradient", "cma-es"]
@@ -277,11 +277,11 @@ class _Search:
         record = {"settings": self.settings, "best_step": self.best_step, "calls": self.calls, "climber": values}
         record |= {"rows": len(self.trace), "trace": _trace_hash([asdict(row) for row in self.trace])}
         content = {f"climber.{name}": tensor for name, tensor in tensors.items()}
-        write_state(run, {**content, "best": self.best}, {"state": record})
+        write_state(run.folder / STATE, {**content, "best": self.best}, {"state": record})
 
     def _restore(self, run: Run) -> None:
         """Go on from the run's state."""
-        tensors, values = read_state(run, self.best.device)
+        tensors, values = read_state(run.folder / STATE, self.best.device)
         try:
             record = values["state"]
             rows = run.read_trace()[: record["rows"]]
@@ -289,18 +289,13 @@ class _Search:
                 raise UsageError(f"{run.folder}: its trace can't be read: it was changed; begin a new run")
             self.trace = [Step(**{name: _TYPES[name](value) for name, value in row.items()}) for row in rows]
             self.best, self.best_step, self.calls = tensors.pop("best"), record["best_step"], record["calls"]
+        except ThalwegError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 f"{run.folder}: its {STATE} or trace can't be read ({error!r}); begin a new run"
             ) from error
-        theirs = record["settings"]
-        ours = json.loads(json.dumps(self.settings))
-        if changed := sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)):
-            name = changed[0]
-            raise UsageError(
-                f"{run.folder}: the run has {name} {theirs.get(name)!r}, asked for is {ours.get(name)!r}; "
-                "go on with the same settings or begin a new run"
-            )
+        check_request(run.folder, record["settings"], self.settings)
         self.climber.restore(
             {name.removeprefix("climber."): tensor for name, tensor in tensors.items()}, record["climber"]
         )
