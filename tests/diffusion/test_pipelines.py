@@ -359,7 +359,7 @@ def test_a_prompt_that_is_cut(tiny: DiffusionGenerator) -> None:
     with pytest.warns(PromptCut, match=r"not seen are: beyond 8 tokens 'red e'$") as seen:
         tiny.embed("a a a a a red red e")
     assert len(seen) == 1
-    assert Path(seen[0].filename).name == "test_families.py"
+    assert Path(seen[0].filename).name == "test_pipelines.py"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tiny.embed("a a a a a red")

@@ -221,7 +221,7 @@ import os, sys
 from pathlib import Path
 from earth_app import earth_app
 from fastapi.testclient import TestClient
-from thalweg.app.earth import scenes
+from thalweg.app.earth import open_stores
 from thalweg.app.workspace import Workspace
 
 origin, folder = "http://127.0.0.1", Path(sys.argv[1])
@@ -232,9 +232,9 @@ for name in ("bad.zarr", "good.zarr"):
 for shard in [file for file in (folder / "bad.zarr" / "picture" / "c").rglob("*") if file.is_file()]:
     shard.unlink()
     os.mkfifo(shard)
-scenes.READ_SECONDS = 0.5
+open_stores.READ_SECONDS = 0.5
 told = [client.get("/earth/tile/picture/0/0/0", params={"store": "bad.zarr", **query}).json() for _ in range(4)]
-scenes.READ_SECONDS = 60.0
+open_stores.READ_SECONDS = 60.0
 good = client.get("/earth/tile/picture/0/0/0", params={"store": "good.zarr", **query})
 print(told[0]["error"], told[-1]["error"], good.status_code, sep="|", flush=True)
 os._exit(0)
@@ -243,7 +243,7 @@ os._exit(0)
 
 def test_chunks_that_never_come_hold_up_no_other_store(folder: Path) -> None:
     asked = [sys.executable, "-c", CHUNKS_THAT_NEVER_COME, str(folder)]
-    ran = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(asked, cwd=Path(__file__).parents[2] / "helpers", capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     first, last, good = ran.stdout.strip().split("|")
     assert "no answer within 0.5 seconds" in first

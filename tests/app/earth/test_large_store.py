@@ -165,13 +165,13 @@ LOOK_AT_ALL = """
 import resource, sys
 from thalweg.app.earth import pixels, tiles
 from thalweg.app.earth.routes import describe
-from thalweg.app.earth.scenes import Scenes
+from thalweg.app.earth.open_stores import OpenStores
 from thalweg.app.workspace import Workspace
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-scene = Scenes(Workspace(sys.argv[1])).open("large.zarr")
+scene = OpenStores(Workspace(sys.argv[1])).open("large.zarr")
 before = peak()
 describe(scene), scene.clear
 for level in range(tiles.levels(scene)):

@@ -14,7 +14,7 @@ import xarray as xr
 
 from stac_server import BANDS, EAST_ZONE, WEST_ZONE, Site, StacServer, ground_range_decibel, serve
 from thalweg.earth.cube.cube import Cube
-from thalweg.earth.cube.measurements import measurements
+from thalweg.earth.cube.decoding.measurements import measurements
 from thalweg.earth.inference.job import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import sensor_by_name
@@ -165,7 +165,7 @@ def test_another_zone_can_be_chosen(site: Site, server: StacServer, tmp_path: Pa
     box = site.box(slice(8, 28))
     out = fetch_site(tmp_path / "east.zarr", server.api, box, "2018-01", "sentinel-2", crs=EAST_ZONE)
     cube = Cube.open(out)
-    assert cube.grid.epsg == 32632
+    assert cube.grid.crs.epsg == 32632
     assert cube.reference.items[0] == "S2_32_00 S2_31_00"
     assert cube.usable_fraction("sentinel-2").max() > 0.5
 
@@ -314,7 +314,7 @@ def test_another_request_starts_afresh(site: Site, server: StacServer, tmp_path:
 
 KILLED = """
 import os, signal, sys
-from thalweg.earth.catalog import Request, fetch, plan
+from thalweg.earth.stac import Request, fetch, plan
 catalogue, out, calls, *bbox = sys.argv[1:]
 told = []
 def progress(done, total):

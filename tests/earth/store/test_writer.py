@@ -50,7 +50,7 @@ from pathlib import Path
 import torch
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
-from thalweg.earth.ledger import LEDGER
+from thalweg.io.progress_log import LEDGER
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.store.writer import embed_to_zarr
 
@@ -143,7 +143,7 @@ def test_plain_xarray_opens_it_with_its_reference_system(store: Path, cube: Cube
 
 
 def cube_dates(cube: Cube) -> np.ndarray:
-    return cube.reference.dates[cube.eligible].astype("datetime64[s]")
+    return cube.reference.dates[cube.eligible()].astype("datetime64[s]")
 
 
 def test_attributes_follow_their_conventions(store: Path, cube: Cube, model: EarthModel) -> None:
@@ -151,7 +151,7 @@ def test_attributes_follow_their_conventions(store: Path, cube: Cube, model: Ear
     names = {convention["name"] for convention in attributes["zarr_conventions"]}
     assert names == {"geoemb:", "proj:", "spatial:"}
     assert all(len(convention["uuid"]) == 36 for convention in attributes["zarr_conventions"])
-    left, top = cube.grid.x[0] - 5, cube.grid.y[0] + 5
+    left, top = cube.x[0] - 5, cube.y[0] + 5
     expected = {
         "geoemb:type": "pixel",
         "geoemb:dimensions": 7,
