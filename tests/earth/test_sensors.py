@@ -46,7 +46,7 @@ def test_a_good_declaration_is_taken() -> None:
         ({"offsets": (-20, 20)}, "hold 0"),
         ({"offsets": (20, 0, -20)}, "must rise"),
         ({"encoding_size": 2}, "must exceed the number of bands"),
-        ({"averaged_acquisitions": 3}, "only a sensor in dB"),
+        ({"averaged_overpasses": 3}, "only a sensor in dB"),
     ],
 )
 def test_a_wrong_declaration_is_refused(wrong: dict, message: str) -> None:

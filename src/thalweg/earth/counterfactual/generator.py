@@ -158,7 +158,7 @@ class EarthGenerator:
 def picture(earth: EarthModel) -> SensorView:
     """The reference sensor's first picture, brightened as a store's pictures are: white is a reflectance of 0.3."""
     sensor = earth.autoencoder(reference_sensor(earth)).sensor
-    triple = sensor.pictures[0] if sensor.pictures else 3 * (sensor.band_names[0],)
+    triple = sensor.rgb_previews[0] if sensor.rgb_previews else 3 * (sensor.band_names[0],)
     chosen = [sensor.band_names.index(name) for name in triple]
 
     def of(embeddings: Tensor) -> Tensor:

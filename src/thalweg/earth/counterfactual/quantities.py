@@ -60,7 +60,7 @@ def decoded(model: EarthModel, sensor: str, embeddings: Tensor) -> Tensor:
 
 def reference_sensor(model: EarthModel) -> str:
     """Name of the sensor that sets the dates."""
-    return next(sensor.name for sensor in model.fusion.sensors if sensor.sets_dates)
+    return next(sensor.name for sensor in model.fusion.sensors if sensor.is_reference)
 
 
 def band(model: EarthModel, name: str) -> Quantity:

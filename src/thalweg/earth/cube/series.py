@@ -1,4 +1,4 @@
-"""What one sensor saw, read window by window onto a cube's grid, from one file or several."""
+"""Series of one sensor: its values and quality, read by window onto a cube's grid, from one file or several."""
 
 import os
 import warnings
@@ -12,71 +12,55 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thalweg.earth.cube.decoding.band_decoding import Decoding
-from thalweg.earth.cube.decoding.series_decoding import told_of
-from thalweg.earth.cube.grid import PHASE_TOLERANCE, Grid
-from thalweg.earth.cube.measurements import averaged_power, measurements
-from thalweg.earth.cube.mosaics import Mosaic, overpasses, solar_days
+from thalweg.earth.cube.decoding.measurements import average_power, decode_block
+from thalweg.earth.cube.decoding.series_decoding import offset_metadata_of
+from thalweg.earth.cube.grid import PHASE_TOLERANCE, center_longitude, edge_offset, has_same_resolution
+from thalweg.earth.cube.mosaics import Mosaic, overpass_groups, solar_days
+from thalweg.earth.cube.windows import Window
 from thalweg.earth.sensors import Quality, Sensor
 from thalweg.errors import DataWarning, ThalwegError, UsageError
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 _ORBIT_STATE = ("orbit_state", "sat:orbit_state")
 _ORBIT_NUMBER = ("relative_orbit", "sat:relative_orbit")
 
 
 @dataclass(frozen=True)
-class Window:
-    """A rectangle of pixels; it may reach beyond the grid, where everything is `Quality.OUTSIDE`."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def grown(self, margin: int) -> "Window":
-        """The window with `margin` pixels more on every side."""
-        return Window(self.top - margin, self.left - margin, self.height + 2 * margin, self.width + 2 * margin)
-
-    def quarters(self) -> "list[Window]":
-        """The four windows that it is made of, each at least a pixel large where it is two each way."""
-        down, right = self.height // 2, self.width // 2
-        return [
-            Window(top, left, height, width)
-            for top, height in ((self.top, down), (self.top + down, self.height - down))
-            for left, width in ((self.left, right), (self.left + right, self.width - right))
-        ]
-
-
-@dataclass(frozen=True)
 class Observations:
-    """What one sensor saw in a window: values (T, C, H, W) in its units, NaN where unusable; quality (T, H, W)."""
+    """Observations of one sensor in a window.
+
+    Attributes:
+        values: float32 (T, C, H, W) in the sensor's units, NaN where unusable.
+        quality: `Quality` of each pixel, uint8 (T, H, W).
+    """
 
     values: np.ndarray
     quality: np.ndarray
 
     @property
     def valid(self) -> np.ndarray:
-        """Usable pixels, boolean (T, H, W)."""
+        """Usable pixels (clear or water), boolean (T, H, W)."""
         return self.quality <= Quality.WATER
 
     def inner(self, margin: int) -> "Observations":
-        """The same without `margin` pixels on every side."""
+        """Return the observations without `margin` pixels on every side."""
         inside = (..., slice(margin, -margin), slice(margin, -margin))
         return Observations(self.values[inside], self.quality[inside])
 
 
 @dataclass(frozen=True)
-class Part:
-    """What one dataset holds of a sensor.
+class SeriesPart:
+    """One dataset's part of a sensor's series.
 
     Attributes:
-        dataset: its bands, lazily read.
+        dataset: bands and mask, lazily read.
         where: the file, for messages.
-        rows: for each row of the cube's grid, the dataset's, or -1 beyond its footprint.
-        columns: the same for columns.
-        decoding: how its numbers become values.
+        rows: index of the dataset's row for each row of the cube's grid (H,), -1 outside its footprint.
+        columns: index of the dataset's column for each column of the cube's grid (W,), -1 outside its footprint.
+        decoding: decoding of the stored numbers of each band.
     """
 
     dataset: "xr.Dataset"
@@ -87,11 +71,11 @@ class Part:
 
     @cached_property
     def times(self) -> np.ndarray:
-        """Times of its entries, datetime64[ns]."""
+        """Times of the entries, datetime64[ns] (E,)."""
         return self.dataset.time.values.astype("datetime64[ns]")
 
     def per_entry(self, names: tuple[str, ...]) -> list[str]:
-        """The first of some variables or attributes that it has, as text for each entry; empty where it has none."""
+        """Return the first of some variables or attributes that exists, as text per entry; empty if none exists."""
         for name in names:
             given = self.dataset[name].values if name in self.dataset else self.dataset.attrs.get(name)
             if given is not None and np.size(given) in (1, len(self.times)):
@@ -101,12 +85,18 @@ class Part:
     def read(
         self, window: Window, sensor: Sensor, counts: "Counter[str] | None" = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Values (T, C, H, W) and quality (T, H, W) of each entry in a window of the cube's grid.
+        """Read the entries in a window of the cube's grid.
 
-        Pixels masked for what their values are, by kind, are added to `counts`.
+        Args:
+            window: the pixels.
+            sensor: declaration of the sensor.
+            counts: counter to which the pixels masked because of their values are added, by kind.
+
+        Returns:
+            Values (E, C, H, W) float32 and quality (E, H, W) uint8 of each entry.
 
         Raises:
-            ThalwegError: a variable cannot be read; the line names it and the file.
+            ThalwegError: a variable cannot be read; the message names it and the file.
         """
         rows = self.rows[max(window.top, 0) : max(window.top + window.height, 0)]
         columns = self.columns[max(window.left, 0) : max(window.left + window.width, 0)]
@@ -116,13 +106,13 @@ class Part:
         rows_in, columns_in = rows >= 0, columns >= 0
         if rows_in.any() and columns_in.any():
             box = tuple(slice(int(index.min()), int(index.max()) + 1) for index in (rows[rows_in], columns[columns_in]))
-            seen, state = measurements(self._loaded(*box), sensor, self.where, self.decoding, counts)
-            inner = np.ix_(rows[rows_in] - box[0].start, columns[columns_in] - box[1].start)
-            at = np.ix_(
+            decoded, decoded_quality = decode_block(self._loaded(*box), sensor, self.where, self.decoding, counts)
+            source = np.ix_(rows[rows_in] - box[0].start, columns[columns_in] - box[1].start)
+            target = np.ix_(
                 np.flatnonzero(rows_in) + max(-window.top, 0), np.flatnonzero(columns_in) + max(-window.left, 0)
             )
-            values[:, :, at[0], at[1]] = seen[:, :, inner[0], inner[1]]
-            quality[:, at[0], at[1]] = state[:, inner[0], inner[1]]
+            values[:, :, target[0], target[1]] = decoded[:, :, source[0], source[1]]
+            quality[:, target[0], target[1]] = decoded_quality[:, source[0], source[1]]
         return values, quality
 
     def _loaded(self, rows: slice, columns: slice) -> "xr.Dataset":
@@ -130,7 +120,7 @@ class Part:
         for name, variable in block.variables.items():
             try:
                 variable.load()
-            except Exception as error:  # whatever a reader raises, the file is damaged there
+            except Exception as error:  # readers raise many kinds for a damaged file
                 reason = " ".join(str(error).split())[:120] or type(error).__name__
                 raise ThalwegError(
                     f"{self.where}: {name} cannot be read ({reason}): the file is damaged: fetch or write it again"
@@ -140,49 +130,49 @@ class Part:
 
 @dataclass(frozen=True)
 class Series:
-    """One sensor's acquisitions, read window by window onto the cube's grid.
+    """All observations of one sensor, read by window onto the cube's grid.
 
     Attributes:
-        sensor: the declared sensor.
-        parts: what the datasets hold of it; one, or several that follow or complete one another.
-        overpasses: for each date its entries, as numbers over all parts one after another.
+        sensor: declaration of the sensor.
+        parts: the datasets that hold the series; several may follow or complement one another.
+        overpasses: for each date its entries, numbered over all parts in order, the newest baseline first.
         grid: the sensor's own grid.
     """
 
     sensor: Sensor
-    parts: tuple[Part, ...]
+    parts: tuple[SeriesPart, ...]
     overpasses: tuple[tuple[int, ...], ...]
-    grid: Grid
+    grid: "GeoBox"
 
     @classmethod
-    def of(cls, sensor: Sensor, parts: tuple[Part, ...], grid: Grid) -> "Series":
-        """Build a series from parts: entries of one overpass become one date, the newer baseline preferred.
+    def of(cls, sensor: Sensor, parts: tuple[SeriesPart, ...], grid: "GeoBox") -> "Series":
+        """Build a series from parts: entries of one overpass become one date, with the newest baseline preferred.
 
-        Warns (`DataWarning`) of dates without a time of day that come more than once.
+        Dates without a time of day that occur more than once cause a `DataWarning`.
 
         Raises:
-            UsageError: entries of two orbits have the very same time.
+            UsageError: entries of two orbits have the same time.
         """
         times = np.concatenate([part.times for part in parts])
         states, orbits = (
             list(chain.from_iterable(part.per_entry(names) or [""] * len(part.times) for part in parts))
             for names in (_ORBIT_STATE, _ORBIT_NUMBER)
         )
-        baselines = np.concatenate([told_of(part.dataset, part.where).baseline for part in parts])
+        baselines = np.concatenate([offset_metadata_of(part.dataset, part.where).baseline for part in parts])
         passes = list(zip(states, orbits, strict=True))
-        groups = overpasses(times, solar_days(times, grid.longitude), passes)
-        _check_instants(groups, times, passes, f"{parts[0].where}: {sensor.title}")
+        groups = overpass_groups(times, solar_days(times, center_longitude(grid)), passes)
+        _check_equal_times(groups, times, passes, f"{parts[0].where}: {sensor.title}")
         ranked = (tuple(sorted(group, key=lambda entry: -np.nan_to_num(baselines[entry]))) for group in groups)
         return cls(sensor, parts, tuple(ranked), grid)
 
     @property
     def dataset(self) -> "xr.Dataset":
-        """The first part's dataset: all of the series where it is in one file."""
+        """Dataset of the first part, which is the whole series if it is in one file."""
         return self.parts[0].dataset
 
     @property
     def where(self) -> str:
-        """The file, or the folder of several."""
+        """The file, or the folder of several files."""
         if len(self.parts) == 1:
             return self.parts[0].where
         folder = os.path.commonpath([str(Path(part.where).parent) for part in self.parts])
@@ -190,101 +180,106 @@ class Series:
 
     @property
     def rows(self) -> np.ndarray:
-        """For each row of the cube's grid, the one of the first part's dataset, or -1."""
+        """Row of the first part's dataset for each row of the cube's grid (H,), -1 outside its footprint."""
         return self.parts[0].rows
 
     @property
     def columns(self) -> np.ndarray:
-        """For each column of the cube's grid, the one of the first part's dataset, or -1."""
+        """Column of the first part's dataset for each column of the cube's grid (W,), -1 outside its footprint."""
         return self.parts[0].columns
 
     @cached_property
     def dates(self) -> np.ndarray:
-        """Acquisition dates, datetime64[ns] (T,); of an overpass when it began."""
+        """Acquisition dates, datetime64[ns] (T,): the start of each overpass."""
         times = np.concatenate([part.times for part in self.parts])
         return np.array([times[list(group)].min() for group in self.overpasses], "datetime64[ns]")
 
     @cached_property
     def present_bands(self) -> np.ndarray:
-        """Which of the sensor's bands the cube has, boolean (C,)."""
+        """Bands of the sensor that the cube has, boolean (C,)."""
         return np.array([name in self.dataset for name in self.sensor.band_names])
 
     @cached_property
     def is_assumed_clear(self) -> bool:
-        """Whether the sensor should have a mask and has none: it was opened with `assume_clear`."""
+        """Whether the sensor has no mask although it declares one, because it was opened with `assume_clear`."""
         masks = self.sensor.masks
         return bool(masks) and not all(any(mask.variable in part.dataset for mask in masks) for part in self.parts)
 
     @property
     def items(self) -> list[str]:
-        """Source item ids of each date, where the cube names them, else an empty list."""
+        """Ids of the source items of each date (T entries); empty if the cube does not name them."""
         names = [part.per_entry(("item_id", "id", "product_id")) for part in self.parts]
         if not all(names):
             return []
         entries = list(chain.from_iterable(names))
         return [" ".join(dict.fromkeys(entries[entry] for entry in group)) for group in self.overpasses]
 
-    def cut(self, rows: slice, columns: slice) -> "Series":
-        """The series on some rows and columns of the cube's grid."""
+    def crop(self, rows: slice, columns: slice) -> "Series":
+        """Return the series on some rows and columns of the cube's grid."""
         parts = tuple(replace(part, rows=part.rows[rows], columns=part.columns[columns]) for part in self.parts)
         return replace(self, parts=parts)
 
-    def layout_lines(self, grid: Grid) -> list[str]:
-        """Lines on what is not plain of its layout: pixels of another size than the grid's, entries that are joined."""
-        lines = []
-        if not grid.has_same_resolution(self.grid):
-            lines.append(
-                f"own pixels of {self.grid.resolution:g} m; each of the cube's takes the one holding its centre"
+    def layout_notes(self, grid: "GeoBox") -> list[str]:
+        """Return notes for the user on a pixel size that differs from a grid's, and on entries that are joined."""
+        notes = []
+        if not has_same_resolution(grid, self.grid):
+            notes.append(
+                f"own pixels of {self.grid.resolution.x:g} m; each pixel of the cube takes the one that contains its "
+                "centre"
             )
         entries = sum(len(part.times) for part in self.parts)
         if len(self.parts) > 1 or entries > len(self.overpasses):
-            lines.append(f"{entries} entries in {len(self.parts)} file(s); those of one overpass are one date")
-        return lines
+            notes.append(f"{entries} entries in {len(self.parts)} file(s); those of one overpass are one date")
+        return notes
 
-    def shift_note(self, grid: Grid, leader: Sensor) -> str | None:
-        """A line on pixels that lie off those of the cube's grid by a part of a pixel, if they do."""
-        down, right = self.grid.shift_against(grid)
+    def alignment_note(self, grid: "GeoBox", reference: Sensor) -> str | None:
+        """Return a note on pixels shifted by a fraction of a pixel from the reference sensor's grid, None if aligned."""
+        down, right = edge_offset(self.grid, grid)
         if max(abs(down), abs(right)) <= PHASE_TOLERANCE:
             return None
         return (
             f"the pixels of {self.sensor.title} lie {right + 0.0:+.2g} px in x and {0.0 - down:+.2g} px in y off "
-            f"those of {leader.title}: each of these takes the one that holds its centre (expected x and y of both to "
-            "be pixel centres, not corners)"
+            f"those of {reference.title}: each of these takes the one that contains its centre (expected x and y of "
+            "both to be pixel centres, not corners)"
         )
 
     def read(self, window: Window, counts: "Counter[str] | None" = None) -> Observations:
-        """Read a window, on the cube's grid, in the sensor's units.
+        """Read a window of the cube's grid.
 
         Args:
-            window: the pixels.
-            counts: pixels masked for what their values are, by kind, are added to it.
+            window: the pixels; parts outside the grid are NaN with quality `Quality.OUTSIDE`.
+            counts: counter to which the pixels masked because of their values are added, by kind.
+
+        Returns:
+            Values (T, C, H, W) in the sensor's units and quality (T, H, W), one entry per date.
 
         Raises:
-            ThalwegError: a file is damaged there.
+            UsageError: the mask does not hold numbers.
+            ThalwegError: a file is damaged in the window.
         """
         read = [part.read(window, self.sensor, counts) for part in self.parts]
         values, quality = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
         if len(self.parts) > 1 or self.overpasses != tuple((entry,) for entry in range(len(values))):
             values, quality = self._mosaics(values, quality)
-        if self.sensor.averaged_acquisitions > 1:
-            values = averaged_power(values, self.sensor.averaged_acquisitions)
+        if self.sensor.averaged_overpasses > 1:
+            values = average_power(values, self.sensor.averaged_overpasses)
         return Observations(values, quality)
 
     def _mosaics(self, values: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The entries of each overpass laid under one another."""
-        nothing = np.where((quality == Quality.OUTSIDE).all(0), Quality.OUTSIDE, Quality.MISSING).astype(np.uint8)
+        """Merge the entries of each overpass into one date."""
+        unseen = np.where((quality == Quality.OUTSIDE).all(0), Quality.OUTSIDE, Quality.MISSING).astype(np.uint8)
         dates = []
         for group in self.overpasses:
-            mosaic = Mosaic({"values": np.full_like(values[0], np.nan), "quality": nothing.copy()})
+            mosaic = Mosaic({"values": np.full_like(values[0], np.nan), "quality": unseen.copy()})
             for entry in group:
-                has = ~np.isin(quality[entry], (Quality.OUTSIDE, Quality.MISSING))
-                mosaic.add({"values": values[entry], "quality": quality[entry]}, has)
-            dates.append(mosaic.numbers)
+                has_data = ~np.isin(quality[entry], (Quality.OUTSIDE, Quality.MISSING))
+                mosaic.add({"values": values[entry], "quality": quality[entry]}, has_data)
+            dates.append(mosaic.arrays)
         return np.stack([date["values"] for date in dates]), np.stack([date["quality"] for date in dates])
 
 
-def _check_instants(groups: list[list[int]], times: np.ndarray, passes: list[tuple[str, str]], what: str) -> None:
-    """Say which entries have the very same time and may be of different overpasses."""
+def _check_equal_times(groups: list[list[int]], times: np.ndarray, passes: list[tuple[str, str]], what: str) -> None:
+    """Refuse entries of two orbits with the same time; warn of equal dates without a time of day."""
     same = [group for group in groups if len(group) > 1 and len(set(times[group])) == 1]
     for group in same:
         known = sorted({" ".join(orbit).strip() for entry in group if any(orbit := passes[entry])})
@@ -296,7 +291,7 @@ def _check_instants(groups: list[list[int]], times: np.ndarray, passes: list[tup
     dates = [times[group[0]] for group in same if times[group[0]] == times[group[0]].astype("datetime64[D]")]
     if dates:
         warnings.warn(
-            f"{what}: {len(dates)} date(s) without a time of day come more than once, the first {dates[0]!s:.10}: "
+            f"{what}: {len(dates)} date(s) without a time of day occur more than once, the first {dates[0]!s:.10}: "
             "taken as tiles of one overpass",
             DataWarning,
             stacklevel=5,

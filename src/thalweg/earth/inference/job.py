@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from thalweg.earth.cube.cube import Cube, Observations, Window
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.cube.series import Observations
+from thalweg.earth.cube.windows import Window
 from thalweg.earth.model.context import HALO, SensorContext, as_context, days_since_epoch
 from thalweg.earth.model.earth_model import EarthModel, evaluation_device
 from thalweg.earth.model.fusion import FULL, SMALL
@@ -71,16 +73,16 @@ class Job:
         if self.size not in (SMALL, FULL):
             raise UsageError(f"size {self.size}: expected {SMALL} or {FULL}")
         reference = self.cube.reference.sensor
-        if not reference.sets_dates or reference.name not in self.model.sensors:
+        if not reference.is_reference or reference.name not in self.model.sensors:
             raise UsageError(
                 f"{self.cube.name}: no sensor that sets the dates (has {', '.join(self.cube.series)}, the model "
-                f"knows {', '.join(self.model.sensors)}): add Sentinel-2"
+                f"knows {', '.join(self.model.sensors)}): add {self.model.fusion.reference.title}"
             )
 
     @property
     def dates(self) -> np.ndarray:
         """The reference sensor's dates that get embeddings, datetime64[ns]."""
-        return self.cube.reference.dates[self.cube.eligible]
+        return self.cube.reference.dates[self.cube.eligible()]
 
     @property
     def companions(self) -> tuple[str, ...]:
@@ -95,7 +97,7 @@ class Job:
         present = {
             name for name, here in zip(reference.sensor.band_names, reference.present_bands, strict=True) if here
         }
-        complete = (triple for triple in reference.sensor.pictures if present.issuperset(triple))
+        complete = (triple for triple in reference.sensor.rgb_previews if present.issuperset(triple))
         return next(complete, 3 * (min(present),))
 
     def windows(self) -> list[Window]:
@@ -146,7 +148,7 @@ def embed_observations(
 
     centre = seen[job.cube.reference.sensor.name].inner(HALO)
     state = centre.quality
-    quality = state[job.cube.eligible]
+    quality = state[job.cube.eligible()]
     never = ~(state <= Quality.WATER).any(0)
     quality[:, never & (quality[0] != Quality.OUTSIDE)] = Quality.NEVER_OBSERVED
     unusable = np.broadcast_to((quality > Quality.WATER)[:, None], embeddings.shape)
@@ -160,7 +162,7 @@ def embed_observations(
 def _picture(job: Job, seen: Observations) -> np.ndarray:
     """What the eye would see, uint8 (dates, 3, h, w): reflectance of 0.3 is white, a square root lifts the dark."""
     bands = [job.cube.reference.sensor.band_names.index(name) for name in job.picture_bands]
-    colours = np.nan_to_num(seen.values[job.cube.eligible][:, bands] / 0.3)
+    colours = np.nan_to_num(seen.values[job.cube.eligible()][:, bands] / 0.3)
     return np.rint(255 * np.sqrt(np.clip(colours, 0, 1))).astype(np.uint8)
 
 

@@ -67,11 +67,11 @@ class LinearStart(Declaration):
         row = 0
         for sensor in sensors:
             bands, offsets = len(sensor.bands), len(sensor.offsets)
-            weight = 1.0 if sensor.sets_dates else companion_weight
+            weight = 1.0 if sensor.is_reference else companion_weight
             nodes = rebuild[row : row + offsets * bands]
             away = torch.tensor(sensor.offsets, dtype=rebuild.dtype).repeat_interleave(bands)
             trajectory.append(weight * torch.exp(-0.5 * (away / reach_days) ** 2)[:, None] * nodes)
-            if not sensor.sets_dates:
+            if not sensor.is_reference:
                 companions.append(weight * nodes[sensor.offsets.index(0) * bands :][:bands])
             row += (offsets + 1) * bands
         return torch.cat(trajectory), torch.cat(companions)
@@ -100,9 +100,9 @@ class Fusion(nn.Module):
     def __init__(self, sensors: Sequence[Sensor]) -> None:
         super().__init__()
         self.sensors = tuple(sensors)
-        if not any(sensor.sets_dates for sensor in self.sensors):
+        if not any(sensor.is_reference for sensor in self.sensors):
             raise UsageError("none of the sensors sets the dates: fusion needs one that does")
-        self.reference = next(sensor for sensor in self.sensors if sensor.sets_dates)
+        self.reference = next(sensor for sensor in self.sensors if sensor.is_reference)
         self.sizes = {sensor.name: sensor.encoding_size for sensor in self.sensors}
         total, bands = sum(self.sizes.values()), len(self.reference.bands)
         evidence = sum(len(sensor.offsets) + 1 for sensor in self.sensors)

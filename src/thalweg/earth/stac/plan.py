@@ -100,7 +100,7 @@ def plan(
         try:
             dates[name] = group_overpasses(archive.scenes(request, name), grid_crs)
         except UsageError as error:
-            if request.sensors is not None or sensor_by_name(name).sets_dates:
+            if request.sensors is not None or sensor_by_name(name).is_reference:
                 raise
             notes.append(f"without {name}: {error}")
     planned = FetchPlan(request, chosen, dates, ())

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thalweg.earth.cube.decoding.band_decoding import BandDecoding, Decoding
-from thalweg.earth.cube.decoding.missing_values import missing_codes
+from thalweg.earth.cube.decoding.fill_values import fill_values
 from thalweg.earth.cube.decoding.value_samples import Sample, sample_of
-from thalweg.earth.cube.offsets import Told, product_offset, told_by
-from thalweg.earth.sensors import BitMask, Sensor
+from thalweg.earth.cube.decoding.offsets import OffsetMetadata, product_offset, offset_metadata
+from thalweg.earth.sensors import Sensor
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def _band_decoding(dataset: "xr.Dataset", name: str, sensor: Sensor, where: str)
 
 def _codes(dataset: "xr.Dataset", band: "xr.DataArray", where: str) -> tuple[float, ...]:
     """Codes for missing, in the numbers as they are in memory."""
-    codes = missing_codes({**dataset.attrs, **band.attrs}, where)
-    packed = missing_codes({**dataset.encoding, **band.encoding}, where)
+    codes = fill_values({**dataset.attrs, **band.attrs}, where)
+    packed = fill_values({**dataset.encoding, **band.encoding}, where)
     if "scale_factor" in band.encoding and "scale_factor" not in band.attrs:
         # xarray has scaled the numbers, those too that only an attribute it does not know declares as missing
         factor, offset = float(band.encoding["scale_factor"]), float(band.encoding.get("add_offset", 0))
@@ -119,7 +119,7 @@ def _attribute(band: "xr.DataArray", names: tuple[str, ...], neutral: float, whe
     return telling.pop() if telling else (neutral if found else None)
 
 
-def told_of(dataset: "xr.Dataset", where: str, band: "xr.DataArray | None" = None) -> Told:
+def offset_metadata_of(dataset: "xr.Dataset", where: str, band: "xr.DataArray | None" = None) -> OffsetMetadata:
     """What a dataset tells of the products' offset, once or per date: attributes, scalars, variables over time."""
     facts: list[tuple[str, Any]] = []
     for holder in (dataset.attrs, dataset.encoding, *((band.attrs, band.encoding) if band is not None else ())):
@@ -127,7 +127,7 @@ def told_of(dataset: "xr.Dataset", where: str, band: "xr.DataArray | None" = Non
     for key, variable in dataset.variables.items():
         if variable.dims in ((), ("time",)) and key != "time":
             facts.append((str(key), variable.values))
-    return told_by(facts, dataset.sizes["time"], where)
+    return offset_metadata(facts, dataset.sizes["time"], where)
 
 
 def _dates(dataset: "xr.Dataset") -> np.ndarray:
@@ -146,7 +146,7 @@ def _offset_in_units(
     """What is added to a band's scaled values per date, because its scaling leaves the products' offset in them."""
     if sensor.offset_since_baseline is None:
         return None
-    told = told_of(dataset, where, band)
+    told = offset_metadata_of(dataset, where, band)
     since, products = sensor.offset_since_baseline
     scale = sensor.digital_number_scale or factor
     if offset is not None and np.isclose(offset, products * scale, rtol=1e-3):
@@ -180,7 +180,7 @@ def _digital_numbers(
     factor, fixed = _product_scaling(dataset, sensor, where)
     if offset is not None and abs(offset) < 1:  # given in units, as STAC does
         offset = round(offset / factor, 3)
-    told = told_of(dataset, where, band)
+    told = offset_metadata_of(dataset, where, band)
     before = _by_date(product_offset(told, sensor, _dates(dataset), where, offset))
     return BandDecoding(
         missing,
@@ -201,15 +201,13 @@ def _product_scaling(dataset: "xr.Dataset", sensor: Sensor, where: str) -> tuple
         except (TypeError, ValueError) as error:
             raise UsageError(f"{where}: the attribute scale is {said!s:.40}, expected one number") from error
     mask = next((mask for mask in sensor.masks if mask.variable in dataset), None)
-    if isinstance(mask, BitMask) and mask.digital_numbers is not None:
-        return mask.digital_numbers
-    is_ambiguous = any(isinstance(known, BitMask) and known.digital_numbers for known in sensor.masks) and mask is None
-    if sensor.digital_number_scale is None or is_ambiguous:
+    scaling = sensor.digital_number_scaling(mask)
+    if scaling is None:
         raise UsageError(
             f"{where} holds integers, and nothing says which factor and offset make {sensor.units} of them: "
             "write scale_factor and add_offset"
         )
-    return sensor.digital_number_scale, 0.0
+    return scaling
 
 
 def _backscatter(band: BandDecoding, sample: Sample, data: "xr.DataArray", sensor: Sensor, where: str) -> BandDecoding:
