@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from thalweg.cli.cubes import AssumeClear, naming_assume_clear
+from thalweg.cli.cubes import AssumeClear
 from thalweg.cli.fetch import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Sensors, Time, cube_and_out, fetch
 from thalweg.cli.store import Memory, Quantise, Scheduler, Workers, export, write_embeddings
 from thalweg.cli.whatif import between, explain, whatif
@@ -45,13 +45,13 @@ def inspect(path: Source, png: Picture = None, assume_clear: AssumeClear = False
     import numpy as np
 
     from thalweg.earth.cube.cube import Cube
-    from thalweg.earth.cube.value_checks import count_lines
+    from thalweg.earth.cube.decoding.value_checks import count_lines
+    from thalweg.earth.cube.grid import describe_crs
     from thalweg.earth.plots import availability
 
-    with naming_assume_clear():
-        cube = Cube.open(path, assume_clear=assume_clear)
+    cube = Cube.open(path, assume_clear=assume_clear)
     rows, columns = cube.grid.shape
-    print(f"{cube.name}: {rows} x {columns} px of {cube.grid.resolution:g} m, {cube.grid.describe()}")
+    print(f"{cube.name}: {rows} x {columns} px of {cube.grid.resolution.x:g} m, {describe_crs(cube.grid)}")
     for name, series in cube.series.items():
         bands = [band for band, here in zip(series.sensor.band_names, series.present_bands, strict=True) if here]
         masked: Counter[str] = Counter()
@@ -62,13 +62,13 @@ def inspect(path: Source, png: Picture = None, assume_clear: AssumeClear = False
         print(f"\n{series.sensor.title}: {len(series.dates)} dates, {first} to {last}{longest}")
         print(f"  bands {' '.join(bands)}; {fraction.mean():.0%} of pixel-dates clear")
         for line in [
-            *series.layout_lines(cube.grid),
+            *series.layout_notes(cube.grid),
             *count_lines(masked, series.sensor, rows * columns * len(series.dates)),
         ]:
             print(f"  {line}")
         for date, clear in zip(series.dates, fraction, strict=True):
             print(f"  {_day(date)}  {clear:5.0%}  {'#' * round(30 * clear)}")
-    print(f"\n{len(cube.eligible)} dates get embeddings (at least 3.5 % of {cube.reference.sensor.title} clear)")
+    print(f"\n{len(cube.eligible())} dates get embeddings (at least 3.5 % of {cube.reference.sensor.title} clear)")
     print(f"figure: {availability(cube, png or Path(f'{cube.name}-availability.png'))}")
 
 
@@ -121,9 +121,8 @@ def train(
 
     check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
     settings = TrainingConfig(seed=seed) if steps is None else TrainingConfig(seed=seed, steps=steps)
-    with naming_assume_clear():
-        folder = run or out.with_name(f"{out.name}.run")
-        train_autoencoder(sensor_by_name(sensor), data, out, folder, settings, assume_clear)
+    folder = run or out.with_name(f"{out.name}.run")
+    train_autoencoder(sensor_by_name(sensor), data, out, folder, settings, assume_clear)
     print(f"checkpoint: {out}")
 
 
@@ -142,9 +141,8 @@ def fuse(
 
     check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
     settings = TrainingConfig(seed=seed) if steps is None else TrainingConfig(seed=seed, steps=steps)
-    with naming_assume_clear():
-        folder = run or out.with_name(f"{out.name}.run")
-        model = train_fusion(checkpoints, data, out, folder, settings, assume_clear=assume_clear)
+    folder = run or out.with_name(f"{out.name}.run")
+    model = train_fusion(checkpoints, data, out, folder, settings, assume_clear=assume_clear)
     print(f"model: {out} ({model.identifier})")
 
 
@@ -173,8 +171,7 @@ def embed(
 
     check_bits(quantise)
     cube, out = cube_and_out(cube, out, bbox, time, sensor, catalog, crs)
-    with naming_assume_clear():
-        opened = Cube.open(cube, assume_clear=assume_clear)
+    opened = Cube.open(cube, assume_clear=assume_clear)
     job = Job(opened, EarthModel.load(model), size, quantise=quantise)
     write_embeddings(job, out, scheduler, workers, memory)
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from thalweg.earth.cube.cube import Cube, Window
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.cube.windows import Window
 from thalweg.earth.sensors import Quality
 from thalweg.errors import UsageError
 
@@ -45,7 +46,7 @@ def expected(datasets: dict[str, xr.Dataset]) -> Cube:
 def test_a_mapping_of_datasets(expected: Cube, datasets: dict[str, xr.Dataset]) -> None:
     assert list(expected.series) == ["sentinel-2", "sentinel-1"]
     assert expected.grid.shape == (32, 32)
-    assert expected.grid.epsg == 32631
+    assert expected.grid.crs.epsg == 32631
     raw = datasets["sentinel-2"]["B8A"].values
     seen = values_of(expected, "sentinel-2")[:, BANDS.index("B8A")]
     usable = np.isin(datasets["sentinel-2"]["SCL"].values, (4, 5, 6, 7)) & (raw > 0)
@@ -328,9 +329,9 @@ def test_dates_with_too_little_to_see_get_no_embedding(make_s2: Callable) -> Non
     data["SCL"][1] = 9
     data["SCL"][2] = 9
     data["SCL"][2, 0, 0] = 4  # 1 of 36 pixels is less than 3.5 %
-    np.testing.assert_array_equal(Cube.open(data).eligible, [0, 3])
+    np.testing.assert_array_equal(Cube.open(data).eligible(), [0, 3])
     data["SCL"][2, 0, 1] = 4
-    np.testing.assert_array_equal(Cube.open(data).eligible, [0, 2, 3])
+    np.testing.assert_array_equal(Cube.open(data).eligible(), [0, 2, 3])
 
 
 def test_windows_cover_the_grid_once(make_s2: Callable) -> None:
@@ -341,7 +342,7 @@ def test_windows_cover_the_grid_once(make_s2: Callable) -> None:
 def test_a_bad_cube_is_refused_in_one_line(bad_cube: object) -> None:
     with pytest.raises(UsageError) as caught:
         cube = Cube.open(bad_cube.path)
-        cube.eligible  # noqa: B018
+        cube.eligible()
         for series in cube.series.values():
             series.read(cube.whole)
     assert "\n" not in str(caught.value)

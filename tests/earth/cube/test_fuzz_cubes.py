@@ -51,7 +51,7 @@ def contents(source: Path) -> list[tuple[np.ndarray, ...]]:
     held = []
     for series in cube.series.values():
         seen = series.read(cube.whole)
-        held.append((cube.grid.x, cube.grid.y, series.dates, seen.values, seen.quality))
+        held.append((cube.x, cube.y, series.dates, seen.values, seen.quality))
     return held
 
 

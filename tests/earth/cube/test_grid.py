@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import rioxarray  # noqa: F401  (gives datasets their .rio)
 import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from thalweg.earth.cube.cube import Cube
-from thalweg.earth.cube.grid import Grid
+from thalweg.earth.cube.grid import containing_pixels, pixel_centers, read_grid
 from thalweg.errors import DataWarning, UsageError
 
 UTM = CRS.from_epsg(32631)
@@ -40,7 +42,7 @@ def test_degrees_are_refused_whatever_the_dimensions_are_called(make_s2: Callabl
 def test_the_advice_for_degrees_leads_to_a_cube(make_s2: Callable) -> None:
     data = moved(make_s2(size=12), 3 + 0.00014 * np.arange(12), 50.8 - 0.00009 * np.arange(12), 4326)
     metres = data.rio.reproject(data.rio.estimate_utm_crs(), resolution=10)
-    assert Cube.open(metres).grid.resolution == 10
+    assert Cube.open(metres).grid.resolution.x == 10
 
 
 def test_degrees_under_a_projected_reference_system_are_refused(make_s2: Callable) -> None:
@@ -71,10 +73,10 @@ def test_kilometres_are_converted(make_s2: Callable) -> None:
     far = moved(data, data.x.values / 1000, data.y.values / 1000)
     for name in ("x", "y"):
         far[name].attrs["units"] = "km"
-    grid = Cube.open(far).grid
-    np.testing.assert_allclose(grid.x, data.x.values)
-    np.testing.assert_allclose(grid.y, data.y.values)
-    assert grid.resolution == pytest.approx(10)
+    cube = Cube.open(far)
+    np.testing.assert_allclose(cube.x, data.x.values)
+    np.testing.assert_allclose(cube.y, data.y.values)
+    assert cube.grid.resolution.x == pytest.approx(10)
 
 
 def test_packed_coordinates_are_decoded(make_s2: Callable, tmp_path: Path) -> None:
@@ -84,9 +86,9 @@ def test_packed_coordinates_are_decoded(make_s2: Callable, tmp_path: Path) -> No
         "y": {"dtype": "int16", "scale_factor": 0.5, "add_offset": 5_600_000.0},
     }
     data.to_netcdf(tmp_path / "packed.nc", engine="h5netcdf", encoding=encoding)
-    grid = Cube.open(tmp_path / "packed.nc").grid
-    np.testing.assert_array_equal(grid.x, data.x.values)
-    np.testing.assert_array_equal(grid.y, data.y.values)
+    cube = Cube.open(tmp_path / "packed.nc")
+    np.testing.assert_array_equal(cube.x, data.x.values)
+    np.testing.assert_array_equal(cube.y, data.y.values)
 
 
 # Resolution
@@ -104,12 +106,12 @@ def test_pixels_that_a_projection_enlarges_are_measured_on_the_ground(make_s2: C
     with pytest.raises(UsageError, match=r"10 m \(6\.3. m on the ground\) in EPSG:3857"):
         Cube.open(mercator)
     equal_area = moved(make_s2(), 3_900_000 + 10.0 * np.arange(6), 3_100_000 - 10.0 * np.arange(6), 3035)
-    assert Cube.open(equal_area).grid.epsg == 3035
+    assert Cube.open(equal_area).grid.crs.epsg == 3035
 
 
 def test_an_auxiliary_sensor_may_have_its_own_resolution(make_s2: Callable, make_s1: Callable) -> None:
     cube = Cube.open({"sentinel-2": make_s2(), "sentinel-1": make_s1(size=3, resolution=20)})
-    assert cube.series["sentinel-1"].grid.resolution == 20
+    assert cube.series["sentinel-1"].grid.resolution.x == 20
 
 
 @pytest.mark.parametrize("axis", ["x", "y"])
@@ -117,7 +119,7 @@ def test_the_size_of_a_single_row_or_column_comes_from_the_other_axis(make_s2: C
     line = moved(make_s2(), 500_000 + 20.0 * np.arange(6), 5_600_000 - 20.0 * np.arange(6)).isel({axis: [0]})
     with pytest.raises(UsageError, match="pixels of 20 m"):
         Cube.open(line)
-    assert Cube.open(make_s2().isel({axis: [0]})).grid.resolution == 10
+    assert Cube.open(make_s2().isel({axis: [0]})).grid.resolution.x == 10
 
 
 def test_a_single_pixel_needs_its_size(make_s2: Callable) -> None:
@@ -125,7 +127,7 @@ def test_a_single_pixel_needs_its_size(make_s2: Callable) -> None:
     with pytest.raises(UsageError, match=r"single pixel .*write_transform"):
         Cube.open(pixel)
     pixel.spatial_ref.attrs["GeoTransform"] = "500020 10 0 5599980 0 -10"
-    assert Cube.open(pixel).grid.resolution == 10
+    assert Cube.open(pixel).grid.resolution.x == 10
     pixel.spatial_ref.attrs["GeoTransform"] = "500020 60 0 5599980 0 -60"
     with pytest.raises(UsageError, match=r"0.42 pixel off x and y"):
         Cube.open(pixel)
@@ -143,16 +145,16 @@ def test_a_cube_that_is_south_up_or_east_first_is_turned(make_s2: Callable, make
         flipped.to_netcdf(tmp_path / name / "s2.nc", engine="h5netcdf")
         radar.to_netcdf(tmp_path / name / "s1.nc", engine="h5netcdf")
         cube = Cube.open(tmp_path / name)
-        np.testing.assert_array_equal(cube.grid.y, expected.grid.y)
+        np.testing.assert_array_equal(cube.y, expected.y)
         for sensor in expected.series:
             np.testing.assert_array_equal(values_of(cube, sensor), values_of(expected, sensor))
 
 
 def test_float32_coordinates_are_evenly_spaced(make_s2: Callable) -> None:
     x, y = 500_000.13 + 10 * np.arange(6), 5_600_000.13 - 10 * np.arange(6)
-    grid = Cube.open(moved(make_s2(), x.astype(np.float32), y.astype(np.float32))).grid
-    np.testing.assert_allclose(grid.y, y, atol=0.5)
-    assert grid.resolution == pytest.approx(10, rel=0.02)
+    cube = Cube.open(moved(make_s2(), x.astype(np.float32), y.astype(np.float32)))
+    np.testing.assert_allclose(cube.y, y, atol=0.5)
+    assert cube.grid.resolution.x == pytest.approx(10, rel=0.02)
 
 
 def test_axes_without_coordinates_come_from_the_transform(make_s2: Callable) -> None:
@@ -160,8 +162,8 @@ def test_axes_without_coordinates_come_from_the_transform(make_s2: Callable) -> 
     with pytest.raises(UsageError, match="no coordinates along x"):
         Cube.open(bare)
     bare.spatial_ref.attrs["GeoTransform"] = "500000 10 0 5600000 0 -10"
-    np.testing.assert_array_equal(Cube.open(bare).grid.x, make_s2().x.values)
-    np.testing.assert_array_equal(Cube.open(bare).grid.y, make_s2().y.values)
+    np.testing.assert_array_equal(Cube.open(bare).x, make_s2().x.values)
+    np.testing.assert_array_equal(Cube.open(bare).y, make_s2().y.values)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_a_transform_that_disagrees_with_the_coordinates_is_refused(
 def test_a_transform_of_the_uncut_grid_is_no_disagreement(make_s2: Callable) -> None:
     data = make_s2()
     data.spatial_ref.attrs["GeoTransform"] = "500000 10 0 5600000 0 -10"
-    assert Cube.open(data.isel(x=slice(2, None), y=slice(1, None))).grid.x[0] == 500_025
+    assert Cube.open(data.isel(x=slice(2, None), y=slice(1, None))).x[0] == 500_025
 
 
 def test_top_left_coordinates_of_a_stack_are_refused(make_s2: Callable) -> None:
@@ -221,7 +223,7 @@ def test_the_order_of_axes_makes_no_other_reference_system(make_s2: Callable, ma
     x, y = 3_900_005 + 10.0 * np.arange(6), 3_099_995 - 10.0 * np.arange(6)
     wkt = CRS.from_epsg(3035).to_wkt("WKT1_GDAL")
     optical, radar = moved(make_s2(), x, y, 3035), moved(make_s1(), x, y, 3035)
-    assert Cube.open({"sentinel-2": optical, "sentinel-1": spelled(radar, spatial_ref=wkt)}).grid.epsg == 3035
+    assert Cube.open({"sentinel-2": optical, "sentinel-1": spelled(radar, spatial_ref=wkt)}).grid.crs.epsg == 3035
 
 
 @pytest.mark.parametrize("other", ["EPSG:32632", "EPSG:25831", "EPSG:23031", "+proj=utm +zone=31 +ellps=intl +units=m"])
@@ -254,7 +256,7 @@ def test_a_reference_system_is_found_wherever_it_is_said(make_s2: Callable, said
         variable.encoding.pop("grid_mapping", None)
         variable.attrs.pop("grid_mapping", None)
     data = data.assign_attrs(said.get("attrs", {})).assign_coords(said.get("coords", {}))
-    assert Cube.open(data.assign(said.get("variables", {}))).grid.epsg == 32631
+    assert Cube.open(data.assign(said.get("variables", {}))).grid.crs.epsg == 32631
 
 
 def test_two_reference_systems_in_one_file_are_refused(make_s2: Callable) -> None:
@@ -264,7 +266,7 @@ def test_two_reference_systems_in_one_file_are_refused(make_s2: Callable) -> Non
 
 def test_what_items_say_of_their_own_files_gives_way(make_s2: Callable) -> None:
     data = make_s2().assign_coords({"proj:epsg": ("time", [32632, 32631, 32632, 32632])})
-    assert Cube.open(data).grid.epsg == 32631
+    assert Cube.open(data).grid.crs.epsg == 32631
     data = data.drop_vars("spatial_ref")
     with pytest.raises(UsageError, match=r"EPSG:32632.*EPSG:32631"):
         Cube.open(data)
@@ -294,7 +296,7 @@ def test_a_part_of_a_pixel_shifts_all_columns_alike_and_is_told(
         cube = Cube.open({"sentinel-2": make_s2(size=20), "sentinel-1": radar.assign_coords(x=radar.x + shift)})
     columns = cube.series["sentinel-1"].columns
     np.testing.assert_array_equal(np.diff(columns), 1)
-    assert abs(cube.grid.x[0] - (radar.x.values[columns[0]] + shift)) <= 5.001
+    assert abs(cube.x[0] - (radar.x.values[columns[0]] + shift)) <= 5.001
     np.testing.assert_allclose(values_of(cube, "sentinel-1")[0, 0, 0], -50 + columns, atol=1e-4)
 
 
@@ -307,17 +309,22 @@ def test_top_left_coordinates_of_one_sensor_lose_no_column(make_s2: Callable, ma
     np.testing.assert_array_equal(cube.series["sentinel-1"].rows, np.arange(6))
 
 
-def test_a_coarser_pixel_serves_all_centres_it_holds() -> None:
-    fine = Grid(UTM.to_wkt(), 5 + 10.0 * np.arange(12), 1000 - 10.0 * np.arange(12))
-    coarse = Grid(UTM.to_wkt(), 30 + 60.0 * np.arange(2), 975 - 60.0 * np.arange(2))
-    rows, columns = fine.indices_in(coarse)
+def grid_of(left: float, top: float, resolution: float, shape: tuple[int, int]) -> GeoBox:
+    """Grid with the centre of its first pixel at `left` and `top`."""
+    half = resolution / 2
+    return GeoBox(shape, Affine(resolution, 0, left - half, 0, -resolution, top + half), "EPSG:32631")
+
+
+def test_a_coarser_pixel_serves_all_centres_it_contains() -> None:
+    fine = grid_of(5, 1000, 10, (12, 12))
+    rows, columns = containing_pixels(fine, *pixel_centers(fine), grid_of(30, 975, 60, (2, 2)))
     np.testing.assert_array_equal(columns, [0] * 6 + [1] * 6)
     np.testing.assert_array_equal(rows, [0] * 6 + [1] * 6)
-    shifted = Grid(UTM.to_wkt(), 35 + 60.0 * np.arange(2), coarse.y)  # an edge at 65, a centre of the fine grid
-    np.testing.assert_array_equal(fine.indices_in(shifted)[1], [-1] + [0] * 6 + [1] * 5)
+    shifted = grid_of(35, 975, 60, (2, 2))  # an edge at 65, a centre of the fine grid
+    np.testing.assert_array_equal(containing_pixels(fine, *pixel_centers(fine), shifted)[1], [-1] + [0] * 6 + [1] * 5)
 
 
-def test_coarser_pixels_whose_edges_cut_the_finer_ones_are_told(make_s2: Callable, make_s1: Callable) -> None:
+def test_coarser_pixels_whose_edges_cut_the_finer_ones_cause_a_warning(make_s2: Callable, make_s1: Callable) -> None:
     radar = make_s1(size=4, resolution=20)
     with pytest.warns(DataWarning, match=r"Sentinel-1 lie -0.5 px in x and \+0 px in y"):
         Cube.open({"sentinel-2": make_s2(), "sentinel-1": radar.assign_coords(x=radar.x - 5)})
@@ -325,6 +332,27 @@ def test_coarser_pixels_whose_edges_cut_the_finer_ones_are_told(make_s2: Callabl
 
 def test_long_axes_keep_every_pixel() -> None:
     count = 11_000
-    one = Grid(UTM.to_wkt(), 399_965 + 10.0 * np.arange(count), 5_600_000 - 10.0 * np.arange(4))
-    other = Grid(UTM.to_wkt(), np.linspace(399_960, 399_960 + 10 * (count - 1) + 1e-3, count), one.y)
-    np.testing.assert_array_equal(np.diff(one.indices_in(other)[1]), 1)
+    one = grid_of(399_965, 5_600_000, 10, (4, count))
+    other = grid_of(399_960, 5_600_000, 10 + 1e-3 / (count - 1), (4, count))
+    np.testing.assert_array_equal(np.diff(containing_pixels(one, *pixel_centers(one), other)[1]), 1)
+
+
+def test_a_grid_keeps_the_coordinates_of_its_dataset(make_s2: Callable) -> None:
+    data = make_s2()
+    x, y = np.linspace(0.1, 50.1, 6) + 500_000 / 3, np.linspace(5_600_000.7, 5_599_950.7, 6)
+    grid, own_x, own_y = read_grid(moved(data, x, y), "cube")
+    np.testing.assert_array_equal(own_x, x)
+    np.testing.assert_array_equal(own_y, y)
+    assert grid.resolution.x == (x[-1] - x[0]) / 5
+    np.testing.assert_allclose(pixel_centers(grid)[0], x, rtol=1e-14)
+    np.testing.assert_allclose(pixel_centers(grid)[1], y, rtol=1e-14)
+
+
+def test_a_cropped_cube_reads_the_same_pixels(make_s2: Callable, make_s1: Callable) -> None:
+    cube = Cube.open({"sentinel-2": make_s2(), "sentinel-1": make_s1(size=3, resolution=20)})
+    part = cube.crop(slice(1, 4), slice(2, 100))
+    assert part.grid.shape == (3, 4)
+    np.testing.assert_array_equal(part.x, cube.x[2:])
+    np.testing.assert_array_equal(pixel_centers(part.grid)[1], part.y)
+    for sensor in cube.series:
+        np.testing.assert_array_equal(values_of(part, sensor), values_of(cube, sensor)[..., 1:4, 2:])

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from thalweg.earth.cube.cube import Cube
-from thalweg.earth.cube.mosaics import Mosaic, overpasses, solar_days
+from thalweg.earth.cube.mosaics import Mosaic, overpass_groups, solar_days
 from thalweg.earth.sensors import Quality
 from thalweg.errors import DataWarning, UsageError
 
@@ -19,7 +19,7 @@ def times(*texts: str) -> np.ndarray:
 
 def grouped(texts: list[str], orbits: list[object] | None = None, longitude: float = 3) -> list[list[int]]:
     at = times(*texts)
-    return overpasses(at, solar_days(at, longitude), orbits or [None] * len(at))
+    return overpass_groups(at, solar_days(at, longitude), orbits or [None] * len(at))
 
 
 def halves(data: xr.Dataset, seconds: int = 14) -> tuple[xr.Dataset, xr.Dataset]:
@@ -69,8 +69,8 @@ def test_a_pixel_takes_all_its_numbers_from_the_first_layer_with_data() -> None:
     assert not mosaic.is_full
     assert mosaic.add({"a": np.full((2, 1, 3), 2.0)}, np.array([[True, True, False]]))
     assert not mosaic.add({"b": np.full((1, 3), 30.0)}, np.array([[True, False, False]]))
-    np.testing.assert_array_equal(mosaic.numbers["a"], [[[1, 2, 0]], [[1, 2, 0]]])
-    np.testing.assert_array_equal(mosaic.numbers["b"], [[10, 0, 0]])
+    np.testing.assert_array_equal(mosaic.arrays["a"], [[[1, 2, 0]], [[1, 2, 0]]])
+    np.testing.assert_array_equal(mosaic.arrays["b"], [[10, 0, 0]])
 
 
 # One file
@@ -156,7 +156,7 @@ def test_adjacent_tiles_are_laid_side_by_side(make_s2: Callable, make_s1: Callab
     cube = Cube.open(written(tmp_path / "tiles", a=right, b=left, s1=radar))
     expected = Cube.open({"sentinel-2": data, "sentinel-1": radar})
     assert cube.grid.shape == (10, 10)
-    np.testing.assert_array_equal(cube.grid.x, expected.grid.x)
+    np.testing.assert_array_equal(cube.x, expected.x)
     assert_same_series(cube, expected)
     assert_same_series(cube, expected, "sentinel-1")
 

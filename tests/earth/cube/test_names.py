@@ -118,7 +118,7 @@ def test_a_mask_that_is_not_understood_is_named(make_s2: Callable, other: str) -
 
 def test_no_mask_is_clear_only_where_somebody_says_so(make_s2: Callable, make_s1: Callable) -> None:
     bare = make_s2().drop_vars("SCL").assign_attrs(sensor="sentinel-2")
-    with pytest.raises(UsageError, match="assume_clear=True or the attribute assume_clear=1"):
+    with pytest.raises(UsageError, match="`assume_clear=True` or the attribute assume_clear=1"):
         Cube.open(bare)
     for opened in (Cube.open(bare, assume_clear=True), Cube.open(bare.assign_attrs(assume_clear=1))):
         assert opened.reference.read(opened.whole).valid.all()

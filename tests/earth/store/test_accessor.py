@@ -46,7 +46,7 @@ print(opened.rio.crs.to_epsg(), *opened.embeddings.rio.transform()[:6], *opened.
 """
     done = subprocess.run([sys.executable, "-c", code, str(store)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    left, top = cube.grid.x[0] - 5, cube.grid.y[0] + 5
+    left, top = cube.x[0] - 5, cube.y[0] + 5
     expected = [32631, 10, 0, left, 0, -10, top, left, top - 320, left + 320, top]
     assert [float(number) for number in done.stdout.split()] == expected
 
@@ -132,7 +132,7 @@ def test_a_sensor_rebuilt_resembles_what_was_seen(cube: Cube, fitted_folder: Pat
     fitted = EarthModel.load(fitted_folder)
     opened = thalweg.open(embed_to_zarr(Job(cube, fitted, size=32), tmp_path / "out.zarr"))
     rebuilt = opened.thalweg.decode("sentinel-2", model=fitted)
-    seen = cube.reference.read(cube.whole).values[cube.eligible]
+    seen = cube.reference.read(cube.whole).values[cube.eligible()]
     both = np.isfinite(rebuilt.values) & np.isfinite(seen)
     spread = np.abs(seen[both] - np.median(seen[both])).mean()
     assert np.abs(rebuilt.values[both] - seen[both]).mean() < spread / 2

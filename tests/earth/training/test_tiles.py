@@ -50,7 +50,7 @@ def test_a_site_holds_its_cube_padded(site: TrainingSite, cube: Cube) -> None:
     assert site.size == (32, 32)
     assert list(site.contexts) == ["sentinel-2", "sentinel-1"]
     assert site.contexts["sentinel-1"].values.shape[-2:] == (32 + 2 * HALO, 32 + 2 * HALO)
-    expected = days_since_epoch(cube.reference.dates[cube.eligible])
+    expected = days_since_epoch(cube.reference.dates[cube.eligible()])
     torch.testing.assert_close(site.centre_days, torch.from_numpy(expected).float())
 
 

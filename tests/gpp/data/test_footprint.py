@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import xarray as xr
+from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from thalweg.earth.cube.cube import Cube, Grid, Window
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.cube.grid import pixel_centers
+from thalweg.earth.cube.windows import Window
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.errors import UsageError
 from thalweg.gpp.data.footprint import Footprint, Tower, around, ask, average, from_bands, from_cube, from_embeddings
@@ -14,8 +17,9 @@ DATES = np.array(["2018-05-01", "2018-05-06"], "datetime64[ns]")
 PAIR = Footprint(Window(0, 0, 1, 2), np.array([[True, True]]))
 
 
-def tower_at(grid: Grid, row: int, column: int, radius: float) -> Tower:
-    return Tower(float(grid.x[column]), float(grid.y[row]), radius)
+def tower_at(grid: GeoBox, row: int, column: int, radius: float) -> Tower:
+    x, y = pixel_centers(grid)
+    return Tower(float(x[column]), float(y[row]), radius)
 
 
 def test_the_pixels_are_those_within_the_radius(cube: Cube):
@@ -26,7 +30,7 @@ def test_the_pixels_are_those_within_the_radius(cube: Cube):
 
 
 def test_a_small_radius_still_has_the_nearest_pixel(cube: Cube):
-    beside = Tower(float(cube.grid.x[12]) + 3, float(cube.grid.y[16]) - 2, 1)
+    beside = Tower(float(cube.x[12]) + 3, float(cube.y[16]) - 2, 1)
     found = Footprint.on(cube.grid, beside, "cube")
     assert found.window == Window(16, 12, 1, 1)
     assert found.inside.all()

@@ -20,7 +20,7 @@ def solar_days(times: np.ndarray, longitude: float | np.ndarray) -> np.ndarray:
     return (times.astype("datetime64[ns]") + shift).astype("datetime64[D]")
 
 
-def overpasses(times: np.ndarray, days: np.ndarray, orbits: Sequence[Hashable]) -> list[list[int]]:
+def overpass_groups(times: np.ndarray, days: np.ndarray, orbits: Sequence[Hashable]) -> list[list[int]]:
     """Group the entries of each overpass, in the order of time.
 
     An overpass is what one orbit saw on one solar day without a gap of `PASS_GAP`. Groups that start at the very
@@ -53,7 +53,7 @@ class Mosaic:
 
     def __init__(self, empty: Mapping[str, np.ndarray]) -> None:
         """Start from arrays (..., rows, columns) of "nothing here", which are filled in place."""
-        self.numbers = dict(empty)
+        self.arrays = dict(empty)
         self._open = np.ones(next(iter(empty.values())).shape[-2:], bool)
 
     @property
@@ -70,6 +70,6 @@ class Mosaic:
         """
         taken = self._open & has
         for name, numbers in layer.items():
-            self.numbers[name][..., taken] = numbers[..., taken]
+            self.arrays[name][..., taken] = numbers[..., taken]
         self._open &= ~has
         return bool(taken.any())

@@ -19,7 +19,7 @@ _MASK_WORDS = re.compile(r"mask|qa|qc|cloud|cld|clp|clm|scl|fmask|flag|quality|c
 
 
 @dataclass(frozen=True)
-class Matched:
+class NameMatch:
     """What of a sensor is found among names.
 
     Attributes:
@@ -41,7 +41,7 @@ def candidates(sensor: Sensor, name: str) -> tuple[str, ...]:
     )
 
 
-def match(sensor: Sensor, names: Iterable[str], where: str) -> Matched:
+def match(sensor: Sensor, names: Iterable[str], where: str) -> NameMatch:
     """Find a sensor's bands and its mask among names.
 
     Raises:
@@ -64,15 +64,15 @@ def match(sensor: Sensor, names: Iterable[str], where: str) -> Matched:
     if open_names:
         name, found = next(iter(open_names.items()))
         raise UsageError(f"{where}: {name} can mean {' or '.join(found)} of {sensor.title}: rename it to one of them")
-    mask, mask_name = mask_in(sensor, names, where)
-    return Matched(bands, mask, mask_name)
+    mask, mask_name = find_mask(sensor, names, where)
+    return NameMatch(bands, mask, mask_name)
 
 
-def mask_in(sensor: Sensor, names: Iterable[str], where: str) -> tuple[ClassMask | BitMask | None, str | None]:
+def find_mask(sensor: Sensor, names: Iterable[str], where: str) -> tuple[ClassMask | BitMask | None, str | None]:
     """The preferred mask of a sensor among names, and its name there; `UsageError` where two names mean it."""
     names = list(names)
     for mask in sensor.masks:
-        found = [name for name in names if names_mask(sensor, mask, name)]
+        found = [name for name in names if is_mask_name(sensor, mask, name)]
         if len(found) > 1:
             raise UsageError(
                 f"{where}: {' and '.join(found)} both name the mask {mask.variable}: leave one of them out"
@@ -82,7 +82,7 @@ def mask_in(sensor: Sensor, names: Iterable[str], where: str) -> tuple[ClassMask
     return None, None
 
 
-def names_mask(sensor: Sensor, mask: ClassMask | BitMask, name: str) -> bool:
+def is_mask_name(sensor: Sensor, mask: ClassMask | BitMask, name: str) -> bool:
     """Whether a name is that of a mask."""
     return bool(_spellings(sensor.name_words, name) & {_joined(known) for known in (mask.variable, *mask.aliases)})
 

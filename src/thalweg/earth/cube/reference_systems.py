@@ -70,8 +70,8 @@ def reference_system(dataset: "xr.Dataset", where: str) -> "CRS":
     for name, other in found.items():
         if not same_reference_system(crs, other):
             raise UsageError(
-                f"{where}: {first} says {_name(crs)}, {name} says {_name(other)}: expected one coordinate reference "
-                "system: drop the one that is wrong"
+                f"{where}: {first} says {crs_name(crs)}, {name} says {crs_name(other)}: expected one coordinate "
+                "reference system: remove the wrong one"
             )
     return crs
 
@@ -116,7 +116,8 @@ def _si(parameter: Any) -> float:
     return round(float(parameter.value) * float(parameter.unit_conversion_factor or 1.0), 9)
 
 
-def _name(crs: "CRS") -> str:
+def crs_name(crs: "CRS") -> str:
+    """Return the EPSG code of a reference system, or its name if it has no code."""
     return f"EPSG:{crs.to_epsg()}" if crs.to_epsg() else crs.name
 
 

@@ -233,7 +233,7 @@ class Series:
         return notes
 
     def alignment_note(self, grid: "GeoBox", reference: Sensor) -> str | None:
-        """Return a note on pixels shifted by a fraction of a pixel from the reference sensor's grid, None if aligned."""
+        """Return a note on pixels shifted by a fraction of a pixel from the reference sensor's, None if aligned."""
         down, right = edge_offset(self.grid, grid)
         if max(abs(down), abs(right)) <= PHASE_TOLERANCE:
             return None

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thalweg.earth.cube.cube import Cube, Observations, Series, Window
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.cube.series import Observations, Series
+from thalweg.earth.cube.windows import Window
 
 RECEPTIVE_FIELD = 15
 """Width in pixels of the context of one pixel."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thalweg._version import __version__
+from thalweg.earth.cube.grid import projection
 from thalweg.earth.inference.job import CONTEXT_DAYS, Block, Job
 from thalweg.earth.model.fusion import QUANTILE_LEVELS
 from thalweg.earth.sensors import Quality
@@ -26,9 +27,8 @@ _CONVENTIONS = [
 
 def attributes(job: Job) -> dict[str, Any]:
     """The store's attributes: conventions `geoemb:`, `proj:`, `spatial:`, and the provenance."""
-    from pyproj import CRS
-
     grid = job.cube.grid
+    crs = projection(grid)
     coding = quantizations(job.quantise).get("embeddings")
     return {
         "Conventions": "CF-1.8",
@@ -40,11 +40,11 @@ def attributes(job: Job) -> dict[str, Any]:
         "geoemb:source_data": [series.sensor.title for series in job.cube.series.values()],
         "geoemb:data_type": coding.dtype.name if coding else "float32",
         **({"geoemb:quantization": convention(job.quantise)} if job.quantise else {}),
-        "geoemb:gsd": grid.resolution,
+        "geoemb:gsd": grid.resolution.x,
         "geoemb:build_version": __version__,
-        **({"proj:code": f"EPSG:{grid.epsg}"} if grid.epsg else {}),
-        "proj:wkt2": CRS.from_wkt(grid.crs).to_wkt(),
-        **spatial_attributes(grid.x, grid.y, grid.resolution),
+        **({"proj:code": f"EPSG:{crs.to_epsg()}"} if crs.to_epsg() else {}),
+        "proj:wkt2": crs.to_wkt(),
+        **spatial_attributes(job.cube.x, job.cube.y, grid.resolution.x),
         "thalweg:version": __version__,
         "thalweg:model": job.model.identifier,
         "thalweg:sources": {
@@ -189,12 +189,12 @@ def empty_dataset(job: Job, lazy: bool = False) -> "xr.Dataset":
         coords={
             "time": ("time", job.dates),
             "embedding": ("embedding", np.arange(job.size)),
-            "y": ("y", grid.y, {"units": "m", "standard_name": "projection_y_coordinate"}),
-            "x": ("x", grid.x, {"units": "m", "standard_name": "projection_x_coordinate"}),
+            "y": ("y", job.cube.y, {"units": "m", "standard_name": "projection_y_coordinate"}),
+            "x": ("x", job.cube.x, {"units": "m", "standard_name": "projection_x_coordinate"}),
         },
         attrs=attributes(job),
     )
-    return dataset.rio.write_crs(grid.crs)
+    return dataset.rio.write_crs(projection(grid).to_wkt())
 
 
 def block_arrays(block: Block, bits: int | None = None) -> dict[str, np.ndarray]:

@@ -47,9 +47,9 @@ class TrainingSite:
         wanted = [name for name in sensors if name in cube.series]
         if not wanted:
             raise UsageError(f"{path}: none of {', '.join(sensors)} in it, it has {', '.join(cube.series)}")
-        days = days_since_epoch(cube.reference.dates[cube.eligible])
+        days = days_since_epoch(cube.reference.dates[cube.eligible()])
         contexts = cube_context(cube, cube.whole.grown(HALO), wanted)
-        return cls(cube.name, contexts, torch.from_numpy(days).float(), cube.grid.shape)
+        return cls(cube.name, contexts, torch.from_numpy(days).float(), cube.grid.shape.yx)
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from thalweg.earth.cube.cube import Cube, Grid
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.cube.grid import read_grid
 from thalweg.earth.model.fusion import FULL, SMALL
 from thalweg.earth.sensors import Declaration
 from thalweg.errors import UsageError
 from thalweg.gpp.tables.daily_table import daily_table, feature_columns, read_daily_table
 from thalweg.gpp.data.footprint import FootprintSeries, Tower, embedding_names, from_cube, from_embeddings
 from thalweg.gpp.data.gap_filling import Method, fill_to_days
-from thalweg.gpp.data.radiation import POTENTIAL_RADIATION, potential_radiation
-from thalweg.gpp.tables.physical_limits import GPP_UNITS
+from thalweg.gpp.data.radiation import potential_radiation
+from thalweg.gpp.tables.physical_limits import GPP_UNITS, POTENTIAL_RADIATION
 from thalweg.gpp.tables.table_files import open_table
 from thalweg.io.atomic import atomic_write
 
@@ -108,7 +109,7 @@ def embedding_table(
         grid, identifier = source.grid, model.identifier
         series = from_cube(source, tower, model, size)
     else:
-        grid, identifier = Grid.of(source, where), str(source.attrs["geoemb:model"])
+        grid, identifier = read_grid(source, where)[0], str(source.attrs["geoemb:model"])
         series = from_embeddings(_first_values(source, size, where), tower, where)
     frame = daily_features(series, method, where)
     latitude = tower.latitude(grid)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.earth.cube.cube import Cube, Grid, Window
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.cube.grid import describe_crs, pixel_centers, projection, read_grid
+from thalweg.earth.cube.windows import Window
 from thalweg.earth.model.context import HALO
 from thalweg.earth.sensors import Quality
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
     from thalweg.earth.model.earth_model import EarthModel
 
@@ -48,22 +51,22 @@ class Tower:
         """Whether the place is longitude and latitude."""
         return abs(self.x) <= 180 and abs(self.y) <= 90
 
-    def map_coordinates(self, grid: Grid) -> tuple[float, float]:
+    def map_coordinates(self, grid: "GeoBox") -> tuple[float, float]:
         """The place in the grid's reference system."""
         if not self.in_degrees:
             return self.x, self.y
         from pyproj import Transformer
 
-        x, y = Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True).transform(self.x, self.y)
+        x, y = Transformer.from_crs("EPSG:4326", projection(grid), always_xy=True).transform(self.x, self.y)
         return float(x), float(y)
 
-    def latitude(self, grid: Grid) -> float:
+    def latitude(self, grid: "GeoBox") -> float:
         """Degrees north."""
         if self.in_degrees:
             return self.y
         from pyproj import Transformer
 
-        return float(Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True).transform(self.x, self.y)[1])
+        return float(Transformer.from_crs(projection(grid), "EPSG:4326", always_xy=True).transform(self.x, self.y)[1])
 
 
 @dataclass(frozen=True)
@@ -79,20 +82,21 @@ class Footprint:
     inside: NDArray[np.bool_]
 
     @classmethod
-    def on(cls, grid: Grid, tower: Tower, where: str) -> "Footprint":
+    def on(cls, grid: "GeoBox", tower: Tower, where: str) -> "Footprint":
         """The footprint's pixels on a grid.
 
         Raises:
             UsageError: the grid does not cover the footprint.
         """
         x, y = tower.map_coordinates(grid)
-        half = grid.resolution / 2
-        west, east = float(grid.x[0]) - half, float(grid.x[-1]) + half
-        south, north = float(grid.y[-1]) - half, float(grid.y[0]) + half
+        half = grid.resolution.x / 2
+        columns_x, rows_y = pixel_centers(grid)
+        west, east = float(columns_x[0]) - half, float(columns_x[-1]) + half
+        south, north = float(rows_y[-1]) - half, float(rows_y[0]) + half
         if not (west <= x <= east and south <= y <= north):
             raise UsageError(
                 f"{where}: does not cover the tower at {tower.x:.10g} {tower.y:.10g} ({x:.0f} {y:.0f} in "
-                f"{grid.describe()}), it spans x {west:.0f} to {east:.0f}, y {south:.0f} to {north:.0f}: "
+                f"{describe_crs(grid)}), it spans x {west:.0f} to {east:.0f}, y {south:.0f} to {north:.0f}: "
                 f"{_advice(grid, tower)}"
             )
         room = min(x - west, east - x, y - south, north - y)
@@ -101,20 +105,21 @@ class Footprint:
                 f"{where}: covers {room:.0f} m around the tower at {tower.x:.10g} {tower.y:.10g}, expected its "
                 f"footprint of {tower.radius:g} m: take a larger cube or a smaller radius"
             )
-        away = np.hypot(grid.x - x, grid.y[:, None] - y)
-        near = away <= max(tower.radius, float(away.min())) + 1e-6 * grid.resolution
+        away = np.hypot(columns_x - x, rows_y[:, None] - y)
+        near = away <= max(tower.radius, float(away.min())) + 1e-6 * grid.resolution.x
         rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
         window = Window(int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1)
         return cls(window, near[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 
-def _advice(grid: Grid, tower: Tower) -> str:
+def _advice(grid: "GeoBox", tower: Tower) -> str:
     """What to write where a grid does not cover a tower: the place meant, if another reading of it lies inside."""
     swapped, turned = Tower(tower.y, tower.x, tower.radius), Tower(tower.x - 360, tower.y, tower.radius)
     order = "longitude comes before latitude" if swapped.in_degrees else "x comes before y"
     for meant, rule in ((swapped, order), (turned, "longitude goes from -180 to 180")):
         x, y = meant.map_coordinates(grid)
-        if grid.x[0] <= x <= grid.x[-1] and grid.y[-1] <= y <= grid.y[0]:
+        columns_x, rows_y = pixel_centers(grid)
+        if columns_x[0] <= x <= columns_x[-1] and rows_y[-1] <= y <= rows_y[0]:
             return f"{rule}: write {meant.x:.10g} {meant.y:.10g}"
     if not tower.in_degrees and abs(tower.x) <= 360 and abs(tower.y) <= 360:
         return "expected longitude within 180 and latitude within 90 degrees, or map coordinates"
@@ -213,7 +218,7 @@ def from_embeddings(dataset: "xr.Dataset", tower: Tower, where: str = "embedding
     Raises:
         UsageError: the cube does not cover the footprint.
     """
-    footprint = Footprint.on(Grid.of(dataset, where), tower, where)
+    footprint = Footprint.on(read_grid(dataset, where)[0], tower, where)
     window = footprint.window
     part = dataset.isel(
         y=slice(window.top, window.top + window.height), x=slice(window.left, window.left + window.width)
@@ -233,11 +238,9 @@ def around(cube: Cube, footprint: Footprint) -> tuple[Cube, Footprint]:
     window = footprint.window.grown(HALO)
     rows = slice(max(window.top, 0), window.top + window.height)
     columns = slice(max(window.left, 0), window.left + window.width)
-    grid = cube.grid.part(rows, columns)
-    series = {name: series.cut(rows, columns) for name, series in cube.series.items()}
     inner = footprint.window
     moved = Window(inner.top - rows.start, inner.left - columns.start, inner.height, inner.width)
-    return Cube(cube.name, grid, series), Footprint(moved, footprint.inside)
+    return cube.crop(rows, columns), Footprint(moved, footprint.inside)
 
 
 def from_cube(cube: "Cube | str | Path", tower: Tower, model: "EarthModel", size: int) -> FootprintSeries:

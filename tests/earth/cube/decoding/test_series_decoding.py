@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from thalweg.earth.cube.cube import Cube, Window
-from thalweg.earth.cube.decoding.missing_values import is_code, missing_codes
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.cube.decoding.fill_values import fill_values, is_fill_value
 from thalweg.earth.cube.decoding.series_decoding import decoding_of
+from thalweg.earth.cube.windows import Window
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2, Quality
 from thalweg.errors import DataWarning, UsageError
 
@@ -54,16 +55,16 @@ def first_columns(code: float, dtype: type = np.float32) -> Callable[[np.ndarray
 )
 @pytest.mark.parametrize("said", [-999, "-999", "-999.0", [-999.0], b"-999"])
 def test_a_code_for_missing_is_read_from_any_attribute(name: str, said: object) -> None:
-    assert missing_codes({name: said, "units": "1"}, "band") == (-999,)
+    assert fill_values({name: said, "units": "1"}, "band") == (-999,)
 
 
 def test_attributes_without_a_code() -> None:
-    assert missing_codes({"nodata": np.nan, "_FillValue": "NaN", "missing_value": None, "no_data": "none"}, "") == ()
+    assert fill_values({"nodata": np.nan, "_FillValue": "NaN", "missing_value": None, "no_data": "none"}, "") == ()
     with pytest.raises(UsageError, match="band B02: nodata is outside, expected a number"):
-        missing_codes({"nodata": "outside"}, "band B02")
-    assert is_code(np.array([1.5, LOWEST], np.float32), (LOWEST,)).tolist() == [False, True]
-    assert is_code(np.array([-0.0999, -0.09991], np.float32), (-999 * 1e-4,)).tolist() == [True, False]
-    assert is_code(np.array([0, 65535], np.uint16), (-1, 65535)).tolist() == [False, True]
+        fill_values({"nodata": "outside"}, "band B02")
+    assert is_fill_value(np.array([1.5, LOWEST], np.float32), (LOWEST,)).tolist() == [False, True]
+    assert is_fill_value(np.array([-0.0999, -0.09991], np.float32), (-999 * 1e-4,)).tolist() == [True, False]
+    assert is_fill_value(np.array([0, 65535], np.uint16), (-1, 65535)).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(

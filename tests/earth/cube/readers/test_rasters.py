@@ -59,8 +59,8 @@ def write(
 
 def assert_same(source: Path, expected: object, tolerance: float = 1e-6) -> Cube:
     cube, right = Cube.open(source), Cube.open(expected)
-    np.testing.assert_array_equal(cube.grid.x, right.grid.x)
-    np.testing.assert_array_equal(cube.grid.y, right.grid.y)
+    np.testing.assert_array_equal(cube.x, right.x)
+    np.testing.assert_array_equal(cube.y, right.y)
     assert list(cube.series) == list(right.series)
     for name, series in right.series.items():
         np.testing.assert_array_equal(cube.series[name].dates.astype("datetime64[D]"), series.dates.astype("<M8[D]"))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from thalweg.earth.cube.decoding.missing_values import is_code
+from thalweg.earth.cube.decoding.fill_values import is_fill_value
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class BandDecoding:
         ):
             if number is not None:
                 values = operation(values, number)
-        values[is_code(raw, self.missing)] = np.nan
+        values[is_fill_value(raw, self.missing)] = np.nan
         if self.is_linear:
             with np.errstate(divide="ignore", invalid="ignore"):
                 values = (10 * np.log10(np.where(values > 0, values, np.nan))).astype(np.float32)

@@ -12,8 +12,8 @@ import numpy as np
 
 from thalweg.earth.cube.decoding.band_decoding import BandDecoding, Decoding
 from thalweg.earth.cube.decoding.fill_values import fill_values
+from thalweg.earth.cube.decoding.offsets import OffsetMetadata, offset_metadata, product_offset
 from thalweg.earth.cube.decoding.value_samples import Sample, sample_of
-from thalweg.earth.cube.decoding.offsets import OffsetMetadata, product_offset, offset_metadata
 from thalweg.earth.sensors import Sensor
 from thalweg.errors import UsageError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thalweg.earth.cube.decoding.band_decoding import BandDecoding, Decoding
-from thalweg.earth.cube.decoding.missing_values import is_code
+from thalweg.earth.cube.decoding.fill_values import is_fill_value
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -101,7 +101,7 @@ def _numbers(block: "xr.Dataset", decoding: Decoding) -> tuple[np.ndarray, np.nd
     bands = [block[name].transpose("time", "y", "x").values for name in decoding]
     usable = ~all_zero(bands)
     for raw, band in zip(bands, decoding.values(), strict=True):
-        usable &= np.isfinite(raw) & (np.abs(raw.astype(np.float64)) < MAX_ABSOLUTE) & ~is_code(raw, band.missing)
+        usable &= np.isfinite(raw) & (np.abs(raw.astype(np.float64)) < MAX_ABSOLUTE) & ~is_fill_value(raw, band.missing)
     return np.stack([raw[usable].astype(np.float64) for raw in bands]), np.nonzero(usable)[0]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thalweg.earth.cube.grid import Grid
+from thalweg.earth.cube.grid import containing_pixels, describe_crs, has_same_crs, read_grid
 from thalweg.earth.cube.readers.raster_names import (
     band_in,
     baseline_in,
@@ -190,10 +190,13 @@ def _onto(array: "xr.DataArray", target: "xr.DataArray", where: str, target_wher
     """An array on the grid of a finer one, each pixel taking the one that holds its centre."""
     if array.shape == target.shape and all(array[name].equals(target[name]) for name in ("x", "y")):
         return array
-    own, finer = (Grid.of(a.to_dataset(name="band"), w) for a, w in ((array, where), (target, target_where)))
-    if not own.has_same_crs(finer):
-        raise UsageError(f"{where}: in {own.describe()}, {target_where} in {finer.describe()}: reproject one of them")
-    rows, columns = finer.indices_in(own)
+    own, _, _ = read_grid(array.to_dataset(name="band"), where)
+    finer, x, y = read_grid(target.to_dataset(name="band"), target_where)
+    if not has_same_crs(own, finer):
+        raise UsageError(
+            f"{where}: in {describe_crs(own)}, {target_where} in {describe_crs(finer)}: reproject one of them"
+        )
+    rows, columns = containing_pixels(finer, x, y, own)
     if (rows < 0).any() or (columns < 0).any():
         raise UsageError(f"{where}: does not cover the pixels of {target_where}: cut both to one extent")
     return array.isel(y=rows, x=columns)

@@ -30,7 +30,7 @@ class _Source:
     values: np.ndarray
 
 
-def baseline_number(value: Any) -> float:
+def parse_baseline(value: Any) -> float:
     """A processing baseline as a number; NaN where none is given.
 
     Understood are 04.00, "04.00", "0400", 400, "N0400", 4.0 and their bytes.
@@ -62,7 +62,7 @@ def baseline_number(value: Any) -> float:
     raise ValueError(f"no processing baseline: {value}")
 
 
-def truth(value: Any) -> float:
+def parse_flag(value: Any) -> float:
     """A flag as 1 or 0, NaN where none is given; `ValueError` where it is neither true nor false."""
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
@@ -77,7 +77,7 @@ def truth(value: Any) -> float:
 
 
 @dataclass(frozen=True)
-class Told:
+class OffsetMetadata:
     """What facts tell of the products' offset on each date, float (T,), NaN where they tell nothing.
 
     Attributes:
@@ -91,22 +91,22 @@ class Told:
     baseline: np.ndarray
 
 
-def told_by(facts: Iterable[tuple[str, Any]], count: int, where: str) -> Told:
+def offset_metadata(facts: Iterable[tuple[str, Any]], count: int, where: str) -> OffsetMetadata:
     """Read what names and values tell of `count` dates; a value is one or one per date.
 
     Raises:
         UsageError: sources contradict each other or are not understood.
     """
     facts = list(facts)
-    return Told(
-        _agreed(_sources(facts, "boaoffsetapplied", truth, "true or false", count, where), where, count),
+    return OffsetMetadata(
+        _agreed(_sources(facts, "boaoffsetapplied", parse_flag, "true or false", count, where), where, count),
         _agreed(_sources(facts, "boaaddoffset", _offset_number, "-1000 or 0", count, where), where, count),
         _agreed(_baselines(facts, count, where), where, count),
     )
 
 
 def product_offset(
-    told: Told, sensor: Sensor, dates: np.ndarray, where: str, stated: float | None = None
+    told: OffsetMetadata, sensor: Sensor, dates: np.ndarray, where: str, stated: float | None = None
 ) -> np.ndarray:
     """Digital numbers to add per date, float32 (T,): 0, or what takes the products' offset off.
 
@@ -185,7 +185,7 @@ def _is_read(read: Callable[[Any], float], value: Any) -> bool:
 
 def _baselines(facts: list[tuple[str, Any]], count: int, where: str) -> Iterator[_Source]:
     yield from _sources(
-        facts, "processingbaseline", baseline_number, "a processing baseline such as 04.00", count, where
+        facts, "processingbaseline", parse_baseline, "a processing baseline such as 04.00", count, where
     )
     for name, value in facts:
         values = [part.decode(errors="replace") if isinstance(part, bytes) else part for part in _flat(value)]
@@ -199,7 +199,7 @@ def _baselines(facts: list[tuple[str, Any]], count: int, where: str) -> Iterator
 def _named_baseline(name: str, value: Any) -> float:
     """Baseline in a product's name, or in the general field `processing:version` where it holds one."""
     if _plain(name) == "processingversion" and re.fullmatch(r"N?\d{1,2}\.?\d{1,2}", str(value).strip()):
-        return baseline_number(value)
+        return parse_baseline(value)
     if not isinstance(value, str):
         return np.nan
     numbers = {float(f"{major}.{minor}") for major, minor in _PRODUCT.findall(value)}

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thalweg.earth.cube.decoding.band_decoding import Decoding, on_dates
+from thalweg.earth.cube.decoding.measurements import IMPOSSIBLE, INFINITE, UNKNOWN_CLASS, decode_block
 from thalweg.earth.cube.decoding.series_decoding import decide, stated_decoding
 from thalweg.earth.cube.decoding.value_samples import Sample, sample_of
-from thalweg.earth.cube.measurements import IMPOSSIBLE, INFINITE, UNKNOWN_CLASS, measurements
 from thalweg.earth.sensors import BitMask, Sensor
 from thalweg.errors import UsageError
 
@@ -38,7 +38,7 @@ def checked_decoding(dataset: "xr.Dataset", sensor: Sensor, where: str) -> tuple
     _check_mask_is_produced(sample, sensor, where)
     counts: Counter[str] = Counter()
     for block, dates in sample.blocks:
-        measurements(block, sensor, where, on_dates(decoding, dates), counts)
+        decode_block(block, sensor, where, on_dates(decoding, dates), counts)
     pixels = sum(block.sizes["time"] * block.sizes["y"] * block.sizes["x"] for block, _ in sample.blocks)
     notes = [f"{line} in a sample" for line in count_lines(counts, sensor, pixels)]
     if (note := _offset_note(decoding, sample, sensor, dataset.time.values)) is not None:

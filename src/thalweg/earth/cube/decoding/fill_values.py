@@ -15,7 +15,7 @@ _KEYS = {"fillvalue", "missingvalue", "missingvalues", "nodata", "nodatavalue", 
 _NOTHING = {"", "none", "null"}
 
 
-def missing_codes(attributes: Mapping[Any, Any], where: str) -> tuple[float, ...]:
+def fill_values(attributes: Mapping[Any, Any], where: str) -> tuple[float, ...]:
     """The numbers that attributes declare as missing; NaN, which needs no code, is left out.
 
     `_FillValue`, `missing_value`, `nodata`, `_NoDataValue`, `nodatavals` and the like count, as number, text or list.
@@ -30,7 +30,7 @@ def missing_codes(attributes: Mapping[Any, Any], where: str) -> tuple[float, ...
     return tuple(dict.fromkeys(code for code in codes if not np.isnan(code)))
 
 
-def is_code(raw: np.ndarray, codes: tuple[float, ...]) -> np.ndarray:
+def is_fill_value(raw: np.ndarray, codes: tuple[float, ...]) -> np.ndarray:
     """Where an array holds one of the codes, in the precision of float32 (boolean, same shape)."""
     found = np.zeros(raw.shape, bool)
     for code in codes:

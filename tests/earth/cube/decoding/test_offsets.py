@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from thalweg.earth.cube.cube import Cube
-from thalweg.earth.cube.offsets import baseline_number, product_offset, told_by, truth
+from thalweg.earth.cube.decoding.offsets import offset_metadata, parse_baseline, parse_flag, product_offset
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
 from thalweg.errors import DataWarning, UsageError
 
@@ -17,7 +17,7 @@ OLD_AND_NEW = np.array(["2021-06-01", "2022-01-20", "2022-01-25", "2022-06-01"],
 
 
 def offset_of(dates: np.ndarray = OLD_AND_NEW, stated: float | None = None, **facts: Any) -> list[float]:
-    told = told_by(facts.items(), len(dates), "cube")
+    told = offset_metadata(facts.items(), len(dates), "cube")
     return product_offset(told, SENTINEL_2, dates, "cube", stated).tolist()
 
 
@@ -25,13 +25,13 @@ def offset_of(dates: np.ndarray = OLD_AND_NEW, stated: float | None = None, **fa
     "baseline", ["04.00", "0400", 400, "N0400", "N04.00", 4.0, 4, b"04.00", np.str_("04.00"), "4", " 04.00 ", "400"]
 )
 def test_a_baseline_is_understood_however_it_is_written(baseline: object) -> None:
-    assert baseline_number(baseline) == 4
+    assert parse_baseline(baseline) == 4
     for name in ("processing_baseline", "s2:processing_baseline", "PROCESSING_BASELINE", "s2_processing_baseline"):
         assert offset_of(**{name: baseline}) == [-1000] * 4
 
 
 def test_a_later_and_an_earlier_baseline() -> None:
-    assert [baseline_number(value) for value in ("05.10", 510, "N0509", 2.14)] == [5.1, 5.1, 5.09, 2.14]
+    assert [parse_baseline(value) for value in ("05.10", 510, "N0509", 2.14)] == [5.1, 5.1, 5.09, 2.14]
     assert offset_of(processing_baseline="03.01") == [0] * 4
     assert offset_of(OLD_AND_NEW[:2], processing_baseline="05.00") == [-1000] * 2  # reprocessed
 
@@ -50,7 +50,7 @@ def test_an_offset_that_is_taken_off_is_believed_before_all_else(yes: object) ->
 
 @pytest.mark.parametrize("no", [False, 0, "False", "false", "no", b"0", 0.0])
 def test_a_flag_that_says_no_leaves_it_to_the_baseline(no: object) -> None:
-    assert truth(no) == 0
+    assert parse_flag(no) == 0
     assert offset_of(boa_offset_applied=no, processing_baseline="04.00") == [-1000] * 4
     assert offset_of(boa_offset_applied=no) == [0, 0, -1000, -1000]
 
@@ -95,7 +95,7 @@ def test_recent_dates_about_which_nothing_is_told_are_refused() -> None:
     with pytest.raises(UsageError, match=r"2 date\(s\) from 2022-01-25 .*processing_baseline .*or boa_offset_applied"):
         offset_of(title="a cube", processing_version="1.4.2")
     assert offset_of(OLD_AND_NEW[:2]) == [0, 0]
-    assert product_offset(told_by([], 4, ""), SENTINEL_1, OLD_AND_NEW, "").tolist() == [0] * 4
+    assert product_offset(offset_metadata([], 4, ""), SENTINEL_1, OLD_AND_NEW, "").tolist() == [0] * 4
 
 
 # In a cube

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from thalweg.earth.cube.readers.axes import MAX_SIDE, as_dataset, with_date, with_standard_axes
+from thalweg.earth.cube.readers.concatenation import joined_in_time
 from thalweg.earth.cube.readers.raster_names import date_in
 from thalweg.earth.cube.readers.rasters import RASTER_SUFFIXES, SIDECAR_SUFFIXES, open_rasters
-from thalweg.earth.cube.readers.single_dates import joined_in_time
 from thalweg.earth.sensors import known_sensors, sensor_by_name
 from thalweg.errors import DataWarning, UsageError
 from thalweg.io.redaction import redact

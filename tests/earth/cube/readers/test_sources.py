@@ -20,9 +20,9 @@ BANDS = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
 
 def assert_same(source: object, expected: object, tolerance: float = 0) -> None:
     cube, right = Cube.open(source), Cube.open(expected)
-    np.testing.assert_array_equal(cube.grid.x, right.grid.x)
-    np.testing.assert_array_equal(cube.grid.y, right.grid.y)
-    assert cube.grid.epsg == right.grid.epsg
+    np.testing.assert_array_equal(cube.x, right.x)
+    np.testing.assert_array_equal(cube.y, right.y)
+    assert cube.grid.crs.epsg == right.grid.crs.epsg
     assert list(cube.series) == list(right.series)
     for name, series in right.series.items():
         np.testing.assert_array_equal(cube.series[name].dates, series.dates)

@@ -1,0 +1,33 @@
+"""Windows of a cube: rectangles of pixels."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of pixels. It may reach beyond the grid, where the quality is `Quality.OUTSIDE`.
+
+    Attributes:
+        top: first row, from 0; negative above the grid.
+        left: first column, from 0; negative to the left of the grid.
+        height: number of rows.
+        width: number of columns.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def grown(self, margin: int) -> "Window":
+        """Return the window with `margin` more pixels on every side."""
+        return Window(self.top - margin, self.left - margin, self.height + 2 * margin, self.width + 2 * margin)
+
+    def quarters(self) -> "list[Window]":
+        """Return the four quarters of a window of at least two by two pixels; together they cover it."""
+        down, right = self.height // 2, self.width // 2
+        return [
+            Window(top, left, height, width)
+            for top, height in ((self.top, down), (self.top + down, self.height - down))
+            for left, width in ((self.left, right), (self.left + right, self.width - right))
+        ]
