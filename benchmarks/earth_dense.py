@@ -19,7 +19,8 @@ import torch
 import xarray as xr
 
 from common import arguments, report
-from thalweg.earth.cube.cube import Cube, Window
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.cube.windows import Window
 from thalweg.earth.inference.job import Job, embed_blocks
 from thalweg.earth.model.context import RECEPTIVE_FIELD, cube_context, days_since_epoch
 from thalweg.earth.model.earth_model import EarthModel
@@ -46,7 +47,7 @@ def by_patch(cube: Cube, model: EarthModel, dense: np.ndarray) -> tuple[float, f
     random = np.random.default_rng(0)
     usable = np.argwhere(np.isfinite(dense).all(1))
     half = RECEPTIVE_FIELD // 2
-    days = torch.from_numpy(days_since_epoch(cube.reference.dates[cube.eligible])).float()
+    days = torch.from_numpy(days_since_epoch(cube.reference.dates[cube.eligible()])).float()
     worst, seconds = 0.0, 0.0
     for date, row, column in usable[random.choice(len(usable), PATCHES, replace=False)]:
         window = Window(row - half, column - half, RECEPTIVE_FIELD, RECEPTIVE_FIELD)
@@ -98,7 +99,7 @@ def main() -> None:
         tiled, _ = embedded(cube, model, 16)
         # The dense encoder alone, as the patches are timed: without reading the file.
         contexts = cube_context(cube, cube.whole.grown(RECEPTIVE_FIELD // 2), model.sensors)
-        days = torch.from_numpy(days_since_epoch(cube.reference.dates[cube.eligible])).float()
+        days = torch.from_numpy(days_since_epoch(cube.reference.dates[cube.eligible()])).float()
         start = time.perf_counter()
         with torch.inference_mode():
             for some in days.split(16):

@@ -21,7 +21,7 @@ def centre_and_trajectory(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndar
         with 3.5 % clear pixels.
     """
     cube = Cube.open(folder, ("sentinel-2", "sentinel-1"))
-    optical = sensor_context(cube.series["sentinel-2"], cube.whole).select(torch.from_numpy(cube.eligible))
+    optical = sensor_context(cube.series["sentinel-2"], cube.whole).select(torch.from_numpy(cube.eligible()))
     radar = sensor_context(cube.series["sentinel-1"], cube.whole)
     nearest = (optical.days[:, None] - radar.days[None]).abs().argmin(1)
     values = torch.cat([optical.values, radar.values[nearest]], 1)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from thalweg.earth.cube.cube import Cube, Window
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.cube.windows import Window
 from thalweg.earth.inference.job import Job, embed_block
 from thalweg.earth.model.earth_model import SHIPPED, EarthModel
 from thalweg.earth.sensors import Quality
@@ -33,13 +34,13 @@ def test_a_site_opens_with_all_its_dates(site: str, dates: dict[str, int]) -> No
     joined = {"BE-1": {"landsat-8": 24}, "BE-3": {"sentinel-2": 143}, "TZ-1": {"sentinel-2": 134}}.get(site, {})
     assert {name: len(series.dates) for name, series in cube.series.items()} == dates | joined
     assert cube.grid.shape == (64, 64)
-    assert cube.grid.resolution == 10
+    assert cube.grid.resolution.x == 10
     assert cube.reference.sensor.name == "sentinel-2"
 
 
 @pytest.mark.parametrize(("site", "clear"), [("BE-1", 71), ("BE-2", 46)])
 def test_clear_dates_are_those_the_data_came_with(site: str, clear: int) -> None:
-    assert len(Cube.open(SITES / site).eligible) == clear
+    assert len(Cube.open(SITES / site).eligible()) == clear
 
 
 @pytest.mark.parametrize("site", ["BE-3", "TZ-1"])

@@ -19,7 +19,7 @@ Run = Callable[..., object]
 
 @pytest.fixture(scope="module")
 def tower(cube: Cube) -> tuple[str, float, float]:
-    return "--tower", float(cube.grid.x[15]), float(cube.grid.y[16])
+    return "--tower", float(cube.x[15]), float(cube.y[16])
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import xarray as xr
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.errors import UsageError
-from thalweg.gpp.data.daily_table import daily_table
+from thalweg.gpp.tables.daily_table import daily_table
 from thalweg.gpp.data.features import (
     FeatureRecipe,
     decoded,
@@ -28,7 +28,7 @@ from thalweg.gpp.data.radiation import potential_radiation
 
 @pytest.fixture(scope="module")
 def tower(cube: Cube) -> Tower:
-    return Tower(float(cube.grid.x[15]), float(cube.grid.y[16]), 30)
+    return Tower(float(cube.x[15]), float(cube.y[16]), 30)
 
 
 @pytest.fixture(scope="module")
