@@ -34,7 +34,7 @@ from thalweg.embedding import Embedding
 from thalweg.generator import Generator
 from thalweg.steer.imprinting.aspects import VOCABULARIES
 from thalweg.steer.imprinting.imprint import Mode, imprint
-from thalweg.steer.metrics.metrics import Scorer
+from thalweg.steer.metrics.scorer import Scorer
 
 UNSEEN = range(10_000, 10_064)
 BATCH = 16

@@ -30,8 +30,9 @@ from thalweg.diffusion import miniature
 from thalweg.diffusion.miniature import captions
 from thalweg.diffusion.miniature.renderer import draw_attributes
 from thalweg.embedding import Embedding
-from thalweg.steer.metrics import metrics
-from thalweg.steer.metrics.metrics import Metric
+from thalweg.steer.metrics import clip_metrics
+from thalweg.steer.metrics.metric import Metric
+from thalweg.steer.metrics.parsing import parse
 from thalweg.steer.optimization.optimize import OptimizeResult, optimize
 
 NAMED = ("shape", "colour", "background")
@@ -78,12 +79,12 @@ class Bench:
     def metric(self, name: str, case: Case) -> Metric:
         """One of the metrics, for a case."""
         if name == "clip":
-            return metrics.text_similarity(self.scorer, case.target)
-        return metrics.parse(name)
+            return clip_metrics.text_similarity(self.scorer, case.target)
+        return parse(name)
 
     def ours(self, case: Case, metric: Metric) -> OptimizeResult:
         """Tool 1; what the images say of the prompt is to be kept, in the eyes of the scorer, not of the judge."""
-        keep = metrics.text_similarity(self.scorer, case.prompt)
+        keep = clip_metrics.text_similarity(self.scorer, case.prompt)
         start = self.generator.embed(case.prompt)
         return optimize(self.generator, start, metric, SEEDS, steps=STEPS, patience=STEPS, keep=keep)
 

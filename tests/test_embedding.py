@@ -204,7 +204,7 @@ def test_gradients_do_not_reach_the_file(tmp_path, embedding):
 
 def test_import_does_not_load_the_models():
     heavy = "diffusers", "transformers", "botorch", "cma", "kornia", "matplotlib"
-    names = "embedding", "generator", "steer.optimization.optimize", "steer.metrics.metrics", "steer.runs"
+    names = "embedding", "generator", "steer.optimization.optimize", "steer.metrics.metric", "steer.runs"
     modules = ", ".join(f"thalweg.{name}" for name in names)
     code = f"import sys, {modules}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -57,7 +57,7 @@ def test_a_number_out_of_range_is_one_line(cli: Callable, arguments: tuple, word
 @pytest.fixture(scope="module")
 def optimized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from thalweg.diffusion.config import ModelConfig
-    from thalweg.steer.metrics.metrics import parse
+    from thalweg.steer.metrics.parsing import parse
     from thalweg.steer.tasks import OptimizeTask
 
     folder = tmp_path_factory.mktemp("runs") / "run"

@@ -14,7 +14,7 @@ from thalweg.diffusion.config import ModelConfig
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.io.state import STATE
-from thalweg.steer.metrics.metrics import parse
+from thalweg.steer.metrics.parsing import parse
 from thalweg.steer.navigation.history import TREE
 from thalweg.steer.navigation.navigate_config import NavigateConfig
 from thalweg.steer.navigation.navigation import Navigation

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from thalweg.diffusion.generator import DiffusionGenerator
     from thalweg.embedding import Embedding
     from thalweg.generator import Generator
-    from thalweg.steer.metrics.metrics import Metric
+    from thalweg.steer.metrics.metric import Metric
     from thalweg.steer.navigation.navigation import Navigation
     from thalweg.steer.runs import Run
     from thalweg.steer.tasks import ImprintTask, OptimizeTask
@@ -63,7 +63,7 @@ def optimize(
     """Tool 1: move the embedding until its images score high on a metric."""
     from thalweg.diffusion.config import ModelConfig
     from thalweg.seeds import read_seeds
-    from thalweg.steer.metrics.metrics import with_absolute_files
+    from thalweg.steer.metrics.expression import with_absolute_files
     from thalweg.steer.optimization.optimize import Method, Recipe
     from thalweg.steer.runs import remove_failed_run
     from thalweg.steer.tasks import OptimizeTask

@@ -1,5 +1,5 @@
 from .imprinting.imprint import imprint
-from .metrics.metrics import Metric, metric
+from .metrics.metric import Metric, metric
 from .navigation.navigation import Navigation
 from .optimization.optimize import optimize
 

@@ -18,8 +18,9 @@ from thalweg.seeds import check_seeds
 from thalweg.steer.imprinting import imprint
 from thalweg.steer.imprinting.aspects import vocabulary
 from thalweg.steer.imprinting.stochastic_descent import DescentConfig
-from thalweg.steer.metrics import metrics
-from thalweg.steer.metrics.metrics import Scorer
+from thalweg.steer.metrics.metric import Metric
+from thalweg.steer.metrics.parsing import parse
+from thalweg.steer.metrics.scorer import Scorer
 from thalweg.steer.optimization import optimize
 from thalweg.steer.runs import Run
 
@@ -123,19 +124,19 @@ class OptimizeTask(Task):
         """How many places will be measured after the start at most."""
         return optimize.STEPS if self.iterations is None else self.iterations
 
-    def aims(self, load_scorer: LoadScorer, read_files: bool = True) -> tuple[metrics.Metric, metrics.Metric | None]:
+    def aims(self, load_scorer: LoadScorer, read_files: bool = True) -> tuple[Metric, Metric | None]:
         """Return the metric, and the one to be kept if any.
 
         Raises:
             UsageError: as `metrics.parse`.
         """
-        keep = metrics.parse(self.keep, load_scorer, read_files) if self.keep else None
-        return metrics.parse(self.metric, load_scorer, read_files), keep
+        keep = parse(self.keep, load_scorer, read_files) if self.keep else None
+        return parse(self.metric, load_scorer, read_files), keep
 
     def do(
         self,
         generator: Generator,
-        aims: tuple[metrics.Metric, metrics.Metric | None],
+        aims: tuple[Metric, Metric | None],
         run: Run,
         progress: Callable[[optimize.Step, Tensor], None] | None = None,
     ) -> optimize.OptimizeResult:

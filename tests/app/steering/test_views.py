@@ -4,7 +4,7 @@ import pytest
 
 from thalweg.app.steering.svg import line, place_map, tree
 from thalweg.app.steering.views import metric_text
-from thalweg.steer.metrics.metrics import parse
+from thalweg.steer.metrics.parsing import parse
 
 
 @pytest.mark.parametrize(

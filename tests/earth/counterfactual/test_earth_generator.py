@@ -16,7 +16,7 @@ from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import UsageError
 from thalweg.generator import DirectedGenerator, Generator
 from thalweg.steer.interpolation import equal_image_steps, path
-from thalweg.steer.metrics.metrics import metric
+from thalweg.steer.metrics.metric import metric
 from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
 from thalweg.steer.optimization.optimize import optimize
 from thalweg.steer.runs import Run

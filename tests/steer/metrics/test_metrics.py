@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -6,8 +7,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from thalweg.errors import UsageError
-from thalweg.steer.metrics import metrics
-from thalweg.steer.metrics.metrics import Metric, metric, parse, with_absolute_files
+from thalweg.steer.metrics import clip_metrics, image_statistics
+from thalweg.steer.metrics.expression import with_absolute_files
+from thalweg.steer.metrics.metric import Metric, metric
+from thalweg.steer.metrics.parsing import parse
 
 COLOURS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
 
@@ -38,17 +41,17 @@ def flat(*colour, size=12):
 
 
 ALL = {
-    "sharpness": metrics.sharpness(),
-    "blur": metrics.blur(),
-    "colourfulness": metrics.colourfulness(),
-    "contrast": metrics.contrast(),
-    "symmetry": metrics.symmetry(),
-    "colour": metrics.colour("#ff0000"),
-    "palette": metrics.palette(["red", "#fff"]),
-    "text": metrics.text_similarity(PooledScorer(), "a red ball"),
-    "image": metrics.image_similarity(PooledScorer(), flat(0.2, 0.5, 0.1)[0]),
-    "sum": 2 * metrics.sharpness() + metrics.contrast(),
-    "product": metrics.sharpness() * metrics.contrast(),
+    "sharpness": image_statistics.sharpness(),
+    "blur": image_statistics.blur(),
+    "colourfulness": image_statistics.colourfulness(),
+    "contrast": image_statistics.contrast(),
+    "symmetry": image_statistics.symmetry(),
+    "colour": image_statistics.colour("#ff0000"),
+    "palette": image_statistics.palette(["red", "#fff"]),
+    "text": clip_metrics.text_similarity(PooledScorer(), "a red ball"),
+    "image": clip_metrics.image_similarity(PooledScorer(), flat(0.2, 0.5, 0.1)[0]),
+    "sum": 2 * image_statistics.sharpness() + image_statistics.contrast(),
+    "product": image_statistics.sharpness() * image_statistics.contrast(),
 }
 
 
@@ -76,44 +79,44 @@ def test_sharpness_is_the_variance_of_the_laplacian():
     image = torch.zeros(1, 3, 5, 5)
     image[..., 2, 2] = 1.0  # its Laplacian: -8 once, 1 eight times
     expected = torch.tensor([-8.0] + [1.0] * 8).var()
-    assert torch.allclose(metrics.sharpness()(image), expected, rtol=1e-4)
-    assert metrics.sharpness().maximize
-    assert not metrics.blur().maximize
+    assert torch.allclose(image_statistics.sharpness()(image), expected, rtol=1e-4)
+    assert image_statistics.sharpness().maximize
+    assert not image_statistics.blur().maximize
 
 
 def test_colourfulness_of_known_images():
-    assert metrics.colourfulness()(flat(0.4, 0.4, 0.4)).item() < 0.01
+    assert image_statistics.colourfulness()(flat(0.4, 0.4, 0.4)).item() < 0.01
     halves = torch.cat([flat(1.0, 0.0, 0.0), flat(0.0, 1.0, 0.0)], dim=3)
     # red - green is +-255, its mean 0; (red + green) / 2 - blue is 127.5 everywhere
-    assert metrics.colourfulness()(halves).item() == pytest.approx(255 + 0.3 * 127.5, rel=1e-4)
+    assert image_statistics.colourfulness()(halves).item() == pytest.approx(255 + 0.3 * 127.5, rel=1e-4)
 
 
 def test_contrast_and_symmetry_of_known_images():
     halves = torch.cat([flat(0.0, 0.0, 0.0), flat(1.0, 1.0, 1.0)], dim=3)
-    assert metrics.contrast()(halves).item() == pytest.approx(0.5, rel=1e-4)
-    assert metrics.symmetry()(halves).item() == pytest.approx(-1, rel=1e-4)
-    assert metrics.symmetry()(torch.cat([halves, halves.flip(3)], dim=3)).item() == pytest.approx(1, rel=1e-4)
+    assert image_statistics.contrast()(halves).item() == pytest.approx(0.5, rel=1e-4)
+    assert image_statistics.symmetry()(halves).item() == pytest.approx(-1, rel=1e-4)
+    assert image_statistics.symmetry()(torch.cat([halves, halves.flip(3)], dim=3)).item() == pytest.approx(1, rel=1e-4)
 
 
 def test_colour_and_palette_measure_distance():
-    assert metrics.colour("red")(flat(1.0, 0.0, 0.0)).item() < 1e-3
-    assert metrics.colour("red")(flat(0.0, 0.0, 0.0)).item() == pytest.approx(1, rel=1e-3)
+    assert image_statistics.colour("red")(flat(1.0, 0.0, 0.0)).item() < 1e-3
+    assert image_statistics.colour("red")(flat(0.0, 0.0, 0.0)).item() == pytest.approx(1, rel=1e-3)
     both = torch.cat([flat(1.0, 0.0, 0.0), flat(1.0, 1.0, 1.0)], dim=3)
-    palette = metrics.palette(["red", "white"])
+    palette = image_statistics.palette(["red", "white"])
     assert palette(both).item() < 1e-3
     assert palette(flat(1.0, 0.0, 0.0)).item() > 0.5  # white is missing
     assert palette(flat(1.0, 0.5, 0.0)).item() > 0.5  # orange is in no palette
 
 
 def test_similarity_knows_its_target():
-    near = metrics.text_similarity(PooledScorer(), "red")
+    near = clip_metrics.text_similarity(PooledScorer(), "red")
     assert near(flat(0.9, 0.1, 0.1)) > near(flat(0.1, 0.1, 0.9))
-    alike = metrics.image_similarity(PooledScorer(), flat(0.1, 0.2, 0.9)[0])
+    alike = clip_metrics.image_similarity(PooledScorer(), flat(0.1, 0.2, 0.9)[0])
     assert alike(flat(0.1, 0.2, 0.9)).item() == pytest.approx(1, abs=1e-5)
 
 
 def test_algebra(images):
-    sharp, contrast, blur = metrics.sharpness(), metrics.contrast(), metrics.blur()
+    sharp, contrast, blur = image_statistics.sharpness(), image_statistics.contrast(), image_statistics.blur()
     assert torch.allclose((2 * sharp + contrast)(images), 2 * sharp(images) + contrast(images))
     assert torch.allclose((sharp * contrast)(images), sharp(images) * contrast(images))
     assert torch.allclose((contrast - sharp)(images), contrast(images) - sharp(images))
@@ -129,7 +132,7 @@ def test_algebra(images):
 def test_a_users_own_function_and_its_shape(images):
     brightness = metric(lambda images: images.mean((1, 2, 3)), "brightness", unit="fraction")
     assert torch.allclose(brightness(images), images.mean((1, 2, 3)))
-    with pytest.raises(UsageError, match=r"mean: expected a tensor of 3 scores, one an image, got \(\)"):
+    with pytest.raises(UsageError, match=r"mean: expected a tensor of 3 scores, one per image, got \(\)"):
         metric(lambda images: images.mean(), "mean")(images)
     with pytest.raises(UsageError, match=r"expected images \(S, 3, H, W\), got \(3, 12, 12\)"):
         brightness(images[0])
@@ -153,24 +156,24 @@ def test_aesthetics_applies_the_heads_layers_in_order(tmp_path, images):
     expected = PooledScorer().embed_images(images)
     for index in range(len(sizes)):
         expected = expected @ tensors[f"layers.{2 * index}.weight"].T + tensors[f"layers.{2 * index}.bias"]
-    scores = metrics.aesthetics(PooledScorer(), tmp_path / "head.safetensors")(images)
+    scores = clip_metrics.aesthetics(PooledScorer(), tmp_path / "head.safetensors")(images)
     assert torch.allclose(scores, expected[:, 0], rtol=1e-4)
 
 
 def test_aesthetics_refuses_other_files(tmp_path, images):
     with pytest.raises(UsageError, match="expected the head's weights as safetensors"):
-        metrics.aesthetics(PooledScorer(), tmp_path / "none.safetensors")
+        clip_metrics.aesthetics(PooledScorer(), tmp_path / "none.safetensors")
     (tmp_path / "head.pth").write_bytes(b"\x80\x04K\x01.")
     with pytest.raises(UsageError, match="expected the head's weights as safetensors"):
-        metrics.aesthetics(PooledScorer(), tmp_path / "head.pth")
+        clip_metrics.aesthetics(PooledScorer(), tmp_path / "head.pth")
     with pytest.raises(UsageError, match="pickles"):
-        metrics.aesthetics(PooledScorer(), tmp_path / "head.pth")
+        clip_metrics.aesthetics(PooledScorer(), tmp_path / "head.pth")
     write_head(tmp_path / "broken.safetensors", [(3, 4), (5, 1)])
     with pytest.raises(UsageError, match="follow on each other"):
-        metrics.aesthetics(PooledScorer(), tmp_path / "broken.safetensors")
+        clip_metrics.aesthetics(PooledScorer(), tmp_path / "broken.safetensors")
     write_head(tmp_path / "wide.safetensors", [(768, 1)])
     with pytest.raises(UsageError, match="features of width 768, the scorer has 3"):
-        metrics.aesthetics(PooledScorer(), tmp_path / "wide.safetensors")(images)
+        clip_metrics.aesthetics(PooledScorer(), tmp_path / "wide.safetensors")(images)
 
 
 @pytest.mark.parametrize(
@@ -188,24 +191,24 @@ def test_aesthetics_refuses_heads_with_missing_or_other_weights(tmp_path, change
     change(tensors)
     save_file(tensors, tmp_path / "head.safetensors")
     with pytest.raises(UsageError, match=message):
-        metrics.aesthetics(PooledScorer(), tmp_path / "head.safetensors")
+        clip_metrics.aesthetics(PooledScorer(), tmp_path / "head.safetensors")
 
 
 @pytest.mark.parametrize(
     ("text", "same"),
     [
-        ("sharpness", metrics.sharpness()),
-        (" Blur ", metrics.blur()),
-        ("colorfulness", metrics.colourfulness()),
-        ("0.5*sharpness + colourfulness", 0.5 * metrics.sharpness() + metrics.colourfulness()),
-        ("contrast - 2 * sharpness", metrics.contrast() - 2 * metrics.sharpness()),
-        ("-sharpness", -1 * metrics.sharpness()),
-        ("sharpness*contrast*3", 3 * (metrics.sharpness() * metrics.contrast())),
-        ("colour: #ff0000", metrics.colour("#ff0000")),
-        ("palette: #ff0000 white", metrics.palette(["#ff0000", "white"])),
-        ("2*text: a red ball + symmetry", 2 * ALL["text"] + metrics.symmetry()),
-        ("text: 'a red ball' + symmetry", ALL["text"] + metrics.symmetry()),
-        ('text: "a ball - red"', metrics.text_similarity(PooledScorer(), "a ball - red")),
+        ("sharpness", image_statistics.sharpness()),
+        (" Blur ", image_statistics.blur()),
+        ("colorfulness", image_statistics.colourfulness()),
+        ("0.5*sharpness + colourfulness", 0.5 * image_statistics.sharpness() + image_statistics.colourfulness()),
+        ("contrast - 2 * sharpness", image_statistics.contrast() - 2 * image_statistics.sharpness()),
+        ("-sharpness", -1 * image_statistics.sharpness()),
+        ("sharpness*contrast*3", 3 * (image_statistics.sharpness() * image_statistics.contrast())),
+        ("colour: #ff0000", image_statistics.colour("#ff0000")),
+        ("palette: #ff0000 white", image_statistics.palette(["#ff0000", "white"])),
+        ("2*text: a red ball + symmetry", 2 * ALL["text"] + image_statistics.symmetry()),
+        ("text: 'a red ball' + symmetry", ALL["text"] + image_statistics.symmetry()),
+        ('text: "a ball - red"', clip_metrics.text_similarity(PooledScorer(), "a ball - red")),
     ],
 )
 def test_parse(text, same, images):
@@ -237,6 +240,30 @@ def test_parse_names_the_known_metrics(text):
         parse(text, PooledScorer)
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("sharpnes", "sharpness"),
+        ("0.5*Colorfullness", "colourfulness"),
+        ("aestetics: head.safetensors", "aesthetics"),
+        ("text: a red ball + contarst", "contrast"),
+    ],
+)
+def test_parse_suggests_a_similar_name_before_a_scorer_is_loaded(text: str, hint: str) -> None:
+    PooledScorer.loaded = 0
+    with pytest.raises(UsageError, match=re.escape(f"expected a metric, got '{text}' (did you mean {hint}?)")):
+        parse(text, PooledScorer)
+    assert PooledScorer.loaded == 0
+
+
+def test_parse_reads_files_before_a_scorer_is_loaded(tmp_path: Path) -> None:
+    PooledScorer.loaded = 0
+    for text in (f"text: a ball + image: {tmp_path}/none.png", f"text: a ball + aesthetics: {tmp_path}/head.pth"):
+        with pytest.raises(UsageError, match=r"expected (an image file|the head's weights)|aesthetics: expected"):
+            parse(text, PooledScorer)
+    assert PooledScorer.loaded == 0
+
+
 def test_parse_says_what_is_wrong_with_arguments(tmp_path):
     with pytest.raises(UsageError, match="expected a colour like '#ff0000' or 'red', got '#ff'"):
         parse("colour: #ff")
@@ -256,7 +283,7 @@ def test_a_text_is_not_the_name_of_a_file(argument, read_files):
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), -1e10])
 def test_a_weight_is_a_finite_number(weight):
     with pytest.raises(UsageError, match="a metric's weight to be a number from"):
-        weight * metrics.contrast()
+        weight * image_statistics.contrast()
 
 
 @pytest.mark.parametrize("text", ["9" * 400 + "*contrast", "1000000*1000000*contrast"])

@@ -8,8 +8,8 @@ from safetensors import safe_open
 
 from thalweg.embedding import Embedding, ModelIdentity
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.steer.metrics import metrics
-from thalweg.steer.metrics.metrics import metric
+from thalweg.steer.metrics import image_statistics
+from thalweg.steer.metrics.metric import metric
 from thalweg.steer.optimization.optimize import BEST, STATE, optimize
 from thalweg.steer.optimization.optimizers import PaperOptimizer
 from thalweg.steer.runs import Run
@@ -18,7 +18,7 @@ from thalweg.steer.trust_region import TrustRegion
 SEEDS = (1, 2, 3)
 RECIPES = {
     "thalweg": {"steps": 12},
-    "keep": {"steps": 12, "keep": metrics.colour("#808080"), "kept": 0.9},
+    "keep": {"steps": 12, "keep": image_statistics.colour("#808080"), "kept": 0.9},
     "paper": {"steps": 12, "recipe": "paper"},
     "cma-es": {"steps": 40, "method": "cma-es"},
 }
@@ -36,7 +36,7 @@ def changing_at(step, value):
     def score(images):
         if not images.requires_grad:
             calls.append(1)
-        scores = metrics.contrast()(images)
+        scores = image_statistics.contrast()(images)
         return scores * value if len(calls) > step else scores
 
     return metric(score, "contrast")
@@ -44,21 +44,21 @@ def changing_at(step, value):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_best_is_kept_and_traced(toy, start, recipe):
-    result = optimize(toy, start, metrics.contrast(), SEEDS, **RECIPES[recipe])
+    result = optimize(toy, start, image_statistics.contrast(), SEEDS, **RECIPES[recipe])
     scores = [row.score for row in result.trace]
     assert result.score > 1.1 * result.start_score
     assert result.start_score == scores[0]
     assert result.score == scores[result.step] == result.trace[-1].best
     assert [row.step for row in result.trace] == list(range(len(scores)))
     assert all(row.best >= before.best for row, before in zip(result.trace[1:], result.trace, strict=False))
-    again = metrics.contrast()(toy.render(result.embedding, SEEDS)).mean()
+    again = image_statistics.contrast()(toy.render(result.embedding, SEEDS)).mean()
     assert again == pytest.approx(result.score, rel=1e-5)
     assert torch.equal(result.embedding.tensors["prompt"][0], start.tensors["prompt"][0])
 
 
 @pytest.mark.parametrize("recipe", ["thalweg", "cma-es"])
 def test_drift_stays_within_the_radius(toy, start, recipe):
-    result = optimize(toy, start, metrics.contrast(), SEEDS, **RECIPES[recipe], radius=0.05)
+    result = optimize(toy, start, image_statistics.contrast(), SEEDS, **RECIPES[recipe], radius=0.05)
     assert max(row.drift for row in result.trace) == pytest.approx(0.05, rel=1e-3)
     spread = start.tensors["prompt"][1:].std(correction=0)
     moved = (result.embedding.tensors["prompt"] - start.tensors["prompt"])[1:]
@@ -66,7 +66,7 @@ def test_drift_stays_within_the_radius(toy, start, recipe):
 
 
 def test_lineage_says_how(toy, start):
-    result = optimize(toy, start, metrics.contrast(), SEEDS, steps=3)
+    result = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=3)
     lineage = result.embedding.lineage
     assert (lineage.operation, lineage.parents, lineage.prompt) == ("optimize", (start.hash,), "a red ball")
     assert lineage.parameters["seeds"] == list(SEEDS)
@@ -74,39 +74,39 @@ def test_lineage_says_how(toy, start):
 
 
 def test_a_metric_to_be_lowered_is_lowered(toy, start):
-    result = optimize(toy, start, metrics.blur(), SEEDS, steps=8)
+    result = optimize(toy, start, image_statistics.blur(), SEEDS, steps=8)
     assert result.score < 0.95 * result.start_score
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1e3])
 def test_the_metrics_scale_does_not_matter(toy, start, factor):
-    plain = optimize(toy, start, metrics.contrast(), SEEDS, steps=8)
-    scaled = optimize(toy, start, factor * metrics.contrast(), SEEDS, steps=8)
+    plain = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=8)
+    scaled = optimize(toy, start, factor * image_statistics.contrast(), SEEDS, steps=8)
     assert scaled.score == pytest.approx(factor * plain.score, rel=1e-4)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
 def test_batches_make_no_difference(toy, start, batch):
-    whole = optimize(toy, start, metrics.contrast(), SEEDS, steps=6)
-    parts = optimize(toy, start, metrics.contrast(), SEEDS, steps=6, batch=batch)
+    whole = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=6)
+    parts = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=6, batch=batch)
     assert parts.score == pytest.approx(whole.score, rel=1e-5)
 
 
 def test_unseen_seeds_judge(toy, start):
-    result = optimize(toy, start, metrics.contrast(), SEEDS, steps=6, unseen_seeds=(7, 8))
+    result = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=6, unseen_seeds=(7, 8))
     for embedding, score in ((result.embedding, result.unseen_score), (start, result.unseen_start_score)):
-        assert metrics.contrast()(toy.render(embedding, (7, 8))).mean() == pytest.approx(score, rel=1e-5)
+        assert image_statistics.contrast()(toy.render(embedding, (7, 8))).mean() == pytest.approx(score, rel=1e-5)
     assert result.unseen_score > result.unseen_start_score
 
 
 def test_calls_are_counted_up_to_each_score(toy, start):
-    result = optimize(toy, start, metrics.contrast(), SEEDS, steps=4)
+    result = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=4)
     assert [row.calls for row in result.trace] == [toy.steps * len(SEEDS) * count for count in range(1, 6)]
 
 
 def test_progress_sees_every_step(toy, start):
     seen = []
-    result = optimize(toy, start, metrics.contrast(), SEEDS, steps=3, progress=lambda *step: seen.append(step))
+    result = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=3, progress=lambda *step: seen.append(step))
     assert [row for row, _ in seen] == list(result.trace)
     assert all(images.shape == (3, 3, 16, 16) for _, images in seen)
 
@@ -121,14 +121,14 @@ def test_patience(toy, start):
 
 
 def test_what_is_to_be_kept_is_kept(toy, start):
-    keep = metrics.colourfulness()
-    free = optimize(toy, start, metrics.contrast(), SEEDS, steps=25, radius=1)
-    bound = optimize(toy, start, metrics.contrast(), SEEDS, steps=25, radius=1, keep=keep, kept=0.9)
+    keep = image_statistics.colourfulness()
+    free = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=25, radius=1)
+    bound = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=25, radius=1, keep=keep, kept=0.9)
     level = float(keep(toy.render(start, SEEDS)).mean())
     assert float(keep(toy.render(free.embedding, SEEDS)).mean()) < 0.9 * level
     assert float(keep(toy.render(bound.embedding, SEEDS)).mean()) >= 0.9 * level * 0.999
     assert bound.score > 0.9 * free.score
-    strict = optimize(toy, start, metrics.contrast(), SEEDS, steps=4, keep=keep, kept=1)
+    strict = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=4, keep=keep, kept=1)
     assert float(keep(toy.render(strict.embedding, SEEDS)).mean()) >= level * 0.9999
     assert bound.trace[0].kept == pytest.approx(level)
 
@@ -147,11 +147,16 @@ def test_a_resumed_run_gives_the_same_result(toy, start, tmp_path, recipe, break
             raise KeyboardInterrupt
 
     options = {**RECIPES[recipe], "unseen_seeds": (7, 8)}
-    whole = optimize(toy, start, metrics.contrast(), SEEDS, run=create("whole"), **options)
+    whole = optimize(toy, start, image_statistics.contrast(), SEEDS, run=create("whole"), **options)
     with pytest.raises(KeyboardInterrupt):
-        optimize(toy, start, metrics.contrast(), SEEDS, run=create("parts"), progress=break_off, **options)
+        optimize(toy, start, image_statistics.contrast(), SEEDS, run=create("parts"), progress=break_off, **options)
     resumed = optimize(
-        toy, start, metrics.contrast(), SEEDS, run=Run.open(tmp_path / "parts", "optimize", toy.model), **options
+        toy,
+        start,
+        image_statistics.contrast(),
+        SEEDS,
+        run=Run.open(tmp_path / "parts", "optimize", toy.model),
+        **options,
     )
     assert resumed.embedding.hash == whole.embedding.hash
     assert resumed.embedding.lineage == whole.embedding.lineage
@@ -165,7 +170,7 @@ def test_a_resumed_run_gives_the_same_result(toy, start, tmp_path, recipe, break
 
 def test_a_run_folder_holds_what_people_look_at(toy, start, tmp_path):
     run = Run.create(tmp_path / "run", "optimize", toy.model, {})
-    result = optimize(toy, start, metrics.contrast(), SEEDS, steps=4, run=run)
+    result = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=4, run=run)
     assert sorted(path.name for path in (run.folder / "steps").iterdir()) == [f"{step:04d}.png" for step in range(5)]
     rows = run.read_trace()
     assert [float(row["score"]) for row in rows] == [row.score for row in result.trace]
@@ -176,9 +181,9 @@ def test_a_run_folder_holds_what_people_look_at(toy, start, tmp_path):
 
 def test_a_finished_run_is_not_gone_on_with(toy, start, tmp_path):
     run = Run.create(tmp_path / "run", "optimize", toy.model, {})
-    first = optimize(toy, start, metrics.contrast(), SEEDS, steps=4, run=run)
+    first = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=4, run=run)
     calls = toy.calls
-    again = optimize(toy, start, metrics.contrast(), SEEDS, steps=4, run=run)
+    again = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=4, run=run)
     assert toy.calls == calls
     assert repr(again) == repr(first)
 
@@ -188,19 +193,19 @@ def test_a_finished_run_is_not_gone_on_with(toy, start, tmp_path):
 )
 def test_a_run_of_other_settings_is_refused(toy, start, tmp_path, change, says):
     run = Run.create(tmp_path / "run", "optimize", toy.model, {})
-    optimize(toy, start, metrics.contrast(), SEEDS, steps=4, run=run)
+    optimize(toy, start, image_statistics.contrast(), SEEDS, steps=4, run=run)
     with pytest.raises(UsageError, match=says):
-        optimize(toy, start, metrics.contrast(), SEEDS, **{"steps": 4, "run": run, **change})
+        optimize(toy, start, image_statistics.contrast(), SEEDS, **{"steps": 4, "run": run, **change})
     with pytest.raises(UsageError, match="the run began with start"):
-        optimize(toy, toy.embed("a blue cube"), metrics.contrast(), SEEDS, steps=4, run=run)
+        optimize(toy, toy.embed("a blue cube"), image_statistics.contrast(), SEEDS, steps=4, run=run)
 
 
 def test_a_damaged_state_is_refused(toy, start, tmp_path):
     run = Run.create(tmp_path / "run", "optimize", toy.model, {})
-    optimize(toy, start, metrics.contrast(), SEEDS, steps=2, run=run)
+    optimize(toy, start, image_statistics.contrast(), SEEDS, steps=2, run=run)
     run.write_bytes(STATE, b"nothing")
     with pytest.raises(UsageError, match="can't be read"):
-        optimize(toy, start, metrics.contrast(), SEEDS, steps=2, run=run)
+        optimize(toy, start, image_statistics.contrast(), SEEDS, steps=2, run=run)
 
 
 # Bad input
@@ -231,7 +236,7 @@ def test_nan_in_the_gradient_stops_and_keeps_the_best(toy, start, tmp_path):
             calls.append(1)
             return slope * math.nan if len(calls) > 4 else slope
 
-    spoiled = metric(lambda images: metrics.contrast()(Spoil.apply(images)), "contrast")
+    spoiled = metric(lambda images: image_statistics.contrast()(Spoil.apply(images)), "contrast")
     result = optimize(toy, start, spoiled, SEEDS, steps=12, run=run)
     assert "the gradient of metric contrast holds NaN or infinity" in result.stopped
     assert result.step == len(result.trace) - 1  # scored, and better, before its gradient failed
@@ -262,14 +267,14 @@ def test_a_metric_without_gradient_is_told_of_cma_es(toy, start):
 def test_a_generator_without_gradient(toy, start):
     toy.render = torch.no_grad()(toy.render)
     with pytest.raises(UsageError, match="the generator renders without gradient"):
-        optimize(toy, start, metrics.contrast(), SEEDS)
+        optimize(toy, start, image_statistics.contrast(), SEEDS)
 
 
 def test_images_that_do_not_depend_on_the_embedding(toy, start):
     render = toy.render
     toy.render = lambda embedding, seeds: render(start, seeds) + 0 * embedding.tensors["prompt"].sum()
     with pytest.raises(UsageError, match="the images do not change with the embedding"):
-        optimize(toy, start, metrics.contrast(), SEEDS)
+        optimize(toy, start, image_statistics.contrast(), SEEDS)
 
 
 @pytest.mark.parametrize(
@@ -293,20 +298,23 @@ def test_images_that_do_not_depend_on_the_embedding(toy, start):
         ({"recipe": "lion"}, "recipe thalweg or paper, got gradient, lion"),
         ({"recipe": "paper", "learning_rate": 0}, "learning rate to be a number from 1e-09 to 1000, got 0"),
         ({"recipe": "paper", "learning_rate": math.inf}, "learning rate to be a number from 1e-09 to 1000, got inf"),
-        ({"recipe": "paper", "keep": metrics.contrast()}, "recipe paper goes by the gradient and keeps nothing"),
+        (
+            {"recipe": "paper", "keep": image_statistics.contrast()},
+            "recipe paper goes by the gradient and keeps nothing",
+        ),
         ({"method": "cma-es", "dimensions": 1}, "at least 2 directions to search, got 1"),
         ({"method": "cma-es", "basis": torch.zeros(3, 5)}, r"expected a basis \(d, 48\), got \(3, 5\)"),
     ],
 )
 def test_bad_options(toy, start, options, says):
     with pytest.raises(UsageError, match=says):
-        optimize(toy, start, metrics.contrast(), **{"seeds": SEEDS, **options})
+        optimize(toy, start, image_statistics.contrast(), **{"seeds": SEEDS, **options})
 
 
 def test_an_embedding_of_another_model(toy, start):
     other = replace(start, lineage=replace(start.lineage, model=ModelIdentity("other", "1" * 64)))
     with pytest.raises(UsageError, match=r"expected an embedding of toy \(0000"):
-        optimize(toy, other, metrics.contrast(), SEEDS)
+        optimize(toy, other, image_statistics.contrast(), SEEDS)
 
 
 # The ways up
@@ -333,7 +341,7 @@ def test_the_published_loss_scale_matters_where_gradients_are_small(toy, start):
 
 
 def test_aesthetics_keeps_mean_and_deviation_in_the_published_recipe(toy, start):
-    aesthetic = metric(metrics.contrast().score, "aesthetics")
+    aesthetic = metric(image_statistics.contrast().score, "aesthetics")
     moved = optimize(toy, start, aesthetic, SEEDS, steps=8, recipe="paper").embedding.tensors["prompt"][1:]
     before = start.tensors["prompt"][1:]
     assert float(moved.mean()) == pytest.approx(float(before.mean()), abs=1e-5)
@@ -343,7 +351,7 @@ def test_aesthetics_keeps_mean_and_deviation_in_the_published_recipe(toy, start)
 def test_the_published_recipe_takes_one_steps_gradient(toy, start):
     asked = []
     toy.with_gradient = lambda gradient: asked.append(gradient) or toy
-    optimize(toy, start, metrics.contrast(), SEEDS, steps=1, recipe="paper")
+    optimize(toy, start, image_statistics.contrast(), SEEDS, steps=1, recipe="paper")
     assert asked == ["one_step"]
 
 
@@ -351,7 +359,9 @@ def test_cma_es_searches_in_the_given_directions_only(toy, start):
     region = TrustRegion(toy, start, 0.5)
     basis = torch.zeros(3, region.size)
     basis[0, 0] = basis[1, 7] = basis[2, 20] = 1.0
-    result = optimize(toy, start, metrics.contrast(), SEEDS, method="cma-es", steps=40, radius=0.5, basis=basis)
+    result = optimize(
+        toy, start, image_statistics.contrast(), SEEDS, method="cma-es", steps=40, radius=0.5, basis=basis
+    )
     moved = region.flatten(result.embedding.tensors) - region.flatten(start.tensors)
     assert set(moved.nonzero()[:, 0].tolist()) <= {0, 7, 20}
     assert result.score > result.start_score
@@ -362,8 +372,8 @@ def test_cma_es_draws_its_own_random_numbers(toy, start):
     for seed in (0, 1):
         np.random.seed(seed)
         state = np.random.get_state()[1].copy()
-        results.append(optimize(toy, start, metrics.contrast(), SEEDS, method="cma-es", steps=20))
+        results.append(optimize(toy, start, image_statistics.contrast(), SEEDS, method="cma-es", steps=20))
         assert np.array_equal(np.random.get_state()[1], state)
     assert results[0].embedding.hash == results[1].embedding.hash
-    other = optimize(toy, start, metrics.contrast(), SEEDS, method="cma-es", steps=20, search_seed=1)
+    other = optimize(toy, start, image_statistics.contrast(), SEEDS, method="cma-es", steps=20, search_seed=1)
     assert other.embedding.hash != results[0].embedding.hash

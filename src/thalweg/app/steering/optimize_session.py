@@ -13,7 +13,7 @@ from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import MAX_STEPS, check_count
 from thalweg.seeds import read_seeds
-from thalweg.steer.metrics.metrics import Metric
+from thalweg.steer.metrics.metric import Metric
 from thalweg.steer.optimization.optimize import BEST, Step
 from thalweg.steer.runs import Run, contact_sheet
 from thalweg.steer.tasks import OptimizeTask, start_of

@@ -16,7 +16,7 @@ from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import Generator, InterruptibleGenerator
 from thalweg.prompts import read_prompt
-from thalweg.steer.metrics.metrics import Scorer
+from thalweg.steer.metrics.scorer import Scorer
 from thalweg.steer.runs import Run
 
 _RENDERING = ("steps", "guidance", "scheduler")

@@ -10,7 +10,7 @@ from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.generator import Generator
 from thalweg.steer.image_features import Features, pooled_features
-from thalweg.steer.metrics.metrics import Scorer
+from thalweg.steer.metrics.scorer import Scorer
 
 
 @dataclass(frozen=True)

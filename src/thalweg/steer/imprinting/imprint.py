@@ -35,7 +35,7 @@ from thalweg.steer.imprinting.stochastic_descent import (
 )
 from thalweg.steer.imprinting.textual_inversion import FILE as TOKEN_FILE
 from thalweg.steer.imprinting.textual_inversion import TokenMove, save_textual_inversion
-from thalweg.steer.metrics.metrics import Scorer
+from thalweg.steer.metrics.scorer import Scorer
 from thalweg.steer.optimization.optimizers import Optimizer, PaperOptimizer
 from thalweg.steer.runs import Run, contact_sheet
 from thalweg.steer.trust_region import TrustRegion

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import Generator
-from thalweg.steer.metrics.metrics import Metric
+from thalweg.steer.metrics.metric import Metric
 from thalweg.steer.trust_region import TrustRegion
 
 

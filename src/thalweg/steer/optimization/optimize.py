@@ -15,7 +15,7 @@ from thalweg.io.hashing import json_hash
 from thalweg.io.state import STATE, check_request, read_state, write_state
 from thalweg.limits import MAX_STEPS, check_count
 from thalweg.seeds import check_seeds
-from thalweg.steer.metrics.metrics import Metric
+from thalweg.steer.metrics.metric import Metric
 from thalweg.steer.optimization.objective import Objective
 from thalweg.steer.optimization.optimizers import CmaEs, MomentumAscent, Optimizer, PaperOptimizer
 from thalweg.steer.runs import Run, contact_sheet
