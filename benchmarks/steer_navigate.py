@@ -90,9 +90,9 @@ class Counted:
         self.rendered += len(seeds)
         return self._generator.render(embedding, seeds)
 
-    def movable(self, embedding: Embedding) -> Mapping[str, Tensor]:
+    def trainable_masks(self, embedding: Embedding) -> Mapping[str, Tensor]:
         """Return what may move."""
-        return self._generator.movable(embedding)
+        return self._generator.trainable_masks(embedding)
 
 
 class Bench:

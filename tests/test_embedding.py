@@ -75,7 +75,7 @@ def test_hash_is_as_documented(embedding):
 
 
 def test_moving_leaves_masks_out(embedding):
-    assert set(embedding.moving) == {"prompt", "pooled"}
+    assert set(embedding.floating) == {"prompt", "pooled"}
 
 
 def test_derive_keeps_the_lineage(embedding):

@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from thalweg.errors import PromptCut, ThalwegWarning, UnknownWords
-from thalweg.notices import heard_by, warn
+from thalweg.notices import redirect_warnings, warn
 
 
 def test_nobody_listens() -> None:
@@ -17,11 +17,11 @@ def test_nobody_listens() -> None:
 
 def test_a_listener_hears_its_own_thread_alone() -> None:
     heard: list[ThalwegWarning] = []
-    with warnings.catch_warnings(record=True) as others, heard_by(heard.append):
+    with warnings.catch_warnings(record=True) as others, redirect_warnings(heard.append):
         warnings.simplefilter("always")
         for _ in range(2):
             warn(UnknownWords("here"), stacklevel=1)
-        with heard_by(lambda warning: None):
+        with redirect_warnings(lambda warning: None):
             warn(UnknownWords("inside"), stacklevel=1)
         thread = threading.Thread(target=lambda: warn(UnknownWords("elsewhere"), stacklevel=1))
         thread.start()

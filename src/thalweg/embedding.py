@@ -12,16 +12,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from thalweg._version import __version__
-from thalweg.errors import NotFiniteError, UsageError
+from thalweg.errors import MissingPathError, NotFiniteError, UsageError
 from thalweg.io.atomic import atomic_write
 from thalweg.io.hashing import content_hash
 from thalweg.io.json_files import read_as
-from thalweg.io.safetensors_files import open_safetensors
+from thalweg.io.safetensors_files import SUFFIX, open_safetensors
 from thalweg.limits import shown
 
 FORMAT = "thalweg-embedding"
 FORMAT_VERSION = 1
-SUFFIX = ".safetensors"
 METADATA = ("format", "format_version", "thalweg_version", "hash", "lineage", "lineage_hash")
 """What a file says of itself; the last is not in files of thalweg 0.1.0."""
 
@@ -96,7 +95,7 @@ class Embedding:
         return content_hash(self.tensors)
 
     @property
-    def moving(self) -> dict[str, Tensor]:
+    def floating(self) -> dict[str, Tensor]:
         """The floating tensors, by name."""
         return {name: tensor for name, tensor in self.tensors.items() if tensor.is_floating_point()}
 
@@ -138,7 +137,7 @@ class Embedding:
             "parameters": dict(lineage.parameters),
             "parents": list(lineage.parents),
         }
-        for name, tensor in self.moving.items():
+        for name, tensor in self.floating.items():
             values = tensor.detach()
             # A pixel of a scene (K, h, w) that has no embedding is NaN in all its values.
             missing = values.isnan().all(0) if values.ndim == 3 else values.new_zeros((), dtype=torch.bool)
@@ -170,7 +169,7 @@ class Embedding:
         if path.suffix.lower() != SUFFIX:
             raise UsageError(f"expected an embedding file named *{SUFFIX}, got {path.name}; pickles (.pt) are refused")
         if not path.is_file():
-            raise UsageError(f"expected an embedding file, found none at {path}")
+            raise MissingPathError(f"expected an embedding file, found none at {path}")
         with open_safetensors(path, str(path), UsageError) as file:
             metadata = file.metadata() or {}
             # Clones, because the file's own tensors change with the file.
@@ -211,7 +210,7 @@ class Embedding:
 
     def check_finite(self) -> None:
         """Raise a NotFiniteError where a tensor holds NaN or infinity."""
-        for name, tensor in self.moving.items():
+        for name, tensor in self.floating.items():
             if not bool(torch.isfinite(tensor).all()):
                 raise NotFiniteError(f"expected finite values in the embedding, tensor {name} holds NaN or infinity")
 

@@ -32,7 +32,7 @@ class Generator(Protocol):
         """
         ...
 
-    def movable(self, embedding: Embedding) -> Mapping[str, Tensor]:
+    def trainable_masks(self, embedding: Embedding) -> Mapping[str, Tensor]:
         """Return, by name, boolean masks that broadcast to the floating tensors: True where a tool may move them.
 
         Stable Diffusion keeps row 0, the start token, in place.

@@ -22,7 +22,7 @@ def warn(warning: ThalwegWarning, stacklevel: int) -> None:
 
 
 @contextmanager
-def heard_by(listener: Listener) -> Iterator[None]:
+def redirect_warnings(listener: Listener) -> Iterator[None]:
     """Give the warnings of this thread to `listener` within the block; other threads are not concerned."""
     before = _listener.set(listener)
     try:

@@ -134,8 +134,8 @@ def test_the_embedding_as_a_value(any_family: DiffusionGenerator, tmp_path: Path
 
 def test_what_may_move(any_family: DiffusionGenerator) -> None:
     embedding = any_family.embed("a red ball")
-    masks = any_family.movable(embedding)
-    assert set(masks) == set(embedding.moving)
+    masks = any_family.trainable_masks(embedding)
+    assert set(masks) == set(embedding.floating)
     for name, mask in masks.items():
         where = mask.expand(embedding.tensors[name].shape)
         if "pooled" in name or kind(any_family) == "flux":

@@ -30,7 +30,7 @@ class ToyGenerator:
         tensors = {"prompt": torch.stack(rows), "negative": torch.zeros(self.tokens, self.width)}
         return Embedding(tensors, Lineage(self.model, prompt))
 
-    def movable(self, embedding: Embedding) -> Mapping[str, Tensor]:
+    def trainable_masks(self, embedding: Embedding) -> Mapping[str, Tensor]:
         rows = torch.arange(self.tokens)[:, None] > 0
         return {"prompt": rows, "negative": rows}
 

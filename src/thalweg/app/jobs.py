@@ -9,7 +9,7 @@ from typing import Literal
 
 from thalweg.app.messages import in_words
 from thalweg.errors import ThalwegWarning, UsageError
-from thalweg.notices import heard_by
+from thalweg.notices import redirect_warnings
 
 Status = Literal["waiting", "running", "done", "stopped", "failed"]
 MAX_WAITING = 256
@@ -61,7 +61,7 @@ class RenderJob:
         """Do it; whatever goes wrong is kept as its reason."""
         try:
             self._set("running")
-            with heard_by(self._note):
+            with redirect_warnings(self._note):
                 self._work(self)
         except Stopped:
             self._set("stopped")

@@ -136,10 +136,10 @@ class DiffusionGenerator:
         embedding.check_finite()
         return embedding
 
-    def movable(self, embedding: Embedding) -> Mapping[str, Tensor]:
+    def trainable_masks(self, embedding: Embedding) -> Mapping[str, Tensor]:
         """Return what a tool may move: all but the start token's row, which is the same for every prompt."""
         self._check_tensors(embedding)
-        return {name: mask.to(embedding.tensors[name].device) for name, mask in self.family.movable().items()}
+        return {name: mask.to(embedding.tensors[name].device) for name, mask in self.family.trainable_masks().items()}
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
         """Return the start noise (S, C, h, w) of each seed, the same on every device and in every precision."""

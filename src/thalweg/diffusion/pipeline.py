@@ -244,7 +244,7 @@ class PipelineAdapter(ABC):
     def encode(self, prompt: str, against: str) -> dict[str, Tensor]:
         """Return the pipeline's own encoding, each tensor (1, ...)."""
 
-    def movable(self) -> dict[str, Tensor]:
+    def trainable_masks(self) -> dict[str, Tensor]:
         """Return masks of what a tool may move: all but the rows of the start token."""
         masks = {}
         for name in self.names:

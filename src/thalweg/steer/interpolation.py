@@ -113,10 +113,10 @@ def between(
     for other in (end, centre):
         if other is not None:
             check_alike(start, other)
-    if method == "transport" and len(start.moving) < len(start.tensors):
+    if method == "transport" and len(start.floating) < len(start.tensors):
         raise UsageError("a path by transport exchanges token rows, which a mask forbids; take slerp for this model")
     moved = {}
-    for name, tensor in start.moving.items():
+    for name, tensor in start.floating.items():
         goal = end.tensors[name]
         if method == "lerp":
             moved[name] = lerp(tensor, goal, weight)

@@ -33,7 +33,7 @@ class TrustRegion:
         self.radius = radius
         masks = {
             name: mask.expand(start.tensors[name].shape).to(start.tensors[name].device)
-            for name, mask in generator.movable(start).items()
+            for name, mask in generator.trainable_masks(start).items()
         }
         self._masks = {name: mask for name, mask in masks.items() if bool(mask.any())}
         if not self._masks:

@@ -317,7 +317,7 @@ def test_what_can_not_be_a_start_is_one_line(page: "Page", prompt: str, said: st
 
 def test_a_job_that_fails_says_why_and_leaves_the_app_alive(page: "Page", app: "App") -> None:
     whole = miniature.load().embed("a ball")
-    broken = whole.derive({name: torch.full_like(each, torch.nan) for name, each in whole.moving.items()}, "embed")
+    broken = whole.derive({name: torch.full_like(each, torch.nan) for name, each in whole.floating.items()}, "embed")
     path = whole.save(app.folder / "broken.safetensors")
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()

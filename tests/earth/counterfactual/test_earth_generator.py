@@ -47,7 +47,7 @@ def test_it_is_a_generator(generator: EarthGenerator, place: str) -> None:
     assert embedding.lineage.prompt == place
     assert embedding.tensors["embedding"].shape == (32,)
     assert generator.render(embedding, [0, 1]).shape == (2, 3, 1, 1)
-    assert not bool(generator.movable(embedding)["uncertainty"].any())
+    assert not bool(generator.trainable_masks(embedding)["uncertainty"].any())
 
 
 def test_a_pixel_looks_as_it_does_in_its_scene(generator: EarthGenerator, place: str) -> None:

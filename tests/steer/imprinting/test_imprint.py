@@ -46,7 +46,7 @@ class Discs:
     def embed(self, prompt: str) -> Embedding:
         return Embedding({"prompt": torch.zeros(2, 5)}, Lineage(self.model, prompt))
 
-    def movable(self, embedding: Embedding) -> Mapping[str, Tensor]:
+    def trainable_masks(self, embedding: Embedding) -> Mapping[str, Tensor]:
         return {"prompt": torch.tensor([[False], [True]])}
 
     def render(self, embedding: Embedding, seeds: Sequence[int]) -> Tensor:

@@ -350,8 +350,8 @@ class Directed:
     def render(self, embedding, seeds):
         return self.toy.render(embedding, seeds)
 
-    def movable(self, embedding):
-        return self.toy.movable(embedding)
+    def trainable_masks(self, embedding):
+        return self.toy.trainable_masks(embedding)
 
     def directions(self, embedding):
         shape = embedding.tensors["prompt"].shape

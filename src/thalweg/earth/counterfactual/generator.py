@@ -123,9 +123,9 @@ class EarthGenerator:
         seen = torch.isfinite(shifted).all(1, keepdim=True)
         return torch.where(seen, self.view.of(torch.where(seen, shifted, 0.0)), UNSEEN)
 
-    def movable(self, embedding: Embedding) -> Mapping[str, Tensor]:
+    def trainable_masks(self, embedding: Embedding) -> Mapping[str, Tensor]:
         """Return masks: the embedding moves where there is one, its uncertainty stays."""
-        masks = {name: torch.zeros_like(tensor, dtype=torch.bool) for name, tensor in embedding.moving.items()}
+        masks = {name: torch.zeros_like(tensor, dtype=torch.bool) for name, tensor in embedding.floating.items()}
         masks["embedding"] = torch.isfinite(embedding.tensors["embedding"])
         return masks
 

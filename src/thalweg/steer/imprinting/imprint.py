@@ -194,7 +194,7 @@ def imprint(
         vector = move.vector(search.best)
         parameters["placeholder"] = placeholder
     with torch.no_grad():
-        embedding = start.derive(move.embedding(search.best).moving, "imprint", **parameters)
+        embedding = start.derive(move.embedding(search.best).floating, "imprint", **parameters)
     before, after = (_render(generator, some, reported, settings.batch) for some in (start, embedding))
     report = parameters | {
         "stopped": search.stopped,

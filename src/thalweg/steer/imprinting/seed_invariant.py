@@ -47,7 +47,7 @@ class RepeatedMove:
         if rows is None or rows.ndim != 2:
             raise UsageError("mode paper needs an embedding with a tensor prompt (tokens, width); take mode image")
         self._rows = rows
-        self._mask = generator.movable(start)["prompt"].to(rows.device)
+        self._mask = generator.trainable_masks(start)["prompt"].to(rows.device)
         self._lineage = start.lineage
         self._tensors = start.tensors
         self.spread = rows.new_ones(rows.shape[1])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.generator import DirectedGenerator, Generator
-from thalweg.notices import heard_by
+from thalweg.notices import redirect_warnings
 from thalweg.steer.image_features import max_min_subset
 from thalweg.steer.interpolation import Method, between
 from thalweg.steer.navigation.prompt_edits import STYLE_WORDS, PromptTemplate
@@ -106,7 +106,7 @@ class PromptNeighbourhood:
     def embed(self, prompt: str) -> Embedding:
         """Return the embedding of `prompt`, encoded once."""
         if prompt not in self._known:
-            with torch.no_grad(), heard_by(lambda warning: None):  # nobody wrote these prompts
+            with torch.no_grad(), redirect_warnings(lambda warning: None):  # nobody wrote these prompts
                 self._known[prompt] = self._generator.embed(prompt)
         return self._known[prompt]
 
@@ -131,13 +131,13 @@ class PromptNeighbourhood:
     def toward(self, current: Embedding, goal: Embedding, weight: float, method: Method = "slerp") -> Embedding:
         """Return the embedding at `weight` on the way from `current` (0) to `goal` (1); what the model holds stays."""
         tensors = between(current, goal, weight, method)
-        masks = self._generator.movable(current)
+        masks = self._generator.trainable_masks(current)
         kept = {name: torch.where(masks[name], tensor, current.tensors[name]) for name, tensor in tensors.items()}
         return current.derive(kept, "navigate", goal, weight=weight, method=method)
 
     def moved(self, embedding: Embedding, shift: Tensor) -> Embedding:
         """Return `embedding` moved by a flat `shift`; what the model holds stays."""
-        masks = self._generator.movable(embedding)
+        masks = self._generator.trainable_masks(embedding)
         tensors, place = {}, 0
         for name, tensor in _ordered(embedding):
             part = shift[place : place + tensor.numel()].reshape(tensor.shape)
@@ -148,7 +148,7 @@ class PromptNeighbourhood:
 
 def _ordered(embedding: Embedding) -> list[tuple[str, Tensor]]:
     """The floating tensors in the order of their names: files do not keep another."""
-    return sorted(embedding.moving.items())
+    return sorted(embedding.floating.items())
 
 
 def _flat(embedding: Embedding) -> Tensor:
@@ -272,8 +272,8 @@ def paper_endpoints(
 
 def _last_row(embedding: Embedding) -> Tensor:
     """The last token row of the prompt's tensor."""
-    moving = embedding.moving
-    tensor = moving["prompt"] if "prompt" in moving else _ordered(embedding)[0][1]
+    floating = embedding.floating
+    tensor = floating["prompt"] if "prompt" in floating else _ordered(embedding)[0][1]
     return tensor.detach().double().reshape(-1, tensor.shape[-1])[-1].cpu()
 
 
