@@ -1,5 +1,7 @@
 """The package's own errors: each says in one line what was expected, what was found and what to do."""
 
+from collections.abc import Iterable
+
 
 class ThalwegError(Exception):
     """A job failed for a reason the user can act on; the command line shows it as one line, exit code 1."""
@@ -11,6 +13,23 @@ class UsageError(ThalwegError, ValueError):
 
 class MissingPathError(UsageError, FileNotFoundError):
     """A file or folder that an argument names does not exist."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """Return the error for an unknown name: the known names and, where one is close, what may have been meant.
+
+    Args:
+        kind: Kind of thing that is named, such as "model".
+        name: Name that is not known.
+        known: Known names, in the order of the message.
+    """
+    from difflib import get_close_matches
+
+    names = list(known)
+    by_lower_case = {known_name.lower(): known_name for known_name in names}
+    close = get_close_matches(name.lower(), by_lower_case, n=1)
+    meant = f"; did you mean {by_lower_case[close[0]]}?" if close else ""
+    return UsageError(f"{kind} {name!r}: expected {', '.join(names)}{meant}")
 
 
 class NotFiniteError(ThalwegError):
