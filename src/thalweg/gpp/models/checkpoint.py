@@ -1,10 +1,9 @@
-"""A fitted GPP model as a folder: `model.json` and `weights.safetensors`, proved by a content hash, never unpickled.
+"""Folder of a fitted GPP model: `model.json` and `weights.safetensors`, verified by a content hash, without pickle.
 
-Only ensembles of the temporal transformer are saved: its members are tensors. The trees of gradient boosting are
+Only ensembles of the temporal transformer are saved: their members are tensors. The trees of gradient boosting are
 Python objects that could only be pickled, and a pickle runs code when it is read.
 """
 
-import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,149 +11,139 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import Tensor
 
-from thalweg._version import __version__
 from thalweg.earth.sensors import Declaration
-from thalweg.errors import UsageError
+from thalweg.errors import ThalwegError, UsageError
 from thalweg.gpp.data.features import FeatureRecipe
-from thalweg.gpp.data.footprint import embedding_names
+from thalweg.gpp.data.footprint_series import embedding_names
 from thalweg.gpp.data.windows import Windows
 from thalweg.gpp.models.ensemble import Ensemble
 from thalweg.gpp.models.transformer import PiecewiseEncoding, TemporalTransformer, TransformerConfig, TransformerLearner
-from thalweg.io.atomic import new_folder
-from thalweg.io.hashing import content_hash
+from thalweg.io.checkpoints import CARD, ModelFormat, load_state
 
-FORMAT = 2
-
-_KINDS = ("encoding", "means")
-_ENCODING = ("feature", "low", "high", "mean", "scale")
+_ENCODINGS = ("encoding", "means")
+_ENCODING_ARRAYS = ("feature", "low", "high", "mean", "scale")
 
 
 class GppCard(Declaration):
-    """What a GPP model's `model.json` holds."""
+    """Contents of a GPP model's `model.json`."""
 
     format: int = Field(description="version of this layout")
     kind: Literal["gpp-transformer"] = Field(description="what the folder holds")
-    features: tuple[str, ...] = Field(description="columns it predicts from, in order")
+    features: tuple[str, ...] = Field(description="columns the model predicts from, in order")
     recipe: FeatureRecipe = Field(description="how the features were made")
     members: int = Field(description="networks in the ensemble")
-    settings: dict[str, Any] = Field(description="of the networks")
+    settings: dict[str, Any] = Field(description="configuration of the networks")
     content_hash: str = Field(description="SHA-256 of the tensors: names, types, shapes and bytes")
-    package_version: str = Field(description="version of thalweg that wrote it")
-    training: dict[str, Any] = Field(description="sites, days and seed it was fitted to")
+    package_version: str = Field(description="version of thalweg that wrote the model")
+    training: dict[str, Any] = Field(description="sites, number of days and seed of the training")
+
+
+KIND = "gpp-transformer"
+"""Kind of model that is saved."""
+
+GPP_MODEL = ModelFormat(GppCard, version=2, label="a GPP model", remedy="train it again")
+"""Layout of a GPP model's folder."""
 
 
 @dataclass(frozen=True)
-class SavedModel:
-    """A model and its card."""
+class GppModel:
+    """Fitted GPP model.
 
-    model: Ensemble
+    Attributes:
+        ensemble: Fitted ensemble of temporal transformers.
+        card: Features, their recipe and the training of the model.
+    """
+
+    ensemble: Ensemble
     card: GppCard
 
-    def check_embedding(self, identifier: str, where: str) -> None:
-        """Refuse embeddings of another model than those it learned from."""
+    def check_embedding(self, identifier: str, source: str) -> None:
+        """Refuse embeddings of another model than the one whose embeddings the GPP model learned from.
+
+        Args:
+            identifier: Identifier of the model that made the embeddings.
+            source: Name of the embeddings in a message.
+
+        Raises:
+            UsageError: The identifiers differ.
+        """
         if identifier != self.card.recipe.embedding_model:
             raise UsageError(
-                f"{where}: embedded by {identifier}, the GPP model learned from {self.card.recipe.embedding_model}: "
+                f"{source}: embedded by {identifier}, the GPP model learned from {self.card.recipe.embedding_model}: "
                 "embed it with that model, or train on these embeddings"
             )
 
 
-def save_model(model: Ensemble, windows: Windows, recipe: FeatureRecipe, folder: Path) -> GppCard:
+def save_model(ensemble: Ensemble, windows: Windows, recipe: FeatureRecipe, folder: Path) -> GppCard:
     """Write a fitted ensemble of transformers, all or nothing.
 
     Args:
-        model: fitted.
-        windows: what it was fitted to.
-        recipe: how their features were made.
-        folder: must not exist.
+        ensemble: Fitted ensemble.
+        windows: Windows the ensemble was fitted to.
+        recipe: Recipe of their features.
+        folder: Model folder; must not exist.
+
+    Returns:
+        The card that was written.
 
     Raises:
-        UsageError: the folder exists, or the members are no transformers.
-        ThalwegError: it can not be written.
+        UsageError: The folder exists, or the members are not transformers.
+        ThalwegError: The folder cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    members = [member for member in model.fitted if isinstance(member, TransformerLearner)]
-    if not members or len(members) != len(model.fitted):
+    members = [member for member in ensemble.learners if isinstance(member, TransformerLearner)]
+    if not members or len(members) != len(ensemble.learners):
         raise UsageError("only a fitted transformer can be saved: trees and regressions would have to be pickled")
-    tensors = {"beyond": torch.from_numpy(np.asarray(model.beyond, np.float32))}
+    tensors = {"beyond": torch.from_numpy(np.asarray(ensemble.exceedances, np.float32))}
     for index, member in enumerate(members):
         tensors |= {f"{index}.{name}": tensor for name, tensor in _tensors(member).items()}
-    card = GppCard(
-        format=FORMAT,
-        kind="gpp-transformer",
+    return GPP_MODEL.write(
+        folder,
+        tensors,
+        kind=KIND,
         features=windows.features,
         recipe=recipe,
         members=len(members),
-        settings=asdict(members[0].settings),
-        content_hash=content_hash(tensors),
-        package_version=__version__,
-        training={"sites": windows.sites, "days": len(windows), "seed": model.seed},
+        settings=asdict(members[0].config),
+        training={"sites": windows.sites, "days": len(windows), "seed": ensemble.seed},
     )
-    with new_folder(folder, SafetensorError) as unfinished:
-        save_file(tensors, unfinished / "weights.safetensors")
-        (unfinished / "model.json").write_text(card.model_dump_json(indent=2) + "\n")
-    return card
 
 
-def load_model(folder: str | Path) -> SavedModel:
-    """Read what `save_model` wrote.
+def load_model(folder: str | Path) -> GppModel:
+    """Read a model folder that `save_model` wrote.
 
     Raises:
-        UsageError: the folder holds no GPP model, another version's, or a damaged one.
+        MissingPathError: The folder does not exist.
+        UsageError: The folder holds no GPP model, a damaged one, or one of another format.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = Path(folder)
-    path = folder / "model.json"
-    if not path.is_file():
-        raise UsageError(
-            f"{folder}: not a GPP model: expected model.json and weights.safetensors (`thalweg gpp train`)"
-        )
-    try:
-        written = json.loads(path.read_text())
-        kind = written.get("kind") if isinstance(written, dict) else None
-        if kind != "gpp-transformer":
-            raise UsageError(f"{folder}: a model of kind {kind}, expected gpp-transformer (`thalweg gpp train`)")
-        card = GppCard.model_validate(written)
-    except (ValidationError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise UsageError(f"{path}: not a GPP model's card ({str(error).splitlines()[0]}): train it again") from error
-    if card.format != FORMAT:
-        raise UsageError(
-            f"{path}: format {card.format}, of thalweg {card.package_version}; this one reads {FORMAT}: "
-            "train it again, or use that version"
-        )
-    try:
-        tensors = load_file(folder / "weights.safetensors")
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-        raise UsageError(f"{folder}: weights.safetensors is damaged ({error}): train it again") from error
-    if content_hash(tensors) != card.content_hash:
-        raise UsageError(f"{folder}: the tensors are not those of model.json (hash differs): train it again")
+    path = folder / CARD
+    card = GPP_MODEL.read_card(folder, KIND)
+    tensors = GPP_MODEL.read_tensors(folder, card.content_hash)
     _check_features(card, path)
     held = {name.partition(".")[0] for name in tensors} - {"beyond"}
     if len(held) != card.members:
         raise UsageError(f"{path}: {card.members} members, weights.safetensors holds {len(held)}: train it again")
     try:
-        model = Ensemble({"transformer": TransformerLearner}, members=card.members, seed=int(card.training["seed"]))
-        settings = TransformerConfig(**card.settings)
-        model.fitted = [_learner(tensors, f"{index}.", settings, folder) for index in range(card.members)]
-        model.beyond = tensors["beyond"].numpy()
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # settings of another type, a tensor missing
+        ensemble = Ensemble({"transformer": TransformerLearner}, members=card.members, seed=int(card.training["seed"]))
+        config = TransformerConfig(**card.settings)
+        ensemble.learners = [_learner(tensors, f"{index}.", config, folder) for index in range(card.members)]
+        ensemble.exceedances = tensors["beyond"].numpy()
+    except ThalwegError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # a setting of another type, or a missing tensor
         reason = str(error).splitlines()[0]
         raise UsageError(f"{path}: no network can be built from it ({reason}): train it again") from error
-    return SavedModel(model, card)
+    return GppModel(ensemble, card)
 
 
 def _check_features(card: GppCard, path: Path) -> None:
-    """Refuse features that the recipe does not give: the network takes them by position.
+    """Refuse features that do not match the recipe, because the network takes them by position.
 
     Raises:
-        UsageError: One comes twice, or the embedding's are not those of its size in order.
+        UsageError: A feature is repeated, or the embedding's dimensions are incomplete or out of order.
     """
     embedding = tuple(name for name in card.features if re.fullmatch(r"e\d+", name))
     if len(set(card.features)) != len(card.features) or embedding != embedding_names(card.recipe.size):
@@ -167,27 +156,23 @@ def _check_features(card: GppCard, path: Path) -> None:
 def _tensors(member: TransformerLearner) -> dict[str, Tensor]:
     encoding = {
         f"{kind}.{name}": torch.from_numpy(np.asarray(getattr(getattr(member, kind), name)))
-        for kind in _KINDS
-        for name in _ENCODING
+        for kind in _ENCODINGS
+        for name in _ENCODING_ARRAYS
     }
     network = {f"network.{name}": tensor.contiguous() for name, tensor in member.network.state_dict().items()}
     return {**encoding, **network, "target": torch.tensor([member.centre, member.scale])}
 
 
-def _learner(tensors: dict[str, Tensor], prefix: str, settings: TransformerConfig, folder: Path) -> TransformerLearner:
+def _learner(tensors: dict[str, Tensor], prefix: str, config: TransformerConfig, folder: Path) -> TransformerLearner:
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    learner = TransformerLearner(settings=settings)
-    for kind in _KINDS:
+    learner = TransformerLearner(config=config)
+    for kind in _ENCODINGS:
         encoding = PiecewiseEncoding.__new__(PiecewiseEncoding)
-        for name in _ENCODING:
+        for name in _ENCODING_ARRAYS:
             setattr(encoding, name, own[f"{kind}.{name}"].numpy())
         setattr(learner, kind, encoding)
     learner.centre, learner.scale = own["target"].numpy()
-    learner.network = TemporalTransformer(learner.encoding.inputs, learner.means.inputs, settings)
+    learner.network = TemporalTransformer(learner.encoding.inputs, learner.means.inputs, config)
     weights = {name.removeprefix("network."): value for name, value in own.items() if name.startswith("network.")}
-    try:
-        learner.network.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UsageError(f"{folder}: weights do not fit this version's network ({reason}): train it again") from error
+    load_state(learner.network, weights, folder)
     return learner
