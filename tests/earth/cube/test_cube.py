@@ -113,7 +113,7 @@ def test_only_the_sensors_asked_for(cube_folder: Path) -> None:
 
 def test_the_attribute_says_the_sensor_where_the_bands_do_not(make_s2: Callable) -> None:
     bare = make_s2().drop_vars("SCL")
-    with pytest.raises(UsageError, match=r"sentinel-2 or landsat-8 without a mask .*: say which"):
+    with pytest.raises(UsageError, match=r"sentinel-2 or landsat-8 without a mask .*: name the sensor"):
         Cube.open(bare)
     assert list(Cube.open(bare.assign_attrs(sensor="sentinel-2"), assume_clear=True).series) == ["sentinel-2"]
     assert list(Cube.open({"landsat-8": bare}, assume_clear=True).series) == ["landsat-8"]

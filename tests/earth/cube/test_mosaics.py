@@ -109,7 +109,7 @@ def test_of_two_that_overlap_the_newer_baseline_is_taken(make_s2: Callable) -> N
 
 def test_a_date_that_comes_twice_counts_once_and_is_told(make_s2: Callable) -> None:
     with pytest.warns(
-        DataWarning, match=r"1 date\(s\) without a time of day come more than once, the first 2018-05-06"
+        DataWarning, match=r"1 date\(s\) without a time of day occur more than once, the first 2018-05-06"
     ):
         cube = Cube.open(make_s2().isel(time=[0, 1, 1, 2, 3]))
     assert_same_series(cube, Cube.open(make_s2()))
@@ -175,7 +175,7 @@ def test_beyond_all_tiles_is_outside_and_beyond_one_is_missing(make_s2: Callable
     [
         (lambda data: data.drop_vars("B05"), "with other bands"),
         (lambda data: data.assign_coords(x=data.x + 5), "off: reproject one"),
-        (lambda data: data.assign_coords(x=data.x + 5000), "lies apart from it"),
+        (lambda data: data.assign_coords(x=data.x + 5000), "is apart from it"),
         (lambda data: data.drop_vars("spatial_ref").rio.write_crs(32632), "in EPSG:32631 instead of EPSG:32632"),
         (
             lambda data: data.assign_coords(

@@ -215,9 +215,6 @@ def enclosing_grid(grids: "Sequence[GeoBox]") -> "tuple[GeoBox, list[tuple[int, 
     Returns:
         The grid, and the row and column of it at which each of the grids begins.
     """
-    from affine import Affine as Transform
-    from odc.geo.geobox import GeoBox
-
     first, step = grids[0], grids[0].resolution.x
     corners = [
         (round((first.affine.f - grid.affine.f) / step), round((grid.affine.c - first.affine.c) / step))
@@ -229,12 +226,12 @@ def enclosing_grid(grids: "Sequence[GeoBox]") -> "tuple[GeoBox, list[tuple[int, 
         return first, origins
     height = max(row + grid.height for (row, _), grid in zip(origins, grids, strict=True))
     width = max(column + grid.width for (_, column), grid in zip(origins, grids, strict=True))
-    return GeoBox((height, width), first.affine * Transform.translation(left, top), first.crs), origins
+    return first.translate_pix(left, top).crop((height, width)), origins
 
 
 def _center(grid: "GeoBox") -> tuple[float, float]:
     """Return x and y of the centre of the middle pixel."""
-    x, y = grid.affine * (grid.width // 2 + 0.5, grid.height // 2 + 0.5)
+    x, y = grid.pix2wld(grid.width // 2 + 0.5, grid.height // 2 + 0.5)
     return float(x), float(y)
 
 
