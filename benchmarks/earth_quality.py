@@ -67,7 +67,7 @@ class Embedded:
         return context.values[index][..., inner, inner], context.valid[index][..., inner, inner], away
 
     def decoded(self, values: torch.Tensor, sensor: str, away: torch.Tensor, size: int) -> torch.Tensor:
-        """What the sensor sees `away` days from each date, from the first `size` values; (Q, C, H, W)."""
+        """Bands `away` (Q, 1) days from each date, in the sensor's units, from the first `size` dimensions."""
         with torch.inference_mode():
             return self.model.decode(values, sensor, away, size)[:, 0]
 
@@ -82,14 +82,16 @@ def reconstruction(
     """Centre pixel errors: Sentinel-2 in reflectance, Sentinel-1 in dB, and a PCA of the centre fitted on BE-1."""
     target, valid, away = here.nearest("sentinel-2")
     radar, radar_valid, radar_away = here.nearest("sentinel-1")
+    low, high = here.model.autoencoder("sentinel-1").sensor.value_range
+    decibels = radar * (high - low) + low
     results = {
         f"s2_mae_{size}": masked_error(here.decoded(here.values, "sentinel-2", away, size), target, valid)
         for size in SIZES
     }
     rebuilt = here.decoded(here.values, "sentinel-1", radar_away, 32)
-    results["s1_mae_db"] = masked_error(rebuilt, radar, radar_valid) * 35
+    results["s1_mae_db"] = masked_error(rebuilt, decibels, radar_valid)
     rebuilt = here.decoded(here.values, "sentinel-1", radar_away, 7)
-    results["s1_mae_db_7"] = masked_error(rebuilt, radar, radar_valid) * 35
+    results["s1_mae_db_7"] = masked_error(rebuilt, decibels, radar_valid)
     mean, axes = principal_axes(values_be1[clear_be1][::7], 7)
     linear = (values - mean) @ axes.T @ axes + mean
     optical = torch.from_numpy(linear[..., :10]).movedim(-1, 1)

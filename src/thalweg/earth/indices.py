@@ -1,15 +1,16 @@
 """Spectral indices of surface reflectance: NDVI, EVI, NIRv and kNDVI, for arrays and, differentiably, for tensors."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from thalweg.earth.declarations import Sensor
 from thalweg.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 INDICES = ("NDVI", "EVI", "NIRv", "kNDVI")
 """Names of the indices."""
@@ -17,7 +18,7 @@ INDICES = ("NDVI", "EVI", "NIRv", "kNDVI")
 INDEX_BANDS = ("blue", "red", "nir")
 """Common names of the bands that the indices are computed from."""
 
-Reflectance = TypeVar("Reflectance", NDArray[np.floating], Tensor)
+Reflectance = TypeVar("Reflectance", NDArray[np.floating], "Tensor")
 
 
 def index_name(name: str) -> str | None:
@@ -53,7 +54,7 @@ def spectral_index(name: str, bands: Mapping[str, Reflectance]) -> Reflectance:
     if known == "NIRv":
         return ndvi * nir
     if known == "kNDVI":
-        return torch.tanh(ndvi**2) if isinstance(ndvi, Tensor) else np.tanh(ndvi**2)
+        return np.tanh(ndvi**2) if isinstance(ndvi, np.ndarray) else (ndvi**2).tanh()
     return ndvi
 
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.devices import read_device
+from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.autoencoder import Autoencoder
 from thalweg.earth.model.checkpoints import load_checkpoint, read_checkpoint_card
 from thalweg.earth.model.context import SensorContext
 from thalweg.earth.model.encoder import Encoding
-from thalweg.earth.model.fusion import FULL, Fused, Fusion
+from thalweg.earth.model.fusion import Fused, Fusion
 from thalweg.earth.sensors import sensor_by_name
 from thalweg.errors import UsageError
 
@@ -38,8 +39,19 @@ class EarthModel(nn.Module):
         """Names of the sensors it fuses, in its order."""
         return tuple(sensor.name for sensor in self.fusion.sensors)
 
+    @property
+    def reference(self) -> Sensor:
+        """Sensor whose dates the embeddings have."""
+        return self.fusion.reference
+
     def autoencoder(self, sensor: str) -> Autoencoder:
-        """The autoencoder of a sensor."""
+        """Return the autoencoder of a sensor.
+
+        Raises:
+            UsageError: the model does not have the sensor.
+        """
+        if sensor not in self.autoencoders:
+            raise UsageError(f"sensor {sensor!r}: the model knows {', '.join(self.sensors)}")
         return cast(Autoencoder, self.autoencoders[sensor])
 
     def encode(self, contexts: Mapping[str, SensorContext], centre_days: Tensor) -> dict[str, Encoding]:
@@ -58,12 +70,29 @@ class EarthModel(nn.Module):
         """See `forward`."""
         return cast(Fused, super().__call__(*inputs, **named))
 
-    def decode(self, embedding: Tensor, sensor: str, days: Tensor, size: int = FULL) -> Tensor:
-        """Rebuild what a sensor sees: (Q, 32, h, w), days from the centre (Q, K) -> (Q, K, C, h, w) in 0..1.
+    def decode(self, embeddings: Tensor, sensor: str, days: Tensor | float = 0.0, size: int | None = None) -> Tensor:
+        """Decode embeddings to the measurements of a sensor, in its units.
 
-        Only the first `size` values are used; values beyond them may hold anything finite.
+        Args:
+            embeddings: (Q, K, h, w), K 7 or 32, float32; finite.
+            sensor: name of one of the model's sensors.
+            days: days from the date of each embedding to the date of the measurement: one number for all, or (Q, D).
+            size: number of dimensions to decode from, 7 or 32, all by default; further dimensions have no influence.
+
+        Returns:
+            (Q, C, h, w) for one number of days, (Q, D, C, h, w) otherwise: reflectance as a fraction or backscatter
+            in dB, float32, differentiable.
+
+        Raises:
+            UsageError: the model does not have the sensor.
         """
-        return self.autoencoder(sensor).rebuild(self.fusion.encoding(embedding, sensor, size), days)
+        autoencoder = self.autoencoder(sensor)
+        encoding = self.fusion.encoding(embeddings, sensor, embeddings.shape[1] if size is None else size)
+        low, high = autoencoder.sensor.value_range
+        if isinstance(days, Tensor):
+            return autoencoder.rebuild(encoding, days) * (high - low) + low
+        decoded = autoencoder.rebuild(encoding, embeddings.new_full((len(embeddings), 1), days))
+        return decoded[:, 0] * (high - low) + low
 
     @classmethod
     def load(cls, folder: str | Path | None = None) -> "EarthModel":
