@@ -1,13 +1,15 @@
 # Two commands for a fresh machine (Python 3.11+, make, git):
 #   make demo   installs and runs the main job offline
 #   make test   installs, lints, type-checks and runs the tests
+# and before a release:
+#   make test-release   also runs the tests marked `release`
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 CHROMIUM := /usr/bin/chromium
 
-.PHONY: demo test clean
+.PHONY: demo test test-release lint clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -25,13 +27,18 @@ demo: $(INSTALLED)
 	$(BIN)/thalweg earth demo demo/earth
 	$(BIN)/thalweg steer demo demo/steer
 
-# Two files of tests at a time, and a file's tests one after the other: they share what is costly to make.
-test: $(INSTALLED) $(CHROMIUM)
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell src docs tests benchmarks scripts README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# Two files of tests at a time, and a file's tests one after the other: they share what is costly to make.
+test: lint $(CHROMIUM)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not release"
+
+test-release: lint $(CHROMIUM)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 clean:
