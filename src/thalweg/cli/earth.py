@@ -1,27 +1,32 @@
 """`thalweg earth`: from a cube to embeddings and maps."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from thalweg.cli.checks import check_input, check_model, check_new, check_store, check_writable
 from thalweg.cli.cubes import AssumeClear
-from thalweg.cli.fetch import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Sensors, Time, cube_and_out, fetch
+from thalweg.cli.fetch import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Search, Sensors, Time, cube_and_out, fetch
+from thalweg.cli.positions import LonLatOption, PixelOption, XYOption, optional_position, required_position
+from thalweg.cli.progress import announce
 from thalweg.cli.store import Memory, Quantise, Scheduler, Workers, export, write_embeddings
 from thalweg.cli.whatif import between, explain, whatif
 from thalweg.errors import UsageError
 from thalweg.limits import MAX_IMAGES, MAX_LANDSCAPE, MAX_YEARS, check_count
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 earth = typer.Typer(no_args_is_help=True, help="Embedding spaces learned from satellites.")
 earth.command()(export)
 
 Source = Annotated[Path, typer.Argument(help="a NetCDF file, a Zarr store, or a folder of them or of dated GeoTIFFs")]
 Store = Annotated[Path, typer.Argument(help="an embedding store written by `thalweg earth embed`")]
-Picture = Annotated[Path | None, typer.Option("--png", help="where to write the picture")]
-Pixel = Annotated[
-    tuple[float, float] | None, typer.Option("--pixel", help="column and row, or map coordinates x and y")
-]
-
+Figure = Annotated[Path | None, typer.Option("--png", help="PNG file to write")]
+BAR_CHARACTERS = 30
+"""Length of the bar of a date that is clear everywhere."""
 
 earth.command()(fetch)
 for _command in (whatif, explain, between):
@@ -38,11 +43,18 @@ def list_sensors() -> None:
 
 
 @earth.command()
-def inspect(path: Source, png: Picture = None, assume_clear: AssumeClear = False) -> None:
-    """Say what a cube holds: sensors, dates, clear fraction per date, gaps, values masked; draw the availability."""
+def inspect(
+    path: Source,
+    png: Figure = None,
+    assume_clear: AssumeClear = False,
+    dates: Annotated[bool, typer.Option("--dates", help="list the clear fraction of every date")] = False,
+) -> None:
+    """Summarise a cube: grid, sensors, bands, dates, clear fractions, masked values; draw the availability."""
+    check_input(path)
+    if png is not None:
+        check_writable(png)
+    announce(f"reading {path}")
     from collections import Counter
-
-    import numpy as np
 
     from thalweg.earth.cube.cube import Cube
     from thalweg.earth.cube.decoding.value_checks import count_lines
@@ -52,24 +64,37 @@ def inspect(path: Source, png: Picture = None, assume_clear: AssumeClear = False
     cube = Cube.open(path, assume_clear=assume_clear)
     rows, columns = cube.grid.shape
     print(f"{cube.name}: {rows} x {columns} px of {cube.grid.resolution.x:g} m, {describe_crs(cube.grid)}")
+    fractions = {}
     for name, series in cube.series.items():
-        bands = [band for band, here in zip(series.sensor.band_names, series.present_bands, strict=True) if here]
+        bands = [
+            band for band, is_present in zip(series.sensor.band_names, series.present_bands, strict=True) if is_present
+        ]
         masked: Counter[str] = Counter()
-        fraction = cube.usable_fraction(name, masked)
-        days = np.diff(series.dates) / np.timedelta64(1, "D")
-        first, last = (np.datetime_as_string(date, "D") for date in series.dates[[0, -1]])
-        longest = f", longest gap {days.max():.0f} days after {_day(series.dates[days.argmax()])}" if len(days) else ""
-        print(f"\n{series.sensor.title}: {len(series.dates)} dates, {first} to {last}{longest}")
-        print(f"  bands {' '.join(bands)}; {fraction.mean():.0%} of pixel-dates clear")
+        announce(f"reading {series.sensor.title}")
+        fractions[name] = cube.usable_fraction(name, masked)
+        print(
+            f"\n{series.sensor.title}: {len(series.dates)} dates, {_day(series.dates[0])} to {_day(series.dates[-1])}"
+            f"{_longest_gap(series.dates)}"
+        )
+        print(f"  bands {' '.join(bands)}; {fractions[name].mean():.0%} of pixel-dates clear")
         for line in [
             *series.layout_notes(cube.grid),
             *count_lines(masked, series.sensor, rows * columns * len(series.dates)),
         ]:
             print(f"  {line}")
-        for date, clear in zip(series.dates, fraction, strict=True):
-            print(f"  {_day(date)}  {clear:5.0%}  {'#' * round(30 * clear)}")
+        if dates:
+            for date, clear in zip(series.dates, fractions[name], strict=True):
+                print(f"  {_day(date)}  {clear:5.0%}  {'#' * round(BAR_CHARACTERS * clear)}")
     print(f"\n{len(cube.eligible())} dates get embeddings (at least 3.5 % of {cube.reference.sensor.title} clear)")
-    print(f"figure: {availability(cube, png or Path(f'{cube.name}-availability.png'))}")
+    print(f"figure: {availability(cube, png or Path(f'{cube.name}-availability.png'), fractions)}")
+
+
+def _longest_gap(dates: "NDArray[np.datetime64]") -> str:
+    """Return the longest gap between two dates in words, nothing for a single date."""
+    import numpy as np
+
+    days = np.diff(dates) / np.timedelta64(1, "D")
+    return f", longest gap {days.max():.0f} days after {_day(dates[days.argmax()])}" if len(days) else ""
 
 
 def _day(date: object) -> str:
@@ -84,15 +109,14 @@ def simulate(
     years: Annotated[int, typer.Option(help="length of the record")] = 2,
     climate: Annotated[str, typer.Option(help="temperate, continental, mediterranean or semiarid")] = "temperate",
 ) -> None:
-    """Simulate a landscape as three satellites see it, with its truth."""
+    """Simulate a landscape, its observation by three satellites, and its ground truth."""
     from typing import cast
 
     from thalweg.seeds import check_seeds
     from thalweg.simulate import Climate
     from thalweg.simulate import simulate as make
 
-    if out.exists():
-        raise UsageError(f"{out}: exists already: choose another folder or remove it")
+    check_new(out)
     check_count("--size", size, 16, MAX_LANDSCAPE)
     check_count("--years", years, 1, MAX_YEARS)
     check_seeds([seed])
@@ -100,8 +124,8 @@ def simulate(
     print(f"landscape: {out}")
 
 
-Steps = Annotated[int | None, typer.Option(help="optimiser steps; the linear start alone with 0")]
-Seed = Annotated[int, typer.Option(help="seed of initialisation, tiles and hiding")]
+Steps = Annotated[int | None, typer.Option(help="optimizer steps; 0 for the linear initialisation alone")]
+Seed = Annotated[int, typer.Option(help="seed of initialisation, tiles and masking")]
 Run = Annotated[Path | None, typer.Option("--run", help="folder of logs and resume state; OUT.run by default")]
 
 
@@ -128,7 +152,7 @@ def train(
 
 @earth.command()
 def fuse(
-    checkpoints: Annotated[list[Path], typer.Argument(help="stage 1 checkpoints, one a sensor")],
+    checkpoints: Annotated[list[Path], typer.Argument(help="stage 1 checkpoints, one per sensor")],
     data: Annotated[list[Path], typer.Option("--data", help="a cube to train on; repeat for more")],
     out: Annotated[Path, typer.Option("--out", help="model folder to write")],
     steps: Steps = None,
@@ -148,9 +172,10 @@ def fuse(
 
 @earth.command()
 def embed(
+    context: typer.Context,
     cube: Annotated[Path, typer.Argument(help="a NetCDF file, a Zarr store, or a folder of them; none with --bbox")],
     out: Annotated[Path | None, typer.Argument(help="Zarr store to write; must not exist")] = None,
-    size: Annotated[int, typer.Option(help="7 values (the paper's size) or all 32")] = 7,
+    size: Annotated[int, typer.Option(help="dimensions: 7 (the paper's size) or all 32")] = 7,
     model: Annotated[Path | None, typer.Option(help="model folder; the shipped weights by default")] = None,
     bbox: Box = None,
     time: Time = None,
@@ -163,16 +188,27 @@ def embed(
     quantise: Quantise = None,
     assume_clear: AssumeClear = False,
 ) -> None:
-    """Embed a cube, or what a catalogue has (--bbox, --time): a vector per pixel and date. A killed run resumes."""
-    from thalweg.earth.cube.cube import Cube
-    from thalweg.earth.inference.job import Job
-    from thalweg.earth.model.earth_model import EarthModel
+    """Embed a cube, or a catalogue's data (--bbox, --time): a vector per pixel and date. A killed run resumes."""
     from thalweg.earth.store.quantization import check_bits
 
     check_bits(quantise)
-    cube, out = cube_and_out(cube, out, bbox, time, sensor, catalog, crs)
+    if size not in (7, 32):
+        raise UsageError(f"--size {size}: expected 7 or 32")
+    if scheduler and workers:
+        raise UsageError("--scheduler and --workers: give one of them, a scheduler has its own workers")
+    check_model(model)
+    cube, out = cube_and_out(context.command, cube, out, bbox, time, sensor, catalog, crs)
+    check_input(cube)
+    check_new(out)
+    announce(f"reading {cube}")
+    from thalweg.earth.cube.cube import Cube
+    from thalweg.earth.inference.job import Job
+    from thalweg.earth.model.earth_model import EarthModel
+
     opened = Cube.open(cube, assume_clear=assume_clear)
-    job = Job(opened, EarthModel.load(model), size, quantise=quantise)
+    announce("loading the model")
+    job = Job(opened, EarthModel.load(model), size, quantize=quantise)
+    announce("choosing the dates")
     write_embeddings(job, out, scheduler, workers, memory)
 
 
@@ -180,42 +216,79 @@ def embed(
 def draw_map(
     store: Store,
     date: Annotated[str | None, typer.Option(help="a date such as 2018-06-30; the clearest by default")] = None,
-    pixel: Pixel = None,
-    png: Picture = None,
+    pixel: PixelOption = None,
+    xy: XYOption = None,
+    lonlat: LonLatOption = None,
+    png: Figure = None,
 ) -> None:
-    """Draw a date's picture beside the embedding, or with --pixel a pixel's series with its uncertainty."""
-    from thalweg.earth.plots import embedding_map, pixel_series
-    from thalweg.earth.store.writer import open_embeddings
+    """Draw the RGB preview of a date next to its embeddings, or the embedding of one pixel over time."""
+    from thalweg.earth.store.lookup import parse_date
 
-    dataset = open_embeddings(store)
-    if pixel is not None:
-        print(f"figure: {pixel_series(dataset, png or Path(f'{store.stem}-pixel.png'), pixel)}")
-    else:
-        print(f"figure: {embedding_map(dataset, png or Path(f'{store.stem}-map.png'), date)}")
+    position = optional_position(pixel, xy, lonlat)
+    if date is not None:
+        parse_date(date)
+    if date is not None and position is not None:
+        raise UsageError("--date: the series of a pixel shows all dates, leave --date out")
+    check_store(store)
+    png = png or Path(f"{store.stem}-{'map' if position is None else 'pixel'}.png")
+    check_writable(png)
+    announce(f"opening {store}")
+    from thalweg.earth.plots import clearest_date, embedding_map, pixel_series
+    from thalweg.earth.positions import dataset_geobox, locate
+    from thalweg.earth.store.lookup import date_index
+    from thalweg.earth.store.reader import open_store
+
+    dataset = open_store(store)
+    if position is not None:
+        located = locate(position, dataset_geobox(dataset))
+        if located != position:
+            print(f"pixel: {located}")
+        print(f"figure: {pixel_series(dataset, png, located)}")
+        return
+    index = clearest_date(dataset) if date is None else date_index(dataset, date)
+    day = _day(dataset.time.values[index])
+    if date is None:
+        print(f"date: {day}, the clearest")
+    elif day != _day(date.strip()):
+        print(f"date: {day}, the nearest to {date}")
+    announce("drawing the map")
+    print(f"figure: {embedding_map(dataset, png, index)}")
 
 
 @earth.command()
 def similar(
     store: Store,
-    pixel: Annotated[tuple[float, float], typer.Option("--pixel", help="column and row, or map coordinates x and y")],
-    png: Picture = None,
+    pixel: PixelOption = None,
+    xy: XYOption = None,
+    lonlat: LonLatOption = None,
+    png: Figure = None,
 ) -> None:
-    """Draw how alike every pixel's season is to one pixel's."""
+    """Draw the similarity of every pixel's embedding series to that of one pixel."""
+    position = required_position(pixel, xy, lonlat)
+    check_store(store)
+    png = png or Path(f"{store.stem}-similar.png")
+    check_writable(png)
+    announce(f"opening {store}")
     from thalweg.earth.plots import similarity_map
-    from thalweg.earth.store.writer import open_embeddings
+    from thalweg.earth.positions import dataset_geobox, locate
+    from thalweg.earth.store.reader import open_store
 
-    print(f"figure: {similarity_map(open_embeddings(store), png or Path(f'{store.stem}-similar.png'), pixel)}")
+    dataset = open_store(store)
+    located = locate(position, dataset_geobox(dataset))
+    if located != position:
+        print(f"pixel: {located}")
+    announce("comparing the pixels")
+    print(f"figure: {similarity_map(dataset, png, located)}")
 
 
 @earth.command()
-def demo(out: Annotated[Path, typer.Argument(help="folder to write; must not exist")]) -> None:
+def demo(context: typer.Context, out: Annotated[Path, typer.Argument(help="folder to write; must not exist")]) -> None:
     """Run the main job offline: simulate a landscape, embed it with the shipped weights, draw the maps."""
-    if out.exists():
-        raise UsageError(f"{out}: exists already: choose another folder or remove it")
+    check_new(out)
     simulate(out / "landscape", size=64, years=1)
     inspect(out / "landscape", out / "availability.png")
-    embed(out / "landscape", out / "embeddings.zarr")
+    embed(context, out / "landscape", out / "embeddings.zarr")
     draw_map(out / "embeddings.zarr", png=out / "map.png")
     draw_map(out / "embeddings.zarr", pixel=(32, 32), png=out / "pixel.png")
-    similar(out / "embeddings.zarr", (32, 32), out / "similar.png")
-    print(f"\nThe results lie in {out}: open map.png first, embeddings.zarr with thalweg.open.")
+    similar(out / "embeddings.zarr", (32, 32), png=out / "similar.png")
+    print(f"\nThe results are in {out}: look at map.png first, and open embeddings.zarr with thalweg.open.")

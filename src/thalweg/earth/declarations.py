@@ -33,7 +33,7 @@ class Quality(IntEnum):
 
     @property
     def usable(self) -> bool:
-        """Whether the pixel carries a measurement of the surface."""
+        """True if the pixel holds a measurement of the surface."""
         return self in (Quality.CLEAR, Quality.WATER)
 
 
@@ -281,7 +281,7 @@ class Sensor(Declaration):
         return tuple(band.name for band in self.bands)
 
     def has_same_inputs(self, other: "Sensor") -> bool:
-        """Whether a network of one takes the values of the other; what files call a band does not matter."""
+        """Return True if a network of one accepts the values of the other; names in files do not matter."""
         return (self.band_names, self.units, self.value_range) == (other.band_names, other.units, other.value_range)
 
     def band_by_common_name(self, common_name: str) -> Band | None:

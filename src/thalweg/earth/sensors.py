@@ -16,7 +16,7 @@ from thalweg.earth.declarations import (
     StorageEncoding,
     Units,
 )
-from thalweg.errors import UsageError
+from thalweg.errors import UsageError, unknown_name
 
 __all__ = [
     "BACKSCATTER_RANGE",
@@ -206,12 +206,10 @@ def sensor_by_name(name: str) -> Sensor:
     """Return the declared sensor of a name.
 
     Raises:
-        UsageError: no sensor has the name; the message lists those that are known.
+        UsageError: no sensor has the name; the message lists the known names.
     """
     if name not in _REGISTRY:
-        raise UsageError(
-            f"unknown sensor {name!r}: known are {', '.join(sorted(_REGISTRY))}; register_sensor adds others"
-        )
+        raise unknown_name("sensor", name, sorted(_REGISTRY))
     return _REGISTRY[name]
 
 

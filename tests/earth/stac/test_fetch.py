@@ -15,11 +15,11 @@ import xarray as xr
 from stac_server import BANDS, EAST_ZONE, WEST_ZONE, Site, StacServer, ground_range_decibel, serve
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.cube.decoding.measurements import measurements
-from thalweg.earth.inference.job import embed
+from thalweg.earth.inference.compute import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import sensor_by_name
 from thalweg.earth.stac import CATALOGUES, Catalogue, Request, fetch, fetched_request, plan, zarr_writer
-from thalweg.earth.stac.client import RetryPolicy
+from thalweg.earth.stac.search.client import RetryPolicy
 from thalweg.earth.store.portable import structured
 from thalweg.errors import ThalwegError, UsageError
 
@@ -33,7 +33,7 @@ Fetched = Callable[..., xr.Dataset]
 def fetch_site(
     out: Path, catalogue: str | Catalogue, bbox: Any, time: str, *sensors: str, crs: str | None = None
 ) -> Path:
-    return fetch(plan(Request(bbox, time, sensors or None, crs), catalogue, QUICK), out, patience=QUICK)
+    return fetch(plan(Request(bbox, time, sensors or None, crs), catalogue, QUICK), out, retry_policy=QUICK)
 
 
 def opened(store: Path, sensor: str) -> xr.Dataset:
@@ -177,7 +177,7 @@ def may(site: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.Datase
     with serve(site.folder) as server:
         out = tmp_path_factory.mktemp("fetched") / "may.zarr"
         what = plan(Request(site.box(WEST), "2022-05", ("sentinel-2",)), server.api, QUICK)
-        fetch(what, out, tell=told.append, patience=QUICK)
+        fetch(what, out, on_skipped=told.append, retry_policy=QUICK)
     return opened(out, "sentinel-2"), [*what.notes, *told], xr.open_zarr(out).attrs["thalweg:skipped"]
 
 
@@ -213,8 +213,8 @@ def test_a_band_that_no_item_has_is_not_in_the_store(site: Site, tmp_path: Path)
 
 def test_a_corrupt_file_is_skipped_told_and_recorded(may: Any) -> None:
     store, told, skipped = may
-    assert list(skipped) == ["corrupt"] and "B04 can not be read" in skipped["corrupt"]
-    assert [line for line in told if line.startswith("corrupt: skipped, B04 can not be read")]
+    assert list(skipped) == ["corrupt"] and "B04 cannot be read" in skipped["corrupt"]
+    assert [line for line in told if line.startswith("corrupt: skipped, B04 cannot be read")]
     assert "corrupt" not in days(store)
 
 
@@ -252,7 +252,7 @@ def test_ground_range_products_become_sigma_nought(site: Site, server: StacServe
 
 def test_a_ground_range_product_without_its_table_is_skipped(site: Site, server: StacServer, tmp_path: Path) -> None:
     server.faults = {"calibration-vh.xml": [404] * 9}
-    with pytest.raises(ThalwegError, match=r"1 items skipped\): VH can not be read"):
+    with pytest.raises(ThalwegError, match=r"1 items skipped\): VH cannot be read"):
         fetch_site(tmp_path / "grd.zarr", server.api, site.box(slice(6, 26)), "2022-06", "sentinel-1")
 
 
@@ -279,7 +279,9 @@ def test_a_server_that_stops_to_answer_stops_the_fetch_which_goes_on_later(
 ) -> None:
     out = tmp_path / "out.zarr"
     server.faults = {"S2_31_02/B04.tif": [503] * 50}
-    with pytest.raises(ThalwegError, match=r"S2_31_02/B04.tif: no answer after 4 attempts .*the same command goes on"):
+    with pytest.raises(
+        ThalwegError, match=r"S2_31_02/B04.tif: no answer after 4 attempts .*same request again"
+    ):
         fetch_site(out, server.api, site.box(WEST), "2018-01/2018-02", "sentinel-2")
     assert not out.exists()
     server.faults.clear()
@@ -336,7 +338,7 @@ def test_a_killed_fetch_goes_on_where_it_stopped(site: Site, server: StacServer,
     server.requests.clear()
     told: list[tuple[int, int]] = []
     what = plan(Request(box, "2018-01/2018-02", ("sentinel-2", "sentinel-1")), f"{server.url}/catalog.json", QUICK)
-    fetch(what, out, lambda done, total: told.append((done, total)), patience=QUICK)
+    fetch(what, out, lambda done, total: told.append((done, total)), retry_policy=QUICK)
     dates = sum(len(dates) for dates in what.dates.values())
     assert len(told) == dates - 2  # the third was read and not yet recorded
     assert not [path for path in server.requests if "files/S2_31_00" in path]
@@ -383,20 +385,20 @@ def test_an_item_lost_on_the_way_leaves_nothing_of_itself(
 
 def test_forbidden_files_are_told_as_such(site: Site, server: StacServer, tmp_path: Path) -> None:
     server.faults = {".tif": [403] * 1000}
-    with pytest.raises(ThalwegError, match=r"refuses to give it .*check the credentials"):
+    with pytest.raises(ThalwegError, match=r"refuses access .*check the credentials"):
         fetch_site(tmp_path / "out.zarr", server.api, site.box(WEST), "2018-01", "sentinel-2")
     assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_left_where_no_item_could_be_read(site: Site, server: StacServer, tmp_path: Path) -> None:
-    with pytest.raises(ThalwegError, match=r"no pixel in the box on any date \(1 items skipped\): B04 can not be read"):
+    with pytest.raises(ThalwegError, match=r"no pixel in the box on any date \(1 items skipped\): B04 cannot be read"):
         fetch_site(tmp_path / "out.zarr", server.api, site.box(WEST), "2022-05-04", "sentinel-2")
     assert not list(tmp_path.iterdir())
 
 
 EMPTY: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "box": ({"bbox": (7.0, 51.0, 7.1, 51.1)}, ("no item of sentinel-2-l2a", "touches the box 7 51 7.1 51.1")),
-    "time": ({"time": "2019"}, ("has items in the box, none of 2019-01-01 to 2019-12-31", "--time")),
+    "time": ({"time": "2019"}, ("has items in the box, none of 2019-01-01 to 2019-12-31", "check `time`")),
     "bands": ({"time": "2018-01", "sensor": "landsat-8"}, ("landsat-c2-l2 has items in the box, none of",)),
 }
 

@@ -12,7 +12,7 @@ import xarray as xr
 
 from stac_server import Site, StacServer
 from thalweg.earth.store.portable import structured
-from thalweg.earth.store.writer import open_embeddings
+from thalweg.earth.store.reader import open_store
 
 WEST = slice(2, 18)
 REPOSITORY = Path(__file__).parents[3]
@@ -52,7 +52,7 @@ def test_fetch_writes_a_cube_that_inspect_reads(site: Site, server: StacServer, 
     )
     assert ran.code == 0 and ran.out.splitlines()[-1] == "cube: out.zarr"
     (line,) = ran.err.splitlines()
-    assert line.startswith("thalweg: corrupt: skipped, B04 can not be read")
+    assert line.startswith("thalweg: corrupt: skipped, B04 cannot be read")
     assert [entry.name for entry in Path.cwd().iterdir()] == ["out.zarr"]
     seen = cli("earth", "inspect", "out.zarr")
     assert seen.code == 0 and "Sentinel-2 L2A: 4 dates" in seen.out
@@ -67,7 +67,7 @@ def test_from_a_box_to_embeddings_in_one_command(
     ran = cli(*command, "--model", model_folder)
     assert ran.code == 0, ran.err
     assert ran.out.splitlines()[-2:] == ["cube: out-cube.zarr", "embeddings: out.zarr"]
-    store = open_embeddings("out.zarr")
+    store = open_store("out.zarr")
     assert store.sizes["time"] >= 2 and np.isfinite(store.embeddings.values).any()
     assert structured(store.attrs, "thalweg:sources")["sentinel-1"]["items"][0] == "S1_00"
     again = cli(*command, "--model", model_folder)
@@ -77,7 +77,7 @@ def test_from_a_box_to_embeddings_in_one_command(
     os.rename("out.zarr", "first.zarr")
     assert cli(*command, "--model", model_folder).code == 0
     assert not server.requests
-    xr.testing.assert_identical(open_embeddings("out.zarr").compute(), open_embeddings("first.zarr").compute())
+    xr.testing.assert_identical(open_store("out.zarr").compute(), open_store("first.zarr").compute())
     os.rename("out.zarr", "second.zarr")
     other = cli("earth", "embed", *box_of(site), "--time", "2018", "out.zarr", "--catalog", server.api)
     assert other.code == 2 and "out-cube.zarr: exists already, of another box or time" in other.err

@@ -10,11 +10,11 @@ import pystac
 import pytest
 from pyproj import Transformer
 
-from thalweg.earth.sensors import Quality, sensor_by_name
+from thalweg.earth.sensors import MaskEncoding, Quality, sensor_by_name
 from thalweg.earth.stac import CATALOGUES, Product, Request, plan
-from thalweg.earth.stac.catalogues import catalogue_by_name
-from thalweg.earth.stac.encoding import BACKSCATTER, LANDSAT, REFLECTANCE, collection_1_quality, layer_codes
-from thalweg.earth.stac.scenes import Scene, group_overpasses
+from thalweg.earth.stac.encoding import date_bytes, encode_mask, encode_numbers, encode_power
+from thalweg.earth.stac.search.catalogues import catalogue_by_name
+from thalweg.earth.stac.search.scenes import Scene, group_overpasses
 from thalweg.errors import UsageError
 
 BOX = (4.30, 50.90, 4.32, 50.92)
@@ -64,7 +64,7 @@ def test_the_zone_is_that_of_the_boxs_centre(bbox: tuple[float, float, float, fl
 def test_a_box_of_two_zones_says_which_was_chosen() -> None:
     request = Request((5.9, 51.0, 6.2, 51.1), "2022")
     assert request.note is not None
-    assert "2 UTM zones" in request.note and "EPSG:32632" in request.note and "--crs EPSG:32631" in request.note
+    assert "2 UTM zones" in request.note and "EPSG:32632" in request.note and "`crs=EPSG:32631`" in request.note
     chosen = Request((5.9, 51.0, 6.2, 51.1), "2022", crs="EPSG:32631")
     assert chosen.note is None and str(chosen.grid.crs) == "EPSG:32631"
     assert Request(BOX, "2022").note is None
@@ -93,11 +93,11 @@ BAD_REQUESTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "no degrees": ({"bbox": (430000.0, 5e6, 440000.0, 5.1e6)}, ("in degrees", "-180..180")),
     "not a number": ({"bbox": (np.nan, 50.9, 4.3, 51.0)}, ("in degrees",)),
     "dates reversed": ({"time": "2022-12/2022-01"}, ("2022-12 is after 2022-01", "earlier one first")),
-    "no date": ({"time": "spring"}, ("--time spring", "2022-01/2022-12")),
-    "empty date": ({"time": ""}, ("--time", "2022-01/2022-12")),
+    "no date": ({"time": "spring"}, ("`time=spring`", "2022-01/2022-12")),
+    "empty date": ({"time": ""}, ("`time=`", "2022-01/2022-12")),
     "three dates": ({"time": "2020/2021/2022"}, ("2020/2021/2022", "or two")),
-    "sensor": ({"sensors": ("sentinel-9",)}, ("sentinel-9", "known are")),
-    "no reference system": ({"crs": "UTM"}, ("--crs UTM", "EPSG:32631")),
+    "sensor": ({"sensors": ("sentinel-9",)}, ("sentinel-9", "sentinel-1, sentinel-2; did you mean")),
+    "no reference system": ({"crs": "UTM"}, ("`crs=UTM`", "EPSG:32631")),
     "degrees as grid": ({"crs": "EPSG:4326"}, ("not in metres", "UTM zone")),
 }
 
@@ -280,40 +280,65 @@ def test_midnight_utc_does_not_cut_a_pass_in_two() -> None:
         (30048, Quality.CLOUD),  # snow
     ],
 )
-def test_collection_2_quality_means_the_same_in_the_declarations_bits(qa_pixel: int, quality: Quality) -> None:
+def test_landsat_quality_is_read_and_stored_as_the_products_have_it(qa_pixel: int, quality: Quality) -> None:
     """Values of the USGS Landsat 8-9 Collection 2 Level 2 Science Product Guide, table of pixel quality."""
     validity = sensor_by_name("landsat-8").validity
+    assert validity is not None and validity.variable == "qa_pixel"
+    stored = encode_mask(np.array([qa_pixel]), validity.storage)
+    assert stored.dtype == np.uint16 and stored == [qa_pixel]
+    assert validity.quality(stored) == [quality]
+
+
+def mask_of(sensor: str) -> MaskEncoding:
+    validity = sensor_by_name(sensor).validity
     assert validity is not None
-    assert validity.quality(collection_1_quality(np.array([qa_pixel]))) == [quality]
-    assert layer_codes("pixel_qa").stored(np.array([qa_pixel])).dtype == np.uint16
+    return validity.storage
 
 
-def test_what_a_layers_type_cannot_hold_is_no_data() -> None:
+def test_values_outside_the_range_of_a_masks_type_are_no_data() -> None:
     raw = np.array([4.0, np.nan, -1.0, 300.0, 70_000.0], np.float32)
-    np.testing.assert_array_equal(layer_codes("SCL").stored(raw), [4, 0, 0, 0, 0])
-    np.testing.assert_array_equal(layer_codes("pixel_qa").stored(np.array([21824, -1, np.nan])), [322, 1, 1])
+    np.testing.assert_array_equal(encode_mask(raw, mask_of("sentinel-2")), [4, 0, 0, 0, 0])
+    np.testing.assert_array_equal(encode_mask(np.array([21824, -1, np.nan]), mask_of("landsat-8")), [21824, 1, 1])
 
 
-def test_reflectance_keeps_what_the_offset_takes_below_zero() -> None:
+REFLECTANCE, BACKSCATTER, LANDSAT = (
+    sensor_by_name(sensor).storage_of(band)
+    for sensor, band in (("sentinel-2", "B04"), ("sentinel-1", "VV"), ("landsat-8", "B04"))
+)
+SMALLEST = -0.2
+
+
+def test_reflectance_below_zero_is_kept() -> None:
     raw = np.array([0, 1, 900, 1000, 11000, 65535])
     np.testing.assert_array_equal(
-        REFLECTANCE.stored(raw, 0, 1e-4, -0.1), np.array([-32768, -999, -100, 0, 10000, 32767], np.int16)
+        encode_numbers(raw, 0, 1e-4, -0.1, REFLECTANCE, SMALLEST),
+        np.array([-32768, -999, -100, 0, 10000, 32767], np.int16),
     )
 
 
-def test_landsats_numbers_are_kept_and_others_are_recoded() -> None:
+def test_landsat_numbers_are_kept_and_other_scalings_are_converted() -> None:
     raw = np.array([0, 1, 7273, 43636, 65535])
-    np.testing.assert_array_equal(LANDSAT.stored(raw, 0, 2.75e-5, -0.2), raw.astype(np.uint16))
-    absent = REFLECTANCE.stored(np.array([-9999.0, -3.4e38, np.inf, np.nan]), 0, 1e-4, 0.0)
+    np.testing.assert_array_equal(encode_numbers(raw, 0, 2.75e-5, -0.2, LANDSAT, SMALLEST), raw.astype(np.uint16))
+    absent = encode_numbers(np.array([-9999.0, -3.4e38, np.inf, np.nan]), 0, 1e-4, 0.0, REFLECTANCE, SMALLEST)
     np.testing.assert_array_equal(absent, np.full(4, -32768, np.int16))
-    recoded = LANDSAT.stored(np.array([0, 5000]), 0, 1e-4, 0.0)
-    assert recoded[0] == 0 and recoded[1] * 2.75e-5 - 0.2 == pytest.approx(0.5, abs=2e-5)
+    converted = encode_numbers(np.array([0, 5000]), 0, 1e-4, 0.0, LANDSAT, SMALLEST)
+    assert converted[0] == 0 and converted[1] * 2.75e-5 - 0.2 == pytest.approx(0.5, abs=2e-5)
+
+
+def test_without_physical_limits_only_no_data_codes_are_missing() -> None:
+    raw = np.array([-9999.0, 0.0, np.nan])
+    np.testing.assert_array_equal(encode_numbers(raw, 0, 1e-4, 0.0, REFLECTANCE), [-9999, -32768, -32768])
 
 
 def test_power_is_stored_as_decibel() -> None:
     power = np.array([0.1, 1.0, 10 ** (-2.3456), 0.0, -32768.0, np.nan, 1e-30], np.float32)
     expected = np.array([-1000, 0, -2346, -32768, -32768, -32768, -30000], np.int16)
-    np.testing.assert_array_equal(BACKSCATTER.stored_power(power), expected)
+    np.testing.assert_array_equal(encode_power(power, BACKSCATTER), expected)
+
+
+def test_the_size_of_a_date_is_that_of_its_declared_types() -> None:
+    sizes = {name: date_bytes(sensor_by_name(name), (2, 3)) for name in ("sentinel-2", "sentinel-1", "landsat-8")}
+    assert sizes == {"sentinel-2": 6 * 21, "sentinel-1": 6 * 4, "landsat-8": 6 * 14}
 
 
 def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

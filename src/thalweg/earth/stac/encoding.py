@@ -1,142 +1,97 @@
-"""How measurements are stored: integers with a factor and an offset, one coding a sensor."""
+"""Encoding of measurements and masks as the integers that a fetched store holds.
 
-from dataclasses import dataclass
+The encodings themselves are part of a sensor's declaration (`StorageEncoding`, `MaskEncoding`).
+"""
+
 from typing import Any
 
 import numpy as np
 
-from thalweg.earth.sensors import REFLECTANCE_RANGE, Sensor
+from thalweg.earth.sensors import MaskEncoding, Sensor, StorageEncoding
 
 
-@dataclass(frozen=True)
-class StorageEncoding:
-    """Integers that stand for a sensor's values: value = number * factor + offset.
+def storage_attributes(storage: StorageEncoding, units: str) -> dict[str, Any]:
+    """Return the CF attributes that tell a reader how to decode a band.
 
-    Attributes:
-        dtype: type of the numbers.
-        factor: step of the values, in the sensor's units.
-        offset: value of the number 0, in the sensor's units.
-        fill: number that stands for no data.
-        units: units of the values.
+    Args:
+        storage: encoding of the band.
+        units: units of the decoded values, `1` for a fraction.
     """
-
-    dtype: str
-    factor: float
-    offset: float
-    fill: int
-    units: str
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """CF attributes that say it to a reader."""
-        return {
-            "_FillValue": self.fill,
-            "scale_factor": self.factor,
-            "add_offset": self.offset,
-            "units": self.units,
-            "grid_mapping": "spatial_ref",
-        }
-
-    def stored(self, raw: np.ndarray, nodata: float, factor: float, offset: float) -> np.ndarray:
-        """Numbers of a file with its own no data, factor and offset, in this coding (any shape)."""
-        values = raw.astype(np.float64) * (factor / self.factor) + (offset - self.offset) / self.factor
-        return self._as_numbers(values, ~np.isfinite(values) | (raw == nodata) | (values < self._lowest))
-
-    @property
-    def _lowest(self) -> float:
-        """Number below which values of this coding are no measurement, but a code for no data that nobody declared."""
-        return (REFLECTANCE_RANGE[0] - self.offset) / self.factor
-
-    def stored_power(self, power: np.ndarray) -> np.ndarray:
-        """Backscatter in linear power, in this coding of dB; what is not positive is no data (any shape)."""
-        there = (power > 0) & np.isfinite(power)
-        decibel = 10 * np.log10(np.where(there, power, 1.0))
-        return self._as_numbers((decibel - self.offset) / self.factor, ~there)
-
-    def _as_numbers(self, values: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        limits = np.iinfo(self.dtype)
-        low = limits.min + 1 if self.fill == limits.min else limits.min
-        low = max(low, self.fill + 1) if self.fill >= low else low
-        numbers = np.rint(np.clip(np.nan_to_num(values), low, limits.max)).astype(self.dtype)
-        numbers[missing] = self.fill
-        return numbers
+    return {
+        "_FillValue": storage.fill,
+        "scale_factor": storage.scale,
+        "add_offset": storage.offset,
+        "units": units,
+        "grid_mapping": "spatial_ref",
+    }
 
 
-REFLECTANCE = StorageEncoding("int16", 1e-4, 0.0, -32768, "1")
-"""Down to -3.2767, so that what an offset takes below zero is kept."""
-
-BACKSCATTER = StorageEncoding("int16", 0.01, 0.0, -32768, "dB")
-
-LANDSAT = StorageEncoding("uint16", 2.75e-5, -0.2, 0, "1")
-"""As the products of Landsat Collection 2 level 2 have it: their numbers are kept."""
+def empty_array(storage: StorageEncoding | MaskEncoding, shape: tuple[int, int]) -> np.ndarray:
+    """Return an array (rows, columns) that holds no data, in the dtype of the encoding."""
+    return np.full(shape, storage.fill, storage.dtype)
 
 
-def storage_encoding_of(sensor: Sensor) -> StorageEncoding:
-    """The coding of a sensor's bands."""
-    if sensor.units == "dB":
-        return BACKSCATTER
-    return LANDSAT if sensor.name == "landsat-8" else REFLECTANCE
+def encode_numbers(
+    raw: np.ndarray,
+    nodata: float,
+    scale: float,
+    offset: float,
+    storage: StorageEncoding,
+    smallest: float = -np.inf,
+) -> np.ndarray:
+    """Convert a file's numbers to a store's.
 
+    Args:
+        raw: numbers of the file (any shape, any numeric dtype).
+        nodata: number that stands for no data in the file.
+        scale: scale of the file: value = number * scale + offset.
+        offset: offset of the file, in the sensor's units.
+        storage: encoding of the store.
+        smallest: value in the sensor's units below which a number is no measurement but an undeclared no-data code.
 
-@dataclass(frozen=True)
-class Layer:
-    """A layer of classes or flags, stored as the sensor's declaration reads it."""
-
-    dtype: str
-    fill: int
-
-    def empty(self, shape: tuple[int, int]) -> np.ndarray:
-        """The layer where nothing was seen."""
-        return np.full(shape, self.fill, self.dtype)
-
-    def stored(self, raw: np.ndarray) -> np.ndarray:
-        """A file's numbers as they are stored (any shape); those that the type cannot hold are no data."""
-        limits = np.iinfo(self.dtype)
-        held = (raw >= limits.min) & (raw <= limits.max)  # False where NaN
-        return np.where(held, raw, self.fill).astype(self.dtype)
-
-
-class LandsatQuality(Layer):
-    """`qa_pixel` of Landsat Collection 2 in the bits of Collection 1's `pixel_qa`, which the declaration reads."""
-
-    def stored(self, raw: np.ndarray) -> np.ndarray:
-        """See `collection_1_quality`."""
-        return collection_1_quality(np.where((raw >= 0) & (raw <= np.iinfo(self.dtype).max), raw, 0))
-
-
-def collection_1_quality(qa_pixel: np.ndarray) -> np.ndarray:
-    """Say Landsat Collection 2's `qa_pixel` in the bits of Collection 1's `pixel_qa` (any shape, uint16).
-
-    Collection 2: 0 fill, 1 dilated cloud, 2 cirrus, 3 cloud, 4 cloud shadow, 5 snow, 6 clear, 7 water, 8-9 cloud
-    confidence, 14-15 cirrus confidence. Collection 1: 0 fill, 1 clear, 2 water, 3 cloud shadow, 4 snow, 5 cloud,
-    6-7 cloud confidence, 8-9 cirrus confidence; of clear, water, shadow, snow and cloud a pixel is one.
-    (USGS, Landsat 8-9 Collection 2 Level 2 Science Product Guide; Landsat 8 Surface Reflectance Code Product
-    Guide.)
+    Returns:
+        Numbers of the store (same shape, dtype of `storage`), its fill value where there is no data.
     """
-    bits = qa_pixel.astype(np.uint16)
-
-    def bit(position: int) -> np.ndarray:
-        return (bits >> position) & 1 == 1
-
-    state = np.select(
-        [bit(1) | bit(3), bit(4), bit(5), bit(7)],
-        [np.uint16(1 << 5), np.uint16(1 << 3), np.uint16(1 << 4), np.uint16(1 << 2)],
-        np.uint16(1 << 1),
-    )
-    cloud, cirrus = (bits >> 8) & 3, (bits >> 14) & 3
-    quality = state | (cloud << 6) | (cirrus << 8)
-    return np.where(bit(0) | (bits == 0), np.uint16(1), quality).astype(np.uint16)
+    numbers = raw.astype(np.float64) * (scale / storage.scale) + (offset - storage.offset) / storage.scale
+    too_small = numbers < (smallest - storage.offset) / storage.scale
+    return _as_integers(numbers, ~np.isfinite(numbers) | (raw == nodata) | too_small, storage)
 
 
-LAYERS = {"SCL": Layer("uint8", 0), "pixel_qa": LandsatQuality("uint16", 1)}
+def encode_power(power: np.ndarray, storage: StorageEncoding) -> np.ndarray:
+    """Convert backscatter in linear power to a store's numbers of dB.
+
+    Args:
+        power: linear power (any shape, float); what is not positive is no data.
+        storage: encoding of the store, of values in dB.
+
+    Returns:
+        Numbers of the store (same shape, dtype of `storage`), its fill value where there is no data.
+    """
+    has_data = (power > 0) & np.isfinite(power)
+    decibel = 10 * np.log10(np.where(has_data, power, 1.0))
+    return _as_integers((decibel - storage.offset) / storage.scale, ~has_data, storage)
 
 
-def layer_codes(name: str) -> Layer:
-    """How a sensor's validity layer is stored."""
-    return LAYERS.get(name, Layer("uint16", 0))
+def encode_mask(raw: np.ndarray, storage: MaskEncoding) -> np.ndarray:
+    """Convert a file's classes or flags (any shape) to the store's dtype; what that dtype cannot hold is no data."""
+    limits = np.iinfo(storage.dtype)
+    fits = (raw >= limits.min) & (raw <= limits.max)  # False where NaN
+    return np.where(fits, raw, storage.fill).astype(storage.dtype)
 
 
 def date_bytes(sensor: Sensor, shape: tuple[int, int]) -> int:
-    """Size of a date of some rows and columns, all bands and the validity layer, before compression."""
-    layer = np.dtype(layer_codes(sensor.validity.variable).dtype).itemsize if sensor.validity else 0
-    return int(shape[0] * shape[1]) * (len(sensor.bands) * np.dtype(storage_encoding_of(sensor).dtype).itemsize + layer)
+    """Return the size in bytes, before compression, of all bands and the mask of one date (rows, columns)."""
+    encodings: list[StorageEncoding | MaskEncoding] = [sensor.storage_of(name) for name in sensor.band_names]
+    if sensor.validity is not None:
+        encodings.append(sensor.validity.storage)
+    return int(shape[0] * shape[1]) * sum(np.dtype(encoding.dtype).itemsize for encoding in encodings)
+
+
+def _as_integers(numbers: np.ndarray, missing: np.ndarray, storage: StorageEncoding) -> np.ndarray:
+    """Round and clip numbers to the dtype of an encoding; a number that has data never equals the fill value."""
+    limits = np.iinfo(storage.dtype)
+    low = limits.min + 1 if storage.fill == limits.min else limits.min
+    low = max(low, storage.fill + 1) if storage.fill >= low else low
+    integers = np.rint(np.clip(np.nan_to_num(numbers), low, limits.max)).astype(storage.dtype)
+    integers[missing] = storage.fill
+    return integers

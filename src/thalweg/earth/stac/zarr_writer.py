@@ -1,4 +1,4 @@
-"""A cube's store that grows date by date under a hidden name, and gets its own when complete."""
+"""Incremental Zarr writer: a fetched cube's store grows date by date under a hidden name until it is complete."""
 
 import json
 import shutil
@@ -12,38 +12,45 @@ import pandas as pd
 
 from thalweg._version import __version__
 from thalweg.earth.sensors import Sensor, sensor_by_name
-from thalweg.earth.stac.encoding import date_bytes, layer_codes, storage_encoding_of
+from thalweg.earth.stac.encoding import date_bytes, storage_attributes
 from thalweg.earth.stac.plan import FetchPlan
-from thalweg.earth.stac.request import Request
-from thalweg.earth.stac.scenes import Overpass, Scene
+from thalweg.earth.stac.search.request import Request
+from thalweg.earth.stac.search.scenes import Overpass, Scene
+from thalweg.earth.store.zarr_chunks import checked_compressor
 from thalweg.errors import ThalwegError
 from thalweg.io.atomic import atomic_write
 from thalweg.io.progress_log import ProgressLog
 from thalweg.io.redaction import redact
-from thalweg.io.zarr_chunks import checked_compressor
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 
 DATES_FILE = "dates.json"
-"""Which dates the unfinished store has read and kept, and the items skipped."""
+"""State of an unfinished store: the dates that were read and kept, and the items skipped."""
 
 CHUNK = 128
-"""Pixels of a chunk, each way."""
+"""Rows, and columns, of a chunk."""
 
 SHARD = 1024
-"""Pixels of a shard, each way: one window is read, and held in memory, at a time."""
+"""Rows, and columns, of a shard; one window of this size is read, and held in memory, at a time."""
 
 
 class IncrementalZarrWriter:
-    """The unfinished store: its arrays, and which dates it has; held by one process at a time (`Ledger`)."""
+    """Writer of an unfinished store; one process holds it at a time, by its progress log.
 
-    def __init__(self, out: Path, what: FetchPlan) -> None:
-        self.out, self.plan = out, what
+    Attributes:
+        out: path of the store once it is complete.
+        plan: the plan that is fetched.
+        path: path of the unfinished store.
+        shape: rows and columns of the grid.
+    """
+
+    def __init__(self, out: Path, planned: FetchPlan) -> None:
+        self.out, self.plan = out, planned
         self.path = out.with_name(f".{out.name}.unfinished")
-        self.shape = what.shape
-        self._ledger = ProgressLog(self.path, out)
+        self.shape = planned.shape
+        self._log = ProgressLog(out)
         self._state: dict[str, Any] = {}
 
     def __enter__(self) -> "IncrementalZarrWriter":
@@ -52,33 +59,39 @@ class IncrementalZarrWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        nothing_to_go_on_with = isinstance(error, Exception) and not self._state.get("read")
-        if nothing_to_go_on_with or isinstance(error, OSError):
-            self._ledger.discard()
-        self._ledger.__exit__(kind, error, trace)
+        has_no_date = isinstance(error, Exception) and not self._state.get("read")
+        if has_no_date or isinstance(error, OSError):
+            self._log.abort()
+        self._log.__exit__(kind, error, trace)
 
     def resume(self, skipped: dict[str, str]) -> None:
-        """Go on with what an earlier fetch of the same request left, or start afresh."""
-        goes_on = self._ledger.done(self._identity()) is not None
+        """Resume an earlier fetch of the same request, or start from scratch.
+
+        Args:
+            skipped: reasons by item; those of the earlier fetch are added to it.
+        """
+        can_resume = self._log.done(self._identity()) is not None
         try:
             self._state = json.loads((self.path / DATES_FILE).read_text())
-            goes_on &= all(
-                [date.names for date in dates[: self.read(name)]] == self._state["read"].get(name, [])
+            can_resume &= all(
+                [date.names for date in dates[: self.num_read(name)]] == self._state["read"].get(name, [])
                 for name, dates in self.plan.dates.items()
             )
-            if goes_on:
+            if can_resume:
                 skipped.update(self._state["skipped"])
                 return
         except (OSError, LookupError, TypeError, ValueError, AttributeError):
-            pass  # not there, or damaged: it starts from scratch
-        self._ledger.clear()
-        self._ledger.start(self._identity())
+            pass  # missing or damaged: the fetch starts from scratch
+        self._log.clear()
+        self._log.start(self._identity())
         self._state = {"read": {}, "kept": {}, "skipped": {}}
         self._create()
         self._save()
 
     def _identity(self) -> dict[str, Any]:
-        return {"request": request_attributes(self.plan), "version": __version__, "sensors": list(self.plan.dates)}
+        """Return what must be the same for a fetch to resume another."""
+        variables = {name: self.plan.bands(name) for name in self.plan.dates}
+        return {"request": request_attributes(self.plan), "version": __version__, "sensors": variables}
 
     def _create(self) -> None:
         import zarr
@@ -86,13 +99,15 @@ class IncrementalZarrWriter:
         root = zarr.open_group(self.path, mode="a")
         for name in self.plan.dates:
             sensor = sensor_by_name(name)
-            group, coding = root.create_group(name), storage_encoding_of(sensor)
+            group = root.create_group(name)
             for variable in self.plan.bands(name):
-                if variable in sensor.band_names:
-                    self._array(group, variable, coding.dtype, coding.fill, coding.attributes)
+                if sensor.validity is not None and variable == sensor.validity.variable:
+                    mask = sensor.validity.storage
+                    self._array(group, variable, mask.dtype, mask.fill, {"grid_mapping": "spatial_ref"})
                 else:
-                    layer = layer_codes(variable)
-                    self._array(group, variable, layer.dtype, layer.fill, {"grid_mapping": "spatial_ref"})
+                    storage = sensor.storage_of(variable)
+                    attributes = storage_attributes(storage, "1" if sensor.units == "reflectance" else sensor.units)
+                    self._array(group, variable, storage.dtype, storage.fill, attributes)
 
     def _array(self, group: Any, name: str, dtype: str, fill: int, attributes: dict[str, Any]) -> None:
         shard = tuple(min(SHARD, CHUNK * -(-side // CHUNK)) for side in self.shape)
@@ -108,16 +123,16 @@ class IncrementalZarrWriter:
             attributes=attributes,
         )
 
-    def read(self, sensor: str) -> int:
-        """Dates of a sensor that were read."""
+    def num_read(self, sensor: str) -> int:
+        """Return the number of dates of a sensor that were read."""
         return len(self._state["read"].get(sensor, []))
 
     def megabytes_done(self) -> float:
-        """Size of the dates that were read, before compression."""
-        return sum(self.read(name) * date_bytes(sensor_by_name(name), self.shape) / 1e6 for name in self.plan.dates)
+        """Return the size of the dates that were read, before compression, in megabytes (1e6 bytes)."""
+        return sum(self.num_read(name) * date_bytes(sensor_by_name(name), self.shape) / 1e6 for name in self.plan.dates)
 
-    def room_for_a_date(self, sensor: Sensor) -> dict[str, Any]:
-        """The sensor's arrays, one date longer than those kept so far."""
+    def arrays_with_new_date(self, sensor: Sensor) -> dict[str, Any]:
+        """Return the sensor's arrays (time, y, x) by name, with one date in addition to those kept so far."""
         arrays = self._arrays(sensor)
         self._resize(arrays, len(self._state["kept"].get(sensor.name, [])) + 1)
         return arrays
@@ -134,10 +149,10 @@ class IncrementalZarrWriter:
                 array.resize((dates, *self.shape))
 
     def record(self, sensor: Sensor, date: Overpass, used: list[Scene], skipped: dict[str, str]) -> None:
-        """Count a date as read, and as kept where a scene had a pixel."""
+        """Record a date as read and, if a scene had a pixel in the grid, as kept."""
         self._state["read"].setdefault(sensor.name, []).append(date.names)
         if used:
-            self._state["kept"].setdefault(sensor.name, []).append(_facts(date, used))
+            self._state["kept"].setdefault(sensor.name, []).append(_date_metadata(date, used))
         self._state["skipped"] = dict(skipped)
         self._save()
 
@@ -145,13 +160,17 @@ class IncrementalZarrWriter:
         atomic_write(self.path / DATES_FILE, json.dumps(self._state).encode())
 
     def finish(self, skipped: dict[str, str]) -> None:
-        """Write times, grid and attributes, and give the store its name."""
+        """Write times, grid and attributes, and rename the store to `out`.
+
+        Raises:
+            ThalwegError: no date has a pixel in the grid; the unfinished store is removed.
+        """
         import zarr
 
         kept = {name: dates for name, dates in self._state["kept"].items() if dates}
         if not kept:
-            self._ledger.discard()
-            why = next(iter(skipped.values()), "the items' footprints only graze it")
+            self._log.abort()
+            why = next(iter(skipped.values()), "the items' footprints only touch its edge")
             raise ThalwegError(f"{self.out}: no pixel in the box on any date ({len(skipped)} items skipped): {why}")
         for name in self.plan.dates:
             if name not in kept:
@@ -173,38 +192,38 @@ class IncrementalZarrWriter:
             }
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)  # consolidation is no part of format 3 yet
+            warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)  # consolidation is not part of format 3 yet
             zarr.consolidate_metadata(self.path)
-        self._ledger.finish(self.out)
-        (self.out / DATES_FILE).unlink()  # last: a kill before would cost all that was read
+        self._log.finalize()
+        (self.out / DATES_FILE).unlink()  # last: without it, a fetch killed before could not resume
 
 
-def request_attributes(what: FetchPlan) -> dict[str, Any]:
-    """A request as the store records it, and by which a fetch is resumed: credentials, which change, are not in it."""
-    request = what.request
+def request_attributes(planned: FetchPlan) -> dict[str, Any]:
+    """Return a request as the store records it and a resumed fetch compares it; it holds no credentials."""
+    request = planned.request
     return {
         "bbox": list(request.bbox),
         "time": request.time,
         "sensors": list(request.sensors or []),
         "crs": request.grid_crs,
         "chosen_crs": request.crs,
-        "catalogue": redact(what.catalogue.url),
+        "catalogue": redact(planned.catalogue.url),
     }
 
 
 def fetched_request(store: str | Path) -> Request | None:
-    """The request a store was fetched for; None where it is no fetched store."""
+    """Return the request that a store was fetched for; None for any other store, path or damaged attributes."""
     import zarr
 
     try:
-        said: Any = zarr.open_group(store, mode="r").attrs["thalweg:request"]
-        return Request(tuple(said["bbox"]), said["time"], tuple(said["sensors"]) or None, said["chosen_crs"])
+        fields: Any = zarr.open_group(store, mode="r").attrs["thalweg:request"]
+        return Request(tuple(fields["bbox"]), fields["time"], tuple(fields["sensors"]) or None, fields["chosen_crs"])
     except (OSError, LookupError, TypeError, ValueError, AttributeError, ThalwegError, zarr.errors.BaseZarrError):
-        return None  # not a fetched store, or its attributes are damaged
+        return None  # not a fetched store, or damaged attributes
 
 
-def _facts(date: Overpass, used: list[Scene]) -> dict[str, Any]:
-    """What is kept of a date beside its numbers; baseline and orbit are its preferred scene's."""
+def _date_metadata(date: Overpass, used: list[Scene]) -> dict[str, Any]:
+    """Return the metadata of a date; baseline and orbit are those of its preferred scene."""
     state, number = used[0].orbit
     return {
         "time": date.time.isoformat(),
@@ -216,7 +235,7 @@ def _facts(date: Overpass, used: list[Scene]) -> dict[str, Any]:
 
 
 def _coordinates(sensor: Sensor, dates: list[dict[str, Any]], grid: "GeoBox") -> Any:
-    """Times, what is known of each date, and the grid, as a dataset without bands."""
+    """Return times, metadata of each date and the grid as a dataset without bands."""
     import rioxarray  # noqa: F401  (gives datasets their .rio)
     import xarray as xr
 
@@ -235,7 +254,7 @@ def _coordinates(sensor: Sensor, dates: list[dict[str, Any]], grid: "GeoBox") ->
     attributes: dict[str, Any] = {"sensor": sensor.name}
     if sensor.offset_since_baseline is not None:
         variables["processing_baseline"] = series("processing_baseline", np.float64)
-        attributes["boa_offset_applied"] = 1  # NetCDF has no truth values
+        attributes["boa_offset_applied"] = 1  # NetCDF has no booleans
     dataset = xr.Dataset(
         variables,
         {

@@ -1,4 +1,4 @@
-"""A static catalogue, followed link by link: each document once, what is damaged skipped, every loop bounded."""
+"""Static catalogue of plain files: links are followed, each document is read once, damaged ones are skipped."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -6,26 +6,26 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from thalweg.earth.stac.items import is_link, shown
+from thalweg.earth.stac.search.items import is_link, shorten
 from thalweg.errors import UsageError
 from thalweg.io.redaction import redact
 
 MAX_DEPTH = 16
-"""Most levels of catalogues below the root."""
+"""Largest number of levels of catalogues below the root."""
 
 MAX_CATALOGUES = 10_000
-"""Most catalogues and collections that are followed."""
+"""Largest number of catalogues and collections that are followed."""
 
 MAX_ITEMS = 100_000
-"""Most items of a collection, and of a search."""
+"""Largest number of items of a collection, and of a search."""
 
 Skip = Callable[[str, str], None]
-"""Called with the name of what is skipped, and why."""
+"""Function that is called with the name of each skipped document and the reason."""
 
 
 @dataclass(frozen=True)
 class CatalogueNode:
-    """A catalogue or a collection: its document, its address, and how far below the root it lies."""
+    """Catalogue or collection: its document, its address, and its number of levels below the root."""
 
     fields: dict[str, Any]
     href: str
@@ -33,12 +33,12 @@ class CatalogueNode:
 
     @property
     def is_collection(self) -> bool:
-        """Whether it is a collection; before STAC 1.0 only its extent said so."""
+        """True for a collection; before STAC 1.0 only its extent shows that."""
         kind = self.fields.get("type")
         return kind == "Collection" or (kind is None and "extent" in self.fields)
 
     def links(self, relation: str) -> list[str]:
-        """Absolute addresses of its links of a relation."""
+        """Return the absolute addresses of its links of a relation."""
         import pystac
 
         hrefs = (link["href"] for link in self.fields.get("links") or () if is_link(link) and link["rel"] == relation)
@@ -46,40 +46,40 @@ class CatalogueNode:
 
 
 class StaticCatalogue:
-    """A catalogue of plain files.
+    """Catalogue of plain files.
 
     Args:
-        root: its root's document.
+        root: document of its root.
         href: absolute address of the root.
-        read_text: reads a text at an address.
-        skip: told what is skipped.
+        read_text: function that reads a text file at an address.
+        skip: function that records what is skipped.
 
     Raises:
-        UsageError: the root's links are none.
+        UsageError: the root's links are invalid.
     """
 
     def __init__(self, root: dict[str, Any], href: str, read_text: Callable[[str], str], skip: Skip) -> None:
         self._read_text, self._skip = read_text, skip
         self._documents: dict[str, dict[str, Any] | None] = {}
         self._root = CatalogueNode(root, href, 0)
-        if (odd := self._odd_links(self._root)) is not None:
-            raise UsageError(f"{redact(href)}: no STAC: {odd}")
+        if (fault := self._links_fault(self._root)) is not None:
+            raise UsageError(f"{redact(href)}: no STAC: {fault}")
 
     def collections(self) -> Iterator[tuple[str, CatalogueNode]]:
-        """Identifiers and nodes of the collections; those inside another one are a part of it."""
+        """Yield identifier and node of each collection; one inside another belongs to it."""
         for node in self._nodes(self._root, into_collections=False):
             if node.is_collection:
                 name = node.fields.get("id")
                 if isinstance(name, str):
                     yield name, node
                 else:
-                    self._skip(node.href, f"id {shown(name)}: expected a text")
+                    self._skip(node.href, f"id {shorten(name)}: expected a string")
 
     def items(self, collection: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Addresses and documents of a collection's items, each once.
+        """Yield address and document of each item of a collection, once.
 
         Raises:
-            UsageError: more than `MAX_ITEMS`.
+            UsageError: there are more than `MAX_ITEMS`.
         """
         seen: set[str] = set()
         for name, top in self.collections():
@@ -100,7 +100,7 @@ class StaticCatalogue:
                         yield href, fields
 
     def _nodes(self, top: CatalogueNode, into_collections: bool) -> Iterator[CatalogueNode]:
-        """A node and all below it, in the order of the links, without recursion; a node comes once."""
+        """Yield a node and all below it, in the order of the links, each once; without recursion."""
         waiting, seen = [top], {top.href}
         while waiting:
             node = waiting.pop()
@@ -125,30 +125,31 @@ class StaticCatalogue:
             waiting += reversed(below)
 
     def _child(self, href: str, depth: int) -> CatalogueNode | None:
+        """Read a catalogue or collection; None if it is skipped."""
         fields = self._document(href)
         if fields is None:
             return None
         kind = fields.get("type")
         if kind not in ("Catalog", "Collection", None) or "stac_version" not in fields:
-            self._skip(href, f"expected a catalogue or a collection, came type {shown(kind)}")
+            self._skip(href, f"expected a catalogue or a collection, got type {shorten(kind)}")
             return None
         node = CatalogueNode(fields, href, depth)
-        if (odd := self._odd_links(node)) is not None:
-            self._skip(href, odd)
+        if (fault := self._links_fault(node)) is not None:
+            self._skip(href, fault)
             return None
         return node
 
-    def _odd_links(self, node: CatalogueNode) -> str | None:
-        """What is wrong with a document's links as a whole; a single one that is none is skipped and told."""
+    def _links_fault(self, node: CatalogueNode) -> str | None:
+        """Return what is wrong with a document's list of links, None if nothing; a single invalid link is skipped."""
         links = node.fields.get("links")
         if links is not None and not isinstance(links, list):
-            return f"links {shown(links)}: expected a list"
+            return f"links {shorten(links)}: expected a list"
         for link in (link for link in links or () if not is_link(link)):
-            self._skip(f"{node.href}, a link", f"{shown(link)}: expected an object with rel and href")
+            self._skip(f"{node.href}, a link", f"{shorten(link)}: expected an object with rel and href")
         return None
 
     def _document(self, href: str) -> dict[str, Any] | None:
-        """The JSON object at an address, read once; None where there is none, which is told."""
+        """Return the JSON object at an address, read once; None if there is none, which is recorded."""
         if href not in self._documents:
             self._documents[href] = self._read(href)
         return self._documents[href]
@@ -159,10 +160,10 @@ class StaticCatalogue:
         try:
             fields = json.loads(self._read_text(href))
         except APIError as error:
-            status = getattr(error, "status_code", None)  # not there where no answer came
+            status = getattr(error, "status_code", None)  # absent if there was no answer
             elsewhere = urlsplit(href).netloc != urlsplit(self._root.href).netloc
             if not elsewhere and (status is None or status >= 500 or status == 429):
-                raise  # the catalogue's own server does not answer: to go on would lose what it has
+                raise  # the catalogue's own server does not answer: skipping would lose all that it has
             self._skip(href, "no answer" if status is None else f"the server answers {status}")
             return None
         except OSError as error:
@@ -172,6 +173,6 @@ class StaticCatalogue:
             self._skip(href, "not JSON")
             return None
         if not isinstance(fields, dict):
-            self._skip(href, f"expected a JSON object, came {shown(fields)}")
+            self._skip(href, f"expected a JSON object, got {shorten(fields)}")
             return None
         return fields

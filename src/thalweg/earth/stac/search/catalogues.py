@@ -1,4 +1,4 @@
-"""Catalogues are declared: where each is, which collection holds a sensor, how its assets are called."""
+"""Declared catalogues: the address of each, the collections that hold a sensor, and the names of their assets."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -8,53 +8,61 @@ from typing import Literal
 from pydantic import Field
 
 from thalweg.earth.sensors import Declaration
-from thalweg.errors import UsageError
+from thalweg.errors import MissingPathError, UsageError
 from thalweg.io.redaction import redact
 
 Level = Literal["surface reflectance", "calibrated power", "digital numbers"]
 
 
 class Product(Declaration):
-    """A collection that holds a sensor's data."""
+    """Declaration of a collection that holds a sensor's data."""
 
     sensor: str = Field(description="name of the declared sensor")
     collection: str = Field(description="identifier of the STAC collection")
-    assets: Mapping[str, str] = Field(description="band or validity layer of the sensor -> key of the asset")
-    level: Level = Field(default="surface reflectance", description="what the numbers are")
-    platforms: tuple[str, ...] = Field(default=(), description="platforms to take; all where empty")
+    assets: Mapping[str, str] = Field(description="key of the asset by band or mask of the sensor")
+    level: Level = Field(default="surface reflectance", description="processing level of the numbers")
+    platforms: tuple[str, ...] = Field(default=(), description="platforms whose items are used; all if empty")
     credentials: tuple[str, ...] = Field(
-        default=(), description="environment variables without which the files can not be read"
+        default=(), description="environment variables without which the files cannot be read"
     )
 
 
 class Catalogue(Declaration):
-    """A STAC API, or a static catalogue, and what is known of it."""
+    """Declaration of a STAC API or a static catalogue."""
 
-    name: str = Field(description="how the command line calls it")
+    name: str = Field(description="name on the command line")
     url: str = Field(description="address of the root, or a path")
-    products: tuple[Product, ...] = Field(description="collections known, the preferred one of a sensor first")
-    signed: bool = Field(default=False, description="whether hrefs are signed by the package planetary-computer")
-    reading: Mapping[str, str] = Field(default={}, description="GDAL options its files are read with")
-    key_help: str = Field(default="", description="where credentials are made")
+    products: tuple[Product, ...] = Field(description="known collections, a sensor's preferred one first")
+    signed: bool = Field(default=False, description="whether addresses are signed by the package planetary-computer")
+    reading: Mapping[str, str] = Field(default={}, description="GDAL options for reading its files")
+    key_help: str = Field(default="", description="where to get credentials")
 
     def products_of(self, sensor: str) -> tuple[Product, ...]:
-        """The collections that hold a sensor, the preferred one first."""
+        """Return the collections that hold a sensor, the preferred one first."""
         return tuple(product for product in self.products if product.sensor == sensor)
 
     def signer(self) -> Callable[[str], str] | None:
-        """The function that signs an href; `UsageError` where its package is missing."""
+        """Return the function that signs an address; None if the catalogue needs none.
+
+        Raises:
+            UsageError: the package that signs is not installed.
+        """
         if not self.signed:
             return None
         try:
             from planetary_computer import sign_url
         except ImportError as error:
             raise UsageError(
-                f"{self.name}: its files are read with signed links: install thalweg[planetary-computer]"
+                f"{self.name}: its files need signed addresses: install thalweg[planetary-computer]"
             ) from error
         return sign_url
 
     def check_credentials(self, product: Product) -> None:
-        """`UsageError` that names the environment variables a product needs and does not find."""
+        """Check that the environment has the credentials that a product needs.
+
+        Raises:
+            UsageError: an environment variable is missing; the message names it.
+        """
         missing = [name for name in product.credentials if not os.environ.get(name)]
         if missing:
             raise UsageError(
@@ -76,7 +84,7 @@ _S2_COMMON = {
 _S2_RESOLUTION = {name: f"{name}_{10 if name in ('B02', 'B03', 'B04', 'B08') else 20}m" for name in (*_S2_BANDS, "SCL")}
 _LANDSAT = {
     **{"B02": "blue", "B03": "green", "B04": "red", "B05": "nir08", "B06": "swir16", "B07": "swir22"},
-    "pixel_qa": "qa_pixel",
+    "qa_pixel": "qa_pixel",
 }
 _LANDSAT_8_AND_9 = ("landsat-8", "landsat-9")
 _RADAR = {"VV": "vv", "VH": "vh"}
@@ -94,8 +102,8 @@ PLANETARY_COMPUTER = Catalogue(
     ),
 )
 
-# Its older collection sentinel-2-l2a flags a part of its items wrongly as to the baseline's offset
-# (github.com/Element84/earth-search, issues 66 and 71); the reprocessed one is asked first.
+# The older collection sentinel-2-l2a has wrong flags for the baseline's offset on some items
+# (github.com/Element84/earth-search, issues 66 and 71); the reprocessed collection is preferred.
 EARTH_SEARCH = Catalogue(
     name="earth-search",
     url="https://earth-search.aws.element84.com/v1",
@@ -142,16 +150,20 @@ CATALOGUES = {catalogue.name: catalogue for catalogue in (PLANETARY_COMPUTER, EA
 
 
 def catalogue_by_name(name: str) -> Catalogue:
-    """A declared catalogue, or any other by its URL or path with what is known of collections' names.
+    """Return a declared catalogue by its name, or another one by its URL or path.
+
+    Of another catalogue, the collections of the declared ones are known by their names.
 
     Raises:
-        UsageError: neither a known name nor a URL nor a path that exists.
+        MissingPathError: `name` is no declared catalogue, no URL and no path that exists.
     """
     for catalogue in CATALOGUES.values():
         if name.rstrip("/") in (catalogue.name, catalogue.url):
             return catalogue
     if "://" not in name and not Path(name).exists():
-        raise UsageError(f"catalogue {redact(name)!r}: expected {', '.join(CATALOGUES)}, a URL, or a path that exists")
+        raise MissingPathError(
+            f"catalogue {redact(name)!r}: expected {', '.join(CATALOGUES)}, a URL, or a path that exists"
+        )
     products: dict[tuple[str, str], Product] = {}
     for catalogue in CATALOGUES.values():
         for product in catalogue.products:

@@ -15,10 +15,11 @@ from affine import Affine
 from rasterio import open as open_raster
 
 from stac_server import StacServer, serve
-from thalweg.earth.stac import Request, fetch, plan, static_catalogue
-from thalweg.earth.stac.client import RetryPolicy
-from thalweg.earth.stac.items import OddItemError, centre_longitude, footprint_of, instant, item_of
+from thalweg.earth.stac import Request, fetch, plan
 from thalweg.earth.stac.plan import FetchPlan
+from thalweg.earth.stac.search import static_catalogue
+from thalweg.earth.stac.search.client import RetryPolicy
+from thalweg.earth.stac.search.items import InvalidItemError, centre_longitude, footprint_of, instant, item_of
 from thalweg.errors import ThalwegError, UsageError
 
 QUICK = RetryPolicy(attempts=2, delay=0.01, timeout=2.0)
@@ -69,8 +70,8 @@ def item(name: str = "odd", **changes: Any) -> dict[str, Any]:
 SPAN = {"p_datetime": "null", "p_start_datetime": "2022-06-01T10:50:31", "p_end_datetime": "2022-06-01T10:50:45"}
 
 ODD: dict[str, tuple[Any, str]] = {
-    "not an object": ([1], "expected an item (type Feature), came [1]"),
-    "another type": (item(type="FeatureCollection"), "expected an item (type Feature), came 'FeatureCollection'"),
+    "not an object": ([1], "expected an item (type Feature), got [1]"),
+    "another type": (item(type="FeatureCollection"), "expected an item (type Feature), got 'FeatureCollection'"),
     "no properties": (item(properties="null"), "properties None: expected an object"),
     "no time": (item(p_datetime="null"), "no datetime and no start_datetime and no end_datetime"),
     "a span without an end": (item(**{**SPAN, "p_end_datetime": None}), "no datetime and no end_datetime"),
@@ -91,7 +92,7 @@ ODD: dict[str, tuple[Any, str]] = {
     "orbit in words": (item(p_sat__relative_orbit="abc"), "sat:relative_orbit 'abc': expected a whole number"),
     "half an orbit": (item(p_sat__relative_orbit=1.5), "sat:relative_orbit 1.5: expected a whole number"),
     "orbit state": (item(p_sat__orbit_state=["up"]), "sat:orbit_state ['up']"),
-    "no such code": (item(p_proj__code="EPSG:999999"), "proj:code 'EPSG:999999': not a known reference system"),
+    "no such code": (item(p_proj__code="EPSG:999999"), "proj:code 'EPSG:999999': unknown reference system"),
     "code in words": (item(p_proj__code=None, p_proj__epsg="zone 31"), "proj:epsg 'zone 31'"),
     "code as a list": (item(p_proj__code=[32631]), "proj:code [32631]: expected a code"),
     "links as a text": (item(links="x"), "links 'x': expected a list"),
@@ -100,7 +101,7 @@ ODD: dict[str, tuple[Any, str]] = {
     "no assets": (item(assets=None), "assets None: expected an object"),
     "an asset as a text": (item(assets={"B02": "B02.tif"}), "asset B02 'B02.tif': expected an object"),
     "an asset without href": (item(a_href=None), "asset B02 has no href"),
-    "roles as a number": (item(a_roles=5), "asset B02: roles 5: expected a list of texts"),
+    "roles as a number": (item(a_roles=5), "asset B02: roles 5: expected a list of strings"),
     "eo:bands as a text": (item(a_eo__bands="blue"), "asset B02: eo:bands 'blue': expected a list of objects"),
     "eo:bands of texts": (item(a_eo__bands=["blue"]), "eo:bands ['blue']"),
     "a band's name as an object": (item(a_eo__bands=[{"name": {}}]), "asset B02: eo:bands: name {}"),
@@ -122,7 +123,7 @@ def read(fields: Any) -> Any:
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_item_is_refused_in_a_line_that_says_why(name: str) -> None:
     fields, words = ODD[name]
-    with pytest.raises(OddItemError) as caught:
+    with pytest.raises(InvalidItemError) as caught:
         read(fields)
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
@@ -260,14 +261,14 @@ def test_where_only_odd_items_are_the_error_says_so(tmp_path: Path) -> None:
         planned(catalogue)
     line = str(caught.value)
     assert "nothing found" in line and "\n" not in line
-    assert "(2 odd entries skipped, the first: a: links 'x': expected a list" in line
+    assert "(2 invalid entries skipped, the first: a: links 'x': expected a list" in line
 
 
 def test_an_identifier_that_comes_twice_is_taken_once(tmp_path: Path) -> None:
     again = item("sound", p_datetime="2022-06-11T10:50:31Z")
     names, told = found_and_told(planned(write_catalogue(tmp_path, {"a": item("sound"), "b": again})))
     assert names == ["sound"]
-    assert told == ["sound, a second one: skipped, the identifier comes twice: the first is taken"]
+    assert told == ["sound, a second one: skipped, the identifier is repeated: the first item is used"]
 
 
 CHILD = {"rel": "child", "href": "./other.json"}
@@ -276,8 +277,8 @@ OTHER = {"type": "Catalog", "id": "other", "stac_version": "1.0.0", "description
 DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
     "a child that is not there": ({"root_links": [{"rel": "child", "href": "./gone.json"}]}, "gone.json: skipped, "),
     "a child that is a page": ({"root_links": [CHILD], "other": "<html>"}, "other.json: skipped, not JSON"),
-    "a child that is a list": ({"root_links": [CHILD], "other": [1]}, "expected a JSON object, came [1]"),
-    "a child that is an item": ({"root_links": [CHILD], "other": item()}, "came type 'Feature'"),
+    "a child that is a list": ({"root_links": [CHILD], "other": [1]}, "expected a JSON object, got [1]"),
+    "a child that is an item": ({"root_links": [CHILD], "other": item()}, "got type 'Feature'"),
     "a child nested too deep": ({"root_links": [CHILD], "other": "[" * 100_000}, "other.json: skipped, not JSON"),
     "a child whose links are a text": (
         {"root_links": [CHILD], "other": {**OTHER, "links": "x"}},
@@ -298,7 +299,7 @@ DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
     "an item that is not there": ({"collection_links": [{"rel": "item", "href": "items/gone.json"}]}, "gone.json"),
     "a collection without a name": (
         {"root_links": [CHILD], "other": {**OTHER, "type": "Collection", "id": 5}},
-        "other.json: skipped, id 5: expected a text",
+        "other.json: skipped, id 5: expected a string",
     ),
     "a server that is not there": (
         {"root_links": [{"rel": "child", "href": "http://127.0.0.1:9/catalog.json"}]},
@@ -390,7 +391,7 @@ def test_pages_that_come_again_for_ever_are_read_once(api: StacServer) -> None:
     api.answers["/api/search"] = json.dumps({"features": [item("sound")], "links": [following]}).encode()
     names, told = found_and_told(planned(api.api))
     assert names == ["sound"] and api.requests["/api/search"] == 2
-    assert told == [f"{api.api}, a page: skipped, comes again, its next link is a loop: read once"]
+    assert told == [f"{api.api}, a page: skipped, repeated: its next link is a loop: read once"]
 
 
 @pytest.mark.parametrize("answer", [BROKEN, [1], {"features": [item("a")], "links": "x"}, "x", 5])
@@ -445,7 +446,7 @@ def test_credentials_are_not_in_errors_either(path: str, status: int, api: StacS
     api.faults[path] = [status] * 100
     address = f"{private if path != 'nowhere' else f'http://user:{SECRET}@127.0.0.1:9'}/catalog.json?sig={SECRET}"
     with pytest.raises(ThalwegError) as caught:
-        fetch(planned(address), tmp_path / "out.zarr", patience=QUICK)
+        fetch(planned(address), tmp_path / "out.zarr", retry_policy=QUICK)
     assert "***" in str(caught.value)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
@@ -460,9 +461,9 @@ def test_a_fetch_is_resumed_with_another_token(api: StacServer, tmp_path: Path) 
     api.faults["later/B04.tif"] = [503] * 100
     out = tmp_path / "out.zarr"
     with pytest.raises(ThalwegError, match="no answer"):
-        fetch(planned(f"{api.url}/catalog.json?token=first"), out, patience=QUICK)
+        fetch(planned(f"{api.url}/catalog.json?token=first"), out, retry_policy=QUICK)
     api.faults.clear()
     api.requests.clear()
-    fetch(planned(f"{api.url}/catalog.json?token=second"), out, patience=QUICK)
+    fetch(planned(f"{api.url}/catalog.json?token=second"), out, retry_policy=QUICK)
     assert xr.open_zarr(out, group="sentinel-2").sizes["time"] == 2
     assert api.requests["/later/B04.tif"] > 0 and api.requests["/B04.tif"] == 0

@@ -1,0 +1,1 @@
+"""Search of catalogues: from a request to the scenes of a sensor."""
