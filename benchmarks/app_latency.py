@@ -31,8 +31,8 @@ from thalweg.app.workspace import Workspace
 from thalweg.diffusion.config import ModelConfig
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
+from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.writer import embed_to_zarr
 from thalweg.simulate import simulate
 
 if TYPE_CHECKING:

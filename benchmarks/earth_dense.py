@@ -21,11 +21,13 @@ import xarray as xr
 from common import arguments, report
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.cube.windows import Window
-from thalweg.earth.inference.job import Job, embed_blocks
+from thalweg.earth.inference.compute import embed_blocks
+from thalweg.earth.inference.job import Job
+from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.context import RECEPTIVE_FIELD, cube_context, days_since_epoch
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.schema import empty_dataset, place
-from thalweg.earth.store.writer import embed_to_zarr
+from thalweg.earth.store.schema import empty_dataset
+from thalweg.earth.store.writer import fill_block
 from thalweg.simulate import simulate
 
 PATCHES = 40
@@ -34,10 +36,10 @@ PATCHES = 40
 def embedded(cube: Cube, model: EarthModel, block: int) -> tuple[np.ndarray, float]:
     """Embeddings of a cube in memory and the seconds they took."""
     job = Job(cube, model, 32, block)
-    dataset = empty_dataset(job)
+    dataset = empty_dataset(job.schema())
     start = time.perf_counter()
     for _, part in embed_blocks(job):
-        place(dataset, part)
+        fill_block(dataset, part)
     return dataset.embeddings.values, time.perf_counter() - start
 
 

@@ -47,13 +47,14 @@ import xarray as xr
 
 from common import parser, report
 from thalweg.earth.cube.cube import Cube
+from thalweg.earth.inference.compute import embed_observations, read_block
 from thalweg.earth.inference.dask_backend import local_workers
-from thalweg.earth.inference.job import DATES_AT_ONCE, Job, embed_observations, read_block
+from thalweg.earth.inference.job import DATES_AT_ONCE, Job
+from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.store.quantization import quantizations
-from thalweg.earth.store.schema import create_store, write_block
-from thalweg.earth.store.writer import embed_to_zarr
-from thalweg.io.progress_log import LEDGER
+from thalweg.earth.store.writer import create_store, write_block
+from thalweg.io.progress_log import LOG_FILE
 from thalweg.simulate import simulate
 
 BLOCK = 12
@@ -73,13 +74,13 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-def ledger_of(out: Path) -> Path:
-    return out.with_name(f".{out.name}.unfinished") / LEDGER
+def log_of(out: Path) -> Path:
+    return out.with_name(f".{out.name}.unfinished") / LOG_FILE
 
 
-def entries(ledger: Path) -> int:
-    """Lines of a ledger: the job's, and one a block."""
-    return len(ledger.read_bytes().splitlines()) if ledger.exists() else 0
+def entries(log: Path) -> int:
+    """Lines of a log: the job's, and one a block."""
+    return len(log.read_bytes().splitlines()) if log.exists() else 0
 
 
 def short_job(model: EarthModel, folder: Path) -> Job:
@@ -97,10 +98,10 @@ def over_processes(model: EarthModel, folder: Path) -> dict[str, Any]:
     plain = embed_to_zarr(job, folder / "plain.zarr")
     seconds, same = {}, True
     for count in (1, 2):
-        with local_workers(count) as crew:
+        with local_workers(count) as executor:
             for run in ("warm-up", "timed"):
                 start = time.perf_counter()
-                out = embed_to_zarr(job, folder / f"{count}-{run}.zarr", crew=crew)
+                out = embed_to_zarr(job, folder / f"{count}-{run}.zarr", executor=executor)
                 seconds[count] = time.perf_counter() - start
                 same &= contents(out) == contents(plain)
     return {"identical_dask": same, "speedup_two_workers": seconds[1] / seconds[2]}
@@ -109,18 +110,18 @@ def over_processes(model: EarthModel, folder: Path) -> dict[str, Any]:
 def killed_again_and_again(model: EarthModel, folder: Path) -> dict[str, Any]:
     """Kill each run soon after none or one block more; a store done too early is begun anew."""
     job = short_job(model, folder / "landscape")
-    _ = job.dates  # read once, here
+    job.dates()  # read once, here
     out = folder / "killed.zarr"
-    ledger, moments, kills = ledger_of(out), random.Random(0), 0
+    log, moments, kills = log_of(out), random.Random(0), 0
     while not out.exists():
-        before = entries(ledger)
+        before = entries(log)
         child = os.fork()
         if child == 0:
             embed_to_zarr(job, out)
             os._exit(0)
         if kills < KILLS:
             further = moments.choice((0, 1))
-            while entries(ledger) < before + further and not out.exists():
+            while entries(log) < before + further and not out.exists():
                 time.sleep(0.002)
             time.sleep(moments.uniform(0, 0.2))
             os.kill(child, signal.SIGKILL)
@@ -138,7 +139,7 @@ def sizes_and_shares(model: EarthModel, folder: Path) -> dict[str, Any]:
     """
     simulate(seed=21, size=SIZE, years=1).write(folder / "landscape")
     job = Job(Cube.open(folder / "landscape", model.sensors), model)
-    coded = {bits: Job(job.cube, model, quantise=bits) for bits in (8, 16)}
+    coded = {bits: Job(job.cube, model, quantize=bits) for bits in (8, 16)}
     seconds = dict.fromkeys(("read", "embed", "write"), 0.0)
     moment = time.perf_counter()
 
@@ -148,12 +149,12 @@ def sizes_and_shares(model: EarthModel, folder: Path) -> dict[str, Any]:
         seconds[part] += now - moment
         moment = now
 
-    pixel_dates = len(job.dates) * int(np.prod(job.cube.grid.shape))
+    pixel_dates = len(job.dates()) * int(np.prod(job.cube.grid.shape))
     passed("read")
-    create_store(job, folder / "raw.zarr")
+    create_store(job.schema(), folder / "raw.zarr")
     passed("write")
     for bits, other in coded.items():
-        create_store(other, folder / f"{bits}.zarr")
+        create_store(other.schema(), folder / f"{bits}.zarr")
     for window in job.windows():
         moment = time.perf_counter()
         seen = read_block(job, window)
@@ -242,7 +243,7 @@ def within_a_budget(model: EarthModel, folder: Path, name: str, all_blocks: bool
     )
     done = 0
     while os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        done = max(done, entries(ledger_of(out)) - 1)
+        done = max(done, entries(log_of(out)) - 1)
         if done >= MEMORY_BLOCKS and not all_blocks:
             running.kill()
             break

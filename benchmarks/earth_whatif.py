@@ -39,7 +39,7 @@ from common import parser, report
 from thalweg.earth.analysis.distribution import EmbeddingDistribution
 from thalweg.earth.counterfactual.quantities import LinearProbe, decoded
 from thalweg.earth.counterfactual.solver import minimal_perturbation
-from thalweg.earth.inference.job import embed
+from thalweg.earth.inference.compute import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.simulate import Climate, Landscape, simulate
 from thalweg.simulate.land.land_cover import KIND, trait

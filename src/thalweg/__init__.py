@@ -23,6 +23,6 @@ def open(path: str | Path) -> "xr.Dataset":
     Raises:
         UsageError: the path holds no store written by `thalweg earth embed`.
     """
-    from thalweg.earth.store.accessor import open_store
+    from thalweg.earth.store.reader import open_store
 
     return open_store(path)

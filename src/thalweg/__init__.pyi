@@ -4,7 +4,7 @@ import xarray as xr
 
 from ._version import __version__
 from .earth.cube.cube import Cube
-from .earth.inference.job import embed
+from .earth.inference.compute import embed
 from .earth.model.earth_model import EarthModel
 from .earth.sensors import Band, Sensor, register_sensor
 from .errors import ThalwegError, UsageError

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import xarray as xr
 
-    from thalweg.earth.store.accessor import Embeddings
+    from thalweg.earth.accessor import Embeddings
 
 
 def install() -> None:
@@ -29,7 +29,7 @@ def _register(xarray: ModuleType) -> None:
 
     @xarray.register_dataset_accessor("thalweg")
     def embeddings(dataset: "xr.Dataset") -> "Embeddings":
-        from thalweg.earth.store.accessor import Embeddings
+        from thalweg.earth.accessor import Embeddings
 
         return Embeddings(dataset)
 

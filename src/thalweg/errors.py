@@ -32,6 +32,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"{kind} {name!r}: expected {', '.join(names)}{meant}")
 
 
+def one_line(error: BaseException) -> str:
+    """Return an error's message on one line, preceded by its class if it is not an error of this package."""
+    message = " ".join(str(error).split())
+    return message if isinstance(error, ThalwegError) else f"{type(error).__name__}: {message}"
+
+
 class NotFiniteError(ThalwegError):
     """An image, an embedding or a number came out as NaN or infinity; nothing of it is written."""
 

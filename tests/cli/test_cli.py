@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 import thalweg
-from thalweg.earth.store.writer import open_embeddings
+from thalweg.earth.store.reader import open_store
 from thalweg.earth.training.modules import TrainingConfig
 
 THALWEG = Path(sys.executable).with_name("thalweg")
@@ -82,7 +82,7 @@ def test_inspect_tells_sensors_dates_and_clear_fractions(cli: Callable, cube_fol
         assert f"{series.sensor.title}: {len(series.dates)} dates" in ran.out
         for date, clear in zip(series.dates, cube.usable_fraction(name), strict=True):
             assert f"  {str(date)[:10]}  {clear:5.0%}" in ran.out
-    assert f"{len(cube.eligible)} dates get embeddings" in ran.out
+    assert f"{len(cube.eligible())} dates get embeddings" in ran.out
     assert matplotlib.image.imread("landscape-availability.png").std() > 0.01
 
 
@@ -97,19 +97,19 @@ def test_simulate_writes_a_cube_that_inspect_reads(cli: Callable, tmp_path: Path
 
 
 def test_embed_writes_a_store(store: Path, cube: object) -> None:
-    dataset = open_embeddings(store)
-    assert dataset.embeddings.shape == (len(cube.eligible), 7, 32, 32)
+    dataset = open_store(store)
+    assert dataset.embeddings.shape == (len(cube.eligible()), 7, 32, 32)
     assert [entry.name for entry in store.parent.iterdir()] == ["embeddings.zarr"]
 
 
 def test_embed_takes_the_full_size(cli: Callable, cube_folder: Path, model_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "full.zarr"
     assert cli("earth", "embed", cube_folder, out, "--model", model_folder, "--size", 32).code == 0
-    assert open_embeddings(out).sizes["embedding"] == 32
+    assert open_store(out).sizes["embedding"] == 32
 
 
 def test_map_and_similar_draw_pictures(cli: Callable, store: Path, tmp_path: Path) -> None:
-    date = str(open_embeddings(store).time.values[2])[:10]
+    date = str(open_store(store).time.values[2])[:10]
     for arguments in (("map", store), ("map", store, "--date", date), ("map", store, "--pixel", 12, 12)):
         ran = cli("earth", *arguments, "--png", tmp_path / "picture.png")
         assert (ran.code, ran.err) == (0, "")

@@ -8,7 +8,7 @@ import geopandas
 import pytest
 import rasterio
 
-from thalweg.earth.store.writer import open_embeddings
+from thalweg.earth.store.reader import open_store
 
 UNREACHABLE = "tcp://127.0.0.1:9"
 
@@ -16,9 +16,9 @@ UNREACHABLE = "tcp://127.0.0.1:9"
 @pytest.fixture(scope="module")
 def store(cube: object, model: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from thalweg.earth.inference.job import Job
-    from thalweg.earth.store.writer import embed_to_zarr
+    from thalweg.earth.inference.runner import embed_to_zarr
 
-    return embed_to_zarr(Job(cube, model, quantise=16), tmp_path_factory.mktemp("stores") / "embeddings.zarr")
+    return embed_to_zarr(Job(cube, model, quantize=16), tmp_path_factory.mktemp("stores") / "embeddings.zarr")
 
 
 def test_embed_keeps_to_a_budget_and_says_what_quantising_costs(
@@ -34,14 +34,14 @@ def test_embed_keeps_to_a_budget_and_says_what_quantising_costs(
     assert "1 worker(s), blocks of 64 px, 16 date(s) at once" in plan
     assert stored == f"embeddings: {out}"
     assert loss.startswith("quantised to 8 bits: a linear probe of the picture's colours loses ")
-    assert open_embeddings(out).attrs["geoemb:data_type"] == "int8"
+    assert open_store(out).attrs["geoemb:data_type"] == "int8"
 
 
 def test_embed_with_two_workers(cli: Callable, cube_folder: Path, model_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.zarr"
     ran = cli("earth", "embed", cube_folder, out, "--model", model_folder, "--workers", 2)
     assert (ran.code, ran.out) == (0, f"workers: 2\nembeddings: {out}\n")
-    assert open_embeddings(out).sizes["embedding"] == 7
+    assert open_store(out).sizes["embedding"] == 7
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_what_can_not_be_done_is_one_line_and_leaves_nothing(
 
 
 def test_export_writes_each_format(cli: Callable, store: Path, model_folder: Path, tmp_path: Path) -> None:
-    dates = open_embeddings(store).sizes["time"]
+    dates = open_store(store).sizes["time"]
     for format, files in (("cog", dates), ("geoparquet", dates), ("stac", 2 * dates + 2)):
         out = tmp_path / format
         ran = cli("earth", "export", store, out, "--format", format, "--model", model_folder)

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thalweg.earth.store.writer import open_embeddings
+from thalweg.earth.store.reader import open_store
 from thalweg.embedding import Embedding
 
 
 @pytest.fixture(scope="module")
 def store(cube: object, model: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from thalweg.earth.inference.job import Job
-    from thalweg.earth.store.writer import embed_to_zarr
+    from thalweg.earth.inference.runner import embed_to_zarr
 
     return embed_to_zarr(Job(cube, model, 32), tmp_path_factory.mktemp("stores") / "embeddings.zarr")
 
@@ -23,7 +23,7 @@ def store(cube: object, model: object, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="module")
 def date(store: Path) -> str:
     """A date on which pixel (20, 12) was seen."""
-    dataset = open_embeddings(store)
+    dataset = open_store(store)
     seen = np.isfinite(dataset.embeddings.values[:, 0, 12, 20])
     return np.datetime_as_string(dataset.time.values[seen][-1], "D")
 
@@ -75,7 +75,7 @@ def test_explain_writes_one_figure(cli: Callable, store: Path, model_folder: Pat
 
 
 def test_between_writes_a_folder(cli: Callable, store: Path, date: str, model_folder: Path, tmp_path: Path) -> None:
-    first = np.datetime_as_string(open_embeddings(store).time.values[0], "D")
+    first = np.datetime_as_string(open_store(store).time.values[0], "D")
     ran = cli("earth", "between", store, first, date, tmp_path / "way", "--count", 3, "--model", model_folder)
     assert ran.code == 0, ran.err
     assert sorted(path.name for path in (tmp_path / "way").iterdir()) == [

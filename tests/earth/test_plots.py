@@ -9,7 +9,7 @@ import xarray as xr
 
 from thalweg.earth.analysis.similarity import PrincipalComponents, similarity
 from thalweg.earth.cube.cube import Cube
-from thalweg.earth.inference.job import embed
+from thalweg.earth.inference.compute import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.plots import availability, embedding_map, pixel_series, similarity_map
 from thalweg.errors import ThalwegError, UsageError

@@ -7,7 +7,7 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from thalweg.earth.inference.job import embed
+from thalweg.earth.inference.compute import embed
 from thalweg.earth.positions import (
     LonLat,
     MapPoint,

@@ -1,4 +1,4 @@
-"""Real Sentinel-1, Sentinel-2 and Landsat series, where the checkout has them beside it."""
+"""Real Sentinel-1, Sentinel-2 and Landsat series, if they are in the folder next to the checkout."""
 
 from pathlib import Path
 
@@ -8,13 +8,14 @@ import xarray as xr
 
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.cube.windows import Window
-from thalweg.earth.inference.job import Job, embed_block
+from thalweg.earth.inference.compute import embed_block
+from thalweg.earth.inference.job import Job
 from thalweg.earth.model.earth_model import SHIPPED, EarthModel
 from thalweg.earth.sensors import Quality
 
 SITES = Path(__file__).parents[2].parent / "shared" / "earth"
 
-pytestmark = pytest.mark.skipif(not (SITES / "BE-1").is_dir(), reason="the real sites are not beside this checkout")
+pytestmark = pytest.mark.skipif(not (SITES / "BE-1").is_dir(), reason="the real sites are not next to this checkout")
 
 
 @pytest.mark.parametrize(
@@ -39,12 +40,12 @@ def test_a_site_opens_with_all_its_dates(site: str, dates: dict[str, int]) -> No
 
 
 @pytest.mark.parametrize(("site", "clear"), [("BE-1", 71), ("BE-2", 46)])
-def test_clear_dates_are_those_the_data_came_with(site: str, clear: int) -> None:
+def test_the_number_of_clear_dates_is_that_of_the_data_set(site: str, clear: int) -> None:
     assert len(Cube.open(SITES / site).eligible()) == clear
 
 
 @pytest.mark.parametrize("site", ["BE-3", "TZ-1"])
-def test_sites_without_10_m_bands_say_so(site: str) -> None:
+def test_sites_without_10_m_bands_lack_them(site: str) -> None:
     series = Cube.open(SITES / site).reference
     present = [name for name, here in zip(series.sensor.band_names, series.present_bands, strict=True) if here]
     assert present == ["B05", "B06", "B07", "B8A", "B11", "B12"]
@@ -69,7 +70,7 @@ def test_values_are_reflectance_backscatter_and_nothing_else() -> None:
     )
 
 
-def test_averaging_takes_speckle_from_sentinel_1() -> None:
+def test_averaging_reduces_the_speckle_of_sentinel_1() -> None:
     cube = Cube.open(SITES / "BE-2")
     smooth = cube.series["sentinel-1"].read(Window(10, 10, 20, 20)).values
     raw = xr.open_dataset(SITES / "BE-2" / "s1.nc").isel(y=slice(10, 30), x=slice(10, 30))

@@ -7,16 +7,17 @@ import pytest
 import xarray as xr
 
 from thalweg.earth.cube.cube import Cube
-from thalweg.earth.inference.job import Job, embed
+from thalweg.earth.inference.compute import embed
+from thalweg.earth.inference.job import Job
+from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.writer import embed_to_zarr
-from thalweg.gpp.data.daily_table import daily_table
 from thalweg.gpp.data.features import FeatureRecipe
 from thalweg.gpp.data.radiation import potential_radiation
 from thalweg.gpp.data.windows import Windows, make_windows
 from thalweg.gpp.models.checkpoint import save_model
 from thalweg.gpp.models.ensemble import Ensemble
 from thalweg.gpp.models.transformer import TransformerConfig, TransformerLearner
+from thalweg.gpp.tables.daily_table import daily_table
 
 FLUX = Path(__file__).parents[3] / "shared" / "flux"
 

@@ -197,7 +197,7 @@ def embed(
     if scheduler and workers:
         raise UsageError("--scheduler and --workers: give one of them, a scheduler has its own workers")
     check_model(model)
-    cube, out = cube_and_out(context.command, cube, out, bbox, time, sensor, catalog, crs)
+    cube, out = cube_and_out(cube, out, Search(context.command, bbox, time, sensor, catalog, crs))
     check_input(cube)
     check_new(out)
     announce(f"reading {cube}")

@@ -27,20 +27,21 @@ Quantise = Annotated[int | None, typer.Option(help="store codes of 8 or 16 bits;
 
 def write_embeddings(job: "Job", out: Path, scheduler: str | None, workers: int | None, memory: str | None) -> None:
     """Embed a job into a store with the processes and the memory asked for; say what quantisation costs."""
-    from thalweg.earth.inference.dask_backend import local_workers, scheduler_workers, workers_by_default
-    from thalweg.earth.inference.memory import parse_size, plan
-    from thalweg.earth.store.quantization import measure_loss
-    from thalweg.earth.store.writer import embed_to_zarr, refuse_existing, this_process
+    from thalweg.earth.inference.dask_backend import default_workers, local_workers, scheduler_workers
+    from thalweg.earth.inference.memory import parse_size, plan_memory
+    from thalweg.earth.inference.quantization_loss import measure_loss
+    from thalweg.earth.inference.runner import embed_to_zarr, run_in_process
+    from thalweg.io.atomic import refuse_existing
 
     if scheduler and workers:
         raise UsageError("--scheduler and --workers: give one of them, a scheduler has its own workers")
     budget = parse_size(memory) if memory else None
     refuse_existing(out)
     with ExitStack() as stack:
-        crew = stack.enter_context(scheduler_workers(scheduler)) if scheduler else this_process
-        count = 1 if scheduler else workers or workers_by_default(job)
+        executor = stack.enter_context(scheduler_workers(scheduler)) if scheduler else run_in_process
+        count = 1 if scheduler else workers or default_workers(job)
         if budget is not None:
-            planned = plan(job, budget, count)
+            planned = plan_memory(job, budget, count)
             job, count = planned.job, planned.workers
             print(
                 f"memory: at most {planned.bytes / 1e6:,.0f} MB with {count} worker(s), blocks of {job.block} px, "
@@ -48,14 +49,14 @@ def write_embeddings(job: "Job", out: Path, scheduler: str | None, workers: int 
             )
         if count > 1:
             print(f"workers: {count}")
-            crew = stack.enter_context(local_workers(count))
+            executor = stack.enter_context(local_workers(count))
         with progress("pixel-dates") as show:
-            embed_to_zarr(job, out, show, crew)
+            embed_to_zarr(job, out, show, executor)
     print(f"embeddings: {out}")
-    if job.quantise:
+    if job.quantize:
         loss = measure_loss(job)
         print(
-            f"quantised to {job.quantise} bits: a linear probe of the picture's colours loses {loss.probe:.3%} of its "
+            f"quantised to {job.quantize} bits: a linear probe of the picture's colours loses {loss.probe:.3%} of its "
             f"R2, {loss.clipped:.3%} of the numbers are clipped (one block)"
         )
 
@@ -79,9 +80,9 @@ def export(
     """Export embeddings: cloud-optimised GeoTIFFs, GeoParquet of points, or a STAC collection."""
     from thalweg.earth.export.raster import write_cogs, write_geoparquet
     from thalweg.earth.export.stac import write_catalogue
-    from thalweg.earth.store.writer import open_embeddings
+    from thalweg.earth.store.reader import open_store
 
-    dataset = open_embeddings(store)
+    dataset = open_store(store)
     with progress("dates") as show:
         if format == Format.STAC:
             write_catalogue(dataset, out, model, show)

@@ -1,6 +1,6 @@
 from .cube.cube import Cube
-from .inference.job import embed
+from .inference.compute import embed
 from .model.earth_model import EarthModel
-from .store.writer import open_embeddings
+from .store.reader import open_store
 
-__all__ = ["Cube", "EarthModel", "embed", "open_embeddings"]
+__all__ = ["Cube", "EarthModel", "embed", "open_store"]

@@ -1,4 +1,4 @@
-"""GPP from a fitted model: a tower's daily series, or a daily map of a whole cube, with intervals."""
+"""Prediction of GPP with intervals by a fitted model: the daily series of a tower, or a daily map of a cube."""
 
 import warnings
 from collections.abc import Callable
@@ -11,16 +11,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thalweg._version import __version__
-from thalweg.earth.cube.cube import Cube, Grid, Window
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.cube.grid import projection, read_grid
+from thalweg.earth.cube.windows import Window
 from thalweg.earth.sensors import Quality
+from thalweg.earth.store.zarr_chunks import checked_compressor
 from thalweg.errors import UsageError
+from thalweg.gpp.data.features import model_columns
+from thalweg.gpp.data.footprint_series import embedding_names
 from thalweg.gpp.data.gap_filling import MIN_DATES, fill_to_days
-from thalweg.gpp.data.radiation import POTENTIAL_RADIATION, potential_radiation
+from thalweg.gpp.data.radiation import potential_radiation
 from thalweg.gpp.data.windows import DAYS, Windows, make_windows
-from thalweg.gpp.models.checkpoint import SavedModel
-from thalweg.gpp.tables.plausible_values import GPP_UNITS
-from thalweg.io.atomic import new_folder, write_whole
-from thalweg.io.zarr_chunks import checked_compressor
+from thalweg.gpp.models.checkpoint import GppModel
+from thalweg.gpp.tables.physical_limits import GPP_UNITS, POTENTIAL_RADIATION
+from thalweg.io.atomic import atomic_folder, atomic_write
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,51 +32,55 @@ if TYPE_CHECKING:
     from thalweg.earth.model.earth_model import EarthModel
 
 BLOCK = 16
-"""Pixels of a block each way: what is predicted at once, and the chunk of the map."""
+"""Side of the blocks of a map in pixels; a block is predicted at once and is a chunk of the map."""
 
 _NAMES = ("lower", "gpp", "upper")
 
 
-def predict_series(saved: SavedModel, table: pd.DataFrame, level: float = 0.9) -> pd.DataFrame:
-    """Predict a tower's days.
+def predict_series(model: GppModel, table: pd.DataFrame, level: float = 0.9) -> pd.DataFrame:
+    """Predict the days of a tower.
 
     Args:
-        saved: the model.
-        table: a daily table with the model's features.
-        level: of the intervals.
+        model: Fitted model.
+        table: Daily table with the model's features, such as from `tower_table`.
+        level: Level of the intervals, 0 to 1.
 
     Returns:
-        Columns site, time, gpp, lower, upper (gC m-2 d-1): every day that ends a window.
+        Columns site, time, gpp, lower, upper (gC m-2 d-1), one row per day that ends a window.
 
     Raises:
-        UsageError: a feature is not in the table, or it is too short.
+        UsageError: A feature is not in the table, or the table is too short.
     """
-    if missing := [name for name in saved.card.features if name not in table]:
+    if missing := [name for name in model.card.features if name not in table]:
         raise UsageError(
-            f"the model needs {missing[0]!r}, which the features lack ({', '.join(saved.card.features)} in all): "
-            "give the tower's daily table with --flux, or use another model"
+            f"the model needs {missing[0]!r}, which the features lack ({', '.join(model.card.features)} in all): "
+            "add the tower's daily table (`flux`), or use another model"
         )
-    windows = make_windows(table, saved.card.features, with_target=False)
-    lower, gpp, upper = saved.model.predict_interval(windows, level).T
+    windows = make_windows(table, model.card.features, with_target=False)
+    lower, gpp, upper = model.ensemble.predict_interval(windows, level).T
     series = pd.DataFrame({"site": windows.site, "time": windows.time, "gpp": gpp, "lower": lower, "upper": upper})
     series.attrs["units"] = dict.fromkeys(_NAMES, GPP_UNITS)
     return series
 
 
 def write_series(series: pd.DataFrame, path: Path) -> None:
-    """Write a predicted series as CSV; GPP in gC m-2 d-1.
+    """Write a predicted series as CSV, with GPP in gC m-2 d-1.
+
+    Args:
+        series: Series from `predict_series`.
+        path: CSV file; must not exist.
 
     Raises:
-        UsageError: the file exists already.
+        UsageError: The file exists.
     """
     if path.exists():
         raise UsageError(f"{path}: exists already: choose another name or remove it")
-    write_whole(path, series.to_csv(index=False, date_format="%Y-%m-%d", float_format="%.5g").encode())
+    atomic_write(path, series.to_csv(index=False, date_format="%Y-%m-%d", float_format="%.5g").encode())
 
 
 @dataclass(frozen=True)
 class _Block:
-    """What a part of a cube shows: (T, K, h, w) embeddings and (T, h, w) whether they may be used."""
+    """Part of a cube: (T, K, h, w) embeddings and a (T, h, w) mask of the usable ones."""
 
     window: Window
     embeddings: NDArray[np.float32]
@@ -80,67 +88,70 @@ class _Block:
 
 
 class MapJob:
-    """A map to be predicted: everything that decides the result.
+    """Prediction of a map, with everything that determines the result.
 
     Args:
-        source: a satellite cube, embedded block by block, or an embedding cube.
-        saved: the model; it may need embedding values and potential radiation, no more, since a map has neither
-            meteorology nor spreads.
-        earth: embeds a satellite cube; the shipped weights by default.
-        level: of the intervals.
-        where: what to call the source in a message.
+        source: Satellite cube, which is embedded block by block, or embedding dataset.
+        model: Fitted model of an embedding's dimensions and potential radiation; a map has no meteorology and no
+            spreads.
+        earth: Model that embeds a satellite cube; the shipped weights by default.
+        level: Level of the intervals, 0 to 1.
+        label: Name of the source in messages.
 
     Raises:
-        UsageError: the model needs what a map does not have, or was trained on other embeddings.
+        UsageError: The model needs features that a map does not have, or was trained on other embeddings.
     """
 
     def __init__(
         self,
         source: "Cube | xr.Dataset",
-        saved: SavedModel,
+        model: GppModel,
         earth: "EarthModel | None" = None,
         level: float = 0.9,
-        where: str = "cube",
+        label: str = "cube",
     ) -> None:
-        self.saved, self.level = saved, level
-        recipe = saved.card.recipe
-        values = [f"e{index + 1}" for index in range(recipe.size)]
-        if unknown := [name for name in saved.card.features if name not in (*values, POTENTIAL_RADIATION)]:
+        self.model, self.level = model, level
+        recipe = model.card.recipe
+        if unknown := [name for name in model.card.features if name not in model_columns(recipe)]:
             raise UsageError(
-                f"the model needs {unknown[0]!r}, which a map does not have: predict a tower with --tower, or train "
-                "on embedding values and potential radiation alone"
+                f"the model needs {unknown[0]!r}, which a map does not have: predict the series of a tower, or train "
+                "on the embedding and potential radiation alone"
             )
         if recipe.gap_filling != "linear":
             raise UsageError(
                 f"the model was trained on gaps filled by {recipe.gap_filling}, too slow for every pixel of a map: "
-                "train on linear, or predict a tower with --tower"
+                "train on linear, or predict the series of a tower"
             )
         if isinstance(source, Cube):
             from thalweg.earth.inference.job import Job
             from thalweg.earth.model.earth_model import EarthModel
 
             job = Job(source, earth or EarthModel.load(), recipe.size, BLOCK)
-            identifier, self.grid, self.dates = job.model.identifier, source.grid, job.dates
-            self._read = _embedding(job)
+            identifier, self.dates = job.model.identifier, job.dates()
+            self.grid, self.x, self.y = source.grid, source.x, source.y
+            self._read = _block_embedder(job)
         else:
-            identifier, self.grid = str(source.attrs["geoemb:model"]), Grid.of(source, where)
+            identifier = str(source.attrs["geoemb:model"])
+            self.grid, self.x, self.y = read_grid(source, label)
             if source.sizes["embedding"] < recipe.size:
-                raise UsageError(f"{where}: {source.sizes['embedding']} values, the model needs {recipe.size}")
+                raise UsageError(
+                    f"{label}: {source.sizes['embedding']} dimensions, the model needs {recipe.size}"
+                )
             self.dates = source.time.values.astype("datetime64[ns]")
-            self._read = _reading(source, recipe.size)
-        saved.check_embedding(identifier, where)
+            self._read = _block_reader(source, recipe.size)
+        model.check_embedding(identifier, label)
         first, last = self.dates[[0, -1]].astype("datetime64[D]")
         self.days = np.arange(first, last + 1).astype("datetime64[ns]")
         if len(self.days) < DAYS:
-            raise UsageError(f"{where}: {len(self.days)} days from first to last date, expected at least {DAYS}")
+            raise UsageError(f"{label}: {len(self.days)} days from first to last date, expected at least {DAYS}")
 
     @property
     def time(self) -> NDArray[np.datetime64]:
-        """The days that get a prediction: those that end a window."""
+        """Days with a prediction, (D,) datetime64[ns]: those that end a window."""
         return self.days[DAYS - 1 :]
 
     def windows(self) -> list[Window]:
-        """The blocks that cover the grid."""
+        """Return the blocks that cover the grid."""
         rows, columns = self.grid.shape
         return [
             Window(top, left, min(BLOCK, rows - top), min(BLOCK, columns - left))
@@ -149,31 +160,39 @@ class MapJob:
         ]
 
     def predict(self, window: Window) -> NDArray[np.float32]:
-        """(3, days, height, width) lower, gpp, upper; NaN where a pixel was seen on too few dates."""
+        """Predict a block.
+
+        Args:
+            window: One of `windows`.
+
+        Returns:
+            (3, D, height, width) float32 lower bound, GPP, upper bound, gC m-2 d-1; NaN where a pixel has too few
+            usable dates.
+        """
         block = self._read(window)
-        latitude = _latitudes(self.grid, window)
-        features = self.saved.card.features
-        places, daily = [], []
+        latitude = _latitudes(self, window)
+        features = self.model.card.features
+        pixels, daily = [], []
         for row, column in np.ndindex(window.height, window.width):
-            seen = block.usable[:, row, column]
-            if seen.sum() < MIN_DATES:
+            usable = block.usable[:, row, column]
+            if usable.sum() < MIN_DATES:
                 continue
-            filled = fill_to_days(self.dates[seen], block.embeddings[seen, :, row, column], "linear")
+            filled = fill_to_days(self.dates[usable], block.embeddings[usable, :, row, column], "linear")
             if len(filled.time) < DAYS:
                 continue
-            columns = {f"e{index + 1}": series for index, series in enumerate(filled.values.T)}
+            columns = dict(zip(embedding_names(filled.values.shape[1]), filled.values.T, strict=True))
             if POTENTIAL_RADIATION in features:
                 columns[POTENTIAL_RADIATION] = potential_radiation(latitude[row, column], filled.time)
             start = int((filled.time[0] - self.days[0]) / np.timedelta64(1, "D"))
-            places.append((start, row, column))
+            pixels.append((start, row, column))
             daily.append(np.stack([columns[name] for name in features], 1).astype(np.float32))
         predicted = np.full((3, len(self.time), window.height, window.width), np.nan, np.float32)
         if not daily:
             return predicted
-        windows = _pixel_windows(features, daily, [self.days[start] for start, _, _ in places])
-        bounds = self.saved.model.predict_interval(windows, self.level).T
+        windows = _pixel_windows(features, daily, [self.days[start] for start, _, _ in pixels])
+        bounds = self.model.ensemble.predict_interval(windows, self.level).T
         ends = np.cumsum([len(days) - DAYS + 1 for days in daily])
-        for (start, row, column), own in zip(places, np.split(bounds, ends[:-1], 1), strict=True):
+        for (start, row, column), own in zip(pixels, np.split(bounds, ends[:-1], 1), strict=True):
             predicted[:, start : start + own.shape[1], row, column] = own
         return predicted
 
@@ -182,18 +201,21 @@ def predict_map(job: MapJob, out: str | Path, progress: Callable[[int, int], Non
     """Write a daily GPP map as Zarr: gpp, lower and upper (gC m-2 d-1) over time, y and x.
 
     Args:
-        job: what to predict.
-        out: the store; it grows under a hidden name beside it and gets its own when complete.
-        progress: called with pixels done and pixels in all.
+        job: Prediction of the map.
+        out: Store to write, under a hidden name next to it until it is complete; must not exist.
+        progress: Called with the numbers of pixels done and in all.
+
+    Returns:
+        The store.
 
     Raises:
-        UsageError: `out` exists already.
-        ThalwegError: it can not be written.
+        UsageError: `out` exists.
+        ThalwegError: The store cannot be written.
     """
     import zarr
 
     rows, columns = job.grid.shape
-    with new_folder(out) as folder:
+    with atomic_folder(out) as folder:
         _create(job, folder)
         group = zarr.open_group(folder, mode="r+", use_consolidated=False)
         done = 0
@@ -210,9 +232,9 @@ def predict_map(job: MapJob, out: str | Path, progress: Callable[[int, int], Non
 
 
 def _create(job: MapJob, path: Path) -> None:
-    """Write the map's metadata and coordinates; no data yet."""
+    """Write the metadata and coordinates of the map, without data."""
     import dask.array
-    import rioxarray  # noqa: F401  (gives datasets their .rio)
+    import rioxarray  # noqa: F401  (registers the accessor .rio)
     import xarray as xr
     import zarr
 
@@ -234,31 +256,31 @@ def _create(job: MapJob, path: Path) -> None:
         },
         coords={
             "time": ("time", job.time),
-            "y": ("y", job.grid.y, {"units": "m", "standard_name": "projection_y_coordinate"}),
-            "x": ("x", job.grid.x, {"units": "m", "standard_name": "projection_x_coordinate"}),
+            "y": ("y", job.y, {"units": "m", "standard_name": "projection_y_coordinate"}),
+            "x": ("x", job.x, {"units": "m", "standard_name": "projection_x_coordinate"}),
         },
         attrs={
             "Conventions": "CF-1.8",
             "title": "Daily gross primary production",
             "thalweg:version": __version__,
-            "thalweg:gpp_model": job.saved.card.content_hash,
-            "thalweg:embedding_model": job.saved.card.recipe.embedding_model,
+            "thalweg:gpp_model": job.model.card.content_hash,
+            "thalweg:embedding_model": job.model.card.recipe.embedding_model,
         },
-    ).rio.write_crs(job.grid.crs)
+    ).rio.write_crs(projection(job.grid).to_wkt())
     encoding: dict[str, dict[str, Any]] = {name: {"chunks": chunks, "_FillValue": np.nan} for name in names}
     encoding["time"] = {"units": "days since 1970-01-01", "dtype": "int64"}
     for variable in dataset.variables:
         encoding.setdefault(str(variable), {})["compressors"] = (checked_compressor(),)
     dataset.to_zarr(path, mode="w", encoding=encoding, compute=False, zarr_format=3, consolidated=False)
-    # Named here, the reference system is a coordinate to any reader that decodes CF.
+    # With this attribute, readers that decode CF take the reference system as a coordinate.
     zarr.open_group(path, mode="r+").attrs["coordinates"] = "spatial_ref"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)  # consolidation is no part of format 3 yet
+        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)  # format 3 does not specify consolidation yet
         zarr.consolidate_metadata(path)
 
 
-def _embedding(job: Any) -> Callable[[Window], _Block]:
-    from thalweg.earth.inference.job import embed_block
+def _block_embedder(job: Any) -> Callable[[Window], _Block]:
+    from thalweg.earth.inference.compute import embed_block
 
     def read(window: Window) -> _Block:
         block = embed_block(job, window)
@@ -267,7 +289,7 @@ def _embedding(job: Any) -> Callable[[Window], _Block]:
     return read
 
 
-def _reading(dataset: "xr.Dataset", size: int) -> Callable[[Window], _Block]:
+def _block_reader(dataset: "xr.Dataset", size: int) -> Callable[[Window], _Block]:
     def read(window: Window) -> _Block:
         part = dataset.isel(
             y=slice(window.top, window.top + window.height),
@@ -279,18 +301,18 @@ def _reading(dataset: "xr.Dataset", size: int) -> Callable[[Window], _Block]:
     return read
 
 
-def _latitudes(grid: Grid, window: Window) -> NDArray[np.float64]:
-    """(height, width) degrees north."""
+def _latitudes(job: MapJob, window: Window) -> NDArray[np.float64]:
+    """Return (height, width) degrees north."""
     from pyproj import Transformer
 
     x, y = np.meshgrid(
-        grid.x[window.left : window.left + window.width], grid.y[window.top : window.top + window.height]
+        job.x[window.left : window.left + window.width], job.y[window.top : window.top + window.height]
     )
-    return np.asarray(Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True).transform(x, y)[1])
+    return np.asarray(Transformer.from_crs(projection(job.grid), "EPSG:4326", always_xy=True).transform(x, y)[1])
 
 
 def _pixel_windows(features: tuple[str, ...], daily: list[NDArray[np.float32]], starts: list[np.datetime64]) -> Windows:
-    """Windows over pixels' days, each (D, F) from its own first day on and a site of its own."""
+    """Return windows over the days of pixels, each (D, F) from its own first day on and a site of its own."""
     lengths = np.array([len(days) for days in daily])
     first = np.cumsum(lengths) - lengths
     ends = [np.arange(DAYS - 1, length) for length in lengths]

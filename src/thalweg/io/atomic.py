@@ -54,13 +54,14 @@ def atomic_folder(out: str | Path, *write_errors: type[Exception]) -> Iterator[P
     refuse_existing(out)
     unfinished = unfinished_folder(out)
     shutil.rmtree(unfinished, ignore_errors=True)
+    failures: tuple[type[Exception], ...] = (OSError, *write_errors)
     try:
         unfinished.mkdir(parents=True)
         yield unfinished
         unfinished.rename(out)
     except ThalwegError:
         raise
-    except (OSError, *write_errors) as error:
+    except failures as error:
         raise write_failure(out, error) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

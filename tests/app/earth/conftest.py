@@ -8,8 +8,8 @@ import xarray as xr
 from thalweg.app.workspace import Workspace
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
+from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.writer import embed_to_zarr
 
 pytest.importorskip("gradio", reason="gradio is not installed")
 

@@ -17,10 +17,10 @@ from thalweg.app.workspace import Workspace
 from thalweg.earth.analysis.similarity import PrincipalComponents, similarity
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
+from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import Quality
 from thalweg.earth.store.subsample import block_shape
-from thalweg.earth.store.writer import embed_to_zarr
 
 ORIGIN = "http://127.0.0.1"
 
@@ -140,7 +140,7 @@ def test_where_nothing_was_seen_there_is_nothing_to_decode(client: TestClient, d
 
 
 def test_a_store_of_32_values_in_8_bits_shows_all_of_it(cube: Cube, tmp_path: Path) -> None:
-    embed_to_zarr(Job(cube, EarthModel.load(), size=32, quantise=8), tmp_path / "small.zarr")
+    embed_to_zarr(Job(cube, EarthModel.load(), size=32, quantize=8), tmp_path / "small.zarr")
     dataset = thalweg.open(tmp_path / "small.zarr")
     client = TestClient(earth_app(Workspace(tmp_path)), base_url="http://127.0.0.1")
     date, row, column = seen_pixel(dataset)

@@ -9,9 +9,11 @@ import xarray as xr
 from thalweg.earth.analysis import distribution as rooms
 from thalweg.earth.analysis.distribution import EmbeddingDistribution
 from thalweg.earth.cube.cube import Cube
-from thalweg.earth.inference.job import Job, embed
+from thalweg.earth.inference.compute import embed
+from thalweg.earth.inference.job import Job
+from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.writer import embed_to_zarr, open_embeddings
+from thalweg.earth.store.reader import open_store
 from thalweg.errors import UsageError
 
 
@@ -28,16 +30,16 @@ def test_distances_are_mahalanobis(vectors: np.ndarray) -> None:
     away = vectors[:7] - vectors.mean(0)
     expected = np.sqrt(np.einsum("nk,kl,nl->n", away, inverse, away))
     np.testing.assert_allclose(found.distance(vectors[:7]), expected, rtol=1e-3)
-    np.testing.assert_allclose(found.length(away), expected, rtol=1e-3)
+    np.testing.assert_allclose(found.mahalanobis_norm(away), expected, rtol=1e-3)
     np.testing.assert_allclose(found.mean + found.whiten(vectors[:7]) @ found.factor.T, vectors[:7])
 
 
 def test_a_region_holds_its_share_whatever_the_tails(vectors: np.ndarray) -> None:
     found = EmbeddingDistribution.from_vectors(vectors[::2], "m")
     for level in (0.5, 0.95):
-        assert np.mean(found.distance(vectors[1::2]) <= found.bound(level)) == pytest.approx(level, abs=0.03)
-    pairs = found.length(vectors[1::4] - vectors[3::4])
-    assert np.mean(pairs <= found.apart(0.5)) == pytest.approx(0.5, abs=0.05)
+        assert np.mean(found.distance(vectors[1::2]) <= found.radius_quantile(level)) == pytest.approx(level, abs=0.03)
+    pairs = found.mahalanobis_norm(vectors[1::4] - vectors[3::4])
+    assert np.mean(pairs <= found.pairwise_quantile(0.5)) == pytest.approx(0.5, abs=0.05)
 
 
 def test_axes_are_principal_directions(vectors: np.ndarray) -> None:
@@ -56,7 +58,7 @@ def test_a_value_that_never_differs_does_no_harm(vectors: np.ndarray) -> None:
 
 def test_a_store_and_a_dataset_give_one_population(cube: Cube, model: EarthModel, tmp_path: Path) -> None:
     dataset = embed(cube, model)
-    stored = open_embeddings(embed_to_zarr(Job(cube, model), tmp_path / "out.zarr"))
+    stored = open_store(embed_to_zarr(Job(cube, model), tmp_path / "out.zarr"))
     one, other = EmbeddingDistribution.of(dataset), EmbeddingDistribution.of(stored)
     np.testing.assert_array_equal(one.mean, other.mean)
     np.testing.assert_array_equal(one.distances, other.distances)
@@ -96,4 +98,4 @@ def test_too_few_and_foreign_embeddings_are_refused(vectors: np.ndarray) -> None
         found.check_model("other")
     for level in (0.0, 1.0, 95.0):
         with pytest.raises(UsageError, match="expected a level between 0 and 1"):
-            found.bound(level)
+            found.radius_quantile(level)

@@ -8,7 +8,7 @@ from thalweg.earth.analysis.distribution import EmbeddingDistribution
 from thalweg.earth.counterfactual.counterfactual import LIMITS, draw, spectra, table, what_if
 from thalweg.earth.counterfactual.quantities import LinearProbe
 from thalweg.earth.counterfactual.target import Target
-from thalweg.earth.inference.job import embed
+from thalweg.earth.inference.compute import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.errors import UsageError
 
@@ -85,7 +85,7 @@ def test_what_is_out_of_reach_is_said_to_be(
     assert found.text.startswith("Not reached: no such change inside the 95 % region of real embeddings was found")
     assert found.score_after > found.score_before
     assert found.plausible
-    assert found.distance <= population.apart()
+    assert found.distance <= population.pairwise_quantile()
 
 
 def test_what_no_sensor_can_see_is_said(
@@ -108,9 +108,9 @@ def test_the_embedding_has_its_lineage(
     assert found.embedding.lineage.prompt == found.place
     start = embedded.embeddings.values[date, :, 12, 20]
     change = found.embedding.tensors["embedding"].numpy() - start
-    assert float(population.length(change)) == pytest.approx(found.distance, rel=1e-3)
+    assert float(population.mahalanobis_norm(change)) == pytest.approx(found.distance, rel=1e-3)
     assert found.plausible == bool(
-        population.distance(found.embedding.tensors["embedding"].numpy()) <= population.bound(0.95)
+        population.distance(found.embedding.tensors["embedding"].numpy()) <= population.radius_quantile(0.95)
     )
 
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 import xarray as xr
 
-import thalweg.earth.store.accessor  # noqa: F401  (gives datasets their .thalweg)
+import thalweg  # noqa: F401  (gives datasets their .thalweg)
 from thalweg.earth.analysis.distribution import EmbeddingDistribution
 from thalweg.earth.counterfactual import directions, interpolation
 from thalweg.earth.counterfactual.generator import EarthGenerator
 from thalweg.earth.counterfactual.quantities import decoded
-from thalweg.earth.inference.job import embed
+from thalweg.earth.inference.compute import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.errors import UsageError
 

@@ -9,7 +9,7 @@ from thalweg.earth.analysis.distribution import EmbeddingDistribution
 from thalweg.earth.counterfactual.generator import EarthGenerator
 from thalweg.earth.counterfactual.quantities import by_name
 from thalweg.earth.counterfactual.trust_region import MahalanobisRegion
-from thalweg.earth.inference.job import embed
+from thalweg.earth.inference.compute import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.store.lookup import at_place
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
@@ -81,14 +81,14 @@ def test_optimize_raises_an_earth_metric_within_the_plausible(generator: EarthGe
     greener = metric(lambda maps: maps.mean((1, 2, 3)), "NDVI", channels=1)
     assert generator.population is not None
     region = MahalanobisRegion(ndvi, embedding, generator.population)
-    found = optimize(ndvi, embedding, greener, [0], steps=12, region=region)
+    found = optimize(ndvi, embedding, OptimizeConfig(greener, [0], iterations=12), region=region)
     assert found.score > found.start_score + 0.02
     vector = found.embedding.tensors["embedding"].numpy()
     distance = generator.population.distance(vector)
     start = generator.population.distance(embedding.tensors["embedding"].numpy())
-    assert distance <= max(generator.population.bound(0.95), start) * (1 + 1e-4)
+    assert distance <= max(generator.population.radius_quantile(0.95), start) * (1 + 1e-4)
     change = vector - embedding.tensors["embedding"].numpy()
-    assert generator.population.length(change) <= generator.population.apart() * (1 + 1e-4)
+    assert generator.population.mahalanobis_norm(change) <= generator.population.pairwise_quantile() * (1 + 1e-4)
     assert torch.equal(found.embedding.tensors["uncertainty"], embedding.tensors["uncertainty"])
 
 
@@ -97,7 +97,7 @@ def test_optimize_runs_on_bands_without_a_region_and_without_a_gradient(generato
     target = torch.tensor([0.1, 0.2])[None, :, None, None]
     far = metric(lambda s: (s[:, [2, 6]] - target).square().mean((1, 2, 3)), "spectrum", maximize=False, channels=10)
     for method in ("gradient", "cma-es"):
-        found = optimize(bands, generator.embed(place), far, [0, 1], steps=12, method=method)
+        found = optimize(bands, generator.embed(place), OptimizeConfig(far, [0, 1], iterations=12, search=method))
         assert found.start_score > 1e-3
         assert found.score < found.start_score
 
@@ -107,7 +107,7 @@ def test_a_run_of_bands_is_refused_in_one_line(generator: EarthGenerator, place:
     mean = metric(lambda images: images.mean((1, 2, 3)), "mean", channels=10)
     run = Run.create(f"{tmp_path}/run", "optimize", generator.model, {})
     with pytest.raises(UsageError, match="expected a picture of 3 channels, got 10"):
-        optimize(bands, generator.embed(place), mean, [0], steps=2, run=run)
+        optimize(bands, generator.embed(place), OptimizeConfig(mean, [0], iterations=2), run=run)
 
 
 def test_a_path_leads_from_one_landscape_to_the_other(generator: EarthGenerator, embedded: xr.Dataset) -> None:
@@ -161,7 +161,7 @@ def test_navigate_goes_along_principal_directions(generator: EarthGenerator, pla
 def test_the_directions_are_two_standard_deviations_long(generator: EarthGenerator, place: str) -> None:
     assert generator.population is not None
     for move in generator.directions(generator.embed(place)).values():
-        assert generator.population.length(move["embedding"].numpy()) == pytest.approx(2, rel=1e-3)
+        assert generator.population.mahalanobis_norm(move["embedding"].numpy()) == pytest.approx(2, rel=1e-3)
 
 
 def test_a_region_turns_offsets_into_mahalanobis_lengths(generator: EarthGenerator, place: str) -> None:
@@ -170,7 +170,7 @@ def test_a_region_turns_offsets_into_mahalanobis_lengths(generator: EarthGenerat
     region = MahalanobisRegion(generator, embedding, generator.population)
     offsets = torch.randn(32, generator=torch.Generator().manual_seed(0))
     moved = region.embedding(offsets).tensors["embedding"] - embedding.tensors["embedding"]
-    assert generator.population.length(moved.numpy()) == pytest.approx(float(offsets.norm()), rel=1e-3)
+    assert generator.population.mahalanobis_norm(moved.numpy()) == pytest.approx(float(offsets.norm()), rel=1e-3)
     torch.testing.assert_close(
         region.flatten(region.tensors(offsets)) - region.flatten(region.start.tensors), offsets, atol=1e-3, rtol=1e-3
     )

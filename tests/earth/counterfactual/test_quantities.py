@@ -7,9 +7,9 @@ import pytest
 import torch
 import xarray as xr
 
-import thalweg.earth.store.accessor  # noqa: F401  (gives datasets their .thalweg)
+import thalweg  # noqa: F401  (gives datasets their .thalweg)
 from thalweg.earth.counterfactual.quantities import INDICES, LinearProbe, band, by_name, decoded
-from thalweg.earth.inference.job import embed
+from thalweg.earth.inference.compute import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.errors import UsageError
 

@@ -33,7 +33,7 @@ def test_a_linear_goal_has_its_closed_form(population: EmbeddingDistribution) ->
     np.testing.assert_allclose(found.vector - start, expected, atol=1e-5)
     assert found.reached
     assert found.plausible
-    assert found.distance == pytest.approx(population.length(expected), rel=1e-5)
+    assert found.distance == pytest.approx(population.mahalanobis_norm(expected), rel=1e-5)
 
 
 def test_a_bent_goal_is_as_small_as_a_general_optimiser_finds(population: EmbeddingDistribution) -> None:
@@ -46,30 +46,30 @@ def test_a_bent_goal_is_as_small_as_a_general_optimiser_finds(population: Embedd
         return bent(torch.from_numpy(vector)[None, :, None, None])[0].numpy() - goals
 
     best = minimize(
-        lambda vector: float(population.length(vector - start)) ** 2,
+        lambda vector: float(population.mahalanobis_norm(vector - start)) ** 2,
         start,
         constraints={"type": "eq", "fun": missed},
         method="SLSQP",
         options={"ftol": 1e-12, "maxiter": 500},
     )
     assert found.reached
-    assert found.distance == pytest.approx(float(population.length(best.x - start)), rel=0.02)
+    assert found.distance == pytest.approx(float(population.mahalanobis_norm(best.x - start)), rel=0.02)
 
 
 def test_the_result_stays_inside_and_takes_the_longer_way_for_it(population: EmbeddingDistribution) -> None:
-    edge = population.mean + population.factor @ np.array([0.0, 0.0, 0.98, 0.0]) * population.bound(0.95)
+    edge = population.mean + population.factor @ np.array([0.0, 0.0, 0.98, 0.0]) * population.radius_quantile(0.95)
     goals = np.array([edge[:2].sum() + 1.0])
     free = minimal_perturbation(population, edge, linear, goals, np.array([1e-3]), level=None)
     kept = minimal_perturbation(population, edge, linear, goals, np.array([1e-3]))
     assert free.reached
     assert kept.reached
     assert kept.plausible
-    assert population.distance(kept.vector) <= population.bound(0.95)
+    assert population.distance(kept.vector) <= population.radius_quantile(0.95)
     assert kept.distance >= free.distance
 
 
 def test_a_start_outside_is_led_back(population: EmbeddingDistribution) -> None:
-    outside = population.mean + population.factor @ np.array([0.0, 0.0, 0.0, 1.3]) * population.bound(0.95)
+    outside = population.mean + population.factor @ np.array([0.0, 0.0, 0.0, 1.3]) * population.radius_quantile(0.95)
     found = minimal_perturbation(population, outside, linear, np.array([outside[:2].sum()]), np.array([1e-3]))
     assert found.reached
     assert found.plausible
@@ -80,7 +80,7 @@ def test_a_goal_out_of_reach_is_said_to_be(population: EmbeddingDistribution) ->
         found = minimal_perturbation(population, population.mean, linear, np.array([goal]), np.array([1e-3]))
         assert not found.reached
         assert found.plausible
-        assert found.distance <= population.apart()
+        assert found.distance <= population.pairwise_quantile()
         assert (found.values[0] - linear(torch.from_numpy(population.mean)[None, :, None, None])[0]) * goal > 0
 
 

@@ -1,4 +1,4 @@
-"""A cube with one damaged chunk: it costs its block, the others are embedded, and the line names file and block."""
+"""Cubes with one damaged chunk: only its block fails, and the message names the file and the block."""
 
 import shutil
 from collections.abc import Callable
@@ -11,8 +11,8 @@ import xarray as xr
 import thalweg
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
+from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.writer import embed_to_zarr
 from thalweg.errors import DataWarning, ThalwegError
 from thalweg.simulate import Landscape
 
@@ -21,7 +21,7 @@ SIDE = 8
 
 @pytest.fixture(scope="module")
 def zarr_cube(landscape: Landscape, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sentinel-2 as a Zarr store in blocks of 8 x 8 pixels, one date a chunk."""
+    """Sentinel-2 as a Zarr store in blocks of 8 x 8 pixels, one date per chunk."""
     data: xr.Dataset = landscape.sentinel2.isel(time=slice(0, None, 6))
     path = tmp_path_factory.mktemp("cubes") / "cube.zarr"
     encoding = {name: {"chunks": (1, SIDE, SIDE)} for name in data.data_vars if data[name].ndim == 3}
@@ -38,7 +38,9 @@ def damaged(cube: Path, copy: Path, variable: str, chunk: str) -> Path:
 
 
 @pytest.mark.parametrize("variable", ["B04", "SCL"])
-def test_a_damaged_chunk_costs_its_block(variable: str, zarr_cube: Path, model: EarthModel, tmp_path: Path) -> None:
+def test_a_damaged_chunk_only_fails_its_block(
+    variable: str, zarr_cube: Path, model: EarthModel, tmp_path: Path
+) -> None:
     copy = damaged(zarr_cube, tmp_path / "cube.zarr", variable, "2/0/3")
     out = tmp_path / "out.zarr"
     whole = embed_to_zarr(Job(Cube.open(zarr_cube), model, block=SIDE), tmp_path / "whole.zarr")
@@ -51,7 +53,7 @@ def test_a_damaged_chunk_costs_its_block(variable: str, zarr_cube: Path, model: 
     xr.testing.assert_identical(thalweg.open(out).drop_attrs().compute(), thalweg.open(whole).drop_attrs().compute())
 
 
-def test_in_memory_the_line_names_the_block(zarr_cube: Path, model: EarthModel, tmp_path: Path) -> None:
+def test_the_error_in_memory_names_the_block(zarr_cube: Path, model: EarthModel, tmp_path: Path) -> None:
     copy = damaged(zarr_cube, tmp_path / "cube.zarr", "B04", "2/0/3")
     with (
         pytest.raises(ThalwegError, match=r"block at row 0, column 0: .*cube.zarr: B04 cannot be read") as caught,
@@ -61,7 +63,7 @@ def test_in_memory_the_line_names_the_block(zarr_cube: Path, model: EarthModel, 
     assert "\n" not in str(caught.value)
 
 
-def test_the_commands_say_it_in_one_line(
+def test_the_commands_report_damage_in_one_line(
     zarr_cube: Path, model_folder: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
     copy = damaged(zarr_cube, tmp_path / "cube.zarr", "SCL", "2/0/3")
@@ -72,7 +74,7 @@ def test_the_commands_say_it_in_one_line(
     assert "Traceback" not in ran.err and ran.err.splitlines()[-1].startswith("thalweg: ")
 
 
-def test_a_cube_of_which_nothing_can_be_read_is_one_line(zarr_cube: Path, model: EarthModel, tmp_path: Path) -> None:
+def test_an_unreadable_cube_raises_one_line_error(zarr_cube: Path, model: EarthModel, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(zarr_cube, tmp_path / "cube.zarr"))
     for path in (copy / "SCL" / "c").rglob("*"):
         if path.is_file():

@@ -16,9 +16,11 @@ from thalweg.earth.cube.cube import Cube
 from thalweg.earth.export import raster
 from thalweg.earth.export.raster import day_of, renormalised_means, write_cogs, write_geoparquet
 from thalweg.earth.export.stac import EMBEDDING_EXTENSION, write_catalogue
-from thalweg.earth.inference.job import Job, embed
+from thalweg.earth.inference.compute import embed
+from thalweg.earth.inference.job import Job
+from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.writer import embed_to_zarr, open_embeddings
+from thalweg.earth.store.reader import open_store
 from thalweg.errors import ThalwegError, UsageError
 
 
@@ -102,7 +104,7 @@ def test_tables_hold_a_point_for_each_embedding(embedded: xr.Dataset, tmp_path: 
 def test_a_quantised_store_is_exported_as_the_numbers_it_stands_for(
     cube: Cube, model: EarthModel, model_folder: Path, tmp_path: Path
 ) -> None:
-    dataset = open_embeddings(embed_to_zarr(Job(cube, model, quantise=8), tmp_path / "q.zarr")).isel(time=slice(0, 1))
+    dataset = open_store(embed_to_zarr(Job(cube, model, quantize=8), tmp_path / "q.zarr")).isel(time=slice(0, 1))
     write_catalogue(dataset, tmp_path / "stac", model_folder)
     (item,) = (i for i in pystac.Collection.from_file(tmp_path / "stac/collection.json").get_items() if i.geometry)
     assert item.properties["emb:quantization"] == {

@@ -14,8 +14,8 @@ import xarray as xr
 
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
+from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.writer import embed_to_zarr
 
 READS_SHARDS = (3, 13)
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 def store(
     request: pytest.FixtureRequest, cube: Cube, model: EarthModel, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    job = Job(cube, model, block=12, quantise=request.param)  # 32 pixels: shards at the edge reach beyond the grid
+    job = Job(cube, model, block=12, quantize=request.param)  # 32 pixels: shards at the edge reach beyond the grid
     return embed_to_zarr(job, tmp_path_factory.mktemp("stores") / "out.zarr")
 
 

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from thalweg.earth.cube.cube import Cube, Window
-from thalweg.earth.inference.job import CONTEXT_DAYS, Job, embed, embed_block, embed_blocks
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.cube.windows import Window
+from thalweg.earth.inference.compute import embed, embed_block, embed_blocks
+from thalweg.earth.inference.job import Job
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import Quality
+from thalweg.earth.store.schema import CONTEXT_DAYS
 from thalweg.errors import UsageError
 
 DAY = np.timedelta64(1, "D")
@@ -23,10 +26,10 @@ def embedded(cube: Cube, model: EarthModel) -> xr.Dataset:
 def test_the_layout(embedded: xr.Dataset, cube: Cube) -> None:
     assert embedded.embeddings.dims == embedded.uncertainty.dims == ("time", "embedding", "y", "x")
     assert embedded.embeddings.dtype == embedded.uncertainty.dtype == np.float32
-    assert dict(embedded.sizes) == {"time": len(cube.eligible), "embedding": 7, "y": 32, "x": 32, "colour": 3}
-    np.testing.assert_array_equal(embedded.time.values, cube.reference.dates[cube.eligible])
-    np.testing.assert_array_equal(embedded.x.values, cube.grid.x)
-    np.testing.assert_array_equal(embedded.y.values, cube.grid.y)
+    assert dict(embedded.sizes) == {"time": len(cube.eligible()), "embedding": 7, "y": 32, "x": 32, "colour": 3}
+    np.testing.assert_array_equal(embedded.time.values, cube.reference.dates[cube.eligible()])
+    np.testing.assert_array_equal(embedded.x.values, cube.x)
+    np.testing.assert_array_equal(embedded.y.values, cube.y)
     for name in ("valid_context_dates", "quality", "gap_sentinel-1"):
         assert embedded[name].dims == ("time", "y", "x")
 
@@ -37,7 +40,7 @@ def test_tiles_show_no_seams(block: int, cube: Cube, model: EarthModel, embedded
     covered = np.zeros((32, 32), int)
     for index, found in embed_blocks(job):
         window = found.window
-        assert window == job.windows()[index]
+        assert window == job.window(index)
         rows = slice(window.top, window.top + window.height)
         columns = slice(window.left, window.left + window.width)
         covered[rows, columns] += 1
@@ -46,7 +49,7 @@ def test_tiles_show_no_seams(block: int, cube: Cube, model: EarthModel, embedded
         np.testing.assert_allclose(found.uncertainty, whole.uncertainty.values, atol=1e-5)
         np.testing.assert_array_equal(found.valid_context_dates, whole.valid_context_dates.values)
         np.testing.assert_array_equal(found.quality, whole.quality.values)
-        np.testing.assert_array_equal(found.picture, whole.picture.values)
+        np.testing.assert_array_equal(found.preview, whole.picture.values)
         np.testing.assert_array_equal(found.gaps["sentinel-1"], whole["gap_sentinel-1"].values)
     assert (covered == 1).all()
 
@@ -58,7 +61,7 @@ def test_the_first_seven_of_32_are_the_seven(cube: Cube, model: EarthModel, embe
 
 
 def test_there_is_an_embedding_exactly_where_the_reference_saw_the_pixel(embedded: xr.Dataset, cube: Cube) -> None:
-    seen = cube.reference.read(cube.whole).valid[cube.eligible]
+    seen = cube.reference.read(cube.whole).valid[cube.eligible()]
     assert 0 < seen.mean() < 1
     for name in ("embeddings", "uncertainty"):
         finite = np.isfinite(embedded[name].values)
@@ -72,7 +75,7 @@ def test_quality_says_why(embedded: xr.Dataset, cube: Cube) -> None:
     never = ~(state <= Quality.WATER).any(0)
     assert never[:3, :3].all()
     assert (embedded.quality.values[:, never] == Quality.NEVER_OBSERVED).all()
-    np.testing.assert_array_equal(embedded.quality.values[:, ~never], state[cube.eligible][:, ~never])
+    np.testing.assert_array_equal(embedded.quality.values[:, ~never], state[cube.eligible()][:, ~never])
 
 
 def test_context_dates_are_counted_over_all_sensors(embedded: xr.Dataset, cube: Cube) -> None:
@@ -97,7 +100,7 @@ def test_gaps_are_signed_days_to_the_nearest_valid_acquisition(
     gaps = embed(cube, model)["gap_sentinel-1"].values
     dates = cube.series["sentinel-1"].dates
     valid = cube.series["sentinel-1"].read(cube.whole).valid
-    for index, date in enumerate(cube.reference.dates[cube.eligible]):
+    for index, date in enumerate(cube.reference.dates[cube.eligible()]):
         away = (dates - date) / DAY
         for row, column in [(0, 0), (12, 4), (19, 31), (20, 10), (30, 30), (31, 2)]:
             here = away[valid[:, row, column]]
@@ -139,29 +142,29 @@ def test_what_lies_under_a_cloud_changes_nothing(
 
 def test_the_picture_is_the_reference_in_its_own_colours(embedded: xr.Dataset, cube: Cube) -> None:
     assert embedded.picture.attrs["bands"] == ["B04", "B03", "B02"]
-    red = cube.reference.read(cube.whole).values[cube.eligible][:, 2]
+    red = cube.reference.read(cube.whole).values[cube.eligible()][:, 2]
     expected = np.rint(255 * np.sqrt(np.clip(np.nan_to_num(red / 0.3), 0, 1)))
     np.testing.assert_allclose(embedded.picture.values[:, 0], expected, atol=1)
 
 
 def test_without_visible_bands_the_picture_takes_others(datasets: dict[str, xr.Dataset], model: EarthModel) -> None:
     lacking = datasets["sentinel-2"].drop_vars(["B02", "B03", "B04", "B08"])
-    assert Job(Cube.open(lacking), model).picture_bands == ("B12", "B8A", "B05")
+    assert Job(Cube.open(lacking), model).preview_bands == ("B12", "B8A", "B05")
     only = datasets["sentinel-2"][["B11", "SCL"]].assign_attrs(sensor="sentinel-2")
-    assert Job(Cube.open(only), model).picture_bands == ("B11", "B11", "B11")
+    assert Job(Cube.open(only), model).preview_bands == ("B11", "B11", "B11")
 
 
 def test_progress_counts_pixel_dates_and_skips_what_is_done(cube: Cube, model: EarthModel) -> None:
     told: list[tuple[int, int]] = []
     done = [index for index, _ in embed_blocks(Job(cube, model, block=16), lambda *at: told.append(at), frozenset({1}))]
-    total = 32 * 32 * len(cube.eligible)
+    total = 32 * 32 * len(cube.eligible())
     assert done == [0, 2, 3]
     assert told == [(total * part // 4, total) for part in (1, 2, 3, 4)]
 
 
 def test_memory_of_a_block_is_its_own_window(cube: Cube, model: EarthModel, embedded: xr.Dataset) -> None:
     found = embed_block(Job(cube, model), Window(4, 6, 5, 3))
-    assert found.embeddings.shape == (len(cube.eligible), 7, 5, 3)
+    assert found.embeddings.shape == (len(cube.eligible()), 7, 5, 3)
     np.testing.assert_allclose(found.embeddings, embedded.embeddings.values[..., 4:9, 6:9], atol=1e-5)
 
 

@@ -12,10 +12,11 @@ import torch
 import xarray as xr
 
 from thalweg.earth.cube.cube import Cube
-from thalweg.earth.inference.dask_backend import LARGE, local_workers, scheduler_workers, workers_by_default
-from thalweg.earth.inference.job import Job, embed_block
+from thalweg.earth.inference.compute import embed_block
+from thalweg.earth.inference.dask_backend import MIN_PIXEL_DATES, default_workers, local_workers, scheduler_workers
+from thalweg.earth.inference.job import Job
+from thalweg.earth.inference.runner import Executor, embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.writer import Executor, embed_to_zarr
 from thalweg.errors import ThalwegError, UsageError
 
 BLOCK = 12
@@ -27,7 +28,7 @@ def plain(cube: Cube, model: EarthModel, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def crew() -> Iterator[Executor]:
+def executor() -> Iterator[Executor]:
     with local_workers(2) as workers:
         yield workers
 
@@ -37,21 +38,21 @@ def contents(path: Path) -> dict[Path, bytes]:
 
 
 def test_two_processes_write_the_same_bytes_as_one(
-    plain: Path, cube: Cube, model: EarthModel, crew: Executor, tmp_path: Path
+    plain: Path, cube: Cube, model: EarthModel, executor: Executor, tmp_path: Path
 ) -> None:
     told: list[int] = []
     job = Job(cube, model, block=BLOCK)
-    out = embed_to_zarr(job, tmp_path / "out.zarr", lambda done, total: told.append(done), crew)
+    out = embed_to_zarr(job, tmp_path / "out.zarr", lambda done, total: told.append(done), executor)
     assert contents(out) == contents(plain)
     assert told == sorted(told)
-    assert told[-1] == 32 * 32 * len(job.dates)
+    assert told[-1] == 32 * 32 * len(job.dates())
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.zarr"]
 
 
 def test_a_cube_in_memory_is_sent(
-    datasets: dict[str, xr.Dataset], plain: Path, model: EarthModel, crew: Executor, tmp_path: Path
+    datasets: dict[str, xr.Dataset], plain: Path, model: EarthModel, executor: Executor, tmp_path: Path
 ) -> None:
-    out = embed_to_zarr(Job(Cube.open(datasets), model, block=BLOCK), tmp_path / "out.zarr", crew=crew)
+    out = embed_to_zarr(Job(Cube.open(datasets), model, block=BLOCK), tmp_path / "out.zarr", executor=executor)
     for name in ("embeddings", "uncertainty", "quality"):
         assert contents(out / name / "c") == contents(plain / name / "c")
 
@@ -67,7 +68,7 @@ def workers_of_this_process() -> set[int]:
 
 
 def test_a_worker_that_dies_is_replaced_and_its_blocks_are_redone(
-    plain: Path, cube: Cube, model: EarthModel, crew: Executor, tmp_path: Path
+    plain: Path, cube: Cube, model: EarthModel, executor: Executor, tmp_path: Path
 ) -> None:
     killed: list[int] = []
 
@@ -76,32 +77,32 @@ def test_a_worker_that_dies_is_replaced_and_its_blocks_are_redone(
             killed.append(min(workers_of_this_process()))
             psutil.Process(killed[0]).kill()
 
-    out = embed_to_zarr(Job(cube, model, block=BLOCK), tmp_path / "out.zarr", kill_one, crew)
+    out = embed_to_zarr(Job(cube, model, block=BLOCK), tmp_path / "out.zarr", kill_one, executor)
     assert killed
     assert killed[0] not in workers_of_this_process()
     assert contents(out) == contents(plain)
 
 
 def test_a_block_that_fails_in_a_worker_is_recorded_and_the_others_go_on(
-    damaged_corner: Path, model: EarthModel, crew: Executor, tmp_path: Path
+    damaged_corner: Path, model: EarthModel, executor: Executor, tmp_path: Path
 ) -> None:
     cube = Cube.open(damaged_corner)
     with pytest.raises(ThalwegError, match=r"4 of 9 blocks failed.*s1.zarr: V[VH] cannot be read"):
-        embed_to_zarr(Job(cube, model, block=BLOCK), tmp_path / "out.zarr", crew=crew)
+        embed_to_zarr(Job(cube, model, block=BLOCK), tmp_path / "out.zarr", executor=executor)
 
 
 def test_a_folder_that_workers_can_not_write_is_one_line_and_leaves_nothing(
-    cube: Cube, model: EarthModel, crew: Executor, tmp_path: Path
+    cube: Cube, model: EarthModel, executor: Executor, tmp_path: Path
 ) -> None:
     out = tmp_path / "run" / "out.zarr"
 
     def spoiled(job: Job, folder: Path, indices: object) -> object:
         shards = folder / "quality" / "c"
         shards.write_text("a file where a folder must be")
-        return crew(job, folder, indices)
+        return executor(job, folder, indices)
 
     with pytest.raises(ThalwegError, match=r"out.zarr: could not be written") as caught:
-        embed_to_zarr(Job(cube, model, block=BLOCK), out, crew=spoiled)
+        embed_to_zarr(Job(cube, model, block=BLOCK), out, executor=spoiled)
     assert "\n" not in str(caught.value)
     assert list(out.parent.iterdir()) == []
 
@@ -113,13 +114,13 @@ def test_a_running_scheduler_is_used(plain: Path, cube: Cube, model: EarthModel,
         LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         scheduler_workers(cluster.scheduler_address) as workers,
     ):
-        out = embed_to_zarr(Job(cube, model, block=BLOCK), tmp_path / "out.zarr", crew=workers)
+        out = embed_to_zarr(Job(cube, model, block=BLOCK), tmp_path / "out.zarr", executor=workers)
     assert contents(out) == contents(plain)
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere at all"])
 def test_a_scheduler_that_is_not_there_is_one_line(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thalweg.earth.inference.dask_backend._CONNECTING", "1s")
+    monkeypatch.setattr("thalweg.earth.inference.dask_backend.CONNECT_TIMEOUT", "1s")
     with (
         pytest.raises(UsageError, match=f"scheduler {address}: not reachable: expected the address") as caught,
         scheduler_workers(address),
@@ -146,7 +147,7 @@ def test_numbers_do_not_depend_on_how_many_threads_torch_may_use(cube: Cube, mod
     blocks = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        blocks.append(embed_block(job, job.windows()[0]))
+        blocks.append(embed_block(job, job.window(0)))
     torch.set_num_threads(before)
     np.testing.assert_array_equal(blocks[0].embeddings, blocks[1].embeddings)
     np.testing.assert_array_equal(blocks[0].uncertainty, blocks[1].uncertainty)
@@ -155,7 +156,7 @@ def test_numbers_do_not_depend_on_how_many_threads_torch_may_use(cube: Cube, mod
 def test_a_small_cube_is_done_by_one_process(cube: Cube, model: EarthModel, monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job(cube, model)
     monkeypatch.setattr("dask.system.CPU_COUNT", 3)
-    assert 32 * 32 * len(job.dates) < LARGE
-    assert workers_by_default(job) == 1
-    monkeypatch.setattr("thalweg.earth.inference.dask_backend.LARGE", 32 * 32 * len(job.dates))
-    assert workers_by_default(job) == 3
+    assert 32 * 32 * len(job.dates()) < MIN_PIXEL_DATES
+    assert default_workers(job) == 1
+    monkeypatch.setattr("thalweg.earth.inference.dask_backend.MIN_PIXEL_DATES", 32 * 32 * len(job.dates()))
+    assert default_workers(job) == 3

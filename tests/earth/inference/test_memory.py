@@ -4,7 +4,7 @@ import pytest
 
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
-from thalweg.earth.inference.memory import PROCESS, block_bytes, parse_size, plan, total_bytes
+from thalweg.earth.inference.memory import PROCESS_BYTES, block_bytes, parse_size, plan_memory, total_bytes
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.errors import UsageError
 
@@ -25,12 +25,12 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 def test_the_plan_keeps_to_its_budget_and_wastes_little(cube: Cube, model: EarthModel) -> None:
     job = Job(cube, model, size=32)
-    roomy = plan(job, 100 * 2**30, workers=2)
+    roomy = plan_memory(job, 100 * 2**30, workers=2)
     assert (roomy.job, roomy.workers) == (job, 2)
-    assert roomy.bytes == total_bytes(job, 2) == 3 * PROCESS + 2 * block_bytes(job)
-    one = plan(job, roomy.bytes - 1, workers=2)
+    assert roomy.bytes == total_bytes(job, 2) == 3 * PROCESS_BYTES + 2 * block_bytes(job)
+    one = plan_memory(job, roomy.bytes - 1, workers=2)
     assert (one.job, one.workers) == (job, 1)
-    smaller = plan(job, one.bytes - 1, workers=2)
+    smaller = plan_memory(job, one.bytes - 1, workers=2)
     assert smaller.bytes < one.bytes
     assert block_bytes(smaller.job) < block_bytes(job)
     assert smaller.job.block <= job.block
@@ -47,5 +47,5 @@ def test_a_budget_that_is_too_small_is_one_line(cube: Cube, model: EarthModel) -
     with pytest.raises(
         UsageError, match=r"memory 100 MB: too little, this cube needs \d+ MB at least: raise"
     ) as caught:
-        plan(Job(cube, model), 100_000_000, workers=1)
+        plan_memory(Job(cube, model), 100_000_000, workers=1)
     assert "\n" not in str(caught.value)

@@ -15,10 +15,10 @@ import thalweg
 from damaging import changed_json, damage
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
+from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel, load_autoencoder
-from thalweg.earth.store.writer import embed_to_zarr
+from thalweg.earth.store.zarr_chunks import checked_compressor
 from thalweg.errors import ThalwegError
-from thalweg.io.zarr_chunks import checked_compressor
 from thalweg.simulate import Landscape
 
 SEED = 17
@@ -74,7 +74,7 @@ def read_store(path: Path) -> Values:
 def store(
     request: pytest.FixtureRequest, cube: Cube, model: EarthModel, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    job = Job(cube, model, block=16, quantise=request.param)
+    job = Job(cube, model, block=16, quantize=request.param)
     return embed_to_zarr(job, tmp_path_factory.mktemp("stores") / "store.zarr")
 
 

@@ -15,9 +15,9 @@ from pyproj import Transformer
 import thalweg
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
+from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.store.portable import portable, structured
-from thalweg.earth.store.writer import embed_to_zarr
 from thalweg.errors import ThalwegError, UsageError
 
 BLOCK = 16
@@ -39,7 +39,7 @@ def store(cube: Cube, model: EarthModel, tmp_path_factory: pytest.TempPathFactor
 def results(
     store: Path, cube: Cube, model: EarthModel, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, xr.Dataset]:
-    small = embed_to_zarr(Job(cube, model, quantise=8), tmp_path_factory.mktemp("stores") / "small.zarr")
+    small = embed_to_zarr(Job(cube, model, quantize=8), tmp_path_factory.mktemp("stores") / "small.zarr")
     opened = {"open": thalweg.open(store), "open quantised": thalweg.open(small)}
     return {"embed": thalweg.embed(cube, model), **opened}
 

@@ -20,14 +20,16 @@ from pyproj import CRS
 
 import thalweg
 from thalweg.earth.cube.cube import Cube
-from thalweg.earth.inference.job import Job, embed
+from thalweg.earth.inference.compute import embed
+from thalweg.earth.inference.job import Job
+from thalweg.earth.inference.runner import Outcome, embed_to_zarr, finish_block, run_in_process
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import Quality
 from thalweg.earth.store.portable import structured
-from thalweg.earth.store.writer import Outcome, embed_to_zarr, finish_block, open_embeddings, this_process
+from thalweg.earth.store.reader import open_store
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.gpp.data.features import open_source
-from thalweg.io.progress_log import LEDGER
+from thalweg.io.progress_log import LOG_FILE
 
 BLOCK = 12
 KILLED = """
@@ -35,7 +37,7 @@ import os, signal, sys
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.writer import embed_to_zarr
+from thalweg.earth.inference.runner import embed_to_zarr
 cube, model, out, block, blocks = sys.argv[1:]
 told = []
 def progress(done, total):
@@ -50,17 +52,17 @@ from pathlib import Path
 import torch
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
-from thalweg.io.progress_log import LEDGER
+from thalweg.io.progress_log import LOG_FILE
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.writer import embed_to_zarr
+from thalweg.earth.inference.runner import embed_to_zarr
 
 torch.set_num_threads(1)
 cube, model, out, block = sys.argv[1:5]
 job, out = Job(Cube.open(cube), EarthModel.load(model), block=int(block)), Path(out)
 moments, kills, resumed = random.Random(0), 0, 0
-job.dates  # reads the cube once, here
-ledger = out.with_name(f".{out.name}.unfinished") / LEDGER
-lines = lambda: len(ledger.read_bytes().splitlines()) if ledger.exists() else 0
+job.dates()  # reads the cube once, here
+log = out.with_name(f".{out.name}.unfinished") / LOG_FILE
+lines = lambda: len(log.read_bytes().splitlines()) if log.exists() else 0
 while True:
     before = lines()
     resumed += before > 1
@@ -114,7 +116,7 @@ def killed_run(cube_folder: Path, model_folder: Path, out: Path, blocks: int) ->
 
 
 def test_the_store_is_what_the_same_embedding_in_memory_is(store: Path, cube: Cube, model: EarthModel) -> None:
-    dataset, memory = open_embeddings(store), embed(cube, model)
+    dataset, memory = open_store(store), embed(cube, model)
     assert set(dataset.data_vars) == set(memory.data_vars)
     assert set(dataset.coords) == set(memory.coords)
     for name in memory.variables:
@@ -204,7 +206,7 @@ def test_source_items_are_kept(datasets: dict[str, xr.Dataset], model: EarthMode
     data = datasets["sentinel-2"].isel(y=slice(8, 16), x=slice(8, 16))
     items = [f"S2_{index}" for index in range(data.sizes["time"])]
     out = embed_to_zarr(Job(Cube.open(data.assign(item_id=("time", items))), model), tmp_path / "out.zarr")
-    assert structured(open_embeddings(out).attrs, "thalweg:sources")["sentinel-2"]["items"] == items
+    assert structured(open_store(out).attrs, "thalweg:sources")["sentinel-2"]["items"] == items
 
 
 def test_a_store_is_one_shard_a_block(store: Path) -> None:
@@ -268,7 +270,7 @@ def test_another_job_starts_afresh(
     model = EarthModel.load(model_folder)
     embed_to_zarr(Job(Cube.open(fewer), model, block=BLOCK), out)
     expected = embed(Cube.open(fewer), model)
-    np.testing.assert_allclose(open_embeddings(out).embeddings.values, expected.embeddings.values, atol=1e-5)
+    np.testing.assert_allclose(open_store(out).embeddings.values, expected.embeddings.values, atol=1e-5)
     assert [entry.name for entry in out.parent.iterdir()] == ["out.zarr"]
 
 
@@ -288,7 +290,7 @@ def test_changed_values_start_afresh(
     model = EarthModel.load(model_folder)
     embed_to_zarr(Job(Cube.open(mended), model, block=BLOCK), out)
     expected = embed(Cube.open(mended), model)
-    np.testing.assert_allclose(open_embeddings(out).embeddings.values, expected.embeddings.values, atol=1e-5)
+    np.testing.assert_allclose(open_store(out).embeddings.values, expected.embeddings.values, atol=1e-5)
 
 
 def test_an_existing_path_is_refused(store: Path, cube: Cube, model: EarthModel) -> None:
@@ -310,7 +312,7 @@ def test_a_block_that_fails_is_recorded_and_the_others_go_on(
     assert not isinstance(caught.value, UsageError)  # exit code 1: some of it is done
     assert len(told) == 9
     (left,) = out.parent.iterdir()
-    entries = [json.loads(line) for line in (left / LEDGER).read_text().splitlines()[1:]]
+    entries = [json.loads(line) for line in (left / LOG_FILE).read_text().splitlines()[1:]]
     assert sorted(entry["done"] for entry in entries if "done" in entry) == [0, 1, 2, 3, 6]
     assert sorted(entry["failed"] for entry in entries if "failed" in entry) == [4, 5, 7, 8]
     assert all("cannot be read" in entry["reason"] for entry in entries if "failed" in entry)
@@ -326,14 +328,14 @@ def test_the_same_job_again_does_the_failed_blocks_only(
             yield Outcome(index, failed="OSError: a bad disk") if index in (2, 7) else finish_block(job, folder, index)
 
     with pytest.raises(ThalwegError, match="2 of 9 blocks failed, the first at row 0, column 24"):
-        embed_to_zarr(Job(cube, model, block=BLOCK), out, crew=two_fail)
+        embed_to_zarr(Job(cube, model, block=BLOCK), out, executor=two_fail)
     redone: list[int] = []
 
     def noted(job: Job, folder: Path, indices: Sequence[int]) -> Iterator[Outcome]:
         redone.extend(indices)
-        yield from this_process(job, folder, indices)
+        yield from run_in_process(job, folder, indices)
 
-    embed_to_zarr(Job(cube, model, block=BLOCK), out, crew=noted)
+    embed_to_zarr(Job(cube, model, block=BLOCK), out, executor=noted)
     assert redone == [2, 7]
     assert contents(out) == contents(store)
 
@@ -372,11 +374,11 @@ def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_taken_over(
         with pytest.raises(UsageError, match=r"out.zarr: another process is writing it: wait for it") as caught:
             embed_to_zarr(job, out)
         assert "\n" not in str(caught.value)
-        yield from this_process(job, folder, indices[:3])
+        yield from run_in_process(job, folder, indices[:3])
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        embed_to_zarr(job, out, crew=meanwhile)
+        embed_to_zarr(job, out, executor=meanwhile)
     assert not out.exists()
     embed_to_zarr(job, out)
     assert contents(out) == contents(store)
@@ -398,20 +400,20 @@ def test_a_kill_in_the_last_instant_leaves_nothing_to_do(
 ) -> None:
     out = tmp_path / "out.zarr"
     shutil.copytree(store, out)
-    (out / LEDGER).write_text("{}\n")  # renamed, but the record not yet removed
+    (out / LOG_FILE).write_text("{}\n")  # renamed, but the record not yet removed
     assert embed_to_zarr(Job(cube, model, block=BLOCK), out) == out
     assert contents(out) == contents(store)
 
 
 def test_what_is_no_store_of_embeddings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such store"):
-        open_embeddings(tmp_path / "nothing.zarr")
+        open_store(tmp_path / "nothing.zarr")
     (tmp_path / "file.zarr").write_text("text")
     with pytest.raises(UsageError, match="not a readable Zarr store"):
-        open_embeddings(tmp_path / "file.zarr")
+        open_store(tmp_path / "file.zarr")
     xr.Dataset({"rain": ("x", [1.0])}).to_zarr(tmp_path / "rain.zarr", consolidated=False)
     with pytest.raises(UsageError, match="a Zarr store without embeddings"):
-        open_embeddings(tmp_path / "rain.zarr")
+        open_store(tmp_path / "rain.zarr")
 
 
 @pytest.mark.parametrize("content", ["", "[1, 2]", "{", '{"zarr_format": 3, "node_type": "group", "attributes": 5}'])
@@ -434,4 +436,4 @@ def test_a_store_that_contradicts_itself_is_refused(name: str, value: object, st
     metadata["attributes"][name] = value
     (copy / "zarr.json").write_text(json.dumps(metadata))
     with pytest.raises(UsageError, match="its metadata are damaged"):
-        open_embeddings(copy)
+        open_store(copy)

@@ -165,7 +165,7 @@ class OpenStores:
         Raises:
             UsageError: the name leads outside, or there is no such store under it, or its metadata are damaged.
         """
-        from thalweg.earth.store.accessor import open_store
+        from thalweg.earth.store.reader import open_store
 
         path = self._workspace.readable(None, name)
         known = self._of(name)

@@ -1,5 +1,6 @@
 """Windows of a cube: rectangles of pixels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -31,3 +32,28 @@ class Window:
             for top, height in ((self.top, down), (self.top + down, self.height - down))
             for left, width in ((self.left, right), (self.left + right, self.width - right))
         ]
+
+
+def window_count(shape: Sequence[int], side: int) -> int:
+    """Return the number of windows of `side` by `side` pixels that cover a grid of `shape`."""
+    rows, columns = shape
+    return -(-rows // side) * -(-columns // side)
+
+
+def window_at(shape: Sequence[int], side: int, index: int) -> Window:
+    """Return one of the windows that cover a grid, without listing the others.
+
+    Args:
+        shape: rows and columns of the grid.
+        side: side of a window in pixels; windows at the lower and right edges may be smaller.
+        index: index of the window, from 0, row by row.
+
+    Raises:
+        IndexError: there is no such window.
+    """
+    if not 0 <= index < window_count(shape, side):
+        raise IndexError(f"window {index} of {window_count(shape, side)}")
+    rows, columns = shape
+    row, column = divmod(index, -(-columns // side))
+    top, left = row * side, column * side
+    return Window(top, left, min(side, rows - top), min(side, columns - left))

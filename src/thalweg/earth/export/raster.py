@@ -59,7 +59,7 @@ def write_cogs(dataset: "xr.Dataset", out: str | Path, progress: Progress | None
     """Write one cloud-optimised GeoTIFF a date, float32, one band a value, overviews as renormalised means.
 
     Args:
-        dataset: embeddings, as `open_embeddings` gives them.
+        dataset: embeddings, as `open_store` gives them.
         out: folder to write; must not exist.
         progress: told dates done and in all.
 
@@ -174,7 +174,7 @@ def write_geoparquet(dataset: "xr.Dataset", out: str | Path, progress: Progress 
     Columns: `time`, `embedding` (list of float32), `valid_context_dates`, `quality`, `geometry`.
 
     Args:
-        dataset: embeddings, as `open_embeddings` gives them.
+        dataset: embeddings, as `open_store` gives them.
         out: folder to write; must not exist.
         progress: told dates done and in all.
 

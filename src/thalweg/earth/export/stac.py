@@ -30,7 +30,7 @@ def write_catalogue(
     """Write a self-contained STAC collection of a store's dates.
 
     Args:
-        dataset: embeddings, as `open_embeddings` gives them.
+        dataset: embeddings, as `open_store` gives them.
         out: folder to write; must not exist. `collection.json` lies at its top.
         model: folder of the model that made them; the shipped weights by default.
         progress: told dates done and in all.

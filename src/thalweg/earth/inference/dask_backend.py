@@ -1,8 +1,8 @@
-"""Blocks over several processes or machines with dask: independent tasks, each writing the shards it owns.
+"""Executors that embed blocks in several processes or machines with dask; each task writes the shards of its block.
 
-Workers get the job once, when they join, so that one that died is replaced and its blocks done again. A cube
-opened from files travels as their paths, one in memory by value. Every process computes with one thread
-(`embedder.one_thread`), here and there.
+A worker gets the job once, when it joins, so that a worker that died is replaced and its blocks are computed again. A
+cube that was opened from files is sent as their paths, a cube in memory by value. Every process computes with one
+thread (`compute.one_thread`).
 """
 
 import logging
@@ -14,38 +14,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg.earth.inference.job import Job
-from thalweg.earth.store.writer import Executor, Outcome, finish_block, in_a_line
-from thalweg.errors import ThalwegError, UsageError
+from thalweg.earth.inference.runner import Executor, Outcome, finish_block
+from thalweg.errors import ThalwegError, UsageError, one_line
 
 if TYPE_CHECKING:
     from distributed import Client, Worker
 
-LARGE = 3_000_000
-"""Pixel-dates from which a local cluster is worth its start: about two minutes of one core."""
+MIN_PIXEL_DATES = 3_000_000
+"""Smallest number of pixel-dates for which a local cluster starts by default: about two minutes on one core."""
 
-AHEAD = 3
-"""Blocks a worker has waiting: enough to keep it busy, few enough for a scheduler to hold any number in all."""
+PREFETCH = 3
+"""Number of submitted blocks per worker: enough to keep it busy, few enough for the scheduler at any job size."""
+
+CONNECT_TIMEOUT = "10s"
+"""Longest wait for a scheduler to answer."""
+
+POLL_SECONDS = 0.05
+"""Pause between two checks whether cancelled blocks have ended."""
 
 _PLUGIN = "thalweg-job"
-_CONNECTING = "10s"
 
 
-def pixel_dates(job: Job) -> int:
-    """Pixels times dates of a job."""
-    rows, columns = job.cube.grid.shape
-    return rows * columns * len(job.dates)
-
-
-def workers_by_default(job: Job) -> int:
-    """Processes for a job: one, or as many as there are cores for a cube of `LARGE` pixel-dates or more."""
+def default_workers(job: Job) -> int:
+    """Return the default number of processes: one per core from `MIN_PIXEL_DATES` pixel-dates on, one below."""
     from dask import system
 
-    return system.CPU_COUNT if pixel_dates(job) >= LARGE else 1
+    return system.CPU_COUNT if job.pixel_dates() >= MIN_PIXEL_DATES else 1
 
 
 @contextmanager
 def local_workers(count: int) -> Iterator[Executor]:
-    """A cluster of `count` processes on this machine, each with one thread, for as long as the block lasts."""
+    """Yield an executor with `count` processes on this machine, one thread each, which end with the block."""
     from dask import config
     from distributed import Client, LocalCluster
 
@@ -56,7 +55,7 @@ def local_workers(count: int) -> Iterator[Executor]:
             n_workers=count,
             threads_per_worker=1,
             processes=True,
-            memory_limit=0,  # the plan keeps the budget; a worker stopped half-way would only do its block again
+            memory_limit=0,  # the memory plan keeps the budget; a worker stopped within a block would start it again
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         ) as cluster,
@@ -67,15 +66,20 @@ def local_workers(count: int) -> Iterator[Executor]:
 
 @contextmanager
 def scheduler_workers(address: str) -> Iterator[Executor]:
-    """The workers of a running dask scheduler; they must see the cube and the store under the same paths.
+    """Yield an executor with the workers of a running dask scheduler.
+
+    The workers must reach the cube and the store under the same paths as this process.
+
+    Args:
+        address: address of the scheduler, such as tcp://host:8786.
 
     Raises:
-        UsageError: nothing answers at the address.
+        UsageError: no scheduler answers at the address, or it has no workers.
     """
     from distributed import Client
 
     try:
-        client = Client(address, timeout=_CONNECTING, set_as_default=False)
+        client = Client(address, timeout=CONNECT_TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise UsageError(
             f"scheduler {address}: not reachable: expected the address of a running one, such as tcp://host:8786"
@@ -87,21 +91,21 @@ def scheduler_workers(address: str) -> Iterator[Executor]:
 
 
 def _outcomes(client: "Client", job: Job, folder: Path, indices: Sequence[int]) -> Generator[Outcome, None, None]:
-    """Hand out blocks a few at a time, and tell what became of them as they end."""
+    """Submit a few blocks at a time and yield their outcomes as they end."""
     from distributed import as_completed
     from distributed.client import FutureCancelledError
 
-    client.register_plugin(_plugin(job), name=_PLUGIN)
+    client.register_plugin(_job_plugin(job), name=_PLUGIN)
     waiting = iter(indices)
     running: dict[Any, int] = {}
 
-    def hand_out(count: int) -> list[Any]:
+    def submit(count: int) -> list[Any]:
         some = list(islice(waiting, count))
-        futures = client.map(_finish_here, some, folder=str(folder.resolve()), pure=False)
+        futures = client.map(_finish_in_worker, some, folder=str(folder.resolve()), pure=False)
         running.update(zip(futures, some, strict=True))
         return list(futures)
 
-    queue = as_completed(hand_out(AHEAD * len(client.scheduler_info()["workers"])), loop=client.loop)
+    queue = as_completed(submit(PREFETCH * len(client.scheduler_info()["workers"])), loop=client.loop)
     try:
         for future in queue:
             index = running.pop(future)
@@ -109,26 +113,26 @@ def _outcomes(client: "Client", job: Job, folder: Path, indices: Sequence[int]) 
                 outcome = future.result()
             except FutureCancelledError as error:
                 raise ThalwegError(
-                    f"the scheduler was lost ({in_a_line(error)}): run the same command again to go on"
+                    f"the scheduler was lost ({one_line(error)}): run the same command again to resume"
                 ) from error
-            except Exception as error:  # its worker died again and again
-                outcome = Outcome(index, failed=in_a_line(error))
-            queue.update(hand_out(1))
+            except Exception as error:  # its worker died repeatedly
+                outcome = Outcome(index, failed=one_line(error))
+            queue.update(submit(1))
             yield outcome
     finally:
         if running:
             client.cancel(list(running))
-            while any(client.run(_active).values()):
-                time.sleep(0.05)
+            while any(client.run(_active_blocks).values()):
+                time.sleep(POLL_SECONDS)
 
 
-def _active(dask_worker: "Worker") -> int:
-    """Blocks a worker is in the middle of."""
+def _active_blocks(dask_worker: "Worker") -> int:
+    """Return the number of blocks that a worker is computing."""
     return len(dask_worker.active_threads)
 
 
-def _plugin(job: Job) -> Any:
-    """What gives each worker the job, those that join later too."""
+def _job_plugin(job: Job) -> Any:
+    """Return the plugin that gives the job to each worker, including those that join later."""
     from distributed import WorkerPlugin
 
     class HoldJob(WorkerPlugin):
@@ -138,7 +142,7 @@ def _plugin(job: Job) -> Any:
     return HoldJob()
 
 
-def _finish_here(index: int, folder: str) -> Outcome:
+def _finish_in_worker(index: int, folder: str) -> Outcome:
     """Embed and write one block in a worker."""
     from distributed import get_worker
 

@@ -1,64 +1,44 @@
-"""A cube in, an embedding cube out: dense, block by block with a halo, so that memory stays bounded."""
+"""Embedding jobs: everything that decides the embeddings of a cube, and the blocks they are computed in."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from thalweg.earth.cube.cube import Cube
-from thalweg.earth.cube.series import Observations
-from thalweg.earth.cube.windows import Window
-from thalweg.earth.model.context import HALO, SensorContext, as_context, days_since_epoch
-from thalweg.earth.model.earth_model import EarthModel, evaluation_device
-from thalweg.earth.model.fusion import FULL, SMALL
-from thalweg.earth.sensors import Quality
+from thalweg.earth.cube.windows import Window, window_at, window_count
+from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.model.fusion import FULL, QUANTILE_LEVELS, SMALL
 from thalweg.earth.store.quantization import check_bits
-from thalweg.errors import ThalwegError, UsageError
-
-if TYPE_CHECKING:
-    import xarray as xr
+from thalweg.earth.store.schema import INTERVAL_LEVEL, StoreSchema
+from thalweg.errors import UsageError
+from thalweg.io.redaction import redact
 
 BLOCK = 64
-"""Pixels of a block, each way; also the shard of the Zarr store."""
+"""Side of a block in pixels; a block is one shard of the Zarr store."""
 
 DATES_AT_ONCE = 16
-"""Centre dates encoded together: bounds the memory of a block whatever the record's length."""
-
-CONTEXT_DAYS = 120
-"""Reach of the context in days, for the count of valid context dates."""
+"""Number of centre dates encoded together; it bounds the memory of a block whatever the number of dates."""
 
 Progress = Callable[[int, int], None]
-"""Called with pixel-dates done and pixel-dates in all."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """Results of one window; arrays are (dates, ..., height, width)."""
-
-    window: Window
-    embeddings: np.ndarray
-    uncertainty: np.ndarray
-    valid_context_dates: np.ndarray
-    quality: np.ndarray
-    picture: np.ndarray
-    gaps: dict[str, np.ndarray]
+"""Callback that takes the number of finished pixel-dates and their total."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is embedded with what: everything that decides the result.
+    """A cube to embed with a model.
 
     Attributes:
-        cube: what was seen.
-        model: what embeds it.
-        size: 7 or 32 values.
-        block: pixels of a block, each way.
-        dates_at_once: centre dates encoded together.
-        quantise: bits of the codes a store holds, 8 or 16; None for float32.
+        cube: cube to embed.
+        model: model that embeds it.
+        size: number of dimensions of an embedding, 7 or 32.
+        block: side of a block in pixels.
+        dates_at_once: number of centre dates encoded together.
+        quantize: bits of the quantized encoding of a store, 8 or 16; None for float32.
+
+    Raises:
+        UsageError: the cube has no reference sensor that the model knows, or a number is not one of those above.
     """
 
     cube: Cube
@@ -66,10 +46,10 @@ class Job:
     size: int = SMALL
     block: int = BLOCK
     dates_at_once: int = DATES_AT_ONCE
-    quantise: int | None = None
+    quantize: int | None = None
 
     def __post_init__(self) -> None:
-        check_bits(self.quantise)
+        check_bits(self.quantize)
         if self.size not in (SMALL, FULL):
             raise UsageError(f"size {self.size}: expected {SMALL} or {FULL}")
         reference = self.cube.reference.sensor
@@ -79,167 +59,81 @@ class Job:
                 f"knows {', '.join(self.model.sensors)}): add {self.model.fusion.reference.title}"
             )
 
-    @property
     def dates(self) -> np.ndarray:
-        """The reference sensor's dates that get embeddings, datetime64[ns]."""
+        """Return the reference sensor's dates that get embeddings, datetime64[ns] (T,).
+
+        The first call reads the reference sensor's mask over the whole cube; the cube keeps the result.
+        """
         return self.cube.reference.dates[self.cube.eligible()]
 
+    def pixel_dates(self) -> int:
+        """Return the number of pixels times the number of dates."""
+        rows, columns = self.cube.grid.shape
+        return rows * columns * len(self.dates())
+
     @property
-    def companions(self) -> tuple[str, ...]:
-        """The other sensors of the model, in its order, whether the cube has them or not."""
+    def auxiliary_sensors(self) -> tuple[str, ...]:
+        """Names of the model's sensors other than the reference, in its order, whether the cube has them or not."""
         reference = self.cube.reference.sensor.name
         return tuple(name for name in self.model.sensors if name != reference)
 
     @property
-    def picture_bands(self) -> tuple[str, ...]:
+    def preview_bands(self) -> tuple[str, ...]:
         """Bands of the reference sensor shown as red, green and blue."""
         reference = self.cube.reference
         present = {
             name for name, here in zip(reference.sensor.band_names, reference.present_bands, strict=True) if here
         }
-        complete = (triple for triple in reference.sensor.rgb_previews if present.issuperset(triple))
+        complete = (bands for bands in reference.sensor.rgb_previews if present.issuperset(bands))
         return next(complete, 3 * (min(present),))
 
-    def windows(self) -> list[Window]:
-        """The blocks that cover the grid."""
-        return list(self.cube.windows(self.block))
+    @property
+    def block_count(self) -> int:
+        """Number of blocks that cover the grid."""
+        return window_count(self.cube.grid.shape, self.block)
 
+    def window(self, index: int) -> Window:
+        """Return the window of a block; its cost does not depend on the number of blocks.
 
-def embed_block(job: Job, window: Window, device: torch.device | None = None) -> Block:
-    """Embed the centre pixels of a window at every eligible date."""
-    return embed_observations(job, window, read_block(job, window), device)
+        Raises:
+            IndexError: `index` is not from 0 to `block_count - 1`.
+        """
+        return window_at(self.cube.grid.shape, self.block, index)
 
+    def windows(self) -> Iterator[Window]:
+        """Yield the windows of all blocks, row by row."""
+        return map(self.window, range(self.block_count))
 
-def read_block(job: Job, window: Window) -> dict[str, Observations]:
-    """What the model's sensors saw in a window and its halo, by sensor name."""
-    around = window.grown(HALO)
-    return {name: job.cube.series[name].read(around) for name in job.model.sensors if name in job.cube.series}
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread: sums over more come out in another order, and results would depend on the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@one_thread()
-@torch.inference_mode()
-def embed_observations(
-    job: Job, window: Window, seen: dict[str, Observations], device: torch.device | None = None
-) -> Block:
-    """Embed the centre pixels of a window from what `read_block` read, with one thread; more cores, more processes."""
-    device = device or evaluation_device()
-    model = job.model.to(device)
-    contexts = {name: as_context(job.cube.series[name], part).to(device) for name, part in seen.items()}
-    centre_days = torch.from_numpy(days_since_epoch(job.dates)).float().to(device)
-    # Allocated before the loop: kept results between large temporary ones would break up the heap.
-    shape = (len(centre_days), job.size, window.height, window.width)
-    embeddings, uncertainty = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    for first in range(0, len(centre_days), job.dates_at_once):
-        some = slice(first, first + job.dates_at_once)
-        fused = model(contexts, centre_days[some])
-        embeddings[some] = fused.values[:, : job.size].cpu().numpy()
-        uncertainty[some] = model.fusion.intervals(fused.spread[:, : job.size], 0.68).cpu().numpy()
-
-    centre = seen[job.cube.reference.sensor.name].inner(HALO)
-    state = centre.quality
-    quality = state[job.cube.eligible()]
-    never = ~(state <= Quality.WATER).any(0)
-    quality[:, never & (quality[0] != Quality.OUTSIDE)] = Quality.NEVER_OBSERVED
-    unusable = np.broadcast_to((quality > Quality.WATER)[:, None], embeddings.shape)
-    embeddings[unusable] = np.nan
-    uncertainty[unusable] = np.nan
-    counts = sum(_valid_dates(context, centre_days) for context in contexts.values())
-    gaps = {name: _signed_gap(contexts.get(name), centre_days, window) for name in job.companions}
-    return Block(window, embeddings, uncertainty, np.asarray(counts, np.uint16), quality, _picture(job, centre), gaps)
-
-
-def _picture(job: Job, seen: Observations) -> np.ndarray:
-    """What the eye would see, uint8 (dates, 3, h, w): reflectance of 0.3 is white, a square root lifts the dark."""
-    bands = [job.cube.reference.sensor.band_names.index(name) for name in job.picture_bands]
-    colours = np.nan_to_num(seen.values[job.cube.eligible()][:, bands] / 0.3)
-    return np.rint(255 * np.sqrt(np.clip(colours, 0, 1))).astype(np.uint8)
-
-
-def _inner(context: SensorContext) -> torch.Tensor:
-    """Validity of the centre pixels, (T, h, w)."""
-    return context.valid[:, 0, HALO:-HALO, HALO:-HALO]
-
-
-def _valid_dates(context: SensorContext, centre_days: torch.Tensor) -> np.ndarray:
-    near = (context.days[None] - centre_days[:, None]).abs() <= CONTEXT_DAYS
-    return torch.einsum("qt,thw->qhw", near.float(), _inner(context)).cpu().numpy()
-
-
-def _signed_gap(context: SensorContext | None, centre_days: torch.Tensor, window: Window) -> np.ndarray:
-    """Days from each centre date to the sensor's nearest valid date at the pixel; NaN where there is none."""
-    gaps = np.full((len(centre_days), window.height, window.width), np.nan, np.float32)
-    if context is None:
-        return gaps
-    valid = _inner(context)
-    for index, day in enumerate(centre_days):
-        away = context.days - day
-        order = away.abs().argsort()
-        nearest = valid[order].argmax(0).cpu().numpy()
-        gap = away[order].cpu().numpy()[nearest]
-        gaps[index] = np.where(valid.amax(0).cpu().numpy() > 0, gap, np.nan)
-    return gaps
-
-
-def embed_blocks(
-    job: Job, progress: Progress | None = None, skip: frozenset[int] = frozenset()
-) -> Iterator[tuple[int, Block]]:
-    """Yield (index, block) over the grid, leaving out the indices in `skip`."""
-    windows, dates = job.windows(), len(job.dates)
-    total = sum(window.height * window.width for window in windows) * dates
-    done = 0
-    for index, window in enumerate(windows):
-        if index not in skip:
-            yield index, _embed_named(job, window)
-        done += window.height * window.width * dates
-        if progress:
-            progress(done, total)
-
-
-def _embed_named(job: Job, window: Window) -> Block:
-    """Embed a block; where its input is damaged the error names the block."""
-    try:
-        return embed_block(job, window)
-    except UsageError:
-        raise
-    except ThalwegError as error:
-        raise ThalwegError(f"block at row {window.top}, column {window.left}: {error}") from error
-
-
-def embed(
-    cube: "Cube | str | Path | xr.Dataset",
-    model: EarthModel | None = None,
-    size: int = SMALL,
-    assume_clear: bool = False,
-) -> "xr.Dataset":
-    """Embed a cube in memory.
-
-    Args:
-        cube: a `Cube`, or anything `Cube.open` takes.
-        model: the shipped weights by default.
-        size: 7 (the paper's size) or 32 values.
-        assume_clear: take a cube without a mask of clouds as clear everywhere, instead of refusing it.
-
-    Returns:
-        Dataset with dims (time, embedding, y, x); the layout is that of `thalweg earth embed` (docs/store.md).
-        Attributes that NetCDF cannot hold are JSON text.
-    """
-    from thalweg.earth.store.portable import portable
-    from thalweg.earth.store.schema import empty_dataset, place
-
-    opened = cube if isinstance(cube, Cube) else Cube.open(cube, assume_clear=assume_clear)
-    job = Job(opened, model or EarthModel.load(), size)
-    dataset = empty_dataset(job)
-    for _, block in embed_blocks(job):
-        place(dataset, block)
-    return portable(dataset)
+    def schema(self) -> StoreSchema:
+        """Return the layout and the metadata of the embeddings."""
+        cube = self.cube
+        quantiles = [float(value) for value in self.model.fusion.quantiles]
+        unit = quantiles[QUANTILE_LEVELS.index(INTERVAL_LEVEL)]
+        return StoreSchema(
+            name=cube.name,
+            model=self.model.identifier,
+            dates=self.dates(),
+            dimensions=self.size,
+            grid=cube.grid,
+            x=cube.x,
+            y=cube.y,
+            block=self.block,
+            quantize=self.quantize,
+            sources={
+                name: {
+                    "where": redact(Path(series.where).name),
+                    "dates": len(series.dates),
+                    "bands": [
+                        band for band, here in zip(series.sensor.band_names, series.present_bands, strict=True) if here
+                    ],
+                    "items": [redact(item) for item in series.items],
+                    **({"assumed_clear": True} if series.is_assumed_clear else {}),
+                }
+                for name, series in cube.series.items()
+                if name in self.model.sensors
+            },
+            source_titles=tuple(series.sensor.title for series in cube.series.values()),
+            preview_bands=self.preview_bands,
+            auxiliary_sensors=self.auxiliary_sensors,
+            interval_factors={level: value / unit for level, value in zip(QUANTILE_LEVELS, quantiles, strict=True)},
+        )

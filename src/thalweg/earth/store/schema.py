@@ -1,22 +1,29 @@
-"""What an embedding store holds: its variables, coordinates and attributes, alike in memory and on disk."""
+"""Contents of an embedding store, in memory and on disk: variables, coordinates and attributes."""
 
-import warnings
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from thalweg._version import __version__
 from thalweg.earth.cube.grid import projection
-from thalweg.earth.inference.job import CONTEXT_DAYS, Block, Job
-from thalweg.earth.model.fusion import QUANTILE_LEVELS
+from thalweg.earth.cube.windows import Window
 from thalweg.earth.sensors import Quality
-from thalweg.earth.store.quantization import convention, quantizations
-from thalweg.io.redaction import redact
-from thalweg.io.zarr_chunks import checked_compressor
+from thalweg.earth.store.quantization import Quantization, quantization_attribute, quantizations
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
+
+CONTEXT_DAYS = 120
+"""Reach in days of the variable `valid_context_dates` before and after a date."""
+
+INTERVAL_LEVEL = 0.68
+"""Probability of the interval whose half-width is the variable `uncertainty`."""
+
+PREVIEW = "picture"
+"""Variable with the RGB preview of the reference sensor."""
 
 _CONVENTIONS = [
     {"name": "geoemb:", "uuid": "61c12cc5-0e28-4056-999a-480cf3fb7e4c"},
@@ -25,46 +32,109 @@ _CONVENTIONS = [
 ]
 
 
-def attributes(job: Job) -> dict[str, Any]:
-    """The store's attributes: conventions `geoemb:`, `proj:`, `spatial:`, and the provenance."""
-    grid = job.cube.grid
-    crs = projection(grid)
-    coding = quantizations(job.quantise).get("embeddings")
-    return {
-        "Conventions": "CF-1.8",
-        "title": f"Thalweg embeddings of {job.cube.name}",
-        "zarr_conventions": _CONVENTIONS,
-        "geoemb:type": "pixel",
-        "geoemb:dimensions": job.size,
-        "geoemb:model": job.model.identifier,
-        "geoemb:source_data": [series.sensor.title for series in job.cube.series.values()],
-        "geoemb:data_type": coding.dtype.name if coding else "float32",
-        **({"geoemb:quantization": convention(job.quantise)} if job.quantise else {}),
-        "geoemb:gsd": grid.resolution.x,
-        "geoemb:build_version": __version__,
-        **({"proj:code": f"EPSG:{crs.to_epsg()}"} if crs.to_epsg() else {}),
-        "proj:wkt2": crs.to_wkt(),
-        **spatial_attributes(job.cube.x, job.cube.y, grid.resolution.x),
-        "thalweg:version": __version__,
-        "thalweg:model": job.model.identifier,
-        "thalweg:sources": {
-            name: {
-                "where": redact(Path(series.where).name),
-                "dates": len(series.dates),
-                "bands": [
-                    band for band, here in zip(series.sensor.band_names, series.present_bands, strict=True) if here
-                ],
-                "items": [redact(item) for item in series.items],
-                **({"assumed_clear": True} if series.is_assumed_clear else {}),
-            }
-            for name, series in job.cube.series.items()
-            if name in job.model.sensors
-        },
-    }
+@dataclass(frozen=True, eq=False)
+class StoreSchema:
+    """Everything that decides the layout and the metadata of a store.
+
+    Attributes:
+        name: name of the embedded cube, for the title.
+        model: identifier of the model.
+        dates: dates of the embeddings, datetime64[ns] (T,).
+        dimensions: number of dimensions of an embedding, K.
+        grid: pixel grid, H x W.
+        x: centres of the columns in metres, float64 (W,), rising.
+        y: centres of the rows in metres, float64 (H,), falling.
+        block: side of a block in pixels; a block is one shard.
+        quantize: bits of the quantized encoding, 8 or 16; None for float32.
+        sources: provenance of each sensor's data by its name (`thalweg:sources`), JSON values.
+        source_titles: titles of the cube's sensors.
+        preview_bands: bands of the reference sensor shown as red, green and blue.
+        auxiliary_sensors: names of the model's other sensors, which have a `gap_` variable each.
+        interval_factors: half-width of each calibrated interval, relative to that of `INTERVAL_LEVEL`, by its level.
+    """
+
+    name: str
+    model: str
+    dates: np.ndarray
+    dimensions: int
+    grid: "GeoBox"
+    x: np.ndarray
+    y: np.ndarray
+    block: int
+    quantize: int | None
+    sources: Mapping[str, Mapping[str, Any]]
+    source_titles: tuple[str, ...]
+    preview_bands: tuple[str, ...]
+    auxiliary_sensors: tuple[str, ...]
+    interval_factors: Mapping[float, float]
+
+    @property
+    def quantizations(self) -> dict[str, Quantization]:
+        """Encoding of each quantized variable by its name; empty for float32."""
+        return quantizations(self.quantize)
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the attributes of the store: conventions `geoemb:`, `proj:` and `spatial:`, and the provenance."""
+        crs = projection(self.grid)
+        encoding = self.quantizations.get("embeddings")
+        return {
+            "Conventions": "CF-1.8",
+            "title": f"Thalweg embeddings of {self.name}",
+            "zarr_conventions": _CONVENTIONS,
+            "geoemb:type": "pixel",
+            "geoemb:dimensions": self.dimensions,
+            "geoemb:model": self.model,
+            "geoemb:source_data": list(self.source_titles),
+            "geoemb:data_type": encoding.dtype.name if encoding else "float32",
+            **({"geoemb:quantization": quantization_attribute(self.quantize)} if self.quantize else {}),
+            "geoemb:gsd": self.grid.resolution.x,
+            "geoemb:build_version": __version__,
+            **({"proj:code": f"EPSG:{crs.to_epsg()}"} if crs.to_epsg() else {}),
+            "proj:wkt2": crs.to_wkt(),
+            **spatial_attributes(self.x, self.y, self.grid.resolution.x),
+            "thalweg:version": __version__,
+            "thalweg:model": self.model,
+            "thalweg:sources": {name: dict(source) for name, source in self.sources.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Block:
+    """Results of one window: T dates, K dimensions, h x w pixels.
+
+    Attributes:
+        window: the window.
+        embeddings: float32 (T, K, h, w), NaN where there is no embedding.
+        uncertainty: half-width of the 68 % interval, float32 (T, K, h, w).
+        valid_context_dates: valid dates of all sensors within `CONTEXT_DAYS`, uint16 (T, h, w).
+        quality: `Quality` of the reference sensor, uint8 (T, h, w).
+        preview: RGB preview of the reference sensor, uint8 (T, 3, h, w).
+        gaps: signed days to the nearest valid date of each auxiliary sensor by its name, float32 (T, h, w).
+    """
+
+    window: Window
+    embeddings: np.ndarray
+    uncertainty: np.ndarray
+    valid_context_dates: np.ndarray
+    quality: np.ndarray
+    preview: np.ndarray
+    gaps: dict[str, np.ndarray]
+
+    def arrays(self, quantize: int | None = None) -> dict[str, np.ndarray]:
+        """Return the results under the names of the store's variables, quantized to `quantize` bits if given."""
+        arrays = {
+            "embeddings": self.embeddings,
+            "uncertainty": self.uncertainty,
+            "valid_context_dates": self.valid_context_dates,
+            "quality": self.quality,
+            PREVIEW: self.preview,
+            **{f"gap_{name}": gap for name, gap in self.gaps.items()},
+        }
+        return arrays | {name: encoding.encode(arrays[name]) for name, encoding in quantizations(quantize).items()}
 
 
 def spatial_attributes(x: np.ndarray, y: np.ndarray, step: float) -> dict[str, Any]:
-    """The `spatial:` attributes of pixel centres `step` apart."""
+    """Return the `spatial:` attributes of pixels with centres x (W,) and y (H,) and sides of `step`."""
     left, top = float(x[0]) - step / 2, float(y[0]) + step / 2
     return {
         "spatial:dimensions": ["y", "x"],
@@ -74,81 +144,41 @@ def spatial_attributes(x: np.ndarray, y: np.ndarray, step: float) -> dict[str, A
     }
 
 
-def check_layout(dataset: "xr.Dataset") -> None:
-    """Raise `ValueError` where what an embedding store says of itself does not agree: its metadata are damaged.
-
-    What the attributes and the coordinates both say is compared: shape, pixel size, place, dimensions, scale.
-    """
-    expected = ("time", "embedding", "y", "x")
-    for name in ("embeddings", "uncertainty"):
-        if name in dataset and dataset[name].dims != expected:
-            raise ValueError(f"{name} has dimensions {', '.join(map(str, dataset[name].dims))}")
-    missing = [name for name in expected if name not in dataset.coords]
-    if missing:
-        raise ValueError(f"no coordinate {', '.join(missing)}")
-    if not np.issubdtype(dataset.time.dtype, np.datetime64):
-        raise ValueError("time holds no dates")
-    attrs, x, y = dataset.attrs, dataset.x.values, dataset.y.values
-    if attrs["geoemb:dimensions"] != dataset.sizes["embedding"]:
-        raise ValueError(f"geoemb:dimensions {attrs['geoemb:dimensions']} of {dataset.sizes['embedding']}")
-    for name, value in spatial_attributes(x, y, attrs["geoemb:gsd"]).items():
-        agrees = value == attrs[name] if name == "spatial:dimensions" else np.allclose(value, attrs[name], rtol=1e-9)
-        if not agrees:
-            raise ValueError(f"{name} is not that of x and y")
-    for name in (name for name in ("x", "y") if dataset.sizes[name] > 1):
-        if not np.allclose(np.abs(np.diff(dataset[name].values)), attrs["geoemb:gsd"], rtol=1e-6):
-            raise ValueError(f"{name} is not in steps of geoemb:gsd")
-    for name in ("embeddings", "uncertainty"):
-        stated = {key: dataset[name].attrs.get(key) for key in ("scale_factor", "add_offset", "_FillValue")}
-        bits = 8 * dataset[name].dtype.itemsize if dataset[name].dtype.kind in "iu" else None
-        if bits is not None:
-            coding = quantizations(bits)[name]
-            if stated != {**coding.attributes, "_FillValue": coding.missing}:
-                raise ValueError(f"{name} of {bits} bits with {stated}")
-    for key, variable in dataset.data_vars.items():
-        if variable.encoding.get("shards"):  # as `create_store` wrote it, not another program since
-            name, written = str(key), np.asarray(variable.encoding.get("fill_value"))
-            own = _unwritten(name, variable)
-            if not np.array_equal(written, own, equal_nan=variable.dtype.kind == "f"):
-                raise ValueError(f"{name} is {written} where nothing is written, expected {own}")
-
-
-def _unwritten(name: str, variable: "xr.DataArray") -> Any:
-    """What stands for no data where no chunk is written, to readers that know no CF, such as GDAL, too."""
+def fill_value(name: str, dtype: np.dtype) -> Any:
+    """Return the value that a variable has where no chunk is written, also for readers without CF, such as GDAL."""
     if name == "quality":
         return int(Quality.OUTSIDE)
-    if np.issubdtype(variable.dtype, np.floating):
+    if np.issubdtype(dtype, np.floating):
         return np.nan
-    is_coded = name in ("embeddings", "uncertainty")
-    return quantizations(8 * variable.dtype.itemsize)[name].missing if is_coded else 0
+    is_quantized = name in ("embeddings", "uncertainty")
+    return quantizations(8 * dtype.itemsize)[name].fill_value if is_quantized else 0
 
 
-def empty_dataset(job: Job, lazy: bool = False) -> "xr.Dataset":
-    """The embedding cube with its coordinates and attributes, filled with "nothing here" values."""
-    import rioxarray  # noqa: F401  (gives datasets their .rio)
+def empty_dataset(schema: StoreSchema, lazy: bool = False) -> "xr.Dataset":
+    """Return the dataset of a store with coordinates and attributes, its variables filled with their fill values.
+
+    Args:
+        schema: layout and metadata.
+        lazy: whether the variables are dask arrays, which hold no memory.
+    """
+    import rioxarray  # noqa: F401  (registers .rio)
     import xarray as xr
 
-    grid = job.cube.grid
-    shape = (len(job.dates), *grid.shape)
-    vectors = (shape[0], job.size, *grid.shape)
-    if lazy:
+    def full(shape: tuple[int, ...], value: float, dtype: Any) -> Any:
+        if not lazy:
+            return np.full(shape, value, dtype)
         import dask.array
 
-        def full(of: tuple[int, ...], value: float, dtype: Any) -> Any:
-            return dask.array.full(of, value, dtype=dtype, chunks=of)
-    else:
+        return dask.array.full(shape, value, dtype=dtype, chunks=shape)
 
-        def full(of: tuple[int, ...], value: float, dtype: Any) -> Any:
-            return np.full(of, value, dtype)
-
-    coded = quantizations(job.quantise)
+    size = (len(schema.y), len(schema.x))
+    pixels, vectors = (len(schema.dates), *size), (len(schema.dates), schema.dimensions, *size)
+    encodings = schema.quantizations
 
     def numbers(name: str) -> Any:
-        coding = coded.get(name)
-        return full(vectors, coding.missing, coding.dtype) if coding else full(vectors, np.nan, np.float32)
+        encoding = encodings.get(name)
+        return full(vectors, encoding.fill_value, encoding.dtype) if encoding else full(vectors, np.nan, np.float32)
 
-    levels = [float(value) for value in job.model.fusion.quantiles]
-    unit = levels[QUANTILE_LEVELS.index(0.68)]
     flags = [quality.name.lower() for quality in Quality]
     pixel, vector = ("time", "y", "x"), ("time", "embedding", "y", "x")
     variables: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {
@@ -158,113 +188,42 @@ def empty_dataset(job: Job, lazy: bool = False) -> "xr.Dataset":
             numbers("uncertainty"),
             {
                 "long_name": "half-width of the 68 % interval of the embedding, were more of the context seen",
-                "interval_levels": list(QUANTILE_LEVELS),
-                "interval_factors": [level / unit for level in levels],
+                "interval_levels": list(schema.interval_factors),
+                "interval_factors": list(schema.interval_factors.values()),
             },
         ),
         "valid_context_dates": (
             pixel,
-            full(shape, 0, np.uint16),
+            full(pixels, 0, np.uint16),
             {"long_name": f"valid acquisitions of all sensors within {CONTEXT_DAYS} days at the pixel"},
         ),
         "quality": (
             pixel,
-            full(shape, Quality.OUTSIDE, np.uint8),
+            full(pixels, Quality.OUTSIDE, np.uint8),
             {"long_name": "quality flag", "flag_values": [int(q) for q in Quality], "flag_meanings": " ".join(flags)},
         ),
+        PREVIEW: (
+            ("time", "colour", "y", "x"),
+            full((len(schema.dates), 3, *size), 0, np.uint8),
+            {"long_name": "reference sensor as a picture", "bands": list(schema.preview_bands)},
+        ),
     }
-    picture_attributes = {"long_name": "reference sensor as a picture", "bands": list(job.picture_bands)}
-    pictures = (shape[0], 3, *grid.shape)
-    variables["picture"] = (("time", "colour", "y", "x"), full(pictures, 0, np.uint8), picture_attributes)
-    for name in job.companions:
+    for name in schema.auxiliary_sensors:
         variables[f"gap_{name}"] = (
             pixel,
-            full(shape, np.nan, np.float32),
+            full(pixels, np.nan, np.float32),
             {"long_name": f"signed days to the nearest valid {name} acquisition", "units": "days"},
         )
-    for name, coding in coded.items():
-        variables[name][2].update(coding.attributes)
+    for name, encoding in encodings.items():
+        variables[name][2].update(encoding.attributes)
     dataset = xr.Dataset(
         variables,
         coords={
-            "time": ("time", job.dates),
-            "embedding": ("embedding", np.arange(job.size)),
-            "y": ("y", job.cube.y, {"units": "m", "standard_name": "projection_y_coordinate"}),
-            "x": ("x", job.cube.x, {"units": "m", "standard_name": "projection_x_coordinate"}),
+            "time": ("time", schema.dates),
+            "embedding": ("embedding", np.arange(schema.dimensions)),
+            "y": ("y", schema.y, {"units": "m", "standard_name": "projection_y_coordinate"}),
+            "x": ("x", schema.x, {"units": "m", "standard_name": "projection_x_coordinate"}),
         },
-        attrs=attributes(job),
+        attrs=schema.attributes(),
     )
-    return dataset.rio.write_crs(projection(grid).to_wkt())
-
-
-def block_arrays(block: Block, bits: int | None = None) -> dict[str, np.ndarray]:
-    """A block's results under the names of the store's variables, as codes of `bits` where asked for."""
-    gaps = {f"gap_{name}": gap for name, gap in block.gaps.items()}
-    arrays = {
-        "embeddings": block.embeddings,
-        "uncertainty": block.uncertainty,
-        "valid_context_dates": block.valid_context_dates,
-        "quality": block.quality,
-        "picture": block.picture,
-        **gaps,
-    }
-    return {**arrays, **{name: coding.encode(arrays[name]) for name, coding in quantizations(bits).items()}}
-
-
-def _place_of(block: Block) -> tuple[slice, slice]:
-    window = block.window
-    return slice(window.top, window.top + window.height), slice(window.left, window.left + window.width)
-
-
-def place(dataset: "xr.Dataset", block: Block) -> None:
-    """Write a block's results into a dataset in memory."""
-    rows, columns = _place_of(block)
-    for variable, values in block_arrays(block).items():
-        dataset[variable].values[..., rows, columns] = values
-
-
-def create_store(job: Job, path: Path) -> None:
-    """Write a Zarr store's metadata and coordinates; no chunk of data yet."""
-    import zarr
-
-    dataset = empty_dataset(job, lazy=True)
-    dates, side = len(job.dates), job.block
-    coded = quantizations(job.quantise)
-    encoding: dict[str, dict[str, Any]] = {}
-    for name, variable in dataset.data_vars.items():
-        inner = variable.shape[1:-2]  # one chunk holds whole vectors of one date
-        floating = np.issubdtype(variable.dtype, np.floating)
-        missing = coded[str(name)].missing if name in coded else np.nan if floating else None
-        encoding[str(name)] = {
-            "chunks": (1, *inner, side, side),
-            "shards": (dates, *inner, side, side),
-            "_FillValue": missing,
-            "fill_value": _unwritten(str(name), variable),
-        }
-        for key in coded[str(name)].attributes if name in coded else ():
-            del variable.attrs[key]  # written below: here they would make xarray encode the codes once more
-    encoding["time"] = {"units": "seconds since 1970-01-01", "dtype": "int64"}
-    for name in dataset.variables:
-        encoding.setdefault(str(name), {})["compressors"] = (checked_compressor(),)
-    with warnings.catch_warnings():
-        # Consolidation is no part of format 3 yet, and the record of what is done is no part of the store.
-        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
-        dataset.to_zarr(path, mode="a", encoding=encoding, compute=False, zarr_format=3, consolidated=False)
-        group = zarr.open_group(path, mode="r+", use_consolidated=False)
-        for name, coding in coded.items():
-            group[name].attrs.update(coding.attributes)
-        # Named here, the reference system is a coordinate to any reader that decodes CF.
-        group.attrs["coordinates"] = "spatial_ref"
-        zarr.consolidate_metadata(path)
-
-
-def write_block(path: Path, block: Block, bits: int | None = None) -> None:
-    """Write a block's results to the shards of a store that are its own."""
-    import zarr
-
-    group = zarr.open_group(path, mode="r+", use_consolidated=False)
-    rows, columns = _place_of(block)
-    for variable, values in block_arrays(block, bits).items():
-        array = group[variable]
-        assert isinstance(array, zarr.Array)
-        array[..., rows, columns] = values
+    return dataset.rio.write_crs(projection(schema.grid).to_wkt())

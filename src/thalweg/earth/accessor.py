@@ -1,6 +1,5 @@
-"""`.thalweg` on an embedding dataset: places, likeness, components, and back to what a sensor sees."""
+"""Accessor `.thalweg` of embedding datasets: positions, similarity, principal components and decoding."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,24 +7,12 @@ import rioxarray  # noqa: F401  (gives datasets their .rio)
 import torch
 import xarray as xr
 
-from thalweg.earth.analysis.similarity import PrincipalComponents, pixel_index, similarity
+from thalweg.earth.analysis.similarity import PrincipalComponents, similarity
 from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.positions import Position, dataset_geobox, locate
 from thalweg.earth.store.portable import portable
 from thalweg.earth.store.schema import spatial_attributes
-from thalweg.earth.store.writer import open_embeddings
 from thalweg.errors import UsageError
-
-
-def open_store(path: str | Path) -> xr.Dataset:
-    """Open an embedding store lazily, codes as the numbers they stand for, with the accessors `.thalweg` and `.rio`.
-
-    Args:
-        path: a store written by `thalweg earth embed` (docs/store.md).
-
-    Raises:
-        UsageError: the path holds no such store.
-    """
-    return open_embeddings(path)
 
 
 class Embeddings:
@@ -39,18 +26,15 @@ class Embeddings:
             raise UsageError("not a dataset of embeddings: open one with thalweg.open(path)")
         self._dataset = portable(dataset)
 
-    def at(self, lon: float, lat: float) -> xr.Dataset:
-        """The pixel of a place given in degrees (WGS 84): dims (time, embedding); `UsageError` outside the grid."""
+    def at(self, position: Position) -> xr.Dataset:
+        """Return the pixel that holds a position: dims (time, embedding).
+
+        Raises:
+            UsageError: The position lies outside the grid.
+        """
         self._need("y", "x")
-        x, y = self._project([lon], [lat])
-        row, column = self._nearest("y", y[0]), self._nearest("x", x[0])
-        if row is None or column is None:
-            west, south, east, north = self._bounds()
-            raise UsageError(
-                f"lon {lon:g} lat {lat:g} is outside the grid: expected lon {west:.5g} to {east:.5g}, "
-                f"lat {south:.5g} to {north:.5g}"
-            )
-        return self._dataset.isel(y=row, x=column)
+        pixel = locate(position, dataset_geobox(self._dataset))
+        return self._dataset.isel(y=pixel.row, x=pixel.column)
 
     def window(self, west: float, south: float, east: float, north: float) -> xr.Dataset:
         """The pixels whose centres lie in a box on the map's grid around the four corners, given in degrees.
@@ -73,15 +57,19 @@ class Embeddings:
         )
         return part.assign_attrs(spatial_attributes(part.x.values, part.y.values, part.attrs["geoemb:gsd"]))
 
-    def similar(self, pixel: Sequence[float]) -> xr.DataArray:
-        """How alike every pixel's season is to one pixel's, dims (y, x), 0 to 1 (`analysis.similarity`).
+    def similar(self, position: Position) -> xr.DataArray:
+        """Return the similarity of every pixel's embedding series to that of one pixel: dims (y, x), 0 to 1.
 
         Args:
-            pixel: column and row, or map coordinates x and y.
+            position: position of the pixel.
+
+        Raises:
+            UsageError: The position lies outside the grid, or its pixel has no embedding on any date.
         """
         self._need("time", "y", "x")
-        row, column = pixel_index(self._dataset, pixel)
-        return self._image(similarity(self._dataset, pixel), "similarity", {"row": row, "column": column, "units": "1"})
+        pixel = locate(position, dataset_geobox(self._dataset))
+        attributes = {"row": pixel.row, "column": pixel.column, "units": "1"}
+        return self._image(similarity(self._dataset, pixel), "similarity", attributes)
 
     def pca(self, count: int = 3) -> xr.DataArray:
         """The first principal components, dims (time, component, y, x), float32; axes alike for all dates."""
@@ -115,12 +103,10 @@ class Embeddings:
         made_by = self._dataset.attrs["thalweg:model"]
         if loaded.identifier != made_by:
             raise UsageError(f"embeddings of {made_by}, model {loaded.identifier}: name the folder of the former")
-        if sensor not in loaded.sensors:
-            raise UsageError(f"sensor {sensor!r}: the model knows {', '.join(loaded.sensors)}")
         declared = loaded.autoencoder(sensor).sensor
-        rebuilt = [self._decoded(loaded, sensor, index, days) for index in range(self._dataset.sizes["time"])]
+        bands = [self._decoded(loaded, sensor, index, days) for index in range(self._dataset.sizes["time"])]
         return xr.DataArray(
-            declared.unscale(np.stack(rebuilt)).astype(np.float32),
+            np.stack(bands),
             dims=("time", "band", "y", "x"),
             coords={**self._coordinates("time", "y", "x"), "band": list(declared.band_names)},
             name=sensor,
@@ -138,11 +124,9 @@ class Embeddings:
 
     @torch.inference_mode()
     def _decoded(self, model: EarthModel, sensor: str, index: int, days: float) -> np.ndarray:
-        """One date's bands (C, h, w) in 0..1."""
+        """Return the bands of one date (C, h, w) in the sensor's units, float32."""
         vectors = np.array(self._dataset.embeddings.isel(time=index).values)
-        away = torch.full((1, 1), float(days))
-        rebuilt = model.decode(torch.from_numpy(vectors)[None], sensor, away, self._dataset.sizes["embedding"])
-        bands: np.ndarray = rebuilt[0, 0].numpy()
+        bands: np.ndarray = model.decode(torch.from_numpy(vectors)[None], sensor, float(days))[0].numpy()
         return bands
 
     def _image(self, values: np.ndarray, name: str, attributes: dict[str, object]) -> xr.DataArray:
@@ -160,19 +144,3 @@ class Embeddings:
         to_map = Transformer.from_crs("EPSG:4326", self._dataset.attrs["proj:wkt2"], always_xy=True)
         x, y = to_map.transform(lon, lat)
         return np.asarray(x), np.asarray(y)
-
-    def _nearest(self, axis: str, value: float) -> int | None:
-        """The pixel along an axis that holds a map coordinate, or None beyond them."""
-        centres = self._dataset[axis].values
-        index = int(np.abs(centres - value).argmin())
-        inside = abs(centres[index] - value) <= self._dataset.attrs["geoemb:gsd"] / 2
-        return index if inside else None
-
-    def _bounds(self) -> tuple[float, float, float, float]:
-        """West, south, east and north of the grid in degrees."""
-        from pyproj import Transformer
-
-        half = self._dataset.attrs["geoemb:gsd"] / 2
-        x, y = self._dataset.x.values, self._dataset.y.values
-        to_degrees = Transformer.from_crs(self._dataset.attrs["proj:wkt2"], "EPSG:4326", always_xy=True)
-        return to_degrees.transform_bounds(x.min() - half, y.min() - half, x.max() + half, y.max() + half)
