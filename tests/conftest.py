@@ -53,7 +53,8 @@ def cube(cube_folder: Path) -> Cube:
 def fitted_folder(cube_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of Sentinel-2 and Sentinel-1 as training begins it: linear, fitted on the small cube."""
     from thalweg.earth.sensors import sensor_by_name
-    from thalweg.earth.training.modules import TrainingConfig, train_autoencoder, train_fusion
+    from thalweg.earth.training.config import TrainingConfig
+from thalweg.earth.training.fit import train_autoencoder, train_fusion
 
     folder = tmp_path_factory.mktemp("fitted")
     settings = TrainingConfig(steps=0, linear_tiles=8, tile=8)
@@ -204,7 +205,7 @@ def _picture(folder: Path, s2: Maker, s1: Maker) -> tuple[str, ...]:
     data = s2()
     for name in S2_BANDS:
         data[name] = (data[name] * 255).astype(np.uint8)
-    return _wrote(folder, "s2.nc", "digital numbers", "8-bit picture", s2=data)
+    return _wrote(folder, "s2.nc", "digital numbers", "8-bit image", s2=data)
 
 
 def _no_baseline(folder: Path, s2: Maker, s1: Maker) -> tuple[str, ...]:
@@ -295,7 +296,7 @@ BAD_CUBES: dict[str, Callable[[Path, Maker, Maker], tuple[str, ...]]] = {
         folder, "s2.nc", "not in order", "sortby('time')", s2=s2().isel(time=[1, 0, 2, 3])
     ),
     "percent": _percent,
-    "8-bit picture": _picture,
+    "8-bit image": _picture,
     "recent numbers without a baseline": _no_baseline,
     "no mask": lambda folder, s2, s1: _wrote(
         folder, "s2.nc", "without a mask", "assume", s2=s2().drop_vars("SCL").assign_attrs(sensor="sentinel-2")

@@ -1,4 +1,4 @@
-"""Cubes: every layout reads alike, units and offsets are right, and what is unusable says why."""
+"""Cubes: every layout is read equally, units and offsets are right, and unusable pixels have a reason."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ def assert_same(one: Cube, other: Cube) -> None:
 
 
 def stored(data: xr.Dataset, names: list[str] = BANDS) -> xr.Dataset:
-    """Reflectance as digital numbers, uint16."""
+    """Return reflectance as digital numbers, uint16."""
     for name in names:
         data[name] = (data[name] * 10_000).round().astype(np.uint16)
     return data
@@ -79,20 +79,24 @@ def test_a_zarr_store_and_a_folder_of_them(expected: Cube, datasets: dict[str, x
     assert list(Cube.open(tmp_path / "sentinel-1.zarr").series) == ["sentinel-1"]
 
 
-def test_one_netcdf_file_with_a_group_a_sensor(expected: Cube, datasets: dict[str, xr.Dataset], tmp_path: Path) -> None:
+def test_one_netcdf_file_with_a_group_per_sensor(
+    expected: Cube, datasets: dict[str, xr.Dataset], tmp_path: Path
+) -> None:
     file = tmp_path / "merged.nc"
     for mode, (name, dataset) in zip("wa", datasets.items(), strict=True):
         dataset.to_netcdf(file, group=name, mode=mode, engine="h5netcdf")
     assert_same(Cube.open(file), expected)
 
 
-def test_one_zarr_store_with_a_group_a_sensor(expected: Cube, datasets: dict[str, xr.Dataset], tmp_path: Path) -> None:
+def test_one_zarr_store_with_a_group_per_sensor(
+    expected: Cube, datasets: dict[str, xr.Dataset], tmp_path: Path
+) -> None:
     for name, dataset in datasets.items():
         dataset.drop_encoding().to_zarr(tmp_path / "merged.zarr", group=name, zarr_format=3, consolidated=False)
     assert_same(Cube.open(tmp_path / "merged.zarr"), expected)
 
 
-def test_one_flat_file_of_two_sensors_is_cut_to_each_ones_dates(
+def test_one_flat_file_of_two_sensors_is_reduced_to_the_dates_of_each(
     make_s2: Callable, make_s1: Callable, tmp_path: Path
 ) -> None:
     sentinel2, sentinel1 = make_s2(), make_s1()
@@ -105,13 +109,13 @@ def test_one_flat_file_of_two_sensors_is_cut_to_each_ones_dates(
     assert_same(Cube.open(tmp_path / "merged.nc"), Cube.open({"sentinel-2": sentinel2, "sentinel-1": sentinel1}))
 
 
-def test_only_the_sensors_asked_for(cube_folder: Path) -> None:
+def test_only_the_wanted_sensors_are_opened(cube_folder: Path) -> None:
     assert list(Cube.open(cube_folder, sensors=("sentinel-1",)).series) == ["sentinel-1"]
     with pytest.raises(UsageError, match="no bands of landsat-8"):
         Cube.open(cube_folder, sensors=("landsat-8",))
 
 
-def test_the_attribute_says_the_sensor_where_the_bands_do_not(make_s2: Callable) -> None:
+def test_the_attribute_names_the_sensor_of_ambiguous_bands(make_s2: Callable) -> None:
     bare = make_s2().drop_vars("SCL")
     with pytest.raises(UsageError, match=r"sentinel-2 or landsat-8 without a mask .*: name the sensor"):
         Cube.open(bare)
@@ -150,7 +154,7 @@ def test_digital_numbers_and_fractions_are_the_same_cube(make_s2: Callable) -> N
     )
 
 
-def test_scale_factors_of_the_file_count(make_s2: Callable, tmp_path: Path) -> None:
+def test_scale_factors_of_the_file_are_applied(make_s2: Callable, tmp_path: Path) -> None:
     data = make_s2()
     encoding = {name: {"dtype": "int16", "scale_factor": 2e-5, "_FillValue": -1} for name in BANDS}
     data.to_netcdf(tmp_path / "packed.nc", engine="h5netcdf", encoding=encoding)
@@ -176,7 +180,7 @@ def test_the_offset_of_baseline_4_is_subtracted_once(make_s2: Callable) -> None:
 
 
 @pytest.mark.parametrize("as_coordinate", [False, True])
-def test_the_offset_counts_per_date(make_s2: Callable, as_coordinate: bool) -> None:
+def test_the_offset_is_applied_per_date(make_s2: Callable, as_coordinate: bool) -> None:
     plain = values_of(Cube.open(stored(make_s2())), "sentinel-2")
     mixed = stored(make_s2())
     for name in BANDS:
@@ -187,12 +191,12 @@ def test_the_offset_counts_per_date(make_s2: Callable, as_coordinate: bool) -> N
     np.testing.assert_allclose(values_of(Cube.open(mixed), "sentinel-2"), plain, atol=1e-6)
 
 
-def test_a_baseline_that_is_no_number_is_one_line(make_s2: Callable) -> None:
+def test_an_invalid_baseline_raises_one_line_error(make_s2: Callable) -> None:
     with pytest.raises(UsageError, match=r"processing_baseline is newest, expected .* such as 04\.00"):
         Cube.open(stored(make_s2()).assign_attrs(processing_baseline="newest"))
 
 
-def test_bands_that_a_cube_lacks_are_missing_not_zero(make_s2: Callable) -> None:
+def test_absent_bands_are_missing_not_zero(make_s2: Callable) -> None:
     cube = Cube.open(make_s2().drop_vars(["B05", "B11"]))
     lacking = np.isin(BANDS, ["B05", "B11"])
     np.testing.assert_array_equal(cube.reference.present_bands, ~lacking)
@@ -202,7 +206,7 @@ def test_bands_that_a_cube_lacks_are_missing_not_zero(make_s2: Callable) -> None
     assert seen.valid.all()
 
 
-def test_a_hole_in_one_band_hides_the_pixel(make_s2: Callable) -> None:
+def test_a_gap_in_one_band_invalidates_the_pixel(make_s2: Callable) -> None:
     data = make_s2()
     data["B06"][1, 2, 3] = np.nan
     seen = Cube.open(data).reference.read(Window(0, 0, 6, 6))
@@ -231,7 +235,7 @@ def test_digital_numbers_as_float_need_their_unit(make_s2: Callable) -> None:
     np.testing.assert_allclose(values_of(Cube.open(numbers), "sentinel-2"), expected, atol=1e-6)
 
 
-def test_linear_power_is_refused_undeclared_and_converted_declared(make_s1: Callable) -> None:
+def test_linear_power_is_refused_if_undeclared_and_converted_if_declared(make_s1: Callable) -> None:
     decibel = make_s1()
     linear = decibel.copy()
     for name in ("VV", "VH"):
@@ -246,9 +250,9 @@ def test_linear_power_is_refused_undeclared_and_converted_declared(make_s1: Call
     )
 
 
-def test_sentinel_1_is_averaged_over_three_acquisitions_in_power(make_s1: Callable) -> None:
+def test_sentinel_1_is_averaged_over_three_overpasses_in_power(make_s1: Callable) -> None:
     data = make_s1(dates=5)
-    data["VV"][2, 0, 0] = np.nan  # a hole is left out of its neighbours' means and stays a hole
+    data["VV"][2, 0, 0] = np.nan  # a gap does not count in the means of its neighbours and remains a gap
     decibel = np.stack([data["VV"].values, data["VH"].values], 1).astype(float)
     decibel[2, :, 0, 0] = np.nan
     expected = np.full_like(decibel, np.nan)
@@ -262,7 +266,7 @@ def test_sentinel_1_is_averaged_over_three_acquisitions_in_power(make_s1: Callab
 # Grids and windows
 
 
-def test_windows_read_alike_and_beyond_the_grid_is_outside(make_s2: Callable) -> None:
+def test_windows_are_consistent_and_outside_beyond_the_grid(make_s2: Callable) -> None:
     cube = Cube.open(make_s2())
     whole = cube.reference.read(cube.whole)
     beyond = cube.reference.read(cube.whole.grown(3))
@@ -294,7 +298,7 @@ def test_a_sensor_that_covers_a_part_is_outside_elsewhere(make_s2: Callable, mak
     assert cube.usable_fraction("sentinel-1") == pytest.approx(np.full(5, 12 / 36))
 
 
-def test_a_coarser_sensor_comes_by_its_nearest_pixel(make_s2: Callable, make_s1: Callable) -> None:
+def test_a_coarser_sensor_is_read_by_its_nearest_pixel(make_s2: Callable, make_s1: Callable) -> None:
     radar = make_s1(size=3, resolution=20)
     cube = Cube.open({"sentinel-2": make_s2(), "sentinel-1": radar})
     own = values_of(Cube.open(radar), "sentinel-1")
@@ -303,7 +307,7 @@ def test_a_coarser_sensor_comes_by_its_nearest_pixel(make_s2: Callable, make_s1:
     np.testing.assert_array_equal(cube.series["sentinel-1"].read(Window(1, 2, 3, 3)).values, repeated[..., 1:4, 2:5])
 
 
-def test_clouds_water_and_holes_have_their_own_reasons(make_s2: Callable) -> None:
+def test_clouds_water_and_gaps_have_their_own_quality(make_s2: Callable) -> None:
     data = make_s2()
     data["SCL"][0, 0, :6] = [4, 5, 6, 7, 9, 0]
     seen = Cube.open(data).reference.read(Window(0, 0, 1, 6))
@@ -324,7 +328,7 @@ def test_landsat_is_read_by_its_pixel_qa(landscape: object) -> None:
     np.testing.assert_allclose(seen.values[:, 3][clear], raw[clear] / 10_000, rtol=1e-6)
 
 
-def test_dates_with_too_little_to_see_get_no_embedding(make_s2: Callable) -> None:
+def test_dates_with_too_few_usable_pixels_are_not_eligible(make_s2: Callable) -> None:
     data = make_s2()
     data["SCL"][1] = 9
     data["SCL"][2] = 9
@@ -351,7 +355,7 @@ def test_a_bad_cube_is_refused_in_one_line(bad_cube: object) -> None:
 
 
 def test_a_mapping_names_its_sensors(make_s2: Callable) -> None:
-    with pytest.raises(UsageError, match="unknown sensor 'sentinel-two'"):
+    with pytest.raises(UsageError, match="sensor 'sentinel-two': expected .* did you mean sentinel-2"):
         Cube.open({"sentinel-two": make_s2()})
 
 

@@ -1,4 +1,4 @@
-"""Damaged cubes: whatever bytes a file holds, it is read as before or refused in a line, and never read as another."""
+"""Randomly damaged cubes are read as before or refused in one line, and never give other values."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -46,7 +46,11 @@ def zarr_3(data: xr.Dataset, folder: Path) -> Path:
 
 
 def contents(source: Path) -> list[tuple[np.ndarray, ...]]:
-    """All that a cube holds; `ThalwegError` where it is refused."""
+    """Return everything that a cube holds.
+
+    Raises:
+        ThalwegError: the cube is refused.
+    """
     cube = Cube.open(source)
     held = []
     for series in cube.series.values():
@@ -64,7 +68,7 @@ def read_or_refused(source: Path) -> list[tuple[np.ndarray, ...]] | None:
 
 
 def assert_as_before_or_refused(source: Path, before: list[tuple[np.ndarray, ...]]) -> bool:
-    """Say whether it was refused."""
+    """Return whether the cube was refused."""
     after = read_or_refused(source)
     if after is None:
         return True
@@ -82,14 +86,14 @@ def flipped(whole: bytes, places: np.ndarray, generator: np.random.Generator) ->
 
 
 @pytest.mark.parametrize("write", [netcdf_4, netcdf_3])
-def test_a_netcdf_file_that_is_cut_short(write: Writer, make_s2: Callable, tmp_path: Path) -> None:
+def test_a_truncated_netcdf_file(write: Writer, make_s2: Callable, tmp_path: Path) -> None:
     file = write(make_s2(), tmp_path)
     whole, before = file.read_bytes(), contents(file)
     refused = 0
     for length in np.linspace(0, len(whole) - 1, CUTS).astype(int):
         file.write_bytes(whole[:length])
         refused += assert_as_before_or_refused(file, before)
-    assert refused >= CUTS - 1  # the last byte may be of no use
+    assert refused >= CUTS - 1  # the last byte may be unused
 
 
 @pytest.mark.parametrize("write", [netcdf_4, netcdf_3])
@@ -104,7 +108,7 @@ def test_a_netcdf_file_with_a_wrong_byte_anywhere(write: Writer, make_s2: Callab
     assert sum(read) > 0
 
 
-def test_a_wrong_byte_in_the_numbers_of_a_netcdf_file_is_seen(make_s2: Callable, tmp_path: Path) -> None:
+def test_a_wrong_byte_in_the_numbers_of_a_netcdf_file_is_detected(make_s2: Callable, tmp_path: Path) -> None:
     file = netcdf_4(make_s2(), tmp_path)
     before, generator = contents(file), np.random.default_rng(SEED)
     with h5py.File(file) as opened:
@@ -118,7 +122,7 @@ def test_a_wrong_byte_in_the_numbers_of_a_netcdf_file_is_seen(make_s2: Callable,
     assert refused >= len(places) - 2
 
 
-def test_a_wrong_byte_in_a_chunk_of_zarr_is_seen(make_s2: Callable, tmp_path: Path) -> None:
+def test_a_wrong_byte_in_a_zarr_chunk_is_detected(make_s2: Callable, tmp_path: Path) -> None:
     store = zarr_3(make_s2(), tmp_path)
     before, generator = contents(store), np.random.default_rng(SEED)
     for name in ("B02", "SCL"):
@@ -131,7 +135,7 @@ def test_a_wrong_byte_in_a_chunk_of_zarr_is_seen(make_s2: Callable, tmp_path: Pa
 
 
 @pytest.mark.parametrize("write", [zarr_2, zarr_3])
-def test_a_chunk_of_zarr_that_is_cut_short(write: Writer, make_s2: Callable, tmp_path: Path) -> None:
+def test_a_truncated_zarr_chunk(write: Writer, make_s2: Callable, tmp_path: Path) -> None:
     store = write(make_s2(), tmp_path)
     before = contents(store)
     chunk = next(path for path in (store / "B02" / "c" / "1" / "0" / "0", store / "B02" / "1.0.0") if path.exists())
@@ -147,7 +151,7 @@ def metadata_of(store: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("write", [zarr_2, zarr_3])
-def test_metadata_of_zarr_with_a_wrong_byte(write: Writer, make_s2: Callable, tmp_path: Path) -> None:
+def test_zarr_metadata_with_a_wrong_byte(write: Writer, make_s2: Callable, tmp_path: Path) -> None:
     store = write(make_s2(), tmp_path)
     generator = np.random.default_rng(SEED)
     files = metadata_of(store)
@@ -172,7 +176,7 @@ def places_in(document: Any) -> Iterator[tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize("write", [zarr_2, zarr_3])
-def test_metadata_of_zarr_with_an_odd_value(write: Writer, make_s2: Callable, tmp_path: Path) -> None:
+def test_zarr_metadata_with_an_invalid_value(write: Writer, make_s2: Callable, tmp_path: Path) -> None:
     store = write(make_s2(), tmp_path)
     generator = np.random.default_rng(SEED)
     files = [file for file in metadata_of(store) if file.parent.name in ("B02", "SCL", "x", "time", "spatial_ref")]
@@ -189,7 +193,7 @@ def test_metadata_of_zarr_with_an_odd_value(write: Writer, make_s2: Callable, tm
             file.write_text(whole)
 
 
-def test_metadata_that_nest_without_end(make_s2: Callable, tmp_path: Path) -> None:
+def test_endlessly_nested_metadata(make_s2: Callable, tmp_path: Path) -> None:
     store = zarr_3(make_s2(), tmp_path)
     (store / "B02" / "zarr.json").write_text("[" * 100_000)
     assert read_or_refused(store) is None

@@ -1,4 +1,4 @@
-"""Grids: units, resolution and pixel centres are checked; a reference system is known in every spelling."""
+"""Grids: units, resolution and pixel centres are checked; reference systems are read in every spelling."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +30,7 @@ def values_of(cube: Cube, sensor: str = "sentinel-2") -> np.ndarray:
 
 
 @pytest.mark.parametrize(("x_name", "y_name"), [("x", "y"), ("lon", "lat"), ("longitude", "latitude")])
-def test_degrees_are_refused_whatever_the_dimensions_are_called(make_s2: Callable, x_name: str, y_name: str) -> None:
+def test_degrees_are_refused_under_any_names_of_dimensions(make_s2: Callable, x_name: str, y_name: str) -> None:
     data = moved(make_s2(), 3 + 0.00014 * np.arange(6), 50.8 - 0.00014 * np.arange(6), 4326)
     with pytest.raises(UsageError, match=r"degrees \(EPSG:4326\).*estimate_utm_crs"):
         Cube.open(data.rename(x=x_name, y=y_name))
@@ -63,7 +63,7 @@ def test_feet_are_refused(make_s2: Callable, epsg: int) -> None:
         Cube.open(moved(make_s2(), 2e6 + 10.0 * np.arange(6), 6e5 - 10.0 * np.arange(6), epsg))
 
 
-def test_what_is_no_map_projection_is_refused(make_s2: Callable) -> None:
+def test_a_reference_system_that_is_not_projected_is_refused(make_s2: Callable) -> None:
     with pytest.raises(UsageError, match="EPSG:4978 is no map projection, expected one in metres"):
         Cube.open(make_s2().drop_vars("spatial_ref").assign_attrs(crs="EPSG:4978"))
 
@@ -95,7 +95,7 @@ def test_packed_coordinates_are_decoded(make_s2: Callable, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("step", [20.0, 60.0, 10.5, 9.5])
-def test_pixels_of_another_size_are_not_taken_for_the_sensors(make_s2: Callable, step: float) -> None:
+def test_pixels_of_another_size_than_the_sensors_are_refused(make_s2: Callable, step: float) -> None:
     data = moved(make_s2(), 500_000 + step * np.arange(6), 5_600_000 - step * np.arange(6))
     with pytest.raises(UsageError, match=f"pixels of {step:g} m in EPSG:32631, expected 10 m"):
         Cube.open(data)
@@ -183,7 +183,7 @@ def test_a_transform_that_disagrees_with_the_coordinates_is_refused(
         Cube.open(data)
 
 
-def test_a_transform_of_the_uncut_grid_is_no_disagreement(make_s2: Callable) -> None:
+def test_a_transform_of_the_uncropped_grid_is_accepted(make_s2: Callable) -> None:
     data = make_s2()
     data.spatial_ref.attrs["GeoTransform"] = "500000 10 0 5600000 0 -10"
     assert Cube.open(data.isel(x=slice(2, None), y=slice(1, None))).x[0] == 500_025
@@ -198,8 +198,8 @@ def test_top_left_coordinates_of_a_stack_are_refused(make_s2: Callable) -> None:
 # Reference systems
 
 
-def spelled(data: xr.Dataset, **said: object) -> xr.Dataset:
-    return data.drop_vars("spatial_ref").assign(crs=((), 0, said))
+def spelled(data: xr.Dataset, **statement: object) -> xr.Dataset:
+    return data.drop_vars("spatial_ref").assign(crs=((), 0, statement))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_one_reference_system_in_several_spellings(make_s2: Callable, make_s1: C
     assert (cube.series["sentinel-1"].rows == np.arange(6)).all()
 
 
-def test_the_order_of_axes_makes_no_other_reference_system(make_s2: Callable, make_s1: Callable) -> None:
+def test_reference_systems_with_another_order_of_axes_are_equal(make_s2: Callable, make_s1: Callable) -> None:
     x, y = 3_900_005 + 10.0 * np.arange(6), 3_099_995 - 10.0 * np.arange(6)
     wkt = CRS.from_epsg(3035).to_wkt("WKT1_GDAL")
     optical, radar = moved(make_s2(), x, y, 3035), moved(make_s1(), x, y, 3035)
@@ -234,7 +234,7 @@ def test_another_reference_system_is_refused(make_s2: Callable, make_s1: Callabl
 
 
 @pytest.mark.parametrize(
-    "said",
+    "statement",
     [
         {"attrs": {"crs": "EPSG:32631"}},
         {"attrs": {"crs": "+init=epsg:32631"}},
@@ -250,13 +250,13 @@ def test_another_reference_system_is_refused(make_s2: Callable, make_s1: Callabl
     ],
     ids=str,
 )
-def test_a_reference_system_is_found_wherever_it_is_said(make_s2: Callable, said: dict) -> None:
+def test_a_reference_system_is_found_wherever_it_is_written(make_s2: Callable, statement: dict) -> None:
     data = make_s2().drop_vars("spatial_ref")
     for variable in data.variables.values():
         variable.encoding.pop("grid_mapping", None)
         variable.attrs.pop("grid_mapping", None)
-    data = data.assign_attrs(said.get("attrs", {})).assign_coords(said.get("coords", {}))
-    assert Cube.open(data.assign(said.get("variables", {}))).grid.crs.epsg == 32631
+    data = data.assign_attrs(statement.get("attrs", {})).assign_coords(statement.get("coords", {}))
+    assert Cube.open(data.assign(statement.get("variables", {}))).grid.crs.epsg == 32631
 
 
 def test_two_reference_systems_in_one_file_are_refused(make_s2: Callable) -> None:
@@ -264,7 +264,7 @@ def test_two_reference_systems_in_one_file_are_refused(make_s2: Callable) -> Non
         Cube.open(make_s2().assign_attrs(crs="EPSG:32632"))
 
 
-def test_what_items_say_of_their_own_files_gives_way(make_s2: Callable) -> None:
+def test_reference_systems_of_items_count_last(make_s2: Callable) -> None:
     data = make_s2().assign_coords({"proj:epsg": ("time", [32632, 32631, 32632, 32632])})
     assert Cube.open(data).grid.crs.epsg == 32631
     data = data.drop_vars("spatial_ref")
@@ -272,7 +272,7 @@ def test_what_items_say_of_their_own_files_gives_way(make_s2: Callable) -> None:
         Cube.open(data)
 
 
-def test_a_reference_system_that_cannot_be_read_is_one_line(make_s2: Callable) -> None:
+def test_an_invalid_reference_system_raises_one_line_error(make_s2: Callable) -> None:
     data = make_s2().drop_vars("spatial_ref").assign_attrs(crs="local grid")
     with pytest.raises(UsageError, match=r"attribute crs is 'local grid', expected .* EPSG:32631"):
         Cube.open(data)
@@ -288,7 +288,7 @@ def numbered(radar: xr.Dataset) -> xr.Dataset:
 
 
 @pytest.mark.parametrize("shift", [-5.0, 5.0, 4.9, -5.0000001, 2.5])
-def test_a_part_of_a_pixel_shifts_all_columns_alike_and_is_told(
+def test_a_shift_by_a_fraction_of_a_pixel_is_equal_in_all_columns_and_causes_a_warning(
     make_s2: Callable, make_s1: Callable, shift: float
 ) -> None:
     radar = numbered(make_s1(size=40, left=499_900, top=5_600_100))

@@ -1,4 +1,4 @@
-"""Entries of one overpass are one date, in one file or several; files of one sensor are one series, or refused."""
+"""Mosaics: entries of one overpass are one date, and files of one sensor are one series or are refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ def grouped(texts: list[str], orbits: list[object] | None = None, longitude: flo
 
 
 def halves(data: xr.Dataset, seconds: int = 14) -> tuple[xr.Dataset, xr.Dataset]:
-    """The upper half of a dataset, and the lower one `seconds` later, on the whole grid."""
+    """Return the upper half of a dataset, and the lower half `seconds` later, both on the whole grid."""
     upper, lower = data.copy(deep=True), data.copy(deep=True)
     for part, rows in ((upper, slice(3, None)), (lower, slice(None, 3))):
         for name in part.data_vars:
@@ -50,20 +50,20 @@ def test_morning_and_evening_are_two_overpasses() -> None:
     assert grouped(["2018-06-30T05:50:00", "2018-06-30T17:30:00"]) == [[0], [1]]
 
 
-def test_orbits_part_entries_that_are_near_in_time() -> None:
+def test_orbits_separate_entries_that_are_near_in_time() -> None:
     texts = ["2018-06-30T05:50:00", "2018-06-30T05:55:00", "2018-06-30T05:50:25"]
     assert grouped(texts, ["descending 8", "ascending 30", "descending 8"]) == [[0, 2], [1]]
 
 
-def test_the_same_instant_is_one_date_whatever_the_orbit() -> None:
+def test_entries_at_the_same_time_are_one_date_regardless_of_the_orbit() -> None:
     assert grouped(["2018-06-30", "2018-06-30"], ["descending", "ascending"]) == [[0, 1]]
 
 
-def test_midnight_utc_parts_no_overpass() -> None:
+def test_midnight_utc_does_not_divide_an_overpass() -> None:
     assert grouped(["2018-06-30T23:59:55", "2018-07-01T00:00:09"], longitude=170) == [[0, 1]]
 
 
-def test_a_pixel_takes_all_its_numbers_from_the_first_layer_with_data() -> None:
+def test_a_pixel_takes_all_its_values_from_the_first_layer_with_data() -> None:
     mosaic = Mosaic({"a": np.zeros((2, 1, 3)), "b": np.zeros((1, 3))})
     assert mosaic.add({"a": np.full((2, 1, 3), 1.0), "b": np.full((1, 3), 10.0)}, np.array([[True, False, False]]))
     assert not mosaic.is_full
@@ -84,14 +84,14 @@ def test_two_tiles_of_an_overpass_in_one_file(make_s2: Callable, seconds: int) -
     assert_same_series(Cube.open(both), Cube.open(data))
 
 
-def test_slices_of_sentinel_1_are_joined_before_acquisitions_are_averaged(make_s2: Callable, make_s1: Callable) -> None:
+def test_slices_of_sentinel_1_are_joined_before_overpasses_are_averaged(make_s2: Callable, make_s1: Callable) -> None:
     optical, radar = make_s2(), make_s1()
     both = xr.concat(halves(radar, 25), "time", data_vars="minimal").sortby("time")
     cube, expected = (Cube.open({"sentinel-2": optical, "sentinel-1": part}) for part in (both, radar))
     assert_same_series(cube, expected, "sentinel-1")
 
 
-def test_of_two_that_overlap_the_newer_baseline_is_taken(make_s2: Callable) -> None:
+def test_the_newer_baseline_is_preferred_where_entries_overlap(make_s2: Callable) -> None:
     data = make_s2()
     for name in data.data_vars:
         if name != "SCL":
@@ -107,7 +107,7 @@ def test_of_two_that_overlap_the_newer_baseline_is_taken(make_s2: Callable) -> N
     assert_same_series(Cube.open(both), Cube.open(data))
 
 
-def test_a_date_that_comes_twice_counts_once_and_is_told(make_s2: Callable) -> None:
+def test_a_repeated_date_counts_once_and_causes_a_warning(make_s2: Callable) -> None:
     with pytest.warns(
         DataWarning, match=r"1 date\(s\) without a time of day occur more than once, the first 2018-05-06"
     ):
@@ -149,7 +149,7 @@ def test_one_file_per_tile_of_an_overpass_is_one_series(make_s2: Callable, tmp_p
     assert_same_series(Cube.open(written(tmp_path / "tiles", a=upper, b=lower)), Cube.open(make_s2()))
 
 
-def test_adjacent_tiles_are_laid_side_by_side(make_s2: Callable, make_s1: Callable, tmp_path: Path) -> None:
+def test_adjacent_tiles_are_joined(make_s2: Callable, make_s1: Callable, tmp_path: Path) -> None:
     data, radar = make_s2(size=10), make_s1(size=10)
     left, right = data.isel(x=slice(6)), data.isel(x=slice(4, None))
     right = right.assign_coords(time=right.time + np.timedelta64(3, "s"))
@@ -161,7 +161,7 @@ def test_adjacent_tiles_are_laid_side_by_side(make_s2: Callable, make_s1: Callab
     assert_same_series(cube, expected, "sentinel-1")
 
 
-def test_beyond_all_tiles_is_outside_and_beyond_one_is_missing(make_s2: Callable, tmp_path: Path) -> None:
+def test_pixels_outside_all_tiles_are_outside_and_outside_one_tile_missing(make_s2: Callable, tmp_path: Path) -> None:
     data = make_s2(size=10)
     one, other = data.isel(x=slice(6), time=[0, 1]), data.isel(x=slice(6, None), y=slice(5), time=[2, 3])
     cube = Cube.open(written(tmp_path / "tiles", a=one, b=other))
@@ -185,20 +185,18 @@ def test_beyond_all_tiles_is_outside_and_beyond_one_is_missing(make_s2: Callable
         ),
     ],
 )
-def test_files_that_are_no_parts_of_one_series_are_refused(
-    make_s2: Callable, tmp_path: Path, change: Callable, words: str
-) -> None:
+def test_files_of_different_series_are_refused(make_s2: Callable, tmp_path: Path, change: Callable, words: str) -> None:
     data = make_s2()
     folder = written(tmp_path / "cube", a=data.isel(time=slice(2)), b=change(data.isel(time=slice(2, None))))
     with pytest.raises(UsageError, match=f"b.nc: Sentinel-2 L2A is also in .*a.nc.*{words}"):
         Cube.open(folder)
 
 
-def test_inspect_says_own_pixels_and_joined_entries(
+def test_inspect_reports_own_pixels_and_joined_entries(
     make_s2: Callable, make_s1: Callable, tmp_path: Path, cli: Callable
 ) -> None:
     upper, lower = halves(make_s2())
-    told = cli("earth", "inspect", written(tmp_path / "cube", a=upper, b=lower, s1=make_s1(size=3, resolution=20)))
-    assert told.code == 0
-    assert "8 entries in 2 file(s); those of one overpass are one date" in told.out
-    assert "own pixels of 20 m" in told.out
+    shown = cli("earth", "inspect", written(tmp_path / "cube", a=upper, b=lower, s1=make_s1(size=3, resolution=20)))
+    assert shown.code == 0
+    assert "8 entries in 2 file(s); those of one overpass are one date" in shown.out
+    assert "own pixels of 20 m" in shown.out

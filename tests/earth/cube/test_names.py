@@ -1,4 +1,4 @@
-"""Names of bands and masks: every spelling of the field, and what is refused or named."""
+"""Names of bands and masks: common spellings are matched, ambiguous names are refused, unused ones reported."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,7 @@ VOCABULARIES = {
 
 @pytest.mark.parametrize("vocabulary", VOCABULARIES)
 @pytest.mark.parametrize("mask", ["SCL", "scl", "S2-L2A-SCL", "SCL_20m"])
-def test_a_cube_in_any_vocabulary_is_the_same(make_s2: Callable, vocabulary: str, mask: str) -> None:
+def test_a_cube_is_the_same_under_any_names(make_s2: Callable, vocabulary: str, mask: str) -> None:
     data = make_s2()
     data["SCL"][1, :3] = 9
     names = dict(zip(BANDS, VOCABULARIES[vocabulary], strict=True)) | {"SCL": mask}
@@ -63,11 +63,11 @@ def test_names_of_other_sensors_and_processors(sensor: Sensor, name: str, band: 
 
 
 @pytest.mark.parametrize("name", ["B01", "B09", "B04_toa", "B04_std", "4", "visual", "Amplitude_VV", "redness"])
-def test_other_quantities_are_no_bands(name: str) -> None:
+def test_other_quantities_are_not_bands(name: str) -> None:
     assert all(not candidates(sensor, name) for sensor in (SENTINEL_2, SENTINEL_1, LANDSAT_8))
 
 
-def test_a_band_that_comes_twice_is_refused_with_both_names(make_s2: Callable) -> None:
+def test_a_repeated_band_is_refused_with_both_names(make_s2: Callable) -> None:
     data = make_s2()
     with pytest.raises(UsageError, match="B02 and blue both name band B02"):
         Cube.open(data.assign(blue=data["B02"]))
@@ -75,17 +75,17 @@ def test_a_band_that_comes_twice_is_refused_with_both_names(make_s2: Callable) -
         Cube.open(data.assign(scl_20m=data["SCL"]))
 
 
-def test_a_name_of_several_bands_is_refused_alone_and_understood_in_company() -> None:
+def test_an_ambiguous_name_is_refused_alone_and_resolved_by_the_other_bands() -> None:
     with pytest.raises(UsageError, match="swir2 can mean B11 or B12 of Sentinel-2 L2A: rename it"):
         match(SENTINEL_2, ["blue", "swir2"], "cube")
     assert match(SENTINEL_2, ["swir1", "swir2"], "cube").bands == {"B11": "swir1", "B12": "swir2"}
     assert match(SENTINEL_2, ["swir3", "swir2"], "cube").bands == {"B12": "swir3", "B11": "swir2"}
 
 
-@pytest.mark.parametrize("said", ["sentinel-2", "SENTINEL-2", "Sentinel-2A", "S2B", "sentinel2"])
-def test_the_attribute_names_a_sensor_in_any_spelling(make_s2: Callable, said: str) -> None:
+@pytest.mark.parametrize("attribute", ["sentinel-2", "SENTINEL-2", "Sentinel-2A", "S2B", "sentinel2"])
+def test_the_attribute_names_a_sensor_in_any_spelling(make_s2: Callable, attribute: str) -> None:
     bare = make_s2().drop_vars("SCL")
-    assert list(Cube.open(bare.assign_attrs(sensor=said), assume_clear=True).series) == ["sentinel-2"]
+    assert list(Cube.open(bare.assign_attrs(sensor=attribute), assume_clear=True).series) == ["sentinel-2"]
 
 
 def test_an_attribute_that_names_an_instrument_does_not_hide_the_mask(make_s2: Callable) -> None:
@@ -96,12 +96,12 @@ def test_an_attribute_that_names_an_instrument_does_not_hide_the_mask(make_s2: C
         Cube.open(make_s2().rename(SCL="cloud_mask"))
 
 
-def test_what_is_absent_and_what_is_not_understood_is_said_every_time(make_s2: Callable) -> None:
+def test_absent_and_unused_variables_cause_a_warning_each_time(make_s2: Callable) -> None:
     data = make_s2().drop_vars("B05").rename(B06="band six").assign(B01=make_s2()["B02"])
     for _ in range(2):
-        with pytest.warns(DataWarning) as said:
+        with pytest.warns(DataWarning) as caught:
             Cube.open(data)
-        lines = [str(warning.message) for warning in said]
+        lines = [str(warning.message) for warning in caught]
         assert "dataset: not used: band six, B01" in lines
         assert "dataset: Sentinel-2 L2A without B05, B06" in lines
 
@@ -116,7 +116,7 @@ def test_a_mask_that_is_not_understood_is_named(make_s2: Callable, other: str) -
         Cube.open(data)
 
 
-def test_no_mask_is_clear_only_where_somebody_says_so(make_s2: Callable, make_s1: Callable) -> None:
+def test_a_sensor_without_mask_is_clear_only_if_declared_so(make_s2: Callable, make_s1: Callable) -> None:
     bare = make_s2().drop_vars("SCL").assign_attrs(sensor="sentinel-2")
     with pytest.raises(UsageError, match="`assume_clear=True` or the attribute assume_clear=1"):
         Cube.open(bare)
@@ -129,7 +129,7 @@ def test_no_mask_is_clear_only_where_somebody_says_so(make_s2: Callable, make_s1
     assert Cube.open(make_s1()).reference.read(Cube.open(make_s1()).whole).valid.all()
 
 
-def test_bands_of_another_sensor_do_not_pass_unseen(make_s2: Callable, make_s1: Callable) -> None:
+def test_bands_of_another_sensor_are_reported(make_s2: Callable, make_s1: Callable) -> None:
     one_grid = make_s1(dates=4).assign_coords(time=make_s2().time)
     with pytest.raises(UsageError, match=r"sentinel-2 or landsat-8 without a mask .*: name the sensor"):
         Cube.open(make_s2().drop_vars("SCL").merge(one_grid))
@@ -176,7 +176,7 @@ def test_landsats_collection_2_is_read_by_its_bits_and_scale(make_s2: Callable) 
         Cube.open(bare, assume_clear=True)
 
 
-def test_a_mask_with_holes_fill_values_and_unknown_classes(make_s2: Callable) -> None:
+def test_a_mask_with_gaps_fill_values_and_unknown_classes(make_s2: Callable) -> None:
     data = make_s2()
     data["SCL"] = data["SCL"].astype(np.float32)
     data["SCL"][0, 0, :4] = [np.nan, -1, 42, 4.5]

@@ -32,7 +32,7 @@ from thalweg.earth.cube.grid import (
 from thalweg.earth.cube.readers.sources import open_datasets
 from thalweg.earth.cube.sensor_recognition import recognize_sensors
 from thalweg.earth.cube.series import Series, SeriesPart
-from thalweg.earth.cube.windows import Window
+from thalweg.earth.cube.windows import Window, window_at, window_count
 from thalweg.earth.sensors import Sensor
 from thalweg.errors import DataWarning, ThalwegError, UsageError
 
@@ -155,10 +155,9 @@ class Cube:
 
     def windows(self, side: int = 64) -> Iterator[Window]:
         """Yield windows of `side` by `side` pixels that cover the grid, row by row; smaller at its edges."""
-        rows, columns = self.grid.shape
-        for top in range(0, rows, side):
-            for left in range(0, columns, side):
-                yield Window(top, left, min(side, rows - top), min(side, columns - left))
+        shape = self.grid.shape.yx
+        for index in range(window_count(shape, side)):
+            yield window_at(shape, side, index)
 
     def crop(self, rows: slice, columns: slice) -> "Cube":
         """Return the cube on some of its rows and columns.

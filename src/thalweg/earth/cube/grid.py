@@ -114,7 +114,7 @@ def describe_crs(grid: "GeoBox") -> str:
 
 
 def has_same_crs(one: "GeoBox", other: "GeoBox") -> bool:
-    """Return whether two grids are in the same reference system, whatever its spelling."""
+    """Return whether two grids are in the same reference system, regardless of its spelling."""
     return same_reference_system(projection(one), projection(other))
 
 
@@ -210,7 +210,7 @@ def north_up(dataset: "xr.Dataset") -> "xr.Dataset":
 def enclosing_grid(grids: "Sequence[GeoBox]") -> "tuple[GeoBox, list[tuple[int, int]]]":
     """Return the smallest grid that contains aligned grids of one resolution.
 
-    The first grid itself is returned where all of them are equal to it.
+    The first grid itself is returned if all of them are equal to it.
 
     Returns:
         The grid, and the row and column of it at which each of the grids begins.

@@ -1,19 +1,22 @@
-"""What becomes one date: the entries of one overpass, laid under one another."""
+"""Grouping of entries into overpasses, and mosaics that merge the entries of an overpass into one date."""
 
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
 PASS_GAP = np.timedelta64(10, "m")
-"""Entries further apart than this are not of one overpass, whatever they say of their orbit."""
+"""Largest time between successive entries of one overpass."""
 
 
 def solar_days(times: np.ndarray, longitude: float | np.ndarray) -> np.ndarray:
-    """Days in local solar time, datetime64[D] (T,): no pass is cut in two by midnight UTC.
+    """Return days in local solar time, in which midnight does not divide an overpass.
 
     Args:
-        times: instants in UTC, datetime64 (T,).
-        longitude: degrees east, one for all or (T,).
+        times: times in UTC, datetime64 (T,).
+        longitude: degrees east, one for all times or (T,).
+
+    Returns:
+        Days, datetime64[D] (T,).
     """
     hours = np.asarray(longitude, float) / 15
     shift = (hours * 3600e9).astype("timedelta64[ns]")
@@ -21,15 +24,18 @@ def solar_days(times: np.ndarray, longitude: float | np.ndarray) -> np.ndarray:
 
 
 def overpass_groups(times: np.ndarray, days: np.ndarray, orbits: Sequence[Hashable]) -> list[list[int]]:
-    """Group the entries of each overpass, in the order of time.
+    """Group the entries of each overpass.
 
-    An overpass is what one orbit saw on one solar day without a gap of `PASS_GAP`. Groups that start at the very
-    same instant are one: a cube has an instant once.
+    An overpass consists of the entries of one orbit on one solar day without a gap longer than `PASS_GAP`. Groups that
+    start at the same time are merged, since a cube has each time once.
 
     Args:
-        times: instants, datetime64 (T,).
-        days: solar days (T,).
-        orbits: what is known of each entry's orbit, (T,); equal where nothing is.
+        times: times of the entries, datetime64 (T,).
+        days: solar days (T,), as `solar_days` returns them.
+        orbits: known facts about the orbit of each entry (T,); equal for entries without any.
+
+    Returns:
+        Indices of the entries of each overpass, in the order of time.
     """
     groups: dict[Hashable, list[list[int]]] = {}
     for index in np.argsort(times, kind="stable").tolist():
@@ -49,27 +55,30 @@ def overpass_groups(times: np.ndarray, days: np.ndarray, orbits: Sequence[Hashab
 
 
 class Mosaic:
-    """Layers laid under one another: a pixel takes all its numbers from the first layer that has any there."""
+    """Mosaic of layers: each pixel takes all of its values from the first layer that has data there."""
 
     def __init__(self, empty: Mapping[str, np.ndarray]) -> None:
-        """Start from arrays (..., rows, columns) of "nothing here", which are filled in place."""
+        """Start from arrays (..., H, W) of fill values by name, which are filled in place."""
         self.arrays = dict(empty)
         self._open = np.ones(next(iter(empty.values())).shape[-2:], bool)
 
     @property
     def is_full(self) -> bool:
-        """Whether every pixel has its numbers."""
+        """Full, when every pixel has data."""
         return not self._open.any()
 
-    def add(self, layer: Mapping[str, np.ndarray], has: np.ndarray) -> bool:
-        """Lay one more layer under the others, and say whether it shows anywhere.
+    def add(self, layer: Mapping[str, np.ndarray], has_data: np.ndarray) -> bool:
+        """Add a layer below the others.
 
         Args:
-            layer: arrays under the names of the mosaic's; those it lacks stay empty.
-            has: pixels where the layer has data, boolean (rows, columns).
+            layer: arrays (..., H, W) by the names of the mosaic's arrays; arrays that it lacks stay unchanged.
+            has_data: pixels where the layer has data, boolean (H, W).
+
+        Returns:
+            Whether the layer contributes any pixel.
         """
-        taken = self._open & has
-        for name, numbers in layer.items():
-            self.arrays[name][..., taken] = numbers[..., taken]
-        self._open &= ~has
+        taken = self._open & has_data
+        for name, values in layer.items():
+            self.arrays[name][..., taken] = values[..., taken]
+        self._open &= ~has_data
         return bool(taken.any())

@@ -1,8 +1,8 @@
-"""Names of variables and assets matched to a sensor's bands and masks.
+"""Matching of the names of variables and assets to a sensor's bands and masks.
 
-One matching for a user's cube and for a catalogue's items. A name is split into words; words that the sensor's
-declaration lists (`name_words`: s2, sr, 10m) are left out; what remains must be a band's name or one of its aliases,
-in any case and with any separators: `S2-L2A-B02`, `sr_b2`, `band_2` and `Blue` are all B02.
+The same matching serves a user's cube and the items of a catalogue. A name is split into words, and words that the
+sensor's declaration lists (`name_words`: s2, sr, 10m) are ignored. The rest must be a band's name or one of its
+aliases, in any case and with any separators: `S2-L2A-B02`, `sr_b2`, `band_2` and `Blue` are all B02.
 """
 
 import re
@@ -20,12 +20,12 @@ _MASK_WORDS = re.compile(r"mask|qa|qc|cloud|cld|clp|clm|scl|fmask|flag|quality|c
 
 @dataclass(frozen=True)
 class NameMatch:
-    """What of a sensor is found among names.
+    """Names that match a sensor's bands and mask.
 
     Attributes:
-        bands: declared band -> the name it has.
-        mask: the declaration of the mask that is there, the preferred one of several.
-        mask_name: the name that mask has.
+        bands: the matching name by the name of the declared band.
+        mask: declaration of the mask that is present, the preferred one of several.
+        mask_name: name of that mask.
     """
 
     bands: dict[str, str]
@@ -34,7 +34,7 @@ class NameMatch:
 
 
 def candidates(sensor: Sensor, name: str) -> tuple[str, ...]:
-    """The declared bands that a name can mean; more than one where archives use the name for different bands."""
+    """Return the declared bands that a name can mean; several if archives use the name for different bands."""
     spellings = _spellings(sensor.name_words, name)
     return tuple(
         band.name for band in sensor.bands if spellings & {_joined(known) for known in (band.name, *band.aliases)}
@@ -43,6 +43,11 @@ def candidates(sensor: Sensor, name: str) -> tuple[str, ...]:
 
 def match(sensor: Sensor, names: Iterable[str], where: str) -> NameMatch:
     """Find a sensor's bands and its mask among names.
+
+    Args:
+        sensor: declaration of the sensor.
+        names: names of variables or assets.
+        where: file or item that messages name.
 
     Raises:
         UsageError: two names mean the same band or mask, or a name means more than one band.
@@ -69,7 +74,14 @@ def match(sensor: Sensor, names: Iterable[str], where: str) -> NameMatch:
 
 
 def find_mask(sensor: Sensor, names: Iterable[str], where: str) -> tuple[ClassMask | BitMask | None, str | None]:
-    """The preferred mask of a sensor among names, and its name there; `UsageError` where two names mean it."""
+    """Find the preferred mask of a sensor among names.
+
+    Returns:
+        Declaration of the mask and its name, or None twice if there is no mask.
+
+    Raises:
+        UsageError: two names mean the same mask.
+    """
     names = list(names)
     for mask in sensor.masks:
         found = [name for name in names if is_mask_name(sensor, mask, name)]
@@ -83,12 +95,12 @@ def find_mask(sensor: Sensor, names: Iterable[str], where: str) -> tuple[ClassMa
 
 
 def is_mask_name(sensor: Sensor, mask: ClassMask | BitMask, name: str) -> bool:
-    """Whether a name is that of a mask."""
+    """Return whether a name means a mask of a sensor."""
     return bool(_spellings(sensor.name_words, name) & {_joined(known) for known in (mask.variable, *mask.aliases)})
 
 
 def sensor_named(text: str) -> Sensor | None:
-    """The declared sensor that a word such as `SENTINEL-2`, `Sentinel-2A` or `S2A` names, if any."""
+    """Return the declared sensor that a name such as `SENTINEL-2`, `Sentinel-2A` or `S2A` means, None if none."""
     word = "".join(_words(text))
     is_mission = _MISSION.fullmatch(word) is not None
     return next(
@@ -98,12 +110,12 @@ def sensor_named(text: str) -> Sensor | None:
 
 
 def looks_like_mask(name: str) -> bool:
-    """Whether a name is one that masks of clouds have, understood or not."""
+    """Return whether a name is typical of cloud masks, even if it matches no declared one."""
     return bool(_MASK_WORDS.search(name))
 
 
 def units_in(name: str) -> str | None:
-    """Units of backscatter that a name tells, `dB` or `linear`, if any."""
+    """Return the units of backscatter in a name, `dB` or `linear`, None if it has none."""
     words = set(_words(name))
     if words & {"db", "decibel", "decibels"}:
         return "dB"
@@ -112,7 +124,7 @@ def units_in(name: str) -> str | None:
 
 @lru_cache(4096)
 def _spellings(ignored: tuple[str, ...], name: str) -> set[str]:
-    """What a name says, as it is and without the words to ignore."""
+    """Return a name in normal form, with and without the words to ignore."""
     words = _words(name)
     kept = [word for word in words if word not in ignored]
     short = "".join(kept)
@@ -122,7 +134,7 @@ def _spellings(ignored: tuple[str, ...], name: str) -> set[str]:
 
 
 def _words(name: str) -> list[str]:
-    """Lower-case words of a name, `sentinel-2` as one."""
+    """Return the words of a name in lower case; `sentinel-2` is one word."""
     whole = re.sub(r"(sentinel|landsat)[-_ ](\d)", r"\1\2", name.lower())
     return [word for word in re.split(r"[^a-z0-9]+", whole) if word]
 

@@ -1,4 +1,4 @@
-"""Coordinate reference systems and affine transforms of other people's files, from wherever they are written."""
+"""Coordinate reference systems and affine transforms of datasets, under any of the names that writers use."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pyproj import CRS
 
 Affine = tuple[float, float, float, float, float, float]
-"""a, b, c, d, e, f: x = a column + b row + c, y = d column + e row + f, at the corners of pixels."""
+"""Coefficients a, b, c, d, e, f: x = a column + b row + c, y = d column + e row + f, at the corners of pixels."""
 
 _WKT_KEYS = ("crs_wkt", "spatial_ref")
 _CODE_KEYS = ("epsg_code", "epsg", "EPSG")
@@ -22,13 +22,13 @@ _OF_ITEMS = ("proj:code", "proj:epsg")
 
 
 def grid_mappings(dataset: "xr.Dataset") -> list[str]:
-    """Names of the variables that describe a reference system, linked by a band or not."""
+    """Return the names of the variables that describe a reference system, whether or not a band refers to them."""
     linked = []
     for variable in dataset.variables.values():
-        said = variable.attrs.get("grid_mapping", variable.encoding.get("grid_mapping"))
-        linked += str(said).replace(":", " ").split() if said else []
-    names = [str(name) for name, variable in dataset.variables.items() if _describes(str(name), variable)]
-    return list(dict.fromkeys([name for name in linked if name in names] + names))
+        names = variable.attrs.get("grid_mapping", variable.encoding.get("grid_mapping"))
+        linked += str(names).replace(":", " ").split() if names else []
+    mappings = [str(name) for name, variable in dataset.variables.items() if _describes(str(name), variable)]
+    return list(dict.fromkeys([name for name in linked if name in mappings] + mappings))
 
 
 def _describes(name: str, variable: "xr.Variable") -> bool:
@@ -37,18 +37,22 @@ def _describes(name: str, variable: "xr.Variable") -> bool:
 
 
 def has_reference_system(dataset: "xr.Dataset") -> bool:
-    """Whether anything is said of a dataset's reference system."""
+    """Return whether a dataset has any statement of its reference system."""
     return any(True for statements in (_statements, _of_items) for _ in statements(dataset))
 
 
 def reference_system(dataset: "xr.Dataset", where: str) -> "CRS":
-    """Return the reference system of a dataset.
+    """Return the coordinate reference system of a dataset.
 
-    It may be in a grid mapping variable (linked or not), in attributes of the dataset or of a band, or in the
-    coordinate `epsg`; what STAC items say of their own files (`proj:code`) counts where nothing else is said.
+    It may be in a grid mapping variable, in attributes of the dataset or of a band, or in the coordinate `epsg`. The
+    reference system of the STAC items that a dataset was stacked from (`proj:code`) counts only if there is no other.
+
+    Args:
+        dataset: the dataset.
+        where: file or dataset that messages name.
 
     Raises:
-        UsageError: two differ, or none can be read.
+        UsageError: two statements differ, or none can be read.
     """
     found: dict[str, CRS] = {}
     unreadable = []
@@ -77,7 +81,7 @@ def reference_system(dataset: "xr.Dataset", where: str) -> "CRS":
 
 
 def same_reference_system(one: "CRS", other: "CRS") -> bool:
-    """Whether coordinates of both mean the same place, whatever the spelling, the names and the order of the axes."""
+    """Return whether two reference systems are equal, regardless of spelling, names and order of the axes."""
     one, other = _without_shift(one), _without_shift(other)
     if one.equals(other, ignore_axis_order=True):
         return True
@@ -90,7 +94,7 @@ def same_reference_system(one: "CRS", other: "CRS") -> bool:
 
 
 def _without_shift(crs: "CRS") -> "CRS":
-    """The system itself where it is bound to another by a shift such as TOWGS84."""
+    """Return a reference system without a shift to another one, such as TOWGS84."""
     return crs.source_crs if crs.is_bound and crs.source_crs is not None else crs
 
 
@@ -100,7 +104,7 @@ def _datum(crs: "CRS") -> int | None:
 
 
 def _definition(crs: "CRS") -> tuple[Any, ...]:
-    """Projection, its parameters in SI units, ellipsoid and prime meridian."""
+    """Return the projection, its parameters in SI units, the ellipsoid and the prime meridian."""
     operation, ellipsoid, meridian = crs.coordinate_operation, crs.ellipsoid, crs.prime_meridian
     parameters = {} if operation is None else {p.name.lower(): _si(p) for p in operation.params}
     return (
@@ -122,7 +126,7 @@ def crs_name(crs: "CRS") -> str:
 
 
 def _statements(dataset: "xr.Dataset") -> Iterator[tuple[str, Any]]:
-    """Yield (name, value) for everything that says on which reference system a dataset's grid is."""
+    """Yield (name, value) of each statement of a dataset's reference system."""
     for name in grid_mappings(dataset):
         variable = dataset[name]
         attrs = variable.attrs
@@ -142,7 +146,7 @@ def _statements(dataset: "xr.Dataset") -> Iterator[tuple[str, Any]]:
 
 
 def _of_items(dataset: "xr.Dataset") -> Iterator[tuple[str, Any]]:
-    """Yield what STAC items say of their files' reference systems, kept as coordinates by who stacked them."""
+    """Yield (name, value) of the reference systems of STAC items, which stacking libraries keep as coordinates."""
     for key in _OF_ITEMS:
         if key in dataset.variables:
             for value in dict.fromkeys(np.atleast_1d(dataset[key].values).ravel().tolist()):
@@ -165,7 +169,7 @@ def _parsed(value: Any) -> "CRS | None":
         value = int(value)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old spellings, which mean the same
+            warnings.simplefilter("ignore")  # pyproj warns of old spellings, which are equivalent
             if isinstance(value, Mapping):
                 return CRS.from_cf(dict(value))
             return CRS.from_user_input(value)
@@ -179,7 +183,7 @@ def _brief(value: Any) -> str:
 
 
 def transforms(dataset: "xr.Dataset") -> Iterator[tuple[str, Affine]]:
-    """Yield (name, affine transform) for each that a dataset carries."""
+    """Yield (name, affine transform) of each transform of a dataset."""
     for name in grid_mappings(dataset):
         numbers = _numbers(dataset[name].attrs.get("GeoTransform"))
         if len(numbers) == 6:
@@ -195,7 +199,7 @@ def transforms(dataset: "xr.Dataset") -> Iterator[tuple[str, Affine]]:
 
 
 def _numbers(value: Any) -> list[float]:
-    """The numbers of an attribute, which may be text or a sequence; empty where it holds anything else."""
+    """Return the numbers of an attribute, which may be text or a sequence; empty if it holds anything else."""
     items = value.replace(",", " ").split() if isinstance(value, str) else value
     try:
         numbers = [float(item) for item in items]

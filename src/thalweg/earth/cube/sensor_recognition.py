@@ -133,7 +133,7 @@ def _checked(dataset: "xr.Dataset", sensor: Sensor, where: str) -> "xr.Dataset":
             f"{where}: time is {time.dtype}, expected dates: write CF units such as 'days since 2018-01-01'"
         )
     if not len(time):
-        raise UsageError(f"{where}: 0 dates of {sensor.title}: leave the file out or write its acquisitions")
+        raise UsageError(f"{where}: 0 dates of {sensor.title}: leave the file out or write its overpasses")
     if np.isnat(time).any():
         raise UsageError(f"{where}: {np.isnat(time).sum()} date(s) missing in time: drop them with ds.dropna('time')")
     steps = np.diff(time)

@@ -1,4 +1,4 @@
-"""The products' offset: every way of telling it, alone and per date, and what is refused."""
+"""Offset of products: every kind of metadata, once and per date; ambiguous metadata are refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,14 +17,14 @@ OLD_AND_NEW = np.array(["2021-06-01", "2022-01-20", "2022-01-25", "2022-06-01"],
 
 
 def offset_of(dates: np.ndarray = OLD_AND_NEW, stated: float | None = None, **facts: Any) -> list[float]:
-    told = offset_metadata(facts.items(), len(dates), "cube")
-    return product_offset(told, SENTINEL_2, dates, "cube", stated).tolist()
+    metadata = offset_metadata(facts.items(), len(dates), "cube")
+    return product_offset(metadata, SENTINEL_2, dates, "cube", stated).tolist()
 
 
 @pytest.mark.parametrize(
     "baseline", ["04.00", "0400", 400, "N0400", "N04.00", 4.0, 4, b"04.00", np.str_("04.00"), "4", " 04.00 ", "400"]
 )
-def test_a_baseline_is_understood_however_it_is_written(baseline: object) -> None:
+def test_a_baseline_is_parsed_in_every_spelling(baseline: object) -> None:
     assert parse_baseline(baseline) == 4
     for name in ("processing_baseline", "s2:processing_baseline", "PROCESSING_BASELINE", "s2_processing_baseline"):
         assert offset_of(**{name: baseline}) == [-1000] * 4
@@ -37,30 +37,30 @@ def test_a_later_and_an_earlier_baseline() -> None:
 
 
 @pytest.mark.parametrize("value", ["newest", "99.99", True, -4, "1.2.3"])
-def test_a_baseline_that_is_none_is_refused_by_name(value: object) -> None:
+def test_an_invalid_baseline_is_refused_with_its_name(value: object) -> None:
     with pytest.raises(UsageError, match=r"cube: s2:processing_baseline is .*expected a processing baseline such as"):
         offset_of(**{"s2:processing_baseline": value})
 
 
 @pytest.mark.parametrize("yes", [True, 1, "True", "true", "yes", b"1", 1.0, np.int8(1)])
-def test_an_offset_that_is_taken_off_is_believed_before_all_else(yes: object) -> None:
+def test_the_flag_of_a_removed_offset_counts_first(yes: object) -> None:
     for name in ("boa_offset_applied", "earthsearch:boa_offset_applied", "sentinel:boa_offset_applied"):
         assert offset_of(processing_baseline="05.11", BOA_ADD_OFFSET=-1000, **{name: yes}) == [0] * 4
 
 
 @pytest.mark.parametrize("no", [False, 0, "False", "false", "no", b"0", 0.0])
-def test_a_flag_that_says_no_leaves_it_to_the_baseline(no: object) -> None:
+def test_a_false_flag_leaves_the_decision_to_the_baseline(no: object) -> None:
     assert parse_flag(no) == 0
     assert offset_of(boa_offset_applied=no, processing_baseline="04.00") == [-1000] * 4
     assert offset_of(boa_offset_applied=no) == [0, 0, -1000, -1000]
 
 
-def test_a_flag_that_is_neither_is_refused() -> None:
+def test_an_invalid_flag_is_refused() -> None:
     with pytest.raises(UsageError, match=r"boa_offset_applied is perhaps, expected true or false"):
         offset_of(boa_offset_applied="perhaps")
 
 
-def test_each_date_has_its_own() -> None:
+def test_each_date_has_its_own_offset() -> None:
     assert offset_of(processing_baseline=np.array(["03.01", "03.01", "04.00", "05.09"])) == [0, 0, -1000, -1000]
     assert offset_of(processing_baseline="04.00", boa_offset_applied=np.array([True, False, True, False])) == [
         0,
@@ -73,16 +73,16 @@ def test_each_date_has_its_own() -> None:
         offset_of(processing_baseline=[3.0, 4.0, 4.0])
 
 
-def test_a_products_name_tells_its_baseline() -> None:
+def test_a_products_name_has_its_baseline() -> None:
     name = "S2A_MSIL2A_20220501T103031_N0{}_R108_T31UDS_20220501T164411"
     assert offset_of(product_id=name.format(400)) == [-1000] * 4
     names = np.array([name.format(301), name.format(301), name.format(400), name.format(510)], object)
     assert offset_of(**{"s2:product_uri": names}) == [0, 0, -1000, -1000]
-    with pytest.raises(UsageError, match=r"processing_baseline says 3.01, title says 4: keep the one that is right"):
+    with pytest.raises(UsageError, match=r"processing_baseline says 3.01, title says 4: remove the wrong one"):
         offset_of(processing_baseline="03.01", title=name.format(400))
 
 
-def test_an_offset_that_is_given() -> None:
+def test_a_given_offset_is_used() -> None:
     assert offset_of(BOA_ADD_OFFSET=-1000) == [-1000] * 4
     assert offset_of(BOA_ADD_OFFSET=[-1000] * 13) == [-1000] * 4
     assert offset_of(boa_add_offset="0", processing_baseline="04.00") == [0] * 4
@@ -91,7 +91,7 @@ def test_an_offset_that_is_given() -> None:
         offset_of(BOA_ADD_OFFSET=1000)
 
 
-def test_recent_dates_about_which_nothing_is_told_are_refused() -> None:
+def test_recent_dates_without_metadata_are_refused() -> None:
     with pytest.raises(UsageError, match=r"2 date\(s\) from 2022-01-25 .*processing_baseline .*or boa_offset_applied"):
         offset_of(title="a cube", processing_version="1.4.2")
     assert offset_of(OLD_AND_NEW[:2]) == [0, 0]
@@ -125,11 +125,13 @@ def red(data: xr.Dataset) -> float:
         ({"processing_baseline": "04.00", "boa_offset_applied": "False"}, 1000),
     ],
 )
-def test_coordinates_and_scalars_of_a_cube_tell_it(make_s2: Callable, coordinates: dict[str, Any], offset: int) -> None:
+def test_metadata_in_coordinates_and_scalars_of_a_cube(
+    make_s2: Callable, coordinates: dict[str, Any], offset: int
+) -> None:
     assert red(numbers(make_s2, offset).assign_coords(coordinates)) == 0.17
 
 
-def test_attributes_and_encoding_tell_it(make_s2: Callable) -> None:
+def test_metadata_in_attributes_and_encoding(make_s2: Callable) -> None:
     assert red(numbers(make_s2, 1000).assign_attrs({"PROCESSING_BASELINE": "N0509"})) == 0.17
     on_band = numbers(make_s2, 1000)
     for name in BANDS:
@@ -141,7 +143,7 @@ def test_attributes_and_encoding_tell_it(make_s2: Callable) -> None:
     assert red(in_units) == 0.17
 
 
-def test_a_cube_that_tells_nothing_is_accepted_once_it_does_what_the_refusal_says(make_s2: Callable) -> None:
+def test_a_cube_without_metadata_is_accepted_after_following_the_advice(make_s2: Callable) -> None:
     silent = numbers(make_s2, 1000)
     with pytest.raises(UsageError, match=r"nothing says whether the 1000"):
         Cube.open(silent)
@@ -165,8 +167,8 @@ def test_a_scaling_and_a_flag_that_contradict_each_other_are_refused(make_s2: Ca
     assert red(data.assign_attrs(processing_baseline="04.00", boa_offset_applied=0)) == 0.17
 
 
-@pytest.mark.parametrize(("shift", "looks"), [(0.1, "looks still in them"), (-0.1, "looks taken off twice")])
-def test_values_shifted_by_the_offset_are_warned_of(make_s2: Callable, shift: float, looks: str) -> None:
+@pytest.mark.parametrize(("shift", "looks"), [(0.1, "looks still in them"), (-0.1, "looks removed twice")])
+def test_values_shifted_by_the_offset_cause_a_warning(make_s2: Callable, shift: float, looks: str) -> None:
     data = make_s2()
     for index, name in enumerate(BANDS):
         data[name] = 0.02 + 0.01 * index + (data[name] - 0.05 * (index + 1))
@@ -174,7 +176,7 @@ def test_values_shifted_by_the_offset_are_warned_of(make_s2: Callable, shift: fl
         Cube.open(data + xr.Dataset({name: shift for name in BANDS} | {"SCL": 0}))
 
 
-def test_sand_and_snow_are_not_warned_of(make_s2: Callable, recwarn: pytest.WarningsRecorder) -> None:
+def test_sand_and_snow_cause_no_warning(make_s2: Callable, recwarn: pytest.WarningsRecorder) -> None:
     spectra = {
         "sand": [0.12, 0.2, 0.28, 0.32, 0.35, 0.37, 0.39, 0.4, 0.5, 0.48],
         "snow": [0.8, 0.8, 0.8, 0.8, 0.78, 0.75, 0.7, 0.68, 0.1, 0.1],

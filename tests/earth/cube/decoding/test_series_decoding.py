@@ -1,4 +1,4 @@
-"""Missing, impossible and misdeclared values: what is masked and counted, what is refused, and advice that works."""
+"""Missing, impossible and misdeclared values are masked and counted, or refused with advice that works."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -26,13 +26,13 @@ def read(data: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def with_values(data: xr.Dataset, change: Callable[[np.ndarray], np.ndarray], **attributes: Any) -> xr.Dataset:
-    """Every band of a dataset changed by a function, with more attributes; None drops one."""
+    """Apply a function to every band of a dataset and add attributes; None removes an attribute."""
     data = data.copy(deep=True)
     for name in data.data_vars:
         if name in (*BANDS, "VV", "VH"):
             changed = change(data[name].values.copy())
-            said = {key: value for key, value in {**data[name].attrs, **attributes}.items() if value is not None}
-            data[name] = (data[name].dims, changed, said)
+            kept = {key: value for key, value in {**data[name].attrs, **attributes}.items() if value is not None}
+            data[name] = (data[name].dims, changed, kept)
     return data
 
 
@@ -53,12 +53,12 @@ def first_columns(code: float, dtype: type = np.float32) -> Callable[[np.ndarray
     "name",
     ["_FillValue", "missing_value", "nodata", "_NoDataValue", "nodatavals", "no_data", "NoDataValue", "nodata_value"],
 )
-@pytest.mark.parametrize("said", [-999, "-999", "-999.0", [-999.0], b"-999"])
-def test_a_code_for_missing_is_read_from_any_attribute(name: str, said: object) -> None:
-    assert fill_values({name: said, "units": "1"}, "band") == (-999,)
+@pytest.mark.parametrize("value", [-999, "-999", "-999.0", [-999.0], b"-999"])
+def test_a_fill_value_is_read_from_any_attribute(name: str, value: object) -> None:
+    assert fill_values({name: value, "units": "1"}, "band") == (-999,)
 
 
-def test_attributes_without_a_code() -> None:
+def test_attributes_without_a_fill_value() -> None:
     assert fill_values({"nodata": np.nan, "_FillValue": "NaN", "missing_value": None, "no_data": "none"}, "") == ()
     with pytest.raises(UsageError, match="band B02: nodata is outside, expected a number"):
         fill_values({"nodata": "outside"}, "band B02")
@@ -79,14 +79,14 @@ def test_pixels_without_data_are_missing(make_s2: Callable, code: float, dtype: 
     assert not valid[..., :2].any() and valid[..., 2:].all()
 
 
-def test_a_code_is_scaled_with_numbers_that_xarray_has_scaled(make_s2: Callable) -> None:
+def test_a_fill_value_is_scaled_with_numbers_that_xarray_has_scaled(make_s2: Callable) -> None:
     data = with_values(make_s2(), first_columns(-999, np.int16), nodata=np.int16(-999), scale_factor=1e-4)
     _, valid = read(xr.decode_cf(data))
     assert not valid[..., :2].any() and valid[..., 2:].all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint16])
-def test_zero_in_all_bands_is_missing_whatever_the_declared_code(make_s2: Callable, dtype: type) -> None:
+def test_zero_in_all_bands_is_missing_with_any_declared_fill_value(make_s2: Callable, dtype: type) -> None:
     _, valid = read(with_values(make_s2(), first_columns(0, dtype), nodata=-1))
     assert not valid[..., :2].any() and valid[..., 2:].all()
     one = make_s2()
@@ -142,7 +142,7 @@ def test_impossible_values_are_missing_and_counted(make_s2: Callable, make_s1: C
     assert cube.reference.read(cube.whole).valid[0, 0].tolist() == [False, False, True, True, True, True]
 
 
-def test_inspect_counts_what_is_masked_and_embed_says_it(
+def test_inspect_counts_masked_values_and_embed_reports_them(
     cli: Callable, make_s2: Callable, model_folder: Any, tmp_path: Any
 ) -> None:
     data = make_s2(size=24)
@@ -163,8 +163,8 @@ def test_inspect_counts_what_is_masked_and_embed_says_it(
     assert "  1 of 2,304 pixel-dates with values outside -0.2 to 2" in shown.out
     done = cli("earth", "embed", source, out, "--assume-clear", "--model", model_folder)
     assert done.code == 0
-    for said in (shown.err, done.err):
-        assert "without B06" in said and "1 of 2,304 pixel-dates with values outside -0.2 to 2" in said
+    for messages in (shown.err, done.err):
+        assert "without B06" in messages and "1 of 2,304 pixel-dates with values outside -0.2 to 2" in said
 
 
 # Units
@@ -179,7 +179,7 @@ def test_decibels_are_known_by_units_or_distribution(make_s1: Callable, units: s
 
 
 @pytest.mark.parametrize("units", ["linear", "Linear", "1", "m2 m-2", "m2/m2", "linear power"])
-def test_linear_power_is_known_by_its_units_noise_below_zero_included(make_s1: Callable, units: str) -> None:
+def test_linear_power_is_known_by_its_units_even_with_noise_below_zero(make_s1: Callable, units: str) -> None:
     def linear(values: np.ndarray) -> np.ndarray:
         power = 10 ** (values / 10)
         power[:, 0] = np.random.default_rng(5).normal(0.001, 0.003, power[:, 0].shape)
@@ -193,7 +193,7 @@ def test_linear_power_is_known_by_its_units_noise_below_zero_included(make_s1: C
         Cube.open(with_values(make_s1(), linear, units=""))
 
 
-def test_names_tell_units_where_attributes_do_not(make_s1: Callable) -> None:
+def test_units_in_names_count_if_attributes_have_none(make_s1: Callable) -> None:
     def power(values: np.ndarray) -> np.ndarray:
         return 10 ** (values / 10)
 
@@ -203,9 +203,9 @@ def test_names_tell_units_where_attributes_do_not(make_s1: Callable) -> None:
 
 
 def test_backscatter_that_its_units_contradict_is_refused(make_s1: Callable) -> None:
-    with pytest.raises(UsageError, match=r"although its units say 'linear': .* or write units='dB'"):
+    with pytest.raises(UsageError, match=r"although its units are 'linear': .* or write units='dB'"):
         Cube.open(with_values(make_s1(), lambda values: values, units="linear"))
-    with pytest.raises(UsageError, match=r"although its units say 'db': .* or write units='linear'"):
+    with pytest.raises(UsageError, match=r"although its units are 'db': .* or write units='linear'"):
         Cube.open(with_values(make_s1(), lambda values: 10 ** (values / 10), units="dB"))
 
 
@@ -223,7 +223,7 @@ def test_digital_numbers_of_radar_are_refused(make_s1: Callable, change: Callabl
 
 
 @pytest.mark.parametrize("code", [-99.0, -9999.0, 999.0])
-def test_codes_that_nobody_declared_do_not_decide_units_either(make_s1: Callable, code: float) -> None:
+def test_undeclared_fill_values_do_not_decide_units(make_s1: Callable, code: float) -> None:
     def coded(values: np.ndarray) -> np.ndarray:
         values[:, :2] = code
         return values
@@ -234,7 +234,7 @@ def test_codes_that_nobody_declared_do_not_decide_units_either(make_s1: Callable
 
 
 @pytest.mark.parametrize("number", [LOWEST, -32768.0, -9999.0])
-def test_codes_do_not_decide_units(make_s1: Callable, number: float) -> None:
+def test_fill_values_do_not_decide_units(make_s1: Callable, number: float) -> None:
     def power(values: np.ndarray) -> np.ndarray:
         values = 10 ** (values / 10)
         values[:, :, :4] = number
@@ -246,7 +246,7 @@ def test_codes_do_not_decide_units(make_s1: Callable, number: float) -> None:
 
 @pytest.mark.parametrize("named", [{"scale_factor": 1.0, "add_offset": 0.0}, {"scales": (1.0,), "offsets": (0.0,)}])
 @pytest.mark.parametrize("units", [None, "DN"])
-def test_a_scaling_by_one_is_none(make_s2: Callable, named: dict[str, Any], units: str | None) -> None:
+def test_a_scaling_by_one_is_ignored(make_s2: Callable, named: dict[str, Any], units: str | None) -> None:
     data = with_values(make_s2(), lambda values: np.rint(values * 10_000).astype(np.uint16), **named, units=units)
     data = data.assign_attrs(scale=1.0)
     np.testing.assert_allclose(read(data)[0], read(make_s2())[0], atol=6e-5)
@@ -255,7 +255,7 @@ def test_a_scaling_by_one_is_none(make_s2: Callable, named: dict[str, Any], unit
 def test_scalings_that_contradict_each_other_are_refused(make_s2: Callable) -> None:
     numbers = with_values(make_s2(), lambda values: np.rint(values * 10_000).astype(np.uint16), scale_factor=1e-4)
     assert decoding_of(with_values(numbers, lambda values: values, scale=1.0), SENTINEL_2, "")
-    with pytest.raises(UsageError, match=r"B02: scale_factor 0.0001 and scale 0.001: keep the one that is right"):
+    with pytest.raises(UsageError, match=r"B02: scale_factor 0.0001 and scale 0.001: remove the wrong one"):
         Cube.open(with_values(numbers, lambda values: values, scale=0.001))
     with pytest.raises(UsageError, match=r"scale_factor is .*, expected one number"):
         Cube.open(with_values(numbers, lambda values: values, scale_factor="a tenth of a thousandth"))
@@ -271,7 +271,7 @@ def test_following_the_advice_of_each_refusal_is_accepted(make_s2: Callable, mak
     with pytest.raises(UsageError, match="they may have been scaled twice"):
         Cube.open(with_values(numbers, lambda values: values / 1e8))
     picture = with_values(make_s2(), lambda values: np.rint(values * 255).astype(np.uint8))
-    with pytest.raises(UsageError, match=r"not an 8-bit picture or percent, or write the scale_factor"):
+    with pytest.raises(UsageError, match=r"not an 8-bit image or percent, or write the scale_factor"):
         Cube.open(picture)
     scaled = with_values(picture, lambda values: values, scale_factor=1 / 255)
     np.testing.assert_allclose(read(scaled)[0], expected, atol=3e-3)
@@ -280,7 +280,7 @@ def test_following_the_advice_of_each_refusal_is_accepted(make_s2: Callable, mak
 
 
 def test_units_are_decided_once_for_the_whole_series(make_s1: Callable) -> None:
-    """A window that alone looks linear, such as a city's, is read as the series is."""
+    """Read a window that alone looks linear, such as that of a city, like the whole series."""
     data = with_values(make_s1(size=12), lambda values: values, units=None)
     for name in ("VV", "VH"):
         data[name][:, :2, :2] = 1.5

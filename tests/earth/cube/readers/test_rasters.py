@@ -1,4 +1,4 @@
-"""Folders of dated rasters: bands and dates from names, descriptions and tags; what is ambiguous is one line."""
+"""Folders of dated rasters: bands and dates from names, descriptions and tags; ambiguous ones are refused."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -93,7 +93,7 @@ def test_the_date_may_be_in_the_tags(data: xr.Dataset, tmp_path: Path) -> None:
     assert_same(tmp_path, data)
 
 
-def test_the_date_of_writing_comes_last(data: xr.Dataset, tmp_path: Path) -> None:
+def test_the_date_of_writing_counts_last(data: xr.Dataset, tmp_path: Path) -> None:
     for index, day in enumerate(DAYS):
         tags = {"TIFFTAG_DATETIME": f"{day.replace('-', ':')} 10:50:31"}
         write(tmp_path / f"scene{index}.tif", layers_of(data, index), (*BANDS, "SCL"), **tags)
@@ -116,7 +116,7 @@ def test_one_file_per_band_and_date_with_coarser_bands(data: xr.Dataset, tmp_pat
     assert str(cube.reference.dates[0]).startswith("2018-05-01T10:50:31")
 
 
-def test_sentinel_1_beside_sentinel_2(data: xr.Dataset, make_s1: Callable, tmp_path: Path) -> None:
+def test_sentinel_1_next_to_sentinel_2(data: xr.Dataset, make_s1: Callable, tmp_path: Path) -> None:
     radar = make_s1()
     for index, day in enumerate(DAYS):
         write(tmp_path / f"{day}_S2.tif", layers_of(data, index), (*BANDS, "SCL"))
@@ -127,7 +127,7 @@ def test_sentinel_1_beside_sentinel_2(data: xr.Dataset, make_s1: Callable, tmp_p
     assert_same(tmp_path, {"sentinel-2": data, "sentinel-1": radar})
 
 
-def test_no_data_and_scale_of_the_files_count(data: xr.Dataset, tmp_path: Path) -> None:
+def test_fill_values_and_scale_of_the_files_are_applied(data: xr.Dataset, tmp_path: Path) -> None:
     data["B06"].values[1, 2, 3] = 0
     for index, day in enumerate(DAYS):
         bands, mask = layers_of(data, index, BANDS), layers_of(data, index, ["SCL"])
@@ -175,7 +175,7 @@ def test_two_tiles_of_an_overpass(data: xr.Dataset, tmp_path: Path) -> None:
     assert_same(tmp_path, data)
 
 
-def test_products_that_say_their_baseline_per_date(data: xr.Dataset, tmp_path: Path) -> None:
+def test_products_with_a_baseline_per_date(data: xr.Dataset, tmp_path: Path) -> None:
     raised = data.copy(deep=True)
     for name in BANDS:
         raised[name].values[2:] += 1000
@@ -186,7 +186,7 @@ def test_products_that_say_their_baseline_per_date(data: xr.Dataset, tmp_path: P
     assert_same(tmp_path, data)
 
 
-# What cannot be known
+# Ambiguous names
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_products_that_say_their_baseline_per_date(data: xr.Dataset, tmp_path: P
         ("S2_scene.tif", "no date in its name or its tags"),
     ],
 )
-def test_a_date_that_cannot_be_known_names_the_file(data: xr.Dataset, tmp_path: Path, name: str, words: str) -> None:
+def test_an_ambiguous_date_is_refused_with_the_file(data: xr.Dataset, tmp_path: Path, name: str, words: str) -> None:
     write(tmp_path / name, layers_of(data, 0), (*BANDS, "SCL"))
     with pytest.raises(UsageError, match=f"{name}: {words}"):
         Cube.open(tmp_path)
@@ -212,18 +212,18 @@ def test_a_name_that_contradicts_the_tags_is_refused(data: xr.Dataset, tmp_path:
 
 def test_bands_without_names_are_refused(data: xr.Dataset, tmp_path: Path) -> None:
     write(tmp_path / "2018-05-01_S2.tif", layers_of(data, 0))
-    with pytest.raises(UsageError, match=r"no raster tells its bands \(2018-05-01_S2.tif\): name them"):
+    with pytest.raises(UsageError, match=r"no raster has a known band \(2018-05-01_S2.tif\): name them"):
         Cube.open(tmp_path)
 
 
-def test_a_band_that_comes_twice_is_refused(data: xr.Dataset, tmp_path: Path) -> None:
+def test_a_repeated_band_is_refused(data: xr.Dataset, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         write(tmp_path / folder / "2018-05-01_B02.tif", layers_of(data, 0, ["B02"]))
     with pytest.raises(UsageError, match=r"band B02 of 2018-05-01 is also in"):
         Cube.open(tmp_path)
 
 
-def test_a_damaged_raster_is_one_line(data: xr.Dataset, tmp_path: Path) -> None:
+def test_a_damaged_raster_raises_one_line_error(data: xr.Dataset, tmp_path: Path) -> None:
     for index, day in enumerate(DAYS):
         write(tmp_path / f"{day}_S2.tif", layers_of(data, index), (*BANDS, "SCL"))
     (tmp_path / "2018-05-06_S2.tif").write_bytes(b"II*\x00 no more")

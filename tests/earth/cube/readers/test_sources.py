@@ -1,4 +1,4 @@
-"""What people have: every container, layout and way to write dates gives the cube, or one line."""
+"""Sources of cubes: every container, layout and spelling of dates is read, or refused in one line."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ import zarr
 from pyproj import CRS
 
 from thalweg.earth.cube.cube import Cube
-from thalweg.errors import DataWarning, ThalwegError, UsageError
+from thalweg.errors import DataWarning, MissingPathError, ThalwegError, UsageError
 
 BANDS = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
 
@@ -52,14 +52,14 @@ def test_netcdf_3(make_s2: Callable, tmp_path: Path) -> None:
 @pytest.mark.parametrize("consolidated", [False, True])
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_zarr_of_both_formats(make_s2: Callable, tmp_path: Path, zarr_format: int, consolidated: bool) -> None:
-    store = tmp_path / "cube"  # without a suffix: its metadata tell what it is
+    store = tmp_path / "cube"  # without a suffix: its metadata identify it
     make_s2().to_zarr(store, zarr_format=zarr_format, consolidated=consolidated)
     assert_same(store, make_s2())
     assert_same(tmp_path, make_s2())
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
-def test_consolidated_metadata_that_are_out_of_date(make_s2: Callable, tmp_path: Path, zarr_format: int) -> None:
+def test_outdated_consolidated_metadata_are_ignored(make_s2: Callable, tmp_path: Path, zarr_format: int) -> None:
     data = make_s2()
     first, last = data.isel(time=slice(2)), data.isel(time=slice(2, None))
     first.to_zarr(tmp_path / "cube.zarr", zarr_format=zarr_format, consolidated=True)
@@ -82,18 +82,24 @@ def test_other_files_are_refused_by_their_first_bytes(tmp_path: Path, start: byt
         Cube.open(tmp_path / "cube.nc")
 
 
-def test_other_files_of_a_folder_are_named(make_s2: Callable, make_s1: Callable, tmp_path: Path) -> None:
+def test_a_missing_path_is_also_a_file_not_found_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="cube.nc: no such file or folder") as caught:
+        Cube.open(tmp_path / "cube.nc")
+    assert isinstance(caught.value, MissingPathError)
+
+
+def test_other_files_of_a_folder_are_reported(make_s2: Callable, make_s1: Callable, tmp_path: Path) -> None:
     make_s2().to_netcdf(tmp_path / "s2.nc", engine="h5netcdf")
     make_s1()[["VV"]].rename(VV="rain").to_netcdf(tmp_path / "weather.nc", engine="h5netcdf")
     (tmp_path / "readme.txt").write_text("about")
     with pytest.warns(DataWarning) as caught:
         Cube.open(tmp_path)
-    told = [str(warning.message) for warning in caught]
-    assert any("readme.txt" in line for line in told)
-    assert any("weather.nc" in line for line in told)
+    messages = [str(warning.message) for warning in caught]
+    assert any("readme.txt" in line for line in messages)
+    assert any("weather.nc" in line for line in messages)
 
 
-def test_a_damaged_chunk_is_told_with_file_and_variable(make_s2: Callable, tmp_path: Path) -> None:
+def test_a_damaged_chunk_is_reported_with_file_and_variable(make_s2: Callable, tmp_path: Path) -> None:
     make_s2(size=8).chunk(time=4, y=4, x=4).to_zarr(tmp_path / "s2.zarr", zarr_format=3, consolidated=False)
     (tmp_path / "s2.zarr" / "B06" / "c" / "0" / "1" / "1").write_bytes(b"damaged")
     with pytest.raises(ThalwegError, match=r"s2.zarr: B06 cannot be read .*: the file is damaged"):
@@ -140,7 +146,7 @@ def test_numbered_bands_take_their_descriptions_or_are_refused(make_s2: Callable
     assert_same(numbered.assign_attrs(long_name=(*BANDS, "SCL")), data)
 
 
-def test_what_is_said_per_band_belongs_to_the_band(make_s2: Callable) -> None:
+def test_attributes_per_band_belong_to_the_band(make_s2: Callable) -> None:
     data = make_s2()
     array = (stacked(data, "band") * xr.DataArray([20_000.0] * 10 + [1], dims="band")).round()
     array = array.astype(np.uint16).assign_coords(scale_factor=("band", [5e-5] * 10 + [1.0]))
@@ -160,7 +166,7 @@ def test_a_stack_with_its_coordinates(make_s2: Callable) -> None:
     assert Cube.open(array).reference.items == [f"S2_{index}" for index in range(4)]
 
 
-def test_axes_of_length_one_go_and_others_are_named(make_s2: Callable) -> None:
+def test_axes_of_length_one_are_removed_and_others_reported(make_s2: Callable) -> None:
     data = make_s2()
     assert_same(data.expand_dims("number"), data)
     longer = data.assign(B05=data["B05"].expand_dims(expver=2))
@@ -193,7 +199,7 @@ def test_dates_in_several_spellings(make_s2: Callable, values: list, tmp_path: P
     assert_same(tmp_path / "cube.nc", make_s2())
 
 
-def test_dates_with_a_zone_of_pandas(make_s2: Callable) -> None:
+def test_dates_with_a_time_zone_of_pandas(make_s2: Callable) -> None:
     data = make_s2()
     zoned = pd.DatetimeIndex(data.time.values).tz_localize("UTC").tz_convert("Europe/Brussels")
     assert_same(data.assign_coords(time=zoned), data)
@@ -217,7 +223,7 @@ def test_packed_dates_are_decoded(make_s2: Callable) -> None:
         ([20180501, 20180506, 20180511, 20181332], {}, "time holds '20180501'|expected dates"),
     ],
 )
-def test_dates_that_cannot_be_known_are_one_line(make_s2: Callable, values: list, attrs: dict, words: str) -> None:
+def test_ambiguous_dates_raise_one_line_error(make_s2: Callable, values: list, attrs: dict, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         Cube.open(dated(make_s2(), values, **attrs))
 
@@ -239,7 +245,7 @@ def test_one_file_per_date(make_s2: Callable, tmp_path: Path) -> None:
         assert len(Cube.open(folder).reference.parts) == 1
 
 
-def test_what_single_dates_say_stays_with_them(make_s2: Callable, tmp_path: Path) -> None:
+def test_attributes_of_single_dates_stay_with_their_dates(make_s2: Callable, tmp_path: Path) -> None:
     data = make_s2()
     for name in BANDS:
         data[name] = (data[name] * 10_000).round().astype(np.uint16)
@@ -253,7 +259,7 @@ def test_what_single_dates_say_stays_with_them(make_s2: Callable, tmp_path: Path
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
-def test_shapes_beyond_reason_are_refused_before_they_are_read(
+def test_impossible_shapes_are_refused_before_they_are_read(
     make_s2: Callable, tmp_path: Path, zarr_format: int
 ) -> None:
     make_s2().to_zarr(tmp_path / "cube.zarr", zarr_format=zarr_format, consolidated=False)

@@ -1,4 +1,4 @@
-"""The steps from one band's stored numbers to values in its sensor's units."""
+"""Decoding of one band: the steps from stored numbers to values in the sensor's units."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,16 +10,16 @@ from thalweg.earth.cube.decoding.fill_values import is_fill_value
 
 @dataclass(frozen=True)
 class BandDecoding:
-    """How one band's stored numbers become values; the steps come in the order of the attributes.
+    """Decoding of one band's stored numbers; the steps are applied in the order of the attributes.
 
     Attributes:
-        missing: codes that stand for no data.
-        before: added per date, (T, 1, 1).
-        factor: multiplied by.
-        offset: added.
-        after: added per date, (T, 1, 1).
-        is_linear: whether the result is linear power, to be converted to dB.
-        is_digital: whether the numbers are a product's digital numbers.
+        missing: fill values.
+        before: offset of each date that is added before scaling, (T, 1, 1).
+        factor: scale factor.
+        offset: offset that is added after scaling.
+        after: offset of each date that is added last, (T, 1, 1).
+        is_linear: whether the result is linear power, which is then converted to dB.
+        is_digital: whether the stored numbers are digital numbers of a product.
     """
 
     missing: tuple[float, ...] = ()
@@ -31,7 +31,11 @@ class BandDecoding:
     is_digital: bool = False
 
     def values(self, raw: np.ndarray) -> np.ndarray:
-        """Numbers (T, H, W) in the sensor's units, float32, NaN where a code means no data or power is not positive."""
+        """Decode stored numbers (T, H, W) of any dtype.
+
+        Returns:
+            Values in the sensor's units, float32 (T, H, W), NaN at fill values and where power is not positive.
+        """
         values: np.ndarray = raw.astype(np.float32)
         for number, operation in (
             (self.before, np.add),
@@ -48,7 +52,7 @@ class BandDecoding:
         return values
 
     def on(self, dates: np.ndarray) -> "BandDecoding":
-        """The decoding of numbers of which each is of its own date, given as index (N,)."""
+        """Return the decoding of N numbers with the date of each given as an index (N,)."""
         return replace(
             self,
             before=None if self.before is None else self.before[dates],
@@ -57,9 +61,9 @@ class BandDecoding:
 
 
 Decoding = Mapping[str, BandDecoding]
-"""The decoding of each band that a series has."""
+"""Decoding of each band of a series, by the band's name."""
 
 
 def on_dates(decoding: Decoding, dates: np.ndarray) -> Decoding:
-    """The decoding of a part of a series, its dates given as indices (T,)."""
+    """Return the decoding of some dates of a series, given as indices (T,)."""
     return {name: band.on(dates) for name, band in decoding.items()}

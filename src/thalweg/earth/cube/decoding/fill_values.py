@@ -1,4 +1,4 @@
-"""Codes that stand for missing values, whatever attribute a writer has put them in."""
+"""Fill values: the numbers that stand for missing data, under any of the attributes that writers use."""
 
 import re
 from collections.abc import Mapping
@@ -9,36 +9,49 @@ import numpy as np
 from thalweg.errors import UsageError
 
 PRECISION = 1e-6
-"""Relative difference up to which a number is a code: writers and readers round it differently."""
+"""Largest relative difference between a number and the fill value that it stands for, due to rounding."""
 
 _KEYS = {"fillvalue", "missingvalue", "missingvalues", "nodata", "nodatavalue", "nodatavals", "nodatavalues"}
 _NOTHING = {"", "none", "null"}
 
 
 def fill_values(attributes: Mapping[Any, Any], where: str) -> tuple[float, ...]:
-    """The numbers that attributes declare as missing; NaN, which needs no code, is left out.
+    """Return the fill values that attributes declare, without NaN.
 
-    `_FillValue`, `missing_value`, `nodata`, `_NoDataValue`, `nodatavals` and the like count, as number, text or list.
+    Attributes such as `_FillValue`, `missing_value`, `nodata`, `_NoDataValue` and `nodatavals` may hold a number, text
+    or a list.
+
+    Args:
+        attributes: attributes of a variable or a dataset.
+        where: file and band that messages name.
 
     Raises:
-        UsageError: such an attribute holds no number.
+        UsageError: such an attribute does not hold a number.
     """
-    codes: list[float] = []
+    found: list[float] = []
     for key, value in attributes.items():
         if re.sub("[^a-z]", "", str(key).lower()) in _KEYS and value is not None:
-            codes.extend(_numbers(value, f"{where}: {key}"))
-    return tuple(dict.fromkeys(code for code in codes if not np.isnan(code)))
+            found.extend(_numbers(value, f"{where}: {key}"))
+    return tuple(dict.fromkeys(number for number in found if not np.isnan(number)))
 
 
-def is_fill_value(raw: np.ndarray, codes: tuple[float, ...]) -> np.ndarray:
-    """Where an array holds one of the codes, in the precision of float32 (boolean, same shape)."""
+def is_fill_value(raw: np.ndarray, values: tuple[float, ...]) -> np.ndarray:
+    """Return which elements of an array are one of the fill values, in the precision of float32.
+
+    Args:
+        raw: stored numbers of any shape and dtype.
+        values: fill values.
+
+    Returns:
+        Boolean array of the same shape.
+    """
     found = np.zeros(raw.shape, bool)
-    for code in codes:
+    for value in values:
         if np.issubdtype(raw.dtype, np.floating):
             with np.errstate(over="ignore", invalid="ignore"):
-                found |= np.abs(raw - code) <= PRECISION * abs(code)
+                found |= np.abs(raw - value) <= PRECISION * abs(value)
         else:
-            found |= raw == code
+            found |= raw == value
     return found
 
 

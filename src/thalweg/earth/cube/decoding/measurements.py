@@ -29,7 +29,7 @@ def decode_block(
     """Decode a block of a sensor's dataset.
 
     A band that the block lacks is NaN everywhere and does not make a pixel invalid; a pixel that lacks a value of a
-    band that the block has is invalid. Entries of one overpass are not joined, and acquisitions are not averaged.
+    band that the block has is invalid. Entries of one overpass are not joined, and dates are not averaged.
 
     Args:
         block: bands and mask under their declared names, dimensions time, y, x.
@@ -92,7 +92,7 @@ def average_power(values: np.ndarray, count: int) -> np.ndarray:
 
     Args:
         values: backscatter in dB, (T, C, H, W), NaN where unusable.
-        count: acquisitions that are averaged.
+        count: number of dates that are averaged.
 
     Returns:
         Backscatter in dB, float32 (T, C, H, W), NaN where the input is.

@@ -1,8 +1,9 @@
-"""The offset that Sentinel-2's products add to their digital numbers, resolved from whatever tells of it.
+"""Offset that products add to their digital numbers since a processing baseline, resolved from metadata.
 
-One resolver for a user's cube and for a catalogue's items. What can tell: that the offset is taken off already
-(`boa_offset_applied`), the offset itself (`BOA_ADD_OFFSET`), the processing baseline, a product's name with `_N0400_`;
-each once or per date, with or without a prefix (`s2:`, `earthsearch:`, `sentinel:`), as text, number or bytes.
+The same functions serve a user's cube and the items of a catalogue. The sources are: a flag that the offset is already
+removed (`boa_offset_applied`), the offset itself (`BOA_ADD_OFFSET`), the processing baseline, and a product's name with
+`_N0400_`. Each may be given once or per date, with or without a prefix (`s2:`, `earthsearch:`, `sentinel:`), as text,
+number or bytes.
 """
 
 import re
@@ -18,22 +19,23 @@ from thalweg.errors import UsageError
 _BASELINE_TEXT = re.compile(r"[NnVv]?\s*(\d{1,2})[._](\d{1,2})|[NnVv]?(\d{2})(\d{2})|[NnVv]?(\d{1,2})")
 _PRODUCT = re.compile(r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N(\d{2})(\d{2})_")
 _TRUE, _FALSE = {"true", "t", "yes", "y", "on", "1"}, {"false", "f", "no", "n", "off", "0"}
-_LARGEST_BASELINE = 20.0
+_MAX_BASELINE = 20.0
 _NOT_GIVEN = {"", "nan", "none", "null", "unknown", "n/a"}
 
 
 @dataclass(frozen=True)
 class _Source:
-    """What one source tells per date, NaN where it tells nothing."""
+    """Values of one source per date, NaN where it states none."""
 
     name: str
     values: np.ndarray
 
 
 def parse_baseline(value: Any) -> float:
-    """A processing baseline as a number; NaN where none is given.
+    """Return a processing baseline as a number, NaN if none is given.
 
-    Understood are 04.00, "04.00", "0400", 400, "N0400", 4.0 and their bytes.
+    Args:
+        value: 04.00, "04.00", "0400", 400, "N0400", 4.0 or their bytes.
 
     Raises:
         ValueError: the value is none of these.
@@ -53,17 +55,21 @@ def parse_baseline(value: Any) -> float:
     if value is None:
         return np.nan
     if isinstance(value, bool | np.bool_):
-        raise ValueError(f"no processing baseline: {value}")
+        raise ValueError(f"not a processing baseline: {value}")
     number = float(value)
     if number >= 100:
         number /= 100
-    if np.isnan(number) or 0 < number <= _LARGEST_BASELINE:
+    if np.isnan(number) or 0 < number <= _MAX_BASELINE:
         return number
-    raise ValueError(f"no processing baseline: {value}")
+    raise ValueError(f"not a processing baseline: {value}")
 
 
 def parse_flag(value: Any) -> float:
-    """A flag as 1 or 0, NaN where none is given; `ValueError` where it is neither true nor false."""
+    """Return a flag as 1 or 0, NaN if none is given.
+
+    Raises:
+        ValueError: the value is neither true nor false.
+    """
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
     text = str(value).strip().lower()
@@ -78,12 +84,12 @@ def parse_flag(value: Any) -> float:
 
 @dataclass(frozen=True)
 class OffsetMetadata:
-    """What facts tell of the products' offset on each date, float (T,), NaN where they tell nothing.
+    """Metadata on the products' offset per date, float (T,), NaN where nothing is stated.
 
     Attributes:
-        applied: 1 where the offset is taken off already, 0 where it is not.
-        given: the offset, in digital numbers.
-        baseline: the processing baseline.
+        applied: 1 if the offset is already removed, 0 if not.
+        given: offset in digital numbers.
+        baseline: processing baseline.
     """
 
     applied: np.ndarray
@@ -92,7 +98,12 @@ class OffsetMetadata:
 
 
 def offset_metadata(facts: Iterable[tuple[str, Any]], count: int, where: str) -> OffsetMetadata:
-    """Read what names and values tell of `count` dates; a value is one or one per date.
+    """Read the metadata on the products' offset.
+
+    Args:
+        facts: names and values of attributes and variables; each has one value or one per date.
+        count: number of dates T.
+        where: file or item that messages name.
 
     Raises:
         UsageError: sources contradict each other or are not understood.
@@ -106,42 +117,44 @@ def offset_metadata(facts: Iterable[tuple[str, Any]], count: int, where: str) ->
 
 
 def product_offset(
-    told: OffsetMetadata, sensor: Sensor, dates: np.ndarray, where: str, stated: float | None = None
+    metadata: OffsetMetadata, sensor: Sensor, dates: np.ndarray, where: str, stated: float | None = None
 ) -> np.ndarray:
-    """Digital numbers to add per date, float32 (T,): 0, or what takes the products' offset off.
+    """Return the digital numbers to add per date in order to remove the products' offset.
 
-    In this order: a source that says that the offset is taken off is believed, whatever else is said; then an offset
-    that is given; then the processing baseline, a product's name counting as one. Dates before the offset was
-    introduced need nothing.
+    The sources count in this order: a flag that the offset is already removed; an offset that is given; the processing
+    baseline, which may come from a product's name. Dates before the offset was introduced need no source.
 
     Args:
-        told: what facts tell.
-        sensor: its declaration says the baseline, the offset and since which date all products have it.
+        metadata: metadata on the offset.
+        sensor: its declaration gives the baseline, the offset and the date since which all products have it.
         dates: datetime64 (T,).
-        where: what messages name.
-        stated: an offset given with the band, in digital numbers.
+        where: file or item that messages name.
+        stated: offset given with the band, in digital numbers.
+
+    Returns:
+        Digital numbers to add, float32 (T,); 0 where there is no offset to remove.
 
     Raises:
-        UsageError: nothing tells of a date that needs it.
+        UsageError: no source states the offset of a date that needs one.
     """
     if sensor.offset_since_baseline is None:
         return np.full(len(dates), stated or 0.0, np.float32)
     since, offset = sensor.offset_since_baseline
-    given = told.given if stated is None else np.where(np.isnan(told.given), stated, told.given)
+    given = metadata.given if stated is None else np.where(np.isnan(metadata.given), stated, metadata.given)
     recent = np.zeros(len(dates), bool)
     if sensor.offset_since_date is not None:
         recent = dates.astype("datetime64[ns]") >= np.datetime64(sensor.offset_since_date, "ns")
-    resolved = np.where(told.baseline >= since, offset, 0.0)
-    resolved[np.isnan(told.baseline) & recent & (told.applied == 0)] = offset
+    resolved = np.where(metadata.baseline >= since, offset, 0.0)
+    resolved[np.isnan(metadata.baseline) & recent & (metadata.applied == 0)] = offset
     resolved = np.where(np.isnan(given), resolved, given)
-    resolved[told.applied == 1] = 0.0
-    silent = recent & np.isnan(told.baseline) & np.isnan(given) & np.isnan(told.applied)
+    resolved[metadata.applied == 1] = 0.0
+    silent = recent & np.isnan(metadata.baseline) & np.isnan(given) & np.isnan(metadata.applied)
     if silent.any():
         raise UsageError(
             f"{where}: {silent.sum()} date(s) from {np.datetime_as_string(dates[silent][0], 'D')} on, and nothing "
             f"says whether the {-offset:g} that {sensor.title} adds since {sensor.offset_since_date} is still in the "
-            "numbers: write the attribute processing_baseline (such as '04.00'), or boa_offset_applied (1 where it "
-            "is taken off already, else 0)"
+            "numbers: write the attribute processing_baseline (such as '04.00'), or boa_offset_applied (1 if it "
+            "is already removed, else 0)"
         )
     return resolved.astype(np.float32)
 
@@ -158,7 +171,7 @@ def _sources(
     count: int,
     where: str,
 ) -> Iterator[_Source]:
-    """What the facts whose name ends so tell, read value by value."""
+    """Yield the values of all facts whose name has a given ending."""
     for name, value in facts:
         if not _plain(name).endswith(ending):
             continue
@@ -166,10 +179,10 @@ def _sources(
         try:
             numbers = np.array([read(part) for part in values])
         except (TypeError, ValueError) as error:
-            came = next(part for part in values if not _is_read(read, part))
-            raise UsageError(f"{where}: {name} is {came!s:.40}, expected {expected}") from error
+            invalid = next(part for part in values if not _is_read(read, part))
+            raise UsageError(f"{where}: {name} is {invalid!s:.40}, expected {expected}") from error
         if ending == "boaaddoffset" and len(numbers) > 1 and len(set(numbers.tolist())) == 1:
-            numbers = numbers[:1]  # a list by band
+            numbers = numbers[:1]  # a list per band
         if len(numbers) not in (1, count):
             raise UsageError(f"{where}: {name} has {len(numbers)} values, expected one or one per date ({count})")
         yield _Source(name, np.broadcast_to(numbers, (count,)))
@@ -197,7 +210,7 @@ def _baselines(facts: list[tuple[str, Any]], count: int, where: str) -> Iterator
 
 
 def _named_baseline(name: str, value: Any) -> float:
-    """Baseline in a product's name, or in the general field `processing:version` where it holds one."""
+    """Return the baseline in a product's name or in the field `processing:version`, NaN if there is none."""
     if _plain(name) == "processingversion" and re.fullmatch(r"N?\d{1,2}\.?\d{1,2}", str(value).strip()):
         return parse_baseline(value)
     if not isinstance(value, str):
@@ -216,11 +229,11 @@ def _offset_number(value: Any) -> float:
     number = float(value)
     if number == 0 or -10_000 < number <= -1:
         return number
-    raise ValueError(f"no offset in digital numbers: {value}")
+    raise ValueError(f"not an offset in digital numbers: {value}")
 
 
 def _agreed(sources: Iterable[_Source], where: str, count: int) -> np.ndarray:
-    """What sources tell together, NaN where none does; `UsageError` where two differ on a date."""
+    """Combine sources, NaN where none states a value; raise `UsageError` if two differ on a date."""
     agreed = np.full(count, np.nan)
     first = ""
     for source in sources:
@@ -229,7 +242,7 @@ def _agreed(sources: Iterable[_Source], where: str, count: int) -> np.ndarray:
             date = int(np.flatnonzero(differs)[0])
             raise UsageError(
                 f"{where}: {first} says {agreed[date]:g}, {source.name} says {source.values[date]:g}: "
-                "keep the one that is right"
+                "remove the wrong one"
             )
         agreed = np.where(np.isnan(agreed), source.values, agreed)
         first = first or source.name

@@ -1,7 +1,7 @@
-"""How one sensor's stored numbers become its units: decided once per series, from attributes and a sample.
+"""Decision on the decoding of one sensor's series, from its attributes and a sample of its numbers.
 
-What a file says is checked against what its numbers can be, by their distribution and not by single values. What is
-ambiguous is refused with the attribute to write.
+The attributes are checked against the distribution of the numbers, not against single values. An ambiguous series is
+refused with a message that names the attribute to write.
 """
 
 import re
@@ -25,18 +25,23 @@ LINEAR_WORDS = {"linear", "power", "natural"}
 LINEAR_UNITS = {"1", "m2 m-2", "m2/m2", "m^2/m^2", "m**2 m**-2"}
 DIGITAL_UNITS = {"dn", "digital number", "digital numbers", "counts"}
 
-MAX_PICTURE = 255
-"""Largest number of an 8-bit picture; as a digital number of reflectance it would be 0.0255."""
+MAX_UINT8 = 255
+"""Largest number of an 8-bit image; as a digital number of reflectance it would be 0.0255."""
 
 MAX_BACKSCATTER = 5
-"""Median backscatter, in dB or linear power, that no scene exceeds."""
+"""Largest median backscatter of a scene, in dB or linear power."""
 
 MIN_BRIGHTEST = 0.005
-"""Reflectance that 1 % of a scene's numbers exceed, whatever the scene: below it, they are no fraction."""
+"""Smallest 99th percentile of a scene's reflectance; numbers below it are not reflectance as a fraction."""
 
 
 def decoding_of(dataset: "xr.Dataset", sensor: Sensor, where: str) -> Decoding:
-    """Decide how a sensor's dataset, bands under their declared names, is decoded.
+    """Decide the decoding of a sensor's dataset.
+
+    Args:
+        dataset: bands under their declared names, dimensions time, y, x.
+        sensor: its declaration.
+        where: file or dataset that messages name.
 
     Raises:
         UsageError: attributes contradict the numbers or each other, or the numbers can be more than one thing.
@@ -46,12 +51,27 @@ def decoding_of(dataset: "xr.Dataset", sensor: Sensor, where: str) -> Decoding:
 
 
 def stated_decoding(dataset: "xr.Dataset", sensor: Sensor, where: str) -> Decoding:
-    """What attributes say of each band; `UsageError` where they contradict each other or say too little."""
+    """Return the decoding of each band by its attributes alone.
+
+    Raises:
+        UsageError: the attributes contradict each other or are not sufficient.
+    """
     return {name: _band_decoding(dataset, name, sensor, where) for name in sensor.band_names if name in dataset}
 
 
 def decide(stated: Decoding, sample: Sample, dataset: "xr.Dataset", sensor: Sensor, where: str) -> Decoding:
-    """Check what attributes say against a sample, and decide what they leave open; `UsageError` where it cannot be."""
+    """Check the decoding by the attributes against a sample, and decide between dB and linear power.
+
+    Args:
+        stated: decoding by the attributes.
+        sample: sample of the dataset.
+        dataset: bands under their declared names.
+        sensor: its declaration.
+        where: file or dataset that messages name.
+
+    Raises:
+        UsageError: the numbers contradict the attributes, or the decoding is ambiguous.
+    """
     if sensor.units == "dB":
         return {name: _backscatter(band, sample, dataset[name], sensor, where) for name, band in stated.items()}
     _check_reflectance(stated, sample, sensor, where)
@@ -59,11 +79,11 @@ def decide(stated: Decoding, sample: Sample, dataset: "xr.Dataset", sensor: Sens
 
 
 def _band_decoding(dataset: "xr.Dataset", name: str, sensor: Sensor, where: str) -> BandDecoding:
-    """What attributes say of a band's numbers, the products' offset included."""
+    """Return a band's decoding by its attributes, with the removal of the products' offset."""
     band = dataset[name]
     here = f"{where}: band {name}"
     is_integer = bool(np.issubdtype(band.dtype, np.integer))
-    missing = _codes(dataset, band, here)
+    missing = _fill_values_in_memory(dataset, band, here)
     is_digital = sensor.units == "reflectance" and (is_integer or units_of(band) in DIGITAL_UNITS)
     if is_digital and not missing:
         missing = (0.0,)
@@ -80,27 +100,27 @@ def _band_decoding(dataset: "xr.Dataset", name: str, sensor: Sensor, where: str)
     return BandDecoding(missing, factor=np.float32(factor), offset=np.float32(offset or 0), after=after)
 
 
-def _codes(dataset: "xr.Dataset", band: "xr.DataArray", where: str) -> tuple[float, ...]:
-    """Codes for missing, in the numbers as they are in memory."""
+def _fill_values_in_memory(dataset: "xr.Dataset", band: "xr.DataArray", where: str) -> tuple[float, ...]:
+    """Return the fill values as they appear in the numbers in memory."""
     codes = fill_values({**dataset.attrs, **band.attrs}, where)
     packed = fill_values({**dataset.encoding, **band.encoding}, where)
     if "scale_factor" in band.encoding and "scale_factor" not in band.attrs:
-        # xarray has scaled the numbers, those too that only an attribute it does not know declares as missing
+        # xarray has scaled the numbers, and with them fill values that are in attributes it does not know
         factor, offset = float(band.encoding["scale_factor"]), float(band.encoding.get("add_offset", 0))
         return (*codes, *(code * factor + offset for code in codes))
     return tuple(dict.fromkeys((*packed, *codes)))
 
 
 def units_of(band: "xr.DataArray") -> str:
-    """Units that a band's attributes say, in lower case."""
-    said = band.attrs.get("units", band.encoding.get("units", ""))
-    if isinstance(said, bytes):
-        said = said.decode(errors="replace")
-    return " ".join(str(said).lower().split())
+    """Return the units by a band's attributes, in lower case."""
+    units = band.attrs.get("units", band.encoding.get("units", ""))
+    if isinstance(units, bytes):
+        units = units.decode(errors="replace")
+    return " ".join(str(units).lower().split())
 
 
 def _attribute(band: "xr.DataArray", names: tuple[str, ...], neutral: float, where: str) -> float | None:
-    """The number that one of several attributes gives; the neutral one gives way to another."""
+    """Return the number in one of several attributes; a neutral number counts only if no other is given."""
     found: dict[str, float] = {}
     for name in names:
         value = band.attrs.get(name, band.encoding.get(name))
@@ -112,15 +132,15 @@ def _attribute(band: "xr.DataArray", names: tuple[str, ...], neutral: float, whe
             raise UsageError(f"{where}: {name} is {value!s:.40}, expected one number") from error
         if not np.isfinite(found[name]):
             raise UsageError(f"{where}: {name} is {value!s:.40}, expected a finite number")
-    telling = {number for number in found.values() if number != neutral}
-    if len(telling) > 1:
+    effective = {number for number in found.values() if number != neutral}
+    if len(effective) > 1:
         both = " and ".join(f"{name} {number:g}" for name, number in found.items())
-        raise UsageError(f"{where}: {both}: keep the one that is right")
-    return telling.pop() if telling else (neutral if found else None)
+        raise UsageError(f"{where}: {both}: remove the wrong one")
+    return effective.pop() if effective else (neutral if found else None)
 
 
 def offset_metadata_of(dataset: "xr.Dataset", where: str, band: "xr.DataArray | None" = None) -> OffsetMetadata:
-    """What a dataset tells of the products' offset, once or per date: attributes, scalars, variables over time."""
+    """Read the metadata on the products' offset from attributes, scalars and variables over time."""
     facts: list[tuple[str, Any]] = []
     for holder in (dataset.attrs, dataset.encoding, *((band.attrs, band.encoding) if band is not None else ())):
         facts.extend((str(key), value) for key, value in holder.items())
@@ -136,35 +156,38 @@ def _dates(dataset: "xr.Dataset") -> np.ndarray:
 
 
 def _by_date(offsets: np.ndarray) -> np.ndarray | None:
-    """Offsets (T,) as (T, 1, 1); None where all are 0."""
+    """Return offsets (T,) as (T, 1, 1), None if all are 0."""
     return offsets[:, None, None] if offsets.any() else None
 
 
 def _offset_in_units(
     dataset: "xr.Dataset", band: "xr.DataArray", sensor: Sensor, where: str, factor: float, offset: float | None
 ) -> np.ndarray | None:
-    """What is added to a band's scaled values per date, because its scaling leaves the products' offset in them."""
+    """Return the offset to add to a band's scaled values per date, None if the scaling removes the products' offset."""
     if sensor.offset_since_baseline is None:
         return None
-    told = offset_metadata_of(dataset, where, band)
+    metadata = offset_metadata_of(dataset, where, band)
     since, products = sensor.offset_since_baseline
     scale = sensor.digital_number_scale or factor
     if offset is not None and np.isclose(offset, products * scale, rtol=1e-3):
-        if (told.applied == 1).any():
+        if (metadata.applied == 1).any():
             raise UsageError(
                 f"{where}: add_offset {offset:g} says that the products' offset is still in the numbers, "
-                "boa_offset_applied that it is taken off: keep the one that is right"
+                "boa_offset_applied that it is removed: correct the wrong one"
             )
         return None
-    if offset is not None and ((told.baseline >= since) & np.isnan(told.applied) & np.isnan(told.given)).any():
+    if (
+        offset is not None
+        and ((metadata.baseline >= since) & np.isnan(metadata.applied) & np.isnan(metadata.given)).any()
+    ):
         raise UsageError(
             f"{where}: add_offset {offset:g} leaves the products' offset of processing baseline "
-            f"{np.nanmax(told.baseline):05.2f} in the numbers: write boa_offset_applied (1 where it is taken off "
-            "already, else 0)"
+            f"{np.nanmax(metadata.baseline):05.2f} in the numbers: write boa_offset_applied (1 if it is already "
+            "removed, else 0)"
         )
-    # a scaling with an offset of its own is believed, unless a flag says that the products' offset is left
-    stated = None if offset is None or (told.applied == 0).any() else 0.0
-    resolved = product_offset(told, sensor, _dates(dataset), where, stated)
+    # a scaling with its own offset counts as complete, unless a flag says that the products' offset remains
+    stated = None if offset is None or (metadata.applied == 0).any() else 0.0
+    resolved = product_offset(metadata, sensor, _dates(dataset), where, stated)
     return _by_date(resolved * np.float32(scale))
 
 
@@ -176,12 +199,12 @@ def _digital_numbers(
     missing: tuple[float, ...],
     offset: float | None,
 ) -> BandDecoding:
-    """How a product's digital numbers become reflectance."""
+    """Return the decoding of a product's digital numbers into reflectance."""
     factor, fixed = _product_scaling(dataset, sensor, where)
     if offset is not None and abs(offset) < 1:  # given in units, as STAC does
         offset = round(offset / factor, 3)
-    told = offset_metadata_of(dataset, where, band)
-    before = _by_date(product_offset(told, sensor, _dates(dataset), where, offset))
+    metadata = offset_metadata_of(dataset, where, band)
+    before = _by_date(product_offset(metadata, sensor, _dates(dataset), where, offset))
     return BandDecoding(
         missing,
         before=before,
@@ -192,38 +215,38 @@ def _digital_numbers(
 
 
 def _product_scaling(dataset: "xr.Dataset", sensor: Sensor, where: str) -> tuple[float, float]:
-    """Factor and offset from digital numbers to the sensor's units."""
-    said = dataset.attrs.get("scale")
-    if said is not None:
+    """Return the scale factor and offset from digital numbers to the sensor's units."""
+    stated = dataset.attrs.get("scale")
+    if stated is not None:
         try:
-            if float(said) != 1:
-                return float(said), 0.0
+            if float(stated) != 1:
+                return float(stated), 0.0
         except (TypeError, ValueError) as error:
-            raise UsageError(f"{where}: the attribute scale is {said!s:.40}, expected one number") from error
+            raise UsageError(f"{where}: the attribute scale is {stated!s:.40}, expected one number") from error
     mask = next((mask for mask in sensor.masks if mask.variable in dataset), None)
     scaling = sensor.digital_number_scaling(mask)
     if scaling is None:
         raise UsageError(
-            f"{where} holds integers, and nothing says which factor and offset make {sensor.units} of them: "
+            f"{where} holds integers without the factor and offset that convert them to {sensor.units}: "
             "write scale_factor and add_offset"
         )
     return scaling
 
 
 def _backscatter(band: BandDecoding, sample: Sample, data: "xr.DataArray", sensor: Sensor, where: str) -> BandDecoding:
-    """Decide between dB and linear power: what the units say, where the distribution allows it."""
+    """Decide between dB and linear power, by the units if the distribution allows them."""
     units = units_of(data)
     words = set(re.findall("[a-z]+", units))
     is_linear = units in LINEAR_UNITS or bool(words & LINEAR_WORDS)
-    said = "dB" if words & DECIBEL_WORDS else "linear" if is_linear else None
+    stated = "dB" if words & DECIBEL_WORDS else "linear" if is_linear else None
     values = sample.values(str(data.name), band)
     values = values[(values != 0) & (values > -999)]  # NaN compares false
     smallest, largest = sensor.physical_range or (-np.inf, np.inf)
     possible = values[(values >= smallest) & (values <= largest)]
     if len(possible) >= len(values) / 2:
-        values = possible  # the others are codes for missing that nobody declared
+        values = possible  # the others are undeclared fill values
     if not len(values):
-        return replace(band, is_linear=said == "linear")
+        return replace(band, is_linear=stated == "linear")
     low, middle, high = (float(part) for part in np.quantile(values, (0.05, 0.5, 0.95)))
     found = (
         f"{where}: band {data.name} has a median of {middle:.3g}, 90 % of its values between {low:.3g} and {high:.3g}"
@@ -235,17 +258,17 @@ def _backscatter(band: BandDecoding, sample: Sample, data: "xr.DataArray", senso
         )
     can_be_linear = low > -0.1
     is_surely_decibel = middle < -1 and low < -2
-    if said == "linear" and can_be_linear:
+    if stated == "linear" and can_be_linear:
         return replace(band, is_linear=True)
-    if (is_surely_decibel and said != "linear") or (said == "dB" and not can_be_linear):
+    if (is_surely_decibel and stated != "linear") or (stated == "dB" and not can_be_linear):
         return band
     advice = "units='dB'" if is_surely_decibel else "units='linear'" if can_be_linear else "units='dB'"
-    although = f", although its units say {units!r}" if said else ""
+    although = f", although its units are {units!r}" if stated else ""
     raise UsageError(f"{found}{although}: expected backscatter in dB: convert it with 10 * log10, or write {advice}")
 
 
 def _check_reflectance(decoding: Decoding, sample: Sample, sensor: Sensor, where: str) -> None:
-    """Refuse numbers that are no reflectance as a fraction: digital numbers, percent, 8-bit pictures."""
+    """Refuse numbers that are not reflectance as a fraction: digital numbers, percent, 8-bit images."""
     values = {name: sample.values(name, band) for name, band in decoding.items()}
     values = {name: found[np.isfinite(found)] for name, found in values.items()}
     if not sum(map(len, values.values())):
@@ -254,13 +277,13 @@ def _check_reflectance(decoding: Decoding, sample: Sample, sensor: Sensor, where
         if len(found) and (median := float(np.median(found))) > 1.5:
             raise UsageError(
                 f"{where}: band {name} has a median of {median:g}, expected reflectance as a fraction: divide by 10000 "
-                "(percent by 100), or write units='DN' where these are digital numbers"
+                "(percent by 100), or write units='DN' if these are digital numbers"
             )
     largest = max(float(np.abs(numbers).max()) for numbers in sample.numbers.values())
-    if all(band.is_digital for band in decoding.values()) and largest <= MAX_PICTURE:
+    if all(band.is_digital for band in decoding.values()) and largest <= MAX_UINT8:
         raise UsageError(
             f"{where}: the digital numbers of {sensor.title} reach {largest:g}, expected about 10000 for a reflectance "
-            "of 1: give reflectance, not an 8-bit picture or percent, or write the scale_factor"
+            "of 1: give reflectance, not an 8-bit image or percent, or write the scale_factor"
         )
     brightest = max(float(np.quantile(found, 0.99)) for found in values.values() if len(found))
     if brightest < MIN_BRIGHTEST:

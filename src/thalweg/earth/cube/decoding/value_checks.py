@@ -1,4 +1,4 @@
-"""Checks of a series' values on a sample, before any of it is used: how it is decoded, and what looks wrong."""
+"""Checks of a series on a sample before it is used: the decoding, and values that look wrong."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -16,21 +16,29 @@ if TYPE_CHECKING:
     import xarray as xr
 
 DARK_PERCENTILE = 1
-"""Percentile of each band that stands for its darkest ground, cloud shadows included."""
+"""Percentile of a band that represents its darkest pixels, such as cloud shadows."""
 
 MIN_PIXELS = 100
-"""Pixels from which percentiles tell something."""
+"""Smallest number of pixels from which percentiles are taken."""
 
 MAX_SPREAD = 0.3
-"""Spread of dark percentiles over the bands up to which a scene with nothing dark looks shifted: sand is dark in blue
-and bright in the infrared, snow the other way round, an offset is the same in all bands."""
+"""Largest difference between the bands' dark percentiles of a scene that looks shifted. Sand is dark in blue and bright
+in the infrared, snow the reverse, while an offset is the same in all bands."""
 
 
 def checked_decoding(dataset: "xr.Dataset", sensor: Sensor, where: str) -> tuple[Decoding, list[str]]:
-    """Decide how a sensor's dataset is decoded, and say in lines what looks wrong with its values.
+    """Decide the decoding of a sensor's dataset, and check its values.
+
+    Args:
+        dataset: bands and mask under their declared names.
+        sensor: its declaration.
+        where: file or dataset that messages name.
+
+    Returns:
+        The decoding, and a message for each kind of value that looks wrong.
 
     Raises:
-        UsageError: what the numbers are cannot be decided, or a mask is empty.
+        UsageError: the decoding is ambiguous, or a mask is empty.
     """
     stated = stated_decoding(dataset, sensor, where)
     sample = sample_of(dataset, stated)
@@ -47,7 +55,13 @@ def checked_decoding(dataset: "xr.Dataset", sensor: Sensor, where: str) -> tuple
 
 
 def count_lines(counts: "Counter[str]", sensor: Sensor, pixels: int) -> list[str]:
-    """A line for each kind of value that was masked for what it is."""
+    """Return a message for each kind of value that was masked.
+
+    Args:
+        counts: masked pixel-dates by kind, as `decode_block` counts them.
+        sensor: declaration of the sensor.
+        pixels: number of pixel-dates that were read.
+    """
     low, high = sensor.physical_range or (-np.inf, np.inf)
     unit = "" if sensor.units == "reflectance" else f" {sensor.units}"
     texts = {
@@ -59,7 +73,7 @@ def count_lines(counts: "Counter[str]", sensor: Sensor, pixels: int) -> list[str
 
 
 def _check_mask_is_produced(sample: Sample, sensor: Sensor, where: str) -> None:
-    """Refuse a mask on dates for which products left it empty: its zeros do not mean clear."""
+    """Refuse a mask on dates for which the products left it empty, since 0 does not mean clear there."""
     for mask in sensor.masks:
         if not isinstance(mask, BitMask) or mask.not_produced is None:
             continue
@@ -79,7 +93,7 @@ def _check_mask_is_produced(sample: Sample, sensor: Sensor, where: str) -> None:
 
 
 def _offset_note(decoding: Decoding, sample: Sample, sensor: Sensor, dates: np.ndarray) -> str | None:
-    """A line where values look shifted by the products' offset: left in them, or taken off twice."""
+    """Return a message if values look shifted by the products' offset: not removed, or removed twice."""
     if sensor.offset_since_baseline is None or sensor.digital_number_scale is None:
         return None
     offset = abs(sensor.offset_since_baseline[1]) * sensor.digital_number_scale
@@ -93,7 +107,7 @@ def _offset_note(decoding: Decoding, sample: Sample, sensor: Sensor, dates: np.n
             continue
         dark = np.percentile(chosen, DARK_PERCENTILE, axis=1)
         if dark.min() < -0.3 * offset:
-            looks = "taken off twice"
+            looks = "removed twice"
         elif 0.9 * offset <= dark.min() <= 2 * offset and np.ptp(dark) <= MAX_SPREAD:
             looks = "still in them"
         else:

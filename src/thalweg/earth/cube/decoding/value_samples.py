@@ -1,4 +1,4 @@
-"""A part of a series in memory, from which is decided what all of its numbers are."""
+"""Samples of a series' stored numbers, from which the decoding of the whole series is decided."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
     import xarray as xr
 
 MIN_SAMPLE = 200
-"""Numbers of a band that decide its units, where it has as many."""
+"""Number of values per band below which a sample is extended to all dates and windows."""
 
 SAMPLE_DATES = 24
-"""Dates sampled, spread evenly."""
+"""Number of dates in a sample, spread evenly."""
 
 SAMPLE_SIDE = 16
-"""Pixels of a sampled window, each way: nine of a large cube; a small cube is sampled whole."""
+"""Side of a sampled window in pixels. A large cube is sampled in nine windows, a small cube as a whole."""
 
 MAX_ABSOLUTE = 1e30
-"""Numbers beyond it are codes for missing that nobody declared."""
+"""Magnitude from which a number counts as an undeclared fill value."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A part of a series, in memory.
+    """A sample of a series, in memory.
 
     Attributes:
-        blocks: windows of the dataset, each with the indices of its dates, (T,).
-        numbers: stored numbers of each band where all have one, (N,).
-        dates: index of each number's date, (N,).
+        blocks: windows of the dataset, each with the indices of its dates (T,).
+        numbers: stored numbers of each band at the N pixel-dates where all bands have one, (N,).
+        dates: index of the date of each pixel-date, (N,).
     """
 
     blocks: "list[tuple[xr.Dataset, np.ndarray]]"
@@ -40,12 +40,15 @@ class Sample:
     dates: np.ndarray
 
     def values(self, name: str, decoding: BandDecoding) -> np.ndarray:
-        """A band's values, NaN where they mean nothing, (N,)."""
+        """Return the decoded values of a band, (N,), NaN at fill values."""
         return decoding.on(self.dates).values(self.numbers[name][:, None, None]).ravel()
 
 
 def sample_of(dataset: "xr.Dataset", decoding: Decoding) -> Sample:
-    """Windows and dates spread evenly; where these hold too little, all windows and dates until there is enough."""
+    """Sample windows and dates of a dataset, spread evenly.
+
+    If they hold fewer than `MIN_SAMPLE` numbers, all windows and dates are read until there are enough.
+    """
     count = dataset.sizes["time"]
     spread = np.unique(np.linspace(0, count - 1, min(count, SAMPLE_DATES)).astype(int))
     sample = _sampled(dataset, decoding, _spread_windows(dataset), spread, None)
@@ -61,16 +64,16 @@ def _sampled(
     dates: np.ndarray,
     enough: int | None,
 ) -> Sample:
-    """What windows of some dates hold; no more windows are read once they hold enough numbers."""
+    """Read windows on some dates, and stop once they hold enough numbers."""
     blocks: list[tuple[xr.Dataset, np.ndarray]] = []
     numbers, indices = [np.empty((len(decoding), 0))], [np.empty(0, int)]
     for window in windows:
         try:
             block = dataset.isel(window).isel(time=dates).load()
-        except Exception:  # a damaged chunk, whatever its reader raises, costs its own block and not the series
+        except Exception:  # readers raise many kinds for a damaged chunk; the other blocks are sampled
             continue
         found, on = _numbers(block, decoding)
-        if enough is None or len(on):  # the search for the first numbers of a large cube keeps no empty windows
+        if enough is None or len(on):  # empty windows are not kept: a large cube may have many
             blocks.append((block, dates))
         numbers.append(found)
         indices.append(dates[on])
@@ -97,7 +100,7 @@ def _all_windows(dataset: "xr.Dataset") -> Iterator[dict[str, slice]]:
 
 
 def _numbers(block: "xr.Dataset", decoding: Decoding) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers (bands, N) of a block where all bands have one, and the index of each one's date (N,)."""
+    """Return a block's numbers (bands, N) where all bands have one, and the index of the date of each (N,)."""
     bands = [block[name].transpose("time", "y", "x").values for name in decoding]
     usable = ~all_zero(bands)
     for raw, band in zip(bands, decoding.values(), strict=True):
@@ -106,6 +109,6 @@ def _numbers(block: "xr.Dataset", decoding: Decoding) -> tuple[np.ndarray, np.nd
 
 
 def all_zero(bands: list[np.ndarray]) -> np.ndarray:
-    """Where the stored numbers of all bands are exactly 0: what is outside of a swath, whoever wrote it."""
+    """Return where the stored numbers of all bands are 0, which marks pixels outside the swath; boolean."""
     zero: np.ndarray = np.logical_and.reduce([raw == 0 for raw in bands])
     return zero

@@ -1,1 +1,1 @@
-"""Files and xarray objects as datasets with dimensions time, y and x."""
+"""Readers of files, folders and xarray objects as datasets with dimensions time, y and x."""

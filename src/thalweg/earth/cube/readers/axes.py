@@ -1,4 +1,4 @@
-"""Axes of other people's datasets brought to time, y and x, with one variable per band."""
+"""Normalization of a dataset's axes to time, y and x, with one variable per band."""
 
 import re
 import warnings
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     import xarray as xr
 
 MAX_SIDE = 10_000_000
-"""Longest axis that is read: a larger one is a fault of the file's metadata."""
+"""Longest axis that is read; a longer one means that the file's metadata are damaged."""
 
 CHUNK = 1024
-"""Pixels read at a time, each way, of a dataset that is one date."""
+"""Side of the chunks in which a dataset of a single date is read, in pixels."""
 
 FIRST_YEAR, LAST_YEAR = 1900, 2200
-"""Years in which a satellite may have seen something."""
+"""Range of years in which dates of satellite data are accepted."""
 
 _NAMES = {
     "time": ("t", "date", "dates", "datetime", "acquisition_date", "acquisition_time", "sensing_time", "valid_time"),
@@ -40,12 +40,16 @@ _COMPACT = re.compile(r"(19|20)\d{6}")
 
 
 def with_standard_axes(dataset: "xr.Dataset", where: str) -> "xr.Dataset":
-    """Return a dataset with dimensions time, y, x under these names, one variable per band, and decoded coordinates.
+    """Return a dataset with dimensions named time, y, x, one variable per band, and decoded coordinates.
 
-    What is no cube comes back as it is: a dataset without rows and columns has nothing to bring into order.
+    A dataset without rows and columns is returned unchanged.
+
+    Args:
+        dataset: dataset with any names and order of axes, coordinates not decoded.
+        where: file or dataset that messages name.
 
     Raises:
-        UsageError: an axis cannot be understood; the line says what to write.
+        UsageError: an axis cannot be understood; the message says what to write.
     """
     dataset = _renamed(dataset)
     if not {"y", "x"} <= set(dataset.dims):
@@ -58,11 +62,11 @@ def with_standard_axes(dataset: "xr.Dataset", where: str) -> "xr.Dataset":
     dataset = _with_dates(dataset, where)
     dataset = _with_centres(dataset)
     dataset = _without_single_axes(dataset)
-    return _bands_apart(dataset, where)
+    return _split_bands(dataset, where)
 
 
 def as_dataset(array: "xr.DataArray") -> "xr.Dataset":
-    """A DataArray as a dataset, its attributes kept as the dataset's too."""
+    """Return a DataArray as a Dataset that has its attributes."""
     taken = {None, *array.dims, *array.coords}
     return array.to_dataset(name="values" if array.name in taken else str(array.name)).assign_attrs(array.attrs)
 
@@ -87,7 +91,7 @@ def _renamed(dataset: "xr.Dataset") -> "xr.Dataset":
 
 
 def _decoded_coordinates(dataset: "xr.Dataset", where: str) -> "xr.Dataset":
-    """Packed numbers of coordinates and of what is said per date as what they stand for."""
+    """Decode packed coordinates and variables over time."""
     from xarray.conventions import decode_cf_variable
 
     decoded = {}
@@ -96,7 +100,7 @@ def _decoded_coordinates(dataset: "xr.Dataset", where: str) -> "xr.Dataset":
         if packed and variable.ndim <= 1 and not _looks_like_time(str(name), variable):
             try:
                 decoded[name] = decode_cf_variable(str(name), variable, decode_times=False)
-            except Exception as error:  # whatever odd attributes lead to
+            except Exception as error:  # invalid attributes raise many kinds
                 raise UsageError(
                     f"{where}: {name} cannot be decoded by {', '.join(sorted(packed))}: correct its attributes"
                 ) from error
@@ -110,7 +114,7 @@ def _looks_like_time(name: str, variable: "xr.Variable") -> bool:
 
 
 def _with_dates(dataset: "xr.Dataset", where: str) -> "xr.Dataset":
-    """Dates as datetime64 in UTC; a dataset of a single date gets the dimension time."""
+    """Decode dates to datetime64 in UTC; give a dataset of a single date the dimension time."""
     if "time" not in dataset.variables:
         return dataset
     variable = dataset["time"].variable
@@ -119,26 +123,33 @@ def _with_dates(dataset: "xr.Dataset", where: str) -> "xr.Dataset":
     dates = decoded_dates(variable, where)
     if dates is None:
         return dataset
-    # A new index: dates before and after decoding do not compare.
+    # drop the old index, since dates before and after decoding cannot be compared
     dataset = dataset.drop_vars("time")
     return dataset.assign_coords(time=("time", dates)) if variable.ndim else with_date(dataset, dates.ravel()[0])
 
 
 def with_date(dataset: "xr.Dataset", date: np.datetime64) -> "xr.Dataset":
     """Give a dataset of a single date the dimension time, without reading it."""
-    seen = [name for name, variable in dataset.data_vars.items() if {"y", "x"} <= set(variable.dims)]
-    # Chunks of dask stay unread where xarray's own lazy arrays would be loaded to get one more dimension.
-    stacked = dataset[seen].chunk({"y": CHUNK, "x": CHUNK}).expand_dims("time")
-    return dataset.drop_vars(seen).assign({name: stacked[name].variable for name in seen}).assign_coords(time=[date])
+    layers = [name for name, variable in dataset.data_vars.items() if {"y", "x"} <= set(variable.dims)]
+    # dask chunks stay unread, while xarray would load its own lazy arrays to add a dimension
+    stacked = dataset[layers].chunk({"y": CHUNK, "x": CHUNK}).expand_dims("time")
+    return (
+        dataset.drop_vars(layers).assign({name: stacked[name].variable for name in layers}).assign_coords(time=[date])
+    )
 
 
 def decoded_dates(variable: "xr.Variable", where: str) -> np.ndarray | None:
-    """Dates of a time variable as datetime64[ns] in UTC; None where it holds no dates.
+    """Return the dates of a time variable, None if it does not hold dates.
 
-    Understood are dates, CF units in a calendar of real dates, numbers YYYYMMDD and ISO 8601 text.
+    Args:
+        variable: dates, numbers with CF units in the standard calendar, numbers YYYYMMDD or ISO 8601 text.
+        where: file or dataset that messages name.
+
+    Returns:
+        Dates in UTC, datetime64[ns], in the shape of the variable.
 
     Raises:
-        UsageError: they are dates that do not exist, or cannot be read.
+        UsageError: the dates do not exist or cannot be read.
     """
     import pandas as pd
     import xarray as xr
@@ -150,8 +161,8 @@ def decoded_dates(variable: "xr.Variable", where: str) -> np.ndarray | None:
     calendar = str(attrs.get("calendar", getattr(first, "calendar", "standard"))).lower()
     if calendar not in _CALENDARS:
         raise UsageError(
-            f"{where}: time has the calendar {calendar!r}, in which no satellite flies: write dates of the standard "
-            "calendar"
+            f"{where}: time has the calendar {calendar!r}, expected dates of the standard calendar: convert it with "
+            "ds.convert_calendar('standard')"
         )
     if np.issubdtype(values.dtype, np.datetime64):
         return _in_nanoseconds(values, where)
@@ -180,7 +191,7 @@ def decoded_dates(variable: "xr.Variable", where: str) -> np.ndarray | None:
 
 
 def _iso(text: str) -> str:
-    """ISO 8601 text, compact or not; anything else, such as day before month, is no date that can be known."""
+    """Check that a text is ISO 8601, since other forms, such as day before month, are ambiguous."""
     if not re.match(r"(19|20)\d\d(-?\d\d(-?\d\d([T ].*)?)?)?$", text) or len(text) < 8:
         raise ValueError(text)
     return text
@@ -195,7 +206,7 @@ def _from_units(variable: "xr.Variable", where: str) -> np.ndarray:
         values = decode_cf_variable("time", plain).values
         if not np.issubdtype(values.dtype, np.datetime64):
             raise ValueError(values.dtype)
-    except Exception as error:  # pandas, xarray and cftime have many kinds
+    except Exception as error:  # pandas, xarray and cftime raise many kinds
         raise UsageError(
             f"{where}: time cannot be read in units {plain.attrs['units']!r}: write CF units such as "
             "'days since 2018-01-01'"
@@ -204,7 +215,7 @@ def _from_units(variable: "xr.Variable", where: str) -> np.ndarray:
 
 
 def _in_nanoseconds(values: np.ndarray, where: str) -> np.ndarray:
-    """Dates as datetime64[ns], which ends in 2262; a later one would come out as another."""
+    """Convert dates to datetime64[ns], whose range ends in 2262, after a check of the years."""
     years = values[~np.isnat(values)].astype("datetime64[Y]").astype(int) + 1970
     if years.size and not (years.min() >= FIRST_YEAR and years.max() <= LAST_YEAR):
         raise UsageError(
@@ -215,7 +226,7 @@ def _in_nanoseconds(values: np.ndarray, where: str) -> np.ndarray:
 
 
 def _with_centres(dataset: "xr.Dataset") -> "xr.Dataset":
-    """Pixel centres from the affine transform, where a dataset has no coordinates."""
+    """Add pixel centres from the affine transform if a dataset has no coordinates."""
     missing = [name for name in ("x", "y") if name not in dataset.variables]
     affine = next(iter(transforms(dataset)), None)
     if missing and affine is not None:
@@ -230,19 +241,19 @@ def _with_centres(dataset: "xr.Dataset") -> "xr.Dataset":
 
 
 def _without_single_axes(dataset: "xr.Dataset") -> "xr.Dataset":
-    """Without axes of length one that are neither time, place nor bands."""
+    """Remove axes of length one other than time, y, x and bands."""
     keep = {"time", "y", "x", *_BAND_AXES}
     single = [name for name, size in dataset.sizes.items() if size == 1 and str(name).lower() not in keep]
     return dataset.squeeze(single, drop=True) if single else dataset
 
 
-def _bands_apart(dataset: "xr.Dataset", where: str) -> "xr.Dataset":
-    """One variable per band, where bands are an axis."""
+def _split_bands(dataset: "xr.Dataset", where: str) -> "xr.Dataset":
+    """Split variables with an axis of bands into one variable per band."""
     axis = next((name for name in dataset.dims if str(name).lower() in _BAND_AXES), None)
     stacked = [name for name, variable in dataset.data_vars.items() if axis in variable.dims]
     if axis is None or not stacked:
         return dataset
-    apart: dict[str, Any] = {}
+    split: dict[str, Any] = {}
     for stack in stacked:
         array = dataset[stack]
         names = _band_names(array, axis)
@@ -254,16 +265,16 @@ def _bands_apart(dataset: "xr.Dataset", where: str) -> "xr.Dataset":
                 )
             names = [str(stack)]
         for index, name in enumerate(names):
-            if name in apart or (name in dataset.variables and name not in stacked):
-                raise UsageError(f"{where}: band {name} comes twice: rename or drop one")
-            apart[name] = _one_band(array, axis, index)
+            if name in split or (name in dataset.variables and name not in stacked):
+                raise UsageError(f"{where}: band {name} occurs twice: rename or drop one")
+            split[name] = _one_band(array, axis, index)
     rest = dataset.drop_vars(stacked)
     rest = rest.drop_vars([name for name, variable in rest.variables.items() if axis in variable.dims])
-    return rest.assign({name: array.variable for name, array in apart.items()})
+    return rest.assign({name: array.variable for name, array in split.items()})
 
 
 def _band_names(array: "xr.DataArray", axis: Hashable) -> list[str] | None:
-    """Names of the bands along an axis: its labels, or the titles that GDAL's descriptions become."""
+    """Return the names of the bands along an axis, from its labels or from attributes such as `long_name`."""
     if axis in array.coords:
         labels = array[axis].values
         if labels.dtype.kind in "OUS":
@@ -276,7 +287,7 @@ def _band_names(array: "xr.DataArray", axis: Hashable) -> list[str] | None:
 
 
 def _listed(value: Any, count: int) -> Sequence[Any] | None:
-    """An attribute that holds one item per band."""
+    """Return an attribute as a list if it holds one item per band, else None."""
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",")] if count > 1 else [value]
     if isinstance(value, list | tuple | np.ndarray) and len(value) == count:
@@ -285,7 +296,7 @@ def _listed(value: Any, count: int) -> Sequence[Any] | None:
 
 
 def _one_band(array: "xr.DataArray", axis: Hashable, index: int) -> "xr.DataArray":
-    """A band of a stack, with what the stack's attributes and coordinates say of this band."""
+    """Return a band of a stack with its own items of the stack's attributes and coordinates."""
     count = array.sizes[axis]
     band = array.isel({axis: index}, drop=True)
     attrs = {key: value for key, value in array.attrs.items() if key not in _BAND_TITLES}
@@ -297,7 +308,7 @@ def _one_band(array: "xr.DataArray", axis: Hashable, index: int) -> "xr.DataArra
             if listed is not None:
                 attrs[key] = listed[index]
     if (attrs.get("scale_factor", 1), attrs.get("add_offset", 0)) == (1, 0) and "scales" in array.attrs:
-        attrs.pop("scale_factor", None)  # GDAL's way of saying nothing
+        attrs.pop("scale_factor", None)  # GDAL's defaults
         attrs.pop("add_offset", None)
     band.attrs = attrs
     return band

@@ -1,4 +1,4 @@
-"""Datasets of one date each, such as a folder of dated files, as one dataset over time, lazily."""
+"""Concatenation of datasets of one date each, such as a folder of dated files, into one lazy dataset."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     Opened = tuple[str, str | None, xr.Dataset]
 
 
-def joined_in_time(opened: "Iterable[Opened]") -> "Iterator[Opened]":
-    """Yield what is opened, datasets of one date each that differ in nothing but the date as one.
+def concatenate_dates(opened: "Iterable[Opened]") -> "Iterator[Opened]":
+    """Concatenate datasets of one date each that differ only in the date; yield all others unchanged.
 
-    What is said of one date only, in an attribute or a scalar coordinate, is said per date then.
+    An attribute or a scalar coordinate that differs between dates becomes a variable over time.
+
+    Args:
+        opened: file, sensor name and dataset, as `open_datasets` yields them.
     """
     groups: dict[Any, list[Opened]] = {}
     for where, hint, dataset in opened:
@@ -30,20 +33,20 @@ def joined_in_time(opened: "Iterable[Opened]") -> "Iterator[Opened]":
 
 
 def _signature(hint: str | None, dataset: "xr.Dataset") -> tuple[Any, ...]:
-    """What must be equal for two dates to be one dataset."""
+    """Return the properties in which two dates of one dataset must be equal."""
     mappings = grid_mappings(dataset)
     bands = tuple(
-        (str(name), variable.dims, str(variable.dtype), _numbers_of({**variable.encoding, **variable.attrs}))
+        (str(name), variable.dims, str(variable.dtype), _numeric_attributes({**variable.encoding, **variable.attrs}))
         for name, variable in sorted(dataset.data_vars.items(), key=lambda entry: str(entry[0]))
         if "x" in variable.dims
     )
-    said = tuple(sorted(str(name) for name in {*dataset.attrs, *dataset.variables}))
+    names = tuple(sorted(str(name) for name in {*dataset.attrs, *dataset.variables}))
     systems = tuple((name, repr(sorted(dataset[name].attrs.items()))) for name in mappings)
-    return hint, dataset.x.values.tobytes(), dataset.y.values.tobytes(), bands, said, systems
+    return hint, dataset.x.values.tobytes(), dataset.y.values.tobytes(), bands, names, systems
 
 
-def _numbers_of(attrs: dict[str, Any]) -> str:
-    """What attributes say of a band's numbers; where the file lies, when it was written and so on does not count."""
+def _numeric_attributes(attrs: dict[str, Any]) -> str:
+    """Return the attributes that concern a band's numbers, without those on the file, such as its date of writing."""
     kinds = (int, float, np.number)
     numeric = {key: value for key, value in attrs.items() if isinstance(value, kinds) or key == "units"}
     return repr(sorted((key, str(value)) for key, value in numeric.items()))
@@ -76,7 +79,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _per_date(dataset: "xr.Dataset", differing: set[str]) -> "xr.Dataset":
-    """A date's dataset in chunks, unread, with scalars and differing attributes along time."""
+    """Return a date's dataset in unread chunks, with scalars and differing attributes along time."""
     mappings = set(grid_mappings(dataset))
     scalars = {
         name: ("time", np.ravel(variable.values), variable.attrs)
@@ -84,5 +87,5 @@ def _per_date(dataset: "xr.Dataset", differing: set[str]) -> "xr.Dataset":
         if variable.ndim == 0 and name not in mappings
     }
     simple = {name: dataset.attrs[name] for name in differing if np.ndim(dataset.attrs[name]) == 0}
-    said = {name: ("time", [value]) for name, value in simple.items() if name not in dataset.variables}
-    return dataset.drop_attrs(deep=False).assign_coords(scalars | said).chunk({"y": CHUNK, "x": CHUNK})
+    dated = {name: ("time", [value]) for name, value in simple.items() if name not in dataset.variables}
+    return dataset.drop_attrs(deep=False).assign_coords(scalars | dated).chunk({"y": CHUNK, "x": CHUNK})

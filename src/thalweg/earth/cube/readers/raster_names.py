@@ -1,4 +1,4 @@
-"""What the names, descriptions and tags of rasters say: date, band, sensor, tile, processing baseline."""
+"""Date, band, sensor, tile and processing baseline from the names, descriptions and tags of rasters."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ _PRODUCTS = (
     re.compile(r"S1[A-D]_\w{2}_\w{4}_\w{4}_(\d{8}T\d{6})_"),
     re.compile(r"L[COTEM]0\d_\w{4}_\d{6}_(\d{8})_\d{8}_"),
 )
-"""Products whose names hold more than one date; the acquisition's is captured."""
+"""Names of products with more than one date; the acquisition date is captured."""
 
 _S2_IMAGE = re.compile(r"(?<![A-Za-z0-9])T\d\d[A-Z]{3}_\d{8}T\d{6}(?=[_.]|$)")
 _TILE = re.compile(r"(?<![A-Za-z0-9])T\d\d[C-X][A-Z]{2}(?![A-Za-z0-9])")
@@ -28,10 +28,14 @@ _ACQUIRED = {"acquisitiondate", "acquisitiondatetime", "dateacquired", "sensingt
 
 
 def date_in(text: str, where: str) -> np.datetime64 | None:
-    """Return the date, with its time of day where there is one, that a name tells; None where it tells none.
+    """Return the date in a name, with the time of day if it has one; None if there is no date.
+
+    Args:
+        text: name of a file or folder, or description of a band.
+        where: file that messages name.
 
     Raises:
-        UsageError: it tells more than one, or one that cannot be known, such as 01022018.
+        UsageError: the name has more than one date, or an ambiguous one, such as 01022018.
     """
     for product in _PRODUCTS:
         if found := product.search(text):
@@ -55,13 +59,13 @@ def _dates(text: str) -> list[np.datetime64]:
         try:
             time = ":".join(clock) if None not in clock else "00:00:00"
             dates.append(np.datetime64(f"{year}-{month}-{day}T{time}", "ns"))
-        except ValueError:  # no month 13
+        except ValueError:  # a month of 13, for example
             continue
     return dates
 
 
 def date_in_tags(tags: Mapping[str, str], where: str) -> np.datetime64 | None:
-    """Return the acquisition's date from a raster's tags, None where they do not tell it."""
+    """Return the acquisition date from a raster's tags, None if they do not have it."""
     for key, value in tags.items():
         if re.sub(r"[^a-z]", "", key.lower()) in _ACQUIRED:
             return date_in(str(value), where)
@@ -69,13 +73,13 @@ def date_in_tags(tags: Mapping[str, str], where: str) -> np.datetime64 | None:
 
 
 def date_of_writing(tags: Mapping[str, str]) -> np.datetime64 | None:
-    """Return the date of the tag TIFFTAG_DATETIME, `YYYY:MM:DD HH:MM:SS`, None where it has none."""
+    """Return the date of the tag TIFFTAG_DATETIME, `YYYY:MM:DD HH:MM:SS`, None if there is none."""
     dates = _dates(str(tags.get("TIFFTAG_DATETIME", "")).replace(":", "-"))
     return dates[0] if dates else None
 
 
 def sensor_in(texts: Iterable[str]) -> str | None:
-    """Return the name of the sensor that a path's parts tell, None where they tell none or several."""
+    """Return the name of the sensor in the parts of a path, None if there is none or several."""
     words = {word for text in texts for word in re.split(r"[^a-z0-9]+", _without_dash(text.lower()))}
     found = {
         sensor.name
@@ -92,12 +96,12 @@ def _without_dash(text: str) -> str:
 
 
 def is_band(name: str, sensor: str | None) -> bool:
-    """Whether a name is that of a band or of a mask, of one sensor or of any."""
+    """Return whether a name means a band or a mask of a sensor, or of any sensor if None."""
     for known in known_sensors():
         if sensor in (None, known.name):
             try:
                 matched = match(known, [name], name)
-            except UsageError:  # of two bands of this sensor: it is one
+            except UsageError:  # the name means several bands of this sensor
                 return True
             if matched.bands or matched.mask_name:
                 return True
@@ -105,7 +109,7 @@ def is_band(name: str, sensor: str | None) -> bool:
 
 
 def band_in(text: str, sensor: str | None) -> str | None:
-    """Return the band's or mask's name in a file's name or a description, None where it has none or several."""
+    """Return the name of the band or mask in a file's name or a description, None if there is none or several."""
     if is_band(text, sensor):
         return text
     words = [word for word in re.split(r"[_\-. ]+", text) if word]
@@ -118,14 +122,14 @@ def band_in(text: str, sensor: str | None) -> str | None:
 
 
 def without_band(text: str, band: str) -> str:
-    """What a file's name shares with those of the other bands: without the band and a resolution such as 10m."""
+    """Return a file's name without the band and a resolution such as 10m, as the files of all bands share it."""
     taken = {part.lower() for part in re.split(r"[_\-. ]+", band)}
     words = [word for word in re.split(r"[_\-. ]+", text) if word.lower() not in taken]
     return "_".join(word for word in words if not _RESOLUTION.fullmatch(word))
 
 
 def tile_in(texts: Iterable[str]) -> str:
-    """Return the Sentinel-2 tile that a path names, empty where it names none."""
+    """Return the Sentinel-2 tile in the parts of a path, empty if there is none."""
     found = (_TILE.search(text) for text in texts)
     return next((one.group() for one in found if one), "")
 

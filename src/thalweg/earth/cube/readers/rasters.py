@@ -1,4 +1,4 @@
-"""Folders of dated rasters (GeoTIFF, VRT, JPEG 2000) as datasets, one per date and tile, lazily read."""
+"""Reader of dated rasters (GeoTIFF, VRT, JPEG 2000): one lazy dataset per date and tile."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2")
 SIDECAR_SUFFIXES = (".xml", ".ovr", ".msk", ".tfw", ".prj", ".qml")
-"""Files that belong to a raster beside them."""
+"""Endings of files that belong to a raster in the same folder."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class RasterBand:
 
     Attributes:
         path: the file.
-        index: the band's place in the file, from 0.
-        name: what it is called.
-        date: when it was acquired.
-        sensor: the sensor that the path names, if any.
-        group: what the files of one date and tile have in common.
-        attrs: what the file says of it: no data, scale, offset, units, tags.
-        pixel: pixel size, to choose the finest of several.
+        index: index of the band in the file, from 0.
+        name: name of the band.
+        date: acquisition date.
+        sensor: name of the sensor in the path, None if there is none.
+        group: part of the name that the files of one date and tile share.
+        attrs: fill value, scale, offset, units and tags.
+        pixel: pixel size in units of the reference system, to choose the finest of several files.
     """
 
     path: Path
@@ -55,10 +55,17 @@ class RasterBand:
 
 
 def open_rasters(paths: Sequence[Path], root: Path) -> "Iterator[tuple[str, str | None, xr.Dataset]]":
-    """Yield (where, sensor where it is named, dataset of one date) for rasters of a folder.
+    """Open rasters as one dataset per date and tile.
 
-    A band's name is its description, or in the file's name. Its date is in the description, the file's name, a
+    The name of a band is its description or is in the file's name. Its date is in the description, the file's name, a
     folder's name or the tags.
+
+    Args:
+        paths: the rasters.
+        root: folder that contains them.
+
+    Yields:
+        The first file for messages, the name of the sensor or None, and the dataset of one date.
 
     Raises:
         UsageError: a date or band is missing or ambiguous, or a file cannot be read.
@@ -73,8 +80,8 @@ def open_rasters(paths: Sequence[Path], root: Path) -> "Iterator[tuple[str, str 
             groups.setdefault((band.sensor or "", band.date, band.group), []).append(band)
     if not groups:
         raise UsageError(
-            f"{root}: no raster tells its bands ({', '.join(unnamed[:5])}): name them in the bands' descriptions or in "
-            "the files' names, as in 2018-06-30_B02.tif"
+            f"{root}: no raster has a known band ({', '.join(unnamed[:5])}): name them in the bands' descriptions or "
+            "in the files' names, as in 2018-06-30_B02.tif"
         )
     if unnamed:
         warnings.warn(f"{root}: left out, no known band: {', '.join(unnamed)}", DataWarning, stacklevel=2)
@@ -87,18 +94,18 @@ def _where(bands: list[RasterBand]) -> str:
 
 
 def _bands_of(path: Path, root: Path) -> Iterator[RasterBand]:
-    """Yield the bands of a file whose names are known."""
+    """Yield the bands of a file that have known names."""
     import rasterio
 
     texts = [path.stem, *(parent.name for parent in path.relative_to(root.parent).parents if parent.name)]
     sensor = sensor_in(texts)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is missing is said in one line, later
+            warnings.simplefilter("ignore")  # missing metadata are reported later, in one line
             with rasterio.open(path) as file:
                 tags, count, pixel = file.tags(), file.count, abs(float(file.transform.a))
                 descriptions = [text or "" for text in file.descriptions]
-                said = [_said(file, index) for index in range(count)]
+                stated = [_band_attributes(file, index) for index in range(count)]
     except rasterio.errors.RasterioError as error:
         reason = " ".join(str(error).split())[:120]
         raise UsageError(f"{path}: not a readable raster ({reason}): expected a GeoTIFF or VRT") from error
@@ -113,7 +120,7 @@ def _bands_of(path: Path, root: Path) -> Iterator[RasterBand]:
         date = own_date if described is None else described
         if date is None:
             raise UsageError(f"{path}: no date in its name or its tags: name the file as in 2018-06-30_B02.tif")
-        attrs = {**tags, **said[index]}
+        attrs = {**tags, **stated[index]}
         if baseline := baseline_in(texts):
             attrs.setdefault("processing_baseline", baseline)
         group = f"{tile_in(texts)} {'' if described is not None else without_band(path.stem, name)}"
@@ -121,24 +128,24 @@ def _bands_of(path: Path, root: Path) -> Iterator[RasterBand]:
 
 
 def _plain(name: str) -> str:
-    """The name as a variable's."""
+    """Return a name that is valid for a variable."""
     return name.strip().replace("/", "_")
 
 
-def _said(file: Any, index: int) -> dict[str, Any]:
-    """What a file says of a band's numbers, under the names of CF; GDAL's scale 1 and offset 0 say nothing."""
-    said: dict[str, Any] = dict(file.tags(index + 1))
+def _band_attributes(file: Any, index: int) -> dict[str, Any]:
+    """Return a band's tags, fill value, scale, offset and units under CF names, without GDAL's defaults 1 and 0."""
+    attrs: dict[str, Any] = dict(file.tags(index + 1))
     if file.nodatavals[index] is not None:
-        said["_FillValue"] = file.nodatavals[index]
+        attrs["_FillValue"] = file.nodatavals[index]
     if (file.scales[index], file.offsets[index]) != (1.0, 0.0):
-        said |= {"scale_factor": file.scales[index], "add_offset": file.offsets[index]}
+        attrs |= {"scale_factor": file.scales[index], "add_offset": file.offsets[index]}
     if file.units[index]:
-        said["units"] = file.units[index]
-    return said
+        attrs["units"] = file.units[index]
+    return attrs
 
 
 def _date_of(path: Path, texts: list[str], tags: dict[str, str]) -> np.datetime64 | None:
-    """The date that the file's name, a folder's name or the tags tell, the time of writing last."""
+    """Return the date in the tags, the file's name or a folder's name, or else the time of writing."""
     tagged = date_in_tags(tags, str(path))
     named = next((date for text in texts if (date := date_in(text, str(path))) is not None), None)
     if tagged is not None and named is not None and _day(tagged) != _day(named):
@@ -151,7 +158,7 @@ def _day(date: np.datetime64) -> np.datetime64:
 
 
 def _dataset(bands: list[RasterBand], date: np.datetime64) -> "xr.Dataset":
-    """The bands of one date on the grid of the finest of them."""
+    """Return the bands of one date on the grid of the finest band."""
     import xarray as xr
 
     chosen: dict[str, RasterBand] = {}
@@ -172,7 +179,7 @@ def _texts(attrs: dict[str, Any]) -> dict[str, str]:
 
 
 def _array(band: RasterBand, date: np.datetime64) -> "xr.DataArray":
-    """One band as (time, y, x), unread."""
+    """Return one band as an unread array (time, y, x)."""
     import rioxarray
     import xarray as xr
 
@@ -187,7 +194,7 @@ def _array(band: RasterBand, date: np.datetime64) -> "xr.DataArray":
 
 
 def _onto(array: "xr.DataArray", target: "xr.DataArray", where: str, target_where: str) -> "xr.DataArray":
-    """An array on the grid of a finer one, each pixel taking the one that holds its centre."""
+    """Return an array on the grid of a finer one; each pixel takes the one that contains its centre."""
     if array.shape == target.shape and all(array[name].equals(target[name]) for name in ("x", "y")):
         return array
     own, _, _ = read_grid(array.to_dataset(name="band"), where)

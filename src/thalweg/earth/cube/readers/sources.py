@@ -1,4 +1,4 @@
-"""From a path or xarray objects to datasets with dimensions time, y and x, lazily read."""
+"""Opening of paths and xarray objects as lazily read datasets with dimensions time, y and x."""
 
 import os
 import warnings
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from thalweg.earth.cube.readers.axes import MAX_SIDE, as_dataset, with_date, with_standard_axes
-from thalweg.earth.cube.readers.concatenation import joined_in_time
+from thalweg.earth.cube.readers.concatenation import concatenate_dates
 from thalweg.earth.cube.readers.raster_names import date_in
 from thalweg.earth.cube.readers.rasters import RASTER_SUFFIXES, SIDECAR_SUFFIXES, open_rasters
 from thalweg.earth.sensors import known_sensors, sensor_by_name
-from thalweg.errors import DataWarning, UsageError
+from thalweg.errors import DataWarning, MissingPathError, UsageError
 from thalweg.io.redaction import redact
 
 if TYPE_CHECKING:
@@ -29,14 +29,18 @@ _ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata", ".zarray")
 
 
 def open_datasets(source: "Source") -> "Opened":
-    """Yield (where, sensor name where it is known, dataset) for everything in a source.
+    """Open everything in a source.
 
     Args:
-        source: a NetCDF file, a Zarr store (a folder or zipped), a raster, a folder of them, an xarray Dataset or
-            DataArray, or these by sensor name.
+        source: a NetCDF file, a Zarr store (a folder or zipped), a raster, a folder of these, an xarray Dataset or
+            DataArray, or a mapping of Datasets or DataArrays by sensor name.
+
+    Yields:
+        The file for messages, the name of the sensor or None if it is not known, and the dataset.
 
     Raises:
-        UsageError: something cannot be read or understood; the line says what to do.
+        MissingPathError: the path does not exist.
+        UsageError: something cannot be read or understood; the message says what to do.
     """
     import xarray as xr
 
@@ -53,7 +57,7 @@ def open_datasets(source: "Source") -> "Opened":
     else:
         path = Path(source)
         if not path.exists():
-            raise UsageError(f"{redact(str(path))}: no such file or folder")
+            raise MissingPathError(f"{redact(str(path))}: no such file or folder")
         if path.is_dir() and not _is_zarr(path):
             yield from _open_folder(path)
         elif _is_raster(path):
@@ -89,7 +93,7 @@ def _start(path: Path) -> bytes:
 
 
 def _open_folder(folder: Path) -> "Opened":
-    """Yield what a folder holds: its cubes, and the rasters in it and below it."""
+    """Open the cubes of a folder, and the rasters in it and its sub-folders."""
     cubes, rasters, others = [], [], []
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
@@ -107,9 +111,9 @@ def _open_folder(folder: Path) -> "Opened":
         held = f" (it holds {', '.join(others[:5])})" if others else ""
         raise UsageError(f"{folder}: no NetCDF (.nc), Zarr (.zarr) or GeoTIFF (.tif) in this folder{held}")
     if others:
-        warnings.warn(f"{folder.name}: left out, no cube: {', '.join(others)}", DataWarning, stacklevel=2)
+        warnings.warn(f"{folder.name}: left out, not a cube: {', '.join(others)}", DataWarning, stacklevel=2)
     opened = chain.from_iterable(map(_open_cube, cubes))
-    yield from joined_in_time(chain(opened, open_rasters(rasters, folder) if rasters else ()))
+    yield from concatenate_dates(chain(opened, open_rasters(rasters, folder) if rasters else ()))
 
 
 def _open_cube(path: Path) -> "Opened":
@@ -117,12 +121,12 @@ def _open_cube(path: Path) -> "Opened":
     for group, dataset in _open_groups(path).items():
         where = f"{path}{group}" if group != "/" else str(path)
         hint = group.strip("/")
-        dataset = _dated(with_standard_axes(_measured(dataset, where), where), path)
+        dataset = _dated(with_standard_axes(_with_indexes(dataset, where), where), path)
         yield where, hint if hint in names else None, dataset
 
 
-def _measured(dataset: "xr.Dataset", where: str) -> "xr.Dataset":
-    """The dataset with its indexes, once its axes are known to be of a size that can be read."""
+def _with_indexes(dataset: "xr.Dataset", where: str) -> "xr.Dataset":
+    """Check the length of a dataset's axes, then add its indexes and load its small variables."""
     long = [f"{name} ({size})" for name, size in dataset.sizes.items() if size > MAX_SIDE]
     if long:
         raise UsageError(f"{where}: dimensions of {', '.join(long)}, expected at most {MAX_SIDE}: the file is damaged")
@@ -130,19 +134,19 @@ def _measured(dataset: "xr.Dataset", where: str) -> "xr.Dataset":
         if name in dataset.coords and dataset[name].dims == (name,):
             try:
                 dataset = dataset.assign_coords({name: (name, dataset[name].values, dataset[name].attrs)})
-            except Exception as error:  # whatever a reader raises, the file is damaged there
+            except Exception as error:  # readers raise many kinds for a damaged file
                 raise _unreadable(where, error, f"its coordinate {name}") from error
     for name, variable in dataset.variables.items():
-        if variable.ndim < 2:  # what is told once or per date is read whole
+        if variable.ndim < 2:  # scalars and variables over time
             try:
                 variable.load()
-            except Exception as error:  # whatever a reader raises, the file is damaged there
+            except Exception as error:  # readers raise many kinds for a damaged file
                 raise _unreadable(where, error, f"its variable {name}") from error
     return dataset
 
 
 def _dated(dataset: "xr.Dataset", path: Path) -> "xr.Dataset":
-    """A dataset of a single date that says it in its file's name only gets the dimension time."""
+    """Give a dataset of a single date, which is only in its file's name, the dimension time."""
     if {"y", "x"} <= set(dataset.dims) and "time" not in dataset.variables and "time" not in dataset.dims:
         date = date_in(path.name.split(".")[0], str(path))
         if date is not None:
@@ -158,29 +162,29 @@ def _open_groups(path: Path) -> "Mapping[str, xr.Dataset]":
     source: Any = path
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is missing is said in one line, later
+            warnings.simplefilter("ignore")  # missing metadata are reported later, in one line
             if engine == "scipy":
-                # Read as a whole: a map of the file would end the process where the file is cut short later.
+                # read as a whole, since a memory map would end the process if the file were truncated later
                 dataset = xr.open_dataset(path, engine="scipy", create_default_indexes=False, mmap=False, **options)
                 return {"/": dataset}
             if engine == "zarr":
                 from thalweg.earth.cube.readers.zarr_stores import open_store
 
-                options["consolidated"] = False  # the arrays say what they are; a copy of it may be out of date
+                options["consolidated"] = False  # consolidated metadata may be out of date
                 source = open_store(path)
             if engine == "h5netcdf":
                 import h5py
 
-                # A root that cannot be read fails here, since h5netcdf would leave a half-opened file that complains.
+                # an unreadable root fails here, since h5netcdf would leave a half-opened file that prints errors
                 with h5py.File(path) as file:
                     dict(file.attrs)
             return xr.open_groups(source, engine=engine, create_default_indexes=False, **options)
-    except Exception as error:  # whatever a reader raises, the file is not one it can read
+    except Exception as error:  # readers raise many kinds for an unreadable file
         raise _unreadable(str(path), error) from error
 
 
 def _engine(path: Path) -> str:
-    """The backend that reads a cube, by the file's first bytes."""
+    """Return the name of the xarray backend that reads a cube, by the file's first bytes."""
     if path.is_dir():
         return "zarr"
     start = _start(path)
