@@ -1,4 +1,4 @@
-"""A small archive at the border of two UTM zones, served on this machine."""
+"""Fixtures of a small catalogue at the border of two UTM zones, served on this machine."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ def server(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[StacServer]:
 
 @pytest.fixture
 def damaged_corner(datasets: dict[str, xr.Dataset], tmp_path: Path) -> Path:
-    """A cube folder whose Sentinel-1 has damaged chunks in its lower right corner."""
+    """Write a cube folder whose Sentinel-1 has damaged chunks in its lower right corner."""
     folder = tmp_path / "cube"
     folder.mkdir()
     datasets["sentinel-2"].to_netcdf(folder / "s2.nc", engine="h5netcdf")

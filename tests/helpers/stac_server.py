@@ -1,6 +1,6 @@
-"""A small archive as the great ones are: COGs of a simulated site at a zone border, a static catalogue, an API.
+"""A small STAC server: COGs of a simulated site at a border of UTM zones, a static catalogue, and an API.
 
-The server answers range requests, as object stores do, and can be told to fail, to wait and to count.
+The server answers range requests, as object stores do. It can be made to fail and to wait, and counts requests.
 """
 
 import json
@@ -32,7 +32,7 @@ from thalweg.simulate import Landscape
 
 WEST_ZONE, EAST_ZONE = "EPSG:32631", "EPSG:32632"
 BORDER = (6.0, 51.0)
-"""Longitude and latitude of the site's middle: the border of the two zones."""
+"""Longitude and latitude of the middle of the site, on the border of the two zones."""
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 COARSE = ("B05", "B06", "B07", "B8A", "B11", "B12", "SCL")
@@ -44,12 +44,12 @@ COMMON = dict(
     )
 )
 WEST_COLUMNS, EAST_COLUMNS = slice(0, 20), slice(12, 32)
-"""What the tiles of either zone cover of the site."""
+"""Columns of the site that the tiles of each zone cover."""
 
 
 @dataclass
 class Site:
-    """The truth that the archive's files were written from, on the grid of the western zone."""
+    """Datasets that the files of the catalogue were written from, on the grid of the western zone."""
 
     sentinel2: xr.Dataset
     sentinel1: xr.Dataset
@@ -61,10 +61,10 @@ class Site:
         return self.folder / "catalog.json"
 
     def box(self, columns: slice, rows: slice = slice(2, 30)) -> tuple[float, float, float, float]:
-        """West, south, east, north in degrees of a box whose grid lies within some columns and rows."""
+        """Return west, south, east, north in degrees of a box whose grid lies within some columns and rows."""
         x, y = self.sentinel2.x.values[columns], self.sentinel2.y.values[rows]
         to_degrees = Transformer.from_crs(WEST_ZONE, "EPSG:4326", always_xy=True)
-        # The inner box: its edges on the grid reach no further than the pixels asked for.
+        # The inner box, whose grid does not extend beyond the given pixels.
         corners = [to_degrees.transform(px, py) for px in (x[0], x[-1]) for py in (y[0], y[-1])]
         west, south = np.min(corners, 0)
         east, north = np.max(corners, 0)
@@ -72,7 +72,7 @@ class Site:
 
 
 def write_site(landscape: Landscape, folder: Path) -> Site:
-    """Write a landscape's series as an archive: moved to the border of two zones, one COG a band."""
+    """Write the series of a landscape as a catalogue, moved to the border of two zones, one COG per band."""
     to_zone = Transformer.from_crs("EPSG:4326", WEST_ZONE, always_xy=True)
     x, y = (60 * round(value / 60) for value in to_zone.transform(*BORDER))
     size = landscape.sentinel2.sizes["x"]
@@ -103,7 +103,7 @@ def write_site(landscape: Landscape, folder: Path) -> Site:
 
 
 def _sentinel2(site: Site) -> Iterator[pystac.Item]:
-    """Both baselines and two orbits in turn; at the first four dates a tile of the eastern zone too."""
+    """Yield items of alternating baselines and orbits; on the first four dates also a tile of the eastern zone."""
     for index in range(site.sentinel2.sizes["time"]):
         data = site.sentinel2.isel(time=index)
         offset = 1000 * (index % 2)
@@ -131,13 +131,13 @@ def _sentinel2(site: Site) -> Iterator[pystac.Item]:
 
 
 def _sentinel2_faults(site: Site) -> Iterator[pystac.Item]:
-    """One item a day from 2022-05-01 on, each with its own trait, with the assets' names of Earth Search."""
+    """Yield one item per day from 2022-05-01 on, each with its own property, with keys of Earth Search."""
     data = site.sentinel2.isel(time=8)
     plain = {band: data[band].values for band in BANDS} | {"SCL": data["SCL"].values}
     raised = {name: v + np.uint16(1000) * (name != "SCL") for name, v in plain.items()}
     said = {"scale": 1e-4, "offset": -0.1, "nodata": 0, "data_type": "uint16"}
     traits: list[tuple[str, dict[str, np.ndarray], dict[str, Any], dict[str, Any] | None]] = [
-        ("offset_taken_off", plain, {"earthsearch:boa_offset_applied": True}, said),
+        ("offset_removed", plain, {"earthsearch:boa_offset_applied": True}, said),
         ("offset_given", raised, {"earthsearch:boa_offset_applied": False}, said),
         ("no_B11", {n: v for n, v in plain.items() if n != "B11"}, {"earthsearch:boa_offset_applied": True}, None),
         ("corrupt", plain, {"earthsearch:boa_offset_applied": True}, None),
@@ -178,20 +178,20 @@ def _sentinel1(site: Site) -> Iterator[pystac.Item]:
 
 
 def ground_range_decibel(band: str, east: np.ndarray, north: np.ndarray) -> np.ndarray:
-    """What the GRD product shows, in dB, at metres east and north of the site's first pixel: waves of 200 m."""
+    """Return the backscatter of the GRD product in dB at metres east and north of the first pixel: waves of 200 m."""
     level = {"VV": -10.0, "VH": -17.0}[band]
     return level + 3 * np.sin(east * 2 * np.pi / 200) + 2 * np.cos(north * 2 * np.pi / 200 + 1)
 
 
 def _ground_range(site: Site) -> pystac.Item:
-    """A GRD product of `ground_range_decibel`: digital numbers on a turned image, tie points, calibration tables."""
+    """Write a GRD product of `ground_range_decibel`: numbers on a rotated image, tie points, calibration tables."""
     x, y = site.sentinel1.x.values, site.sentinel1.y.values
     size = 60
     middle = Affine.translation(x.mean(), y.mean())
     image = middle @ Affine.rotation(12) @ Affine.scale(10, -10) @ Affine.translation(-size / 2, -size / 2)
     rows, columns = np.mgrid[:size, :size] + 0.5
     image_x, image_y = image.a * columns + image.b * rows + image.c, image.d * columns + image.e * rows + image.f
-    table = 400 + 2 * columns + 3 * rows  # as in products, it changes along and across
+    table = 400 + 2 * columns + 3 * rows  # as in real products, it varies along and across the track
     to_degrees = Transformer.from_crs(WEST_ZONE, "EPSG:4326", always_xy=True)
     points = []
     for row in np.linspace(0, size, 5):
@@ -225,7 +225,7 @@ def _ground_range(site: Site) -> pystac.Item:
 
 
 def _landsat(site: Site) -> Iterator[pystac.Item]:
-    """Collection 2: numbers of 2.75e-5 from -0.2 on, flags in `qa_pixel`; one item is Landsat 7's."""
+    """Yield items of Collection 2: scale 2.75e-5, offset -0.2, flags in `qa_pixel`; one item is of Landsat 7."""
     keys = {"B02": "blue", "B03": "green", "B04": "red", "B05": "nir08", "B06": "swir16", "B07": "swir22"}
     for index in range(site.landsat8.sizes["time"]):
         data = site.landsat8.isel(time=index)
@@ -239,7 +239,7 @@ def _landsat(site: Site) -> Iterator[pystac.Item]:
 
 
 def collection_2_quality(pixel_qa: np.ndarray) -> np.ndarray:
-    """Collection 2's `qa_pixel` of what the simulator says in Collection 1's `pixel_qa`."""
+    """Convert the simulator's `pixel_qa` of Collection 1 to `qa_pixel` of Collection 2."""
     bits = pixel_qa.astype(np.uint16)
 
     def moved(from_bit: int, to_bit: int, mask: int = 1) -> np.ndarray:
@@ -262,7 +262,7 @@ def _item(
     zone: str = WEST_ZONE,
     raster: dict[str, Any] | None = None,
 ) -> pystac.Item:
-    """Write COGs of what a tile covers, and the item that holds them."""
+    """Write the COGs of a tile, and return the item that holds them."""
     x, y = site.sentinel2.x.values, site.sentinel2.y.values
     affine = Affine(10, 0, x[columns][0] - 5, 0, -10, y[0] + 5)
     height, width = next(iter(numbers.values())).shape
@@ -312,14 +312,14 @@ def _write_cog(path: Path, values: np.ndarray, affine: Affine, crs: str) -> None
 
 @dataclass
 class StacServer:
-    """An HTTP server of a folder, with an API over its catalogue under `/api`.
+    """HTTP server of a folder, with an API over its catalogue under `/api`.
 
     Attributes:
         url: address of the folder.
-        faults: end of a path -> status codes to answer with, one a request, 0 where it is fine, as it is thereafter.
-        pauses: end of a path -> seconds to wait before each answer.
-        answers: end of a path -> what to answer with, whatever is asked.
-        requests: how often each path was asked for.
+        faults: status codes of the next answers, by the end of a path; 0, and the end of the list, mean no fault.
+        pauses: seconds to wait before each of the next answers, by the end of a path.
+        answers: content of every answer, by the end of a path.
+        requests: number of requests by path.
     """
 
     url: str
@@ -409,7 +409,7 @@ def serve(folder: Path) -> Iterator[StacServer]:
 
 
 def _api(folder: Path, state: StacServer, path: str, query: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """What a STAC API answers: the least of it that a search needs, two items a page."""
+    """Return status and JSON of a STAC API, as much as a search needs; two items per page."""
     root = state.api
     conforms = ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"]
     conforms += ["https://api.stacspec.org/v1.0.0/collections", "https://api.stacspec.org/v1.0.0/ogcapi-features"]

@@ -1,4 +1,4 @@
-"""From an archive over HTTP to a store: what comes is what was there, and faults cost what they must."""
+"""Fetch of a catalogue over HTTP: the store holds the values of the files; faults of a server or a file are handled."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ from thalweg.errors import ThalwegError, UsageError
 
 QUICK = RetryPolicy(attempts=4, delay=0.05, timeout=1.0)
 WEST = slice(2, 18)
-"""Columns that the western tile holds alone."""
+"""Columns that only the western tile covers."""
 
 Fetched = Callable[..., xr.Dataset]
 
@@ -42,18 +42,18 @@ def opened(store: Path, sensor: str) -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def year(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The western part of the site in 2018, with both sensors of the shipped model, over HTTP."""
+    """Fetch the western part of the site in 2018, with both sensors of the shipped model, over HTTP."""
     with serve(site.folder) as server:
         out = tmp_path_factory.mktemp("fetched") / "year.zarr"
         return fetch_site(out, f"{server.url}/catalog.json", site.box(WEST), "2018")
 
 
 def on_grid(truth: xr.Dataset, store: xr.Dataset) -> xr.Dataset:
-    """The truth on a store's pixels."""
+    """Select the expected values of a store's pixels."""
     return truth.sel(x=store.x, y=store.y)
 
 
-def test_reflectance_is_the_truth_whatever_the_baseline(site: Site, year: Path) -> None:
+def test_reflectance_equals_the_files_for_each_baseline(site: Site, year: Path) -> None:
     store = opened(year, "sentinel-2")
     truth = on_grid(site.sentinel2, store)
     assert store.sizes["time"] == site.sentinel2.sizes["time"]
@@ -65,7 +65,7 @@ def test_reflectance_is_the_truth_whatever_the_baseline(site: Site, year: Path) 
     np.testing.assert_array_equal(store["SCL"], truth["SCL"])
 
 
-def test_the_offset_is_not_taken_off_again_by_the_reader(site: Site, year: Path) -> None:
+def test_the_offset_is_not_removed_twice(site: Site, year: Path) -> None:
     sensor = sensor_by_name("sentinel-2")
     series = Cube.open(year).series["sentinel-2"]
     seen, quality = measurements(series.dataset, sensor, "store")
@@ -74,7 +74,7 @@ def test_the_offset_is_not_taken_off_again_by_the_reader(site: Site, year: Path)
     np.testing.assert_allclose(seen, truth, atol=1e-7)
 
 
-def test_backscatter_is_the_truth_in_decibel(site: Site, year: Path) -> None:
+def test_backscatter_equals_the_files_in_decibel(site: Site, year: Path) -> None:
     store = opened(year, "sentinel-1")
     truth = on_grid(site.sentinel1, store)
     for band in ("VV", "VH"):
@@ -102,12 +102,12 @@ def test_plain_xarray_and_rioxarray_open_it(year: Path) -> None:
     assert not [*year.glob("*.jsonl"), *year.glob("dates.json")]
 
 
-def test_a_fetched_store_knows_its_request(site: Site, year: Path, tmp_path: Path) -> None:
+def test_a_fetched_store_records_its_request(site: Site, year: Path, tmp_path: Path) -> None:
     assert fetched_request(year) == Request(site.box(WEST), "2018")
     assert fetched_request(tmp_path) is None
 
 
-def test_embeddings_of_the_fetched_cube_are_those_of_the_simulated_one(
+def test_a_fetched_cube_and_the_simulated_one_have_the_same_embeddings(
     site: Site, year: Path, model: EarthModel
 ) -> None:
     store = opened(year, "sentinel-2")
@@ -123,7 +123,7 @@ def test_embeddings_of_the_fetched_cube_are_those_of_the_simulated_one(
     assert structured(fetched.attrs, "thalweg:sources")["sentinel-2"]["items"][0] == "S2_31_00"
 
 
-def test_a_file_an_address_and_an_api_give_the_same(site: Site, server: StacServer, tmp_path: Path) -> None:
+def test_a_path_an_address_and_an_api_give_the_same_store(site: Site, server: StacServer, tmp_path: Path) -> None:
     stores = {
         name: fetch_site(tmp_path / f"{name}.zarr", where, site.box(WEST), "2018-01", "sentinel-2", "sentinel-1")
         for name, where in {
@@ -141,7 +141,7 @@ def test_a_file_an_address_and_an_api_give_the_same(site: Site, server: StacServ
 
 
 def test_tiles_of_two_zones_become_one_date(site: Site, server: StacServer, tmp_path: Path) -> None:
-    """The western tile as it is; beyond it the eastern one, interpolated from its zone's grid."""
+    """The western tile is copied; east of it the other tile is interpolated from its zone's grid."""
     out = fetch_site(tmp_path / "both.zarr", server.api, site.box(slice(4, 28)), "2018-01", "sentinel-2")
     store = opened(out, "sentinel-2")
     assert xr.open_zarr(out).attrs["thalweg:request"]["crs"] == WEST_ZONE
@@ -155,7 +155,7 @@ def test_tiles_of_two_zones_become_one_date(site: Site, server: StacServer, tmp_
         np.testing.assert_array_equal(store[band].values[..., west], expected[..., west], err_msg=band)
         got, wanted = (values[..., east][clear[..., east]] for values in (store[band].values, expected))
         assert (got != -32768).all()
-        # Twice resampled (the tile's nearest, then linear): alike, not equal, and not 1000 apart.
+        # Resampled twice (nearest for the tile, then linear): similar, not equal, and not 1000 too high.
         assert np.median(np.abs(got - wanted)) < 0.06 * np.median(wanted), band
         assert np.corrcoef(got, wanted)[0, 1] > 0.8, band
     assert (store["SCL"].values[..., east] == truth["SCL"].values[..., east]).mean() > 0.9
@@ -172,7 +172,7 @@ def test_another_zone_can_be_chosen(site: Site, server: StacServer, tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def may(site: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.Dataset, list[str], dict[str, str]]:
-    """May 2022, each day an item with its own trait; the lines told, and the items skipped."""
+    """Fetch May 2022, in which each day has an item with its own property; return store, lines and skipped items."""
     told: list[str] = []
     with serve(site.folder) as server:
         out = tmp_path_factory.mktemp("fetched") / "may.zarr"
@@ -185,16 +185,16 @@ def days(store: xr.Dataset) -> dict[str, int]:
     return {str(name): index for index, name in enumerate(store.item_id.values)}
 
 
-def test_an_offset_taken_off_before_given_or_implied_comes_to_the_same(site: Site, may: Any) -> None:
+def test_a_removed_a_given_and_an_implied_offset_give_the_same_values(site: Site, may: Any) -> None:
     store, *_ = may
     truth = on_grid(site.sentinel2.isel(time=8), store)
     for band in BANDS:
         expected = np.where(truth[band] > 0, truth[band].astype(int), -32768)
-        for name in ("offset_taken_off", "offset_given", "last"):
+        for name in ("offset_removed", "offset_given", "last"):
             np.testing.assert_array_equal(store[band][days(store)[name]], expected, err_msg=f"{band} of {name}")
 
 
-def test_a_missing_band_is_told_and_missing(may: Any) -> None:
+def test_a_missing_band_is_reported(may: Any) -> None:
     store, told, _ = may
     date = store.isel(time=days(store)["no_B11"])
     assert (date.B11 == -32768).all() and (date.B12 != -32768).any()
@@ -202,7 +202,7 @@ def test_a_missing_band_is_told_and_missing(may: Any) -> None:
 
 
 def test_a_band_that_no_item_has_is_not_in_the_store(site: Site, tmp_path: Path) -> None:
-    """Else every pixel of the sensor would count as missing."""
+    """Otherwise every pixel of the sensor would count as missing."""
     what = plan(Request(site.box(WEST), "2022-05-03", ("sentinel-2",)), str(site.catalogue))
     assert what.notes == ("sentinel-2: no item has B11: the cube is without",)
     series = Cube.open(fetch(what, tmp_path / "out.zarr")).series["sentinel-2"]
@@ -211,7 +211,7 @@ def test_a_band_that_no_item_has_is_not_in_the_store(site: Site, tmp_path: Path)
     assert (quality < 2).any()
 
 
-def test_a_corrupt_file_is_skipped_told_and_recorded(may: Any) -> None:
+def test_a_corrupt_file_is_skipped_reported_and_recorded(may: Any) -> None:
     store, told, skipped = may
     assert list(skipped) == ["corrupt"] and "B04 cannot be read" in skipped["corrupt"]
     assert [line for line in told if line.startswith("corrupt: skipped, B04 cannot be read")]
@@ -220,7 +220,7 @@ def test_a_corrupt_file_is_skipped_told_and_recorded(may: Any) -> None:
 
 def test_a_date_without_a_pixel_is_left_out(may: Any) -> None:
     store, *_ = may
-    assert list(days(store)) == ["offset_taken_off", "offset_given", "no_B11", "last"]
+    assert list(days(store)) == ["offset_removed", "offset_given", "no_B11", "last"]
     assert len(np.unique(store.time)) == store.sizes["time"] == 4
 
 
@@ -237,7 +237,7 @@ def test_landsat_is_read_by_its_declaration(site: Site, server: StacServer, tmp_
 
 
 def test_ground_range_products_become_sigma_nought(site: Site, server: StacServer, tmp_path: Path) -> None:
-    """The archive's terrain-corrected collection has nothing in that month, its GRD has."""
+    """In that month the catalogue has a GRD product but no terrain-corrected one."""
     out = fetch_site(tmp_path / "grd.zarr", server.api, site.box(slice(6, 26)), "2022-06", "sentinel-1")
     store = opened(out, "sentinel-1")
     assert list(map(str, store.item_id.values)) == ["GRD"] and list(map(str, store.orbit_state.values)) == [
@@ -246,7 +246,7 @@ def test_ground_range_products_become_sigma_nought(site: Site, server: StacServe
     east, north = np.meshgrid(store.x - site.sentinel1.x.values[0], store.y - site.sentinel1.y.values[0])
     for band in ("VV", "VH"):
         off = store[band].values[0] * 0.01 - ground_range_decibel(band, east, north)
-        assert np.abs(off).max() < 0.15, band  # what interpolating power between pixels of 10 m costs
+        assert np.abs(off).max() < 0.15, band  # error of interpolating power between pixels of 10 m
         assert abs(off.mean()) < 0.03, band
 
 
@@ -256,7 +256,7 @@ def test_a_ground_range_product_without_its_table_is_skipped(site: Site, server:
         fetch_site(tmp_path / "grd.zarr", server.api, site.box(slice(6, 26)), "2022-06", "sentinel-1")
 
 
-def test_two_faults_of_the_server_are_waited_out(site: Site, server: StacServer, tmp_path: Path) -> None:
+def test_requests_are_repeated_after_two_faults_of_the_server(site: Site, server: StacServer, tmp_path: Path) -> None:
     server.faults = {"S2_31_01/B04.tif": [503, 503], "S2_31_00/SCL.tif": [500, 429], "/api/search": [502, 503]}
     out = fetch_site(tmp_path / "out.zarr", server.api, site.box(WEST), "2018-01", "sentinel-2")
     assert not any(server.faults.values())
@@ -265,7 +265,7 @@ def test_two_faults_of_the_server_are_waited_out(site: Site, server: StacServer,
     xr.testing.assert_identical(opened(out, "sentinel-2"), opened(plain, "sentinel-2"))
 
 
-def test_a_slow_server_is_waited_for_and_one_that_hangs_is_asked_again(
+def test_a_slow_server_is_waited_for_and_a_hanging_request_is_repeated(
     site: Site, server: StacServer, tmp_path: Path
 ) -> None:
     server.pauses = {"B02.tif": [0.2] * 50, "S2_31_01/B04.tif": [2.0], "/api/search": [2.0]}
@@ -274,14 +274,10 @@ def test_a_slow_server_is_waited_for_and_one_that_hangs_is_asked_again(
     assert opened(out, "sentinel-2").sizes["time"] >= 2
 
 
-def test_a_server_that_stops_to_answer_stops_the_fetch_which_goes_on_later(
-    site: Site, server: StacServer, tmp_path: Path
-) -> None:
+def test_a_fetch_whose_server_stops_answering_is_resumed(site: Site, server: StacServer, tmp_path: Path) -> None:
     out = tmp_path / "out.zarr"
     server.faults = {"S2_31_02/B04.tif": [503] * 50}
-    with pytest.raises(
-        ThalwegError, match=r"S2_31_02/B04.tif: no answer after 4 attempts .*same request again"
-    ):
+    with pytest.raises(ThalwegError, match=r"S2_31_02/B04.tif: no answer after 4 attempts .*same request again"):
         fetch_site(out, server.api, site.box(WEST), "2018-01/2018-02", "sentinel-2")
     assert not out.exists()
     server.faults.clear()
@@ -294,7 +290,7 @@ def test_a_server_that_stops_to_answer_stops_the_fetch_which_goes_on_later(
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.zarr", "plain.zarr"]
 
 
-def test_two_fetches_of_one_store_are_not_both_let_in(site: Site, tmp_path: Path) -> None:
+def test_two_processes_cannot_write_one_store(site: Site, tmp_path: Path) -> None:
     what = plan(Request(site.box(WEST), "2018-01", ("sentinel-2",)), str(site.catalogue))
 
     def second(done: int, total: int) -> None:
@@ -304,7 +300,7 @@ def test_two_fetches_of_one_store_are_not_both_let_in(site: Site, tmp_path: Path
     assert opened(fetch(what, tmp_path / "out.zarr", second), "sentinel-2").sizes["time"] >= 2
 
 
-def test_another_request_starts_afresh(site: Site, server: StacServer, tmp_path: Path) -> None:
+def test_another_request_starts_from_scratch(site: Site, server: StacServer, tmp_path: Path) -> None:
     out = tmp_path / "out.zarr"
     server.faults = {"S2_31_01/B04.tif": [503] * 50}
     with pytest.raises(ThalwegError):
@@ -327,7 +323,7 @@ fetch(plan(Request(tuple(map(float, bbox)), "2018-01/2018-02", ("sentinel-2", "s
 """
 
 
-def test_a_killed_fetch_goes_on_where_it_stopped(site: Site, server: StacServer, tmp_path: Path) -> None:
+def test_a_killed_fetch_is_resumed(site: Site, server: StacServer, tmp_path: Path) -> None:
     box, out = site.box(WEST), tmp_path / "out.zarr"
     arguments = [f"{server.url}/catalog.json", out, 3, *box]
     done = subprocess.run(
@@ -353,10 +349,8 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zarr_writer, "SHARD", 16)
 
 
-def test_windows_join_without_a_seam(
-    site: Site, server: StacServer, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    """The same in windows of 16 px: equal on the files' own grid, by a step at most where numbers are interpolated."""
+def test_adjacent_windows_match(site: Site, server: StacServer, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Windows of 16 px: equal on the files' own grid, at most one step different where numbers are interpolated."""
     box = site.box(slice(4, 28))
     whole = opened(fetch_site(tmp_path / "whole.zarr", server.api, box, "2018-01-03", "sentinel-2"), "sentinel-2")
     request.getfixturevalue("small_windows")
@@ -369,7 +363,7 @@ def test_windows_join_without_a_seam(
         assert apart.max() <= 1 and (apart > 0).mean() < 0.01, band
 
 
-def test_an_item_lost_on_the_way_leaves_nothing_of_itself(
+def test_an_item_lost_between_windows_leaves_no_pixels(
     site: Site, server: StacServer, tmp_path: Path, small_windows: None
 ) -> None:
     box = site.box(slice(4, 28))
@@ -383,14 +377,14 @@ def test_an_item_lost_on_the_way_leaves_nothing_of_itself(
     assert list(map(str, stores[0].item_id.values)) == ["S2_32_00"]
 
 
-def test_forbidden_files_are_told_as_such(site: Site, server: StacServer, tmp_path: Path) -> None:
+def test_forbidden_files_are_reported_as_such(site: Site, server: StacServer, tmp_path: Path) -> None:
     server.faults = {".tif": [403] * 1000}
     with pytest.raises(ThalwegError, match=r"refuses access .*check the credentials"):
         fetch_site(tmp_path / "out.zarr", server.api, site.box(WEST), "2018-01", "sentinel-2")
     assert not list(tmp_path.iterdir())
 
 
-def test_nothing_is_left_where_no_item_could_be_read(site: Site, server: StacServer, tmp_path: Path) -> None:
+def test_nothing_is_left_if_no_item_can_be_read(site: Site, server: StacServer, tmp_path: Path) -> None:
     with pytest.raises(ThalwegError, match=r"no pixel in the box on any date \(1 items skipped\): B04 cannot be read"):
         fetch_site(tmp_path / "out.zarr", server.api, site.box(WEST), "2022-05-04", "sentinel-2")
     assert not list(tmp_path.iterdir())
@@ -405,7 +399,7 @@ EMPTY: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("where", ["api", "catalog.json"])
 @pytest.mark.parametrize("name", EMPTY)
-def test_an_empty_search_says_which_filter_removed_everything(
+def test_an_empty_search_names_the_filter_that_removed_everything(
     name: str, where: str, site: Site, server: StacServer
 ) -> None:
     given, words = EMPTY[name]
@@ -421,7 +415,7 @@ def test_an_empty_search_says_which_filter_removed_everything(
         assert word in str(error.value)
 
 
-def test_a_collection_that_is_not_there_is_told_with_those_that_are(site: Site, server: StacServer) -> None:
+def test_a_missing_collection_is_reported_with_those_available(site: Site, server: StacServer) -> None:
     only = CATALOGUES["earth-search"].model_copy(update={"url": server.api})
     products = tuple(p for p in only.products if p.collection == "sentinel-2-c1-l2a")
     only = only.model_copy(update={"products": products})
@@ -432,8 +426,8 @@ def test_a_collection_that_is_not_there_is_told_with_those_that_are(site: Site, 
 
 
 @pytest.mark.parametrize("name", ["planetary-computer", "earth-search"])
-def test_named_catalogues_go_the_same_way(name: str, site: Site, server: StacServer, tmp_path: Path) -> None:
-    """The declarations with the address of this machine; signing leaves addresses other than their own alone."""
+def test_declared_catalogues_give_the_same_store(name: str, site: Site, server: StacServer, tmp_path: Path) -> None:
+    """Declarations with the address of this machine; signing does not change addresses of other servers."""
     if name == "planetary-computer":
         pytest.importorskip("planetary_computer")
     here = CATALOGUES[name].model_copy(update={"url": server.api})
@@ -442,7 +436,7 @@ def test_named_catalogues_go_the_same_way(name: str, site: Site, server: StacSer
     xr.testing.assert_identical(opened(out, "sentinel-2"), opened(plain, "sentinel-2"))
 
 
-def test_credentials_are_asked_for_before_anything_is_read(
+def test_credentials_are_checked_before_anything_is_read(
     site: Site, server: StacServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -453,7 +447,7 @@ def test_credentials_are_asked_for_before_anything_is_read(
     assert not [path for path in server.requests if path.endswith(".tif")]
 
 
-def test_a_sensor_nobody_asked_for_may_be_absent(site: Site, server: StacServer) -> None:
+def test_a_default_sensor_may_be_absent(site: Site, server: StacServer) -> None:
     what = plan(Request(site.box(WEST), "2022-05"), server.api, QUICK)
     assert list(what.dates) == ["sentinel-2"]
     assert any(line.startswith("without sentinel-1:") and "none of 2022-05-01" in line for line in what.notes)
@@ -469,7 +463,7 @@ NO_STAC: dict[str, tuple[bytes | None, str]] = {
 
 @pytest.mark.parametrize("where", ["file", "address"])
 @pytest.mark.parametrize("name", NO_STAC)
-def test_what_is_no_stac_is_one_line(name: str, where: str, tmp_path: Path) -> None:
+def test_invalid_stac_raises_one_line_error(name: str, where: str, tmp_path: Path) -> None:
     content, words = NO_STAC[name]
     path = tmp_path / name
     if content is not None:
@@ -481,12 +475,12 @@ def test_what_is_no_stac_is_one_line(name: str, where: str, tmp_path: Path) -> N
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_folder_is_no_catalogue(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_catalogue(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no STAC: expected a catalogue's JSON"):
         plan(Request((5.9, 51.0, 5.95, 51.05), "2022"), str(tmp_path), QUICK)
 
 
-def test_a_server_that_is_not_there_is_one_line() -> None:
+def test_an_absent_server_raises_one_line_error() -> None:
     with pytest.raises(ThalwegError, match="does not answer") as error:
         plan(Request((5.9, 51.0, 5.95, 51.05), "2022"), "http://127.0.0.1:9/catalog.json", RetryPolicy(2, 0.01, 1.0))
     assert "\n" not in str(error.value)

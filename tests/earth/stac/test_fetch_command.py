@@ -1,4 +1,4 @@
-"""`thalweg earth fetch` and `thalweg earth embed --bbox` as they are typed."""
+"""Commands `thalweg earth fetch` and `thalweg earth embed --bbox`."""
 
 import os
 import subprocess
@@ -73,7 +73,7 @@ def test_from_a_box_to_embeddings_in_one_command(
     again = cli(*command, "--model", model_folder)
     assert again.code == 2 and "out.zarr: exists already" in again.err
 
-    server.requests.clear()  # stopped while it embedded: the cube is there, and is not fetched again
+    server.requests.clear()  # a run that was stopped while it embedded: its cube is not fetched again
     os.rename("out.zarr", "first.zarr")
     assert cli(*command, "--model", model_folder).code == 0
     assert not server.requests
@@ -83,7 +83,7 @@ def test_from_a_box_to_embeddings_in_one_command(
     assert other.code == 2 and "out-cube.zarr: exists already, of another box or time" in other.err
 
 
-def test_the_zone_chosen_is_said(site: Site, server: StacServer, cli: Callable) -> None:
+def test_the_chosen_zone_is_reported_with_the_flag(site: Site, server: StacServer, cli: Callable) -> None:
     arguments = (
         "earth",
         "fetch",
@@ -100,7 +100,7 @@ def test_the_zone_chosen_is_said(site: Site, server: StacServer, cli: Callable) 
     assert "EPSG:32632" in chosen.splitlines()[0] and "UTM zones" not in chosen
 
 
-BAD = {
+INVALID = {
     "no box": (("fetch", "out.zarr", "--time", "2022"), "expected --bbox W S E N and --time"),
     "no time": (("fetch", "out.zarr", "--bbox", 4.3, 50.9, 4.4, 51.0), "expected --bbox W S E N and --time"),
     "west over east": (("fetch", "out.zarr", "--bbox", 4.4, 50.9, 4.3, 51.0, "--time", "2022"), "not less than east"),
@@ -122,9 +122,9 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line_and_leaves_nothing(name: str, cli: Callable) -> None:
-    arguments, words = BAD[name]
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid_input_raises_one_line_error_and_leaves_nothing(name: str, cli: Callable) -> None:
+    arguments, words = INVALID[name]
     ran = cli("earth", *arguments)
     assert ran.code == 2 and ran.out == ""
     (line,) = ran.err.splitlines()
@@ -140,8 +140,8 @@ def documented_commands() -> list[str]:
 
 
 @pytest.mark.parametrize("line", documented_commands())
-def test_documented_commands_are_understood(line: str) -> None:
-    """Options, box and time as they are written; only the search itself is left out."""
+def test_documented_commands_are_valid(line: str) -> None:
+    """Parse the documented commands and build their requests; nothing is searched."""
     import typer.main
 
     from thalweg.cli.earth import earth
@@ -154,7 +154,7 @@ def test_documented_commands_are_understood(line: str) -> None:
     assert Request(given["bbox"], given["time"], tuple(given["sensor"] or ()) or None, given["crs"]).grid.shape
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(site: Site, server: StacServer, tmp_path: Path) -> None:
+def test_a_full_disk_raises_one_line_error_and_leaves_nothing(site: Site, server: StacServer, tmp_path: Path) -> None:
     arguments = (
         "earth",
         "fetch",

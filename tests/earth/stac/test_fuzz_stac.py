@@ -1,4 +1,4 @@
-"""Items and catalogues with odd JSON and damaged bytes: one line each, and what is sound beside them is found."""
+"""Items and catalogues with invalid JSON and damaged bytes: a one-line error each, and valid items are still found."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def attempt(job: Callable[[], object], what: str) -> object | None:
-    """What a job returns; None where it is refused in one line. Anything else that is raised fails the test."""
+    """Return the result of a job; None if it raises a one-line error. Any other exception fails the test."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -55,39 +55,39 @@ def planned(address: str | Path) -> FetchPlan:
 
 
 @pytest.mark.parametrize("alter", ALTERATIONS)
-def test_an_odd_item_never_costs_the_sound_one(alter: Alteration, catalogue: Path, tmp_path: Path) -> None:
-    chance = np.random.default_rng(SEED)
+def test_an_invalid_item_does_not_hide_the_valid_one(alter: Alteration, catalogue: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(SEED)
     folder = Path(shutil.copytree(catalogue.parent, tmp_path / "catalogue"))
-    odd = folder / "items" / "second.json"
-    told = 0
+    altered = folder / "items" / "second.json"
+    reported = 0
     for number in range(60):
-        what = alter(odd, chance)
+        what = alter(altered, random)
         found = attempt(lambda: planned(folder / "catalog.json"), what)
         assert isinstance(found, FetchPlan), what
         names = [name for date in found.dates["sentinel-2"] for name in date.names]
         assert "first" in names, what
         notes = [note for note in found.notes if ": skipped, " in note]
         assert all("\n" not in note and len(note) < 400 for note in notes), what
-        told += len(notes)
-        if number % 10 == 0:  # what was taken is read too
+        reported += len(notes)
+        if number % 10 == 0:  # the scenes that were found are read too
             store = attempt(lambda found=found, number=number: fetch(found, tmp_path / f"{number}.zarr"), what)
             if isinstance(store, Path):
                 read = xr.open_zarr(store, group="sentinel-2")
                 assert "first" in " ".join(map(str, read.item_id.values)), what
-        shutil.copy(catalogue.parent / "items" / "second.json", odd)
-    assert told > 10
+        shutil.copy(catalogue.parent / "items" / "second.json", altered)
+    assert reported > 10
 
 
 @pytest.mark.parametrize("alter", ALTERATIONS)
 @pytest.mark.parametrize("name", ["catalog.json", "collection.json"])
-def test_a_damaged_catalogue_is_one_line_or_gives_its_items(
+def test_a_damaged_catalogue_raises_one_line_error_or_gives_its_items(
     name: str, alter: Alteration, catalogue: Path, tmp_path: Path
 ) -> None:
-    chance = np.random.default_rng(SEED)
+    random = np.random.default_rng(SEED)
     folder = Path(shutil.copytree(catalogue.parent, tmp_path / "catalogue"))
     refused = 0
     for _ in range(30):
-        what = alter(folder / name, chance)
+        what = alter(folder / name, random)
         found = attempt(lambda: planned(folder / "catalog.json"), what)
         refused += found is None
         if isinstance(found, FetchPlan):
@@ -97,11 +97,11 @@ def test_a_damaged_catalogue_is_one_line_or_gives_its_items(
     assert refused > 5
 
 
-def test_odd_answers_of_an_api_are_one_line_or_give_its_items(
+def test_invalid_answers_of_an_api_raise_one_line_error_or_give_items(
     catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    chance = np.random.default_rng(SEED)
+    random = np.random.default_rng(SEED)
     items = [json.loads((catalogue.parent / "items" / f"{name}.json").read_text()) for name in ("first", "second")]
     answers = {
         "/api/collections": {"collections": [{"id": "sentinel-2-l2a"}], "links": [{"rel": "self", "href": "x"}]},
@@ -112,7 +112,7 @@ def test_odd_answers_of_an_api_are_one_line_or_give_its_items(
             path = list(answers)[number % 2]
             server.answers = {end: json.dumps(answer).encode() for end, answer in answers.items()}
             (tmp_path / "answer.json").write_bytes(server.answers[path])
-            what = ALTERATIONS[number // 2 % 2](tmp_path / "answer.json", chance)
+            what = ALTERATIONS[number // 2 % 2](tmp_path / "answer.json", random)
             server.answers[path] = (tmp_path / "answer.json").read_bytes()
             found = attempt(lambda: planned(server.api), what)
             if isinstance(found, FetchPlan):

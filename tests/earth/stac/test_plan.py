@@ -1,4 +1,4 @@
-"""Requests, what items say of themselves, and how numbers are stored; nothing is fetched here."""
+"""Requests, properties of items, and encoding of numbers; nothing is fetched here."""
 
 import sys
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ def an_item(
     return item
 
 
-def test_the_grid_holds_the_box_on_multiples_of_ten_metres() -> None:
+def test_the_grid_contains_the_box_on_multiples_of_ten_metres() -> None:
     grid = Request(BOX, "2022").grid
     left, bottom, right, top = grid.boundingbox
     assert str(grid.crs) == "EPSG:32631"
@@ -57,11 +57,11 @@ def test_the_grid_holds_the_box_on_multiples_of_ten_metres() -> None:
         ((179.9, 10.0, 180.0, 10.1), "EPSG:32660"),
     ],
 )
-def test_the_zone_is_that_of_the_boxs_centre(bbox: tuple[float, float, float, float], crs: str) -> None:
+def test_the_zone_is_that_of_the_centre_of_the_box(bbox: tuple[float, float, float, float], crs: str) -> None:
     assert Request(bbox, "2022").grid_crs == crs
 
 
-def test_a_box_of_two_zones_says_which_was_chosen() -> None:
+def test_a_box_of_two_zones_reports_the_chosen_one() -> None:
     request = Request((5.9, 51.0, 6.2, 51.1), "2022")
     assert request.note is not None
     assert "2 UTM zones" in request.note and "EPSG:32632" in request.note and "`crs=EPSG:32631`" in request.note
@@ -79,12 +79,12 @@ def test_a_box_of_two_zones_says_which_was_chosen() -> None:
         ("2022-02-03/2022-02-03", "2022-02-03", "2022-02-03T23:59:59"),
     ],
 )
-def test_a_span_reaches_to_the_end_of_its_last_period(time: str, first: str, last: str) -> None:
+def test_a_span_includes_its_last_period(time: str, first: str, last: str) -> None:
     start, end = Request(BOX, time).interval
     assert start == pd.Timestamp(first) and end.floor("s") == pd.Timestamp(last)
 
 
-BAD_REQUESTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+INVALID_REQUESTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "west over east": ({"bbox": (4.4, 50.9, 4.3, 51.0)}, ("west 4.4", "not less than east 4.3", "expected west south")),
     "south over north": ({"bbox": (4.3, 51.0, 4.4, 50.9)}, ("south 51", "not less than north 50.9")),
     "antimeridian": ({"bbox": (179.9, 10, -179.9, 10.1)}, ("antimeridian", "one box on either side")),
@@ -102,9 +102,9 @@ BAD_REQUESTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_REQUESTS)
-def test_a_bad_request_is_one_line(name: str) -> None:
-    given, words = BAD_REQUESTS[name]
+@pytest.mark.parametrize("name", INVALID_REQUESTS)
+def test_an_invalid_request_raises_one_line_error(name: str) -> None:
+    given, words = INVALID_REQUESTS[name]
     with pytest.raises(UsageError) as error:
         Request(**{"bbox": BOX, "time": "2022", **given})
     assert "\n" not in str(error.value)
@@ -112,12 +112,12 @@ def test_a_bad_request_is_one_line(name: str) -> None:
         assert word in str(error.value)
 
 
-def test_an_unknown_catalogue_is_one_line() -> None:
+def test_an_unknown_catalogue_raises_one_line_error() -> None:
     with pytest.raises(UsageError, match="expected planetary-computer, earth-search, cdse, a URL, or a path"):
         catalogue_by_name("no-such-catalogue")
 
 
-def test_a_catalogue_given_by_its_known_address_is_the_declared_one() -> None:
+def test_the_address_of_a_declared_catalogue_gives_its_declaration() -> None:
     assert catalogue_by_name("https://earth-search.aws.element84.com/v1/") is CATALOGUES["earth-search"]
 
 
@@ -129,7 +129,7 @@ def test_every_declared_product_names_an_asset_for_every_band(catalogue: str) ->
         assert set(declared.assets) == set(sensor.band_names) | layer
 
 
-SAID = {"scale": 1e-4, "offset": -0.1}
+STATED = {"scale": 1e-4, "offset": -0.1}
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ SAID = {"scale": 1e-4, "offset": -0.1}
         ("03.01", {}, {}, 0.0),
         ("04.00", {}, {}, -0.1),
         ("05.11", {}, {}, -0.1),
-        ("05.11", SAID, {}, -0.1),
-        ("05.11", SAID, {"earthsearch:boa_offset_applied": False}, -0.1),
-        ("05.11", SAID, {"earthsearch:boa_offset_applied": True}, 0.0),
+        ("05.11", STATED, {}, -0.1),
+        ("05.11", STATED, {"earthsearch:boa_offset_applied": False}, -0.1),
+        ("05.11", STATED, {"earthsearch:boa_offset_applied": True}, 0.0),
         ("05.11", {}, {"sentinel:boa_offset_applied": True}, 0.0),
         ("05.11", {"scale": 1e-4, "offset": 0}, {}, 0.0),
         (4.0, {}, {}, -0.1),
@@ -151,7 +151,7 @@ SAID = {"scale": 1e-4, "offset": -0.1}
         (None, {}, {"earthsearch:boa_offset_applied": False}, -0.1),
     ],
 )
-def test_the_baselines_offset_is_taken_from_the_item(
+def test_the_offset_of_the_baseline_comes_from_the_item(
     baseline: str | None, raster: dict[str, float], flags: dict[str, bool], offset: float
 ) -> None:
     item = an_item({"B04": {"raster:bands": [raster]}}, **{"s2:processing_baseline": baseline}, **flags)
@@ -170,20 +170,20 @@ def test_the_baselines_offset_is_taken_from_the_item(
         ({"earthsearch:boa_offset_applied": "perhaps"}, "boa_offset_applied is perhaps, expected true or false"),
     ],
 )
-def test_an_item_whose_offset_cannot_be_known_is_refused(properties: dict[str, Any], words: str) -> None:
+def test_an_item_with_an_unknown_offset_is_refused(properties: dict[str, Any], words: str) -> None:
     scene = Scene(an_item({"B04": {}}, **properties), product("planetary-computer"))
     with pytest.raises(UsageError, match=words):
         scene.check()
 
 
 @pytest.mark.parametrize("key", ["S2-L2A-B02", "blue-10m", "band_2", "b2"])
-def test_assets_are_found_by_the_names_that_cubes_have(key: str) -> None:
+def test_assets_are_found_by_the_names_of_cubes(key: str) -> None:
     scene = Scene(an_item({key: {}, "scl_20m": {}, "thumbnail_b02": {"roles": ["thumbnail"]}}), product("cdse"))
     assert key_of(scene, "B02") == key
     assert key_of(scene, "SCL") == "scl_20m"
 
 
-def test_stac_1_1_fields_say_the_same() -> None:
+def test_fields_of_stac_1_1_mean_the_same() -> None:
     on_asset = an_item({"B04_10m": {"raster:scale": 1e-4, "raster:offset": -0.1, "nodata": 0, "data_type": "uint16"}})
     on_band = an_item({"B04_10m": {"bands": [{"name": "B04", "raster:offset": -0.1}]}})
     for item in (on_asset, on_band):
@@ -191,13 +191,13 @@ def test_stac_1_1_fields_say_the_same() -> None:
     assert Scene(on_asset, product("cdse")).nodata("B04") == 0
 
 
-def test_landsats_scale_is_collection_2s_where_the_item_is_silent() -> None:
+def test_landsat_has_the_scale_of_collection_2_by_default() -> None:
     scene = Scene(an_item({"red": {}}), product("planetary-computer", "landsat-8"))
     assert scene.scale_and_offset("B04") == pytest.approx((2.75e-5, -0.2))
 
 
 @pytest.mark.parametrize("catalogue", ["planetary-computer", "earth-search", "cdse"])
-def test_assets_are_found_by_the_catalogues_names(catalogue: str) -> None:
+def test_assets_are_found_by_the_names_of_catalogues(catalogue: str) -> None:
     declared = product(catalogue)
     scene = Scene(an_item({key: {} for key in declared.assets.values()}), declared)
     assert {name: key_of(scene, name) for name in scene.assets} == dict(declared.assets)
@@ -208,15 +208,15 @@ def key_of(scene: Scene, band: str) -> str:
     return next(key for key, asset in scene.item.assets.items() if asset is scene.assets[band])
 
 
-def test_what_an_asset_says_goes_before_the_table() -> None:
-    """An archive that calls its assets otherwise, with a stack, a picture, coarser copies and another format."""
+def test_declared_bands_of_assets_take_precedence_over_keys() -> None:
+    """A catalogue with other keys, a stack of bands, an RGB preview, coarser copies and another format."""
     blue = {"eo:bands": [{"name": "B02", "common_name": "blue"}]}
     item = an_item(
         {
             "B02": {"eo:bands": [{"name": "B01", "common_name": "coastal"}]},
             "first": {**blue, "gsd": 60},
             "second": {**blue, "gsd": 10},
-            "picture": {**blue, "gsd": 1, "roles": ["visual"]},
+            "preview": {**blue, "gsd": 1, "roles": ["visual"]},
             "stack": {"eo:bands": [{"common_name": "blue"}, {"common_name": "green"}], "gsd": 1},
             "shortwave": {"bands": [{"name": "x", "eo:common_name": "swir16"}]},
         }
@@ -227,7 +227,7 @@ def test_what_an_asset_says_goes_before_the_table() -> None:
     assert "B03" in scene.missing() and "SCL" in scene.missing()
 
 
-def test_of_two_assets_that_say_so_the_declared_one_is_taken() -> None:
+def test_of_two_matching_assets_the_declared_key_is_used() -> None:
     blue = {"eo:bands": [{"name": "blue", "common_name": "blue"}]}
     item = an_item({"aa-jp2": {**blue, "gsd": 10}, "blue": {**blue, "gsd": 10}})
     assert key_of(Scene(item, product("earth-search")), "B02") == "blue"
@@ -253,13 +253,13 @@ def test_scenes_of_a_day_and_an_orbit_are_one_date() -> None:
     assert dates[0].time == pd.Timestamp("2022-05-01T10:30:00")
 
 
-def test_morning_and_evening_are_two_dates_where_no_orbit_is_given() -> None:
+def test_morning_and_evening_are_two_dates_without_orbits() -> None:
     whens = {"a": "2022-05-01T05:50:00", "b": "2022-05-01T17:30:00", "c": "2022-05-01T05:50:25"}
     dates = group_overpasses([scene_of(name, when) for name, when in whens.items()], "EPSG:32631")
     assert [date.names for date in dates] == [["a", "c"], ["b"]]
 
 
-def test_midnight_utc_does_not_cut_a_pass_in_two() -> None:
+def test_midnight_utc_does_not_divide_an_overpass() -> None:
     scenes = [scene_of("a", "2022-05-01T23:59:50"), scene_of("b", "2022-05-02T00:00:10")]
     for scene in scenes:
         scene.item.bbox = [175.0, -20.0, 176.0, -19.0]
@@ -341,20 +341,20 @@ def test_the_size_of_a_date_is_that_of_its_declared_types() -> None:
     assert sizes == {"sentinel-2": 6 * 21, "sentinel-1": 6 * 4, "landsat-8": 6 * 14}
 
 
-def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_raises_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pystac_client", None)
     with pytest.raises(UsageError, match=r"need pystac_client: install thalweg\[archive\]"):
         plan(Request(BOX, "2022"))
 
 
-def test_a_missing_signer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_signer_raises_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "planetary_computer", None)
     with pytest.raises(UsageError, match=r"planetary-computer: .* install thalweg\[planetary-computer\]"):
         CATALOGUES["planetary-computer"].signer()
     assert CATALOGUES["earth-search"].signer() is None
 
 
-def test_missing_credentials_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_raise_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     with pytest.raises(UsageError, match=r"cdse: .*set AWS_ACCESS_KEY_ID .*S3 keys of the Copernicus"):

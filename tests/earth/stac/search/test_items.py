@@ -1,4 +1,4 @@
-"""Odd items and damaged catalogues: each is skipped with one line that names it; what is sound beside it is found."""
+"""Invalid items and damaged catalogues: each is skipped with a line that names it; valid items are still found."""
 
 import copy
 import json
@@ -30,7 +30,7 @@ BOW_TIE = {"type": "Polygon", "coordinates": [[[3.0, 50.82], [3.01, 50.83], [3.0
 
 
 def item(name: str = "odd", **changes: Any) -> dict[str, Any]:
-    """An item of a Sentinel-2 scene at the box; a change of None leaves the field out, of "null" makes it null."""
+    """Return the JSON of a Sentinel-2 item; a change to None removes the field, to "null" sets it to null."""
     properties = {
         "datetime": "2022-06-01T10:50:31Z",
         "proj:code": "EPSG:32631",
@@ -69,7 +69,7 @@ def item(name: str = "odd", **changes: Any) -> dict[str, Any]:
 
 SPAN = {"p_datetime": "null", "p_start_datetime": "2022-06-01T10:50:31", "p_end_datetime": "2022-06-01T10:50:45"}
 
-ODD: dict[str, tuple[Any, str]] = {
+INVALID: dict[str, tuple[Any, str]] = {
     "not an object": ([1], "expected an item (type Feature), got [1]"),
     "another type": (item(type="FeatureCollection"), "expected an item (type Feature), got 'FeatureCollection'"),
     "no properties": (item(properties="null"), "properties None: expected an object"),
@@ -120,15 +120,15 @@ def read(fields: Any) -> Any:
     return item_of(fields, footprint_of(fields), "/archive/items/odd.json")
 
 
-@pytest.mark.parametrize("name", ODD)
-def test_an_odd_item_is_refused_in_a_line_that_says_why(name: str) -> None:
-    fields, words = ODD[name]
+@pytest.mark.parametrize("name", INVALID)
+def test_an_invalid_item_is_refused_with_the_reason(name: str) -> None:
+    fields, words = INVALID[name]
     with pytest.raises(InvalidItemError) as caught:
         read(fields)
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
-GOOD: dict[str, dict[str, Any]] = {
+VALID: dict[str, dict[str, Any]] = {
     "as it is": {},
     "no zone": {"p_datetime": "2022-06-01T10:50:31"},
     "a span without a zone": SPAN,
@@ -146,9 +146,9 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", GOOD)
-def test_what_can_be_understood_is_taken(name: str) -> None:
-    fields = item(**GOOD[name])
+@pytest.mark.parametrize("name", VALID)
+def test_a_valid_item_is_used(name: str) -> None:
+    fields = item(**VALID[name])
     found = read(fields)
     footprint = footprint_of(fields)
     assert footprint.start.floor("s") == pd.Timestamp("2022-06-01T10:50:31")
@@ -177,7 +177,7 @@ def test_times_of_other_zones_are_utc() -> None:
     assert instant("datetime", "2022-06-01T10:50:31") == pd.Timestamp("2022-06-01T10:50:31")
 
 
-def test_a_box_across_the_antimeridian_is_on_both_sides_of_it() -> None:
+def test_a_box_across_the_antimeridian_lies_on_both_sides() -> None:
     fields = item(geometry="null", bbox=[179.5, -20.0, -179.5, -19.0])
     footprint = footprint_of(fields)
     assert footprint.touches((179.6, -19.9, 179.9, -19.5)) and footprint.touches((-179.9, -19.9, -179.6, -19.5))
@@ -193,7 +193,7 @@ def test_a_box_across_the_antimeridian_is_on_both_sides_of_it() -> None:
 
 
 def write_scene(folder: Path) -> None:
-    """The scenes' files: 80 x 70 pixels of 10 m at the box, a number a band."""
+    """Write the files of the scenes: 80 x 70 pixels of 10 m at the box, one number per band."""
     profile = {"driver": "GTiff", "width": 80, "height": 70, "count": 1, "dtype": "uint16", "crs": "EPSG:32631"}
     for index, band in enumerate(BANDS):
         values = np.full((70, 80), 4 if band == "SCL" else 1000 + index, np.uint16)
@@ -204,7 +204,7 @@ def write_scene(folder: Path) -> None:
 
 
 def write_catalogue(folder: Path, items: Mapping[str, Any], **more: Any) -> Path:
-    """A static catalogue of one collection; `more` are further documents, `root_links` and `collection_links`."""
+    """Write a static catalogue of one collection; `more` are further documents, `root_links` and `collection_links`."""
     write_scene(folder)
     (folder / "items").mkdir()
     root_links, collection_links = more.pop("root_links", []), more.pop("collection_links", [])
@@ -226,19 +226,19 @@ def planned(catalogue: str | Path, box: tuple[float, float, float, float] = BOX)
     return plan(Request(box, "2022-06", ("sentinel-2",)), str(catalogue), QUICK)
 
 
-def found_and_told(what: FetchPlan) -> tuple[list[str], list[str]]:
-    """Items found, and the lines of what was skipped."""
+def found_and_skipped(what: FetchPlan) -> tuple[list[str], list[str]]:
+    """Return the items found, and the lines about skipped entries."""
     items = [name for date in what.dates["sentinel-2"] for name in date.names]
     return items, [note for note in what.notes if ": skipped, " in note]
 
 
-def test_each_odd_item_of_a_catalogue_is_told_once_and_the_others_are_fetched(tmp_path: Path) -> None:
-    odd = {name: entry for name, entry in ODD.items() if isinstance(entry[0], dict)}
+def test_each_invalid_item_is_reported_once_and_valid_ones_are_fetched(tmp_path: Path) -> None:
+    odd = {name: entry for name, entry in INVALID.items() if isinstance(entry[0], dict)}
     items = {f"odd {index}": {**fields, "id": f"odd {index}"} for index, (fields, _) in enumerate(odd.values())}
     sound = item("sound", **SPAN)
     catalogue = write_catalogue(tmp_path, {**items, "sound": sound})
     what = planned(catalogue)
-    names, told = found_and_told(what)
+    names, told = found_and_skipped(what)
     assert names == ["sound"] and len(told) == len(odd)
     for (name, (_, words)), line in zip(odd.items(), told, strict=True):
         assert line.startswith("odd ") and words in line, name
@@ -249,13 +249,13 @@ def test_each_odd_item_of_a_catalogue_is_told_once_and_the_others_are_fetched(tm
     assert float(xr.open_dataset(tmp_path / "fetched.nc").B03.max()) == pytest.approx(0.1001)
 
 
-def test_odd_items_elsewhere_are_not_told(tmp_path: Path) -> None:
+def test_invalid_items_outside_the_box_are_not_reported(tmp_path: Path) -> None:
     away = item("away", bbox=[9.0, 50.0, 9.1, 50.1], geometry="null", assets="none")
-    names, told = found_and_told(planned(write_catalogue(tmp_path, {"away": away, "sound": item("sound")})))
+    names, told = found_and_skipped(planned(write_catalogue(tmp_path, {"away": away, "sound": item("sound")})))
     assert (names, told) == (["sound"], [])
 
 
-def test_where_only_odd_items_are_the_error_says_so(tmp_path: Path) -> None:
+def test_the_error_of_an_empty_search_reports_invalid_items(tmp_path: Path) -> None:
     catalogue = write_catalogue(tmp_path, {"a": item("a", links="x"), "b": item("b", p_datetime="now")})
     with pytest.raises(UsageError) as caught:
         planned(catalogue)
@@ -264,9 +264,9 @@ def test_where_only_odd_items_are_the_error_says_so(tmp_path: Path) -> None:
     assert "(2 invalid entries skipped, the first: a: links 'x': expected a list" in line
 
 
-def test_an_identifier_that_comes_twice_is_taken_once(tmp_path: Path) -> None:
+def test_a_repeated_identifier_is_used_once(tmp_path: Path) -> None:
     again = item("sound", p_datetime="2022-06-11T10:50:31Z")
-    names, told = found_and_told(planned(write_catalogue(tmp_path, {"a": item("sound"), "b": again})))
+    names, told = found_and_skipped(planned(write_catalogue(tmp_path, {"a": item("sound"), "b": again})))
     assert names == ["sound"]
     assert told == ["sound, a second one: skipped, the identifier is repeated: the first item is used"]
 
@@ -310,24 +310,24 @@ DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("where", ["path", "address"])
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_damaged_or_looping_catalogue_gives_what_is_sound_in_it(name: str, where: str, tmp_path: Path) -> None:
+def test_a_damaged_or_looping_catalogue_gives_its_valid_items(name: str, where: str, tmp_path: Path) -> None:
     more, words = DAMAGED[name]
     catalogue = write_catalogue(tmp_path, {"sound": item("sound")}, **copy.deepcopy(more))
     with serve(tmp_path) as server:
-        names, told = found_and_told(planned(catalogue if where == "path" else f"{server.url}/catalog.json"))
+        names, told = found_and_skipped(planned(catalogue if where == "path" else f"{server.url}/catalog.json"))
     assert names == ["sound"]
     assert told and all("\n" not in line for line in told)
     assert any(words in line for line in told), told
 
 
-def test_a_catalogue_without_an_end_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each level links to the next, by a new address each."""
+def test_an_endless_catalogue_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each level links to the next, at a new address."""
     for level in range(40):
         links = [{"rel": "child", "href": f"./level{level + 1}.json"}]
         (tmp_path / f"level{level}.json").write_text(json.dumps({**OTHER, "id": str(level), "links": links}))
     root_links = [{"rel": "child", "href": "./level0.json"}]
     catalogue = write_catalogue(tmp_path, {"sound": item("sound")}, root_links=root_links)
-    names, told = found_and_told(planned(catalogue))
+    names, told = found_and_skipped(planned(catalogue))
     assert names == ["sound"]
     assert told == [f"{tmp_path}/level16.json: skipped, more than 16 levels below the root"]
     monkeypatch.setattr(static_catalogue, "MAX_CATALOGUES", 10)
@@ -343,7 +343,7 @@ def test_a_collection_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("links", ["x", {"a": 1}, 5])
-def test_a_root_whose_links_are_none_is_one_line(links: Any, tmp_path: Path) -> None:
+def test_a_root_with_invalid_links_raises_one_line_error(links: Any, tmp_path: Path) -> None:
     path = tmp_path / "catalog.json"
     path.write_text(json.dumps({**OTHER, "links": links}))
     with pytest.raises(UsageError, match=r"no STAC: links .* expected a list"):
@@ -377,26 +377,26 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StacServer]
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_odd_entries_of_an_api_are_skipped(name: str, api: StacServer) -> None:
+def test_invalid_entries_of_an_api_are_skipped(name: str, api: StacServer) -> None:
     collections, page, words = PAGES[name]
     api.answers["/api/collections"] = json.dumps(collections).encode()
     api.answers["/api/search"] = json.dumps(page).encode()
-    names, told = found_and_told(planned(api.api))
+    names, told = found_and_skipped(planned(api.api))
     assert names == ["sound"]
     assert any(words in line for line in told) and all("\n" not in line for line in told)
 
 
-def test_pages_that_come_again_for_ever_are_read_once(api: StacServer) -> None:
+def test_endlessly_repeated_pages_are_read_once(api: StacServer) -> None:
     following = {"rel": "next", "href": f"{api.api}/search", "method": "POST", "body": {}}
     api.answers["/api/search"] = json.dumps({"features": [item("sound")], "links": [following]}).encode()
-    names, told = found_and_told(planned(api.api))
+    names, told = found_and_skipped(planned(api.api))
     assert names == ["sound"] and api.requests["/api/search"] == 2
     assert told == [f"{api.api}, a page: skipped, repeated: its next link is a loop: read once"]
 
 
 @pytest.mark.parametrize("answer", [BROKEN, [1], {"features": [item("a")], "links": "x"}, "x", 5])
 @pytest.mark.parametrize("path", ["/api/search", "/api/collections"])
-def test_an_answer_that_is_no_stac_is_one_line(path: str, answer: Any, api: StacServer) -> None:
+def test_an_answer_that_is_not_stac_raises_one_line_error(path: str, answer: Any, api: StacServer) -> None:
     if path == "/api/collections" and isinstance(answer, dict) and "features" in answer:
         answer = {"collections": answer["features"], "links": "x"}
     api.answers[path] = json.dumps(answer).encode()
@@ -413,7 +413,7 @@ SIGNED = ("?sig={}&se=2022", "?token={}", "?X-Amz-Signature={}", "?api_key={}")
 def test_credentials_of_an_address_are_neither_shown_nor_stored(
     query: str, api: StacServer, tmp_path: Path, cli: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """User and password, and a signed query, in the catalogue's address and in the files' addresses."""
+    """User, password and a signed query, in the address of the catalogue and in those of the files."""
     signed = query.format(SECRET)
     private = api.url.replace("://", f"://user:{SECRET}@")
     sound, damaged = item("sound"), item("damaged", p_datetime="2022-06-11T10:50:31Z")
@@ -438,7 +438,7 @@ def test_credentials_of_an_address_are_neither_shown_nor_stored(
 @pytest.mark.parametrize(
     ("path", "status"), [("/catalog.json", 403), ("/catalog.json", 503), (".tif", 403), (".tif", 503), ("nowhere", 0)]
 )
-def test_credentials_are_not_in_errors_either(path: str, status: int, api: StacServer, tmp_path: Path) -> None:
+def test_credentials_are_not_in_errors(path: str, status: int, api: StacServer, tmp_path: Path) -> None:
     private = api.url.replace("://", f"://user:{SECRET}@")
     fields = item("sound")
     fields["assets"] = {band: {"href": f"{private}/{band}.tif?sig={SECRET}"} for band in BANDS}

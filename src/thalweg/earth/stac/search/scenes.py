@@ -11,7 +11,7 @@ import pandas as pd
 from thalweg.earth.cube.decoding.offsets import OffsetMetadata, offset_metadata, product_offset
 from thalweg.earth.cube.mosaics import overpass_groups
 from thalweg.earth.cube.names import candidates, is_mask_name
-from thalweg.earth.sensors import Band, Mask, Sensor, sensor_by_name
+from thalweg.earth.sensors import Band, BitMask, ClassMask, Sensor, sensor_by_name
 from thalweg.earth.stac.search.catalogues import Product
 from thalweg.earth.stac.search.items import centre_longitude, orbit_of, reference_system, times_of
 
@@ -82,7 +82,7 @@ class Scene:
                 return found[0]
         return None
 
-    def _mask_asset(self, mask: Mask) -> "pystac.Asset | None":
+    def _mask_asset(self, mask: ClassMask | BitMask) -> "pystac.Asset | None":
         """Return the asset of a mask; None if the item has none."""
         assets, declared = self.item.assets, self.product.assets.get(mask.variable)
         if declared in assets:
