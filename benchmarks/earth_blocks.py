@@ -22,6 +22,7 @@ from odc.geo.geobox import GeoBox
 from common import arguments, report
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.cube.grid import pixel_centers
+from thalweg.earth.cube.windows import Window
 from thalweg.earth.inference.job import Job
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.simulate import simulate
@@ -37,6 +38,16 @@ def job_on(cube: Cube, model: EarthModel, side: int) -> Job:
     return Job(replace(cube, grid=grid, x=x, y=y), model)
 
 
+def list_windows(job: Job) -> list[Window]:
+    """All windows of a job, row by row, written out without `Job.window`."""
+    (rows, columns), side = job.cube.grid.shape, job.block
+    return [
+        Window(top, left, min(side, rows - top), min(side, columns - left))
+        for top in range(0, rows, side)
+        for left in range(0, columns, side)
+    ]
+
+
 def seconds_per_window(job: Job) -> float:
     """Mean time of `Job.window` over all blocks."""
     start = time.perf_counter()
@@ -50,7 +61,7 @@ def measure(cube: Cube, model: EarthModel) -> dict[str, Any]:
     listing = []
     for _ in range(LISTINGS):
         start = time.perf_counter()
-        windows = list(job.cube.windows(job.block))
+        windows = list_windows(job)
         windows[job.block_count // 2]
         listing.append(time.perf_counter() - start)
     by_list, by_index = statistics.median(listing), seconds_per_window(job)
