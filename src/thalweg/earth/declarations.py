@@ -200,6 +200,16 @@ class Sensor(Declaration):
     name_words: tuple[str, ...] = Field(
         default=(), description="words that cubes add to a band's or a mask's name, such as s2, sr, 10m"
     )
+    other_names: tuple[str, ...] = Field(
+        default=(),
+        description="other names of the sensor, its satellites and its products in paths and metadata, such as s2a",
+    )
+    product_names: tuple[str, ...] = Field(
+        default=(), description="regular expressions of product names; the group `date` is the acquisition date"
+    )
+    image_names: tuple[str, ...] = Field(
+        default=(), description="regular expressions of the names of image files that do not name the sensor"
+    )
     physical_range: tuple[float, float] | None = Field(
         default=None, description="range in the sensor's units that a surface can have; values outside it are missing"
     )
@@ -265,6 +275,8 @@ class Sensor(Declaration):
                 f"averaged_overpasses {self.averaged_overpasses} averages power: only a sensor in dB can have it, "
                 f"units is {self.units}"
             )
+        if unnamed := [pattern for pattern in self.product_names if "(?P<date>" not in pattern]:
+            raise ValueError(f"product_names: {unnamed[0]} has no group date: write (?P<date>...) around the date")
         absent = sorted({name for triple in self.rgb_previews for name in triple} - set(self.band_names))
         if absent:
             raise ValueError(f"rgb_previews name {', '.join(absent)}: choose of {', '.join(self.band_names)}")

@@ -56,6 +56,11 @@ SENTINEL_1 = Sensor(
     units="dB",
     value_range=(-30, 5),
     resolution=10,
+    other_names=(
+        *("s1", "s1a", "s1b", "s1c", "sentinel-1a", "sentinel-1b", "sentinel-1c"),
+        *("sigma0", "gamma0"),
+    ),
+    product_names=(r"S1[A-D]_\w{2}_\w{4}_\w{4}_(?P<date>\d{8}T\d{6})_",),
     name_words=(
         *("s1", "s1a", "s1b", "s1c", "sentinel1", "sentinel1a", "sentinel1b", "sentinel1c", "iw", "grd", "rtc"),
         *("sigma", "sigma0", "gamma", "gamma0", "nought", "naught", "backscatter", "band", "10m", "20m"),
@@ -104,6 +109,9 @@ SENTINEL_2 = Sensor(
         storage=MaskEncoding(dtype="uint8", fill=0),
     ),
     other_masks=(BitMask(variable="QA60", unclear_bits=(10, 11), not_produced=("2022-01-25", "2024-02-28")),),
+    other_names=("s2", "s2a", "s2b", "s2c", "sentinel-2a", "sentinel-2b", "sentinel-2c", "l2a", "msil2a"),
+    product_names=(r"S2[A-D]_MSIL\w{2}_(?P<date>\d{8}T\d{6})_",),
+    image_names=(r"(?<![A-Za-z0-9])T\d\d[A-Z]{3}_\d{8}T\d{6}(?=[_.]|$)",),
     name_words=(
         *("s2", "s2a", "s2b", "s2c", "sentinel2", "sentinel2a", "sentinel2b", "sentinel2c", "l2a", "s2l2a", "msi"),
         *("msil2a", "10m", "20m", "60m", *_REFLECTANCE_WORDS),
@@ -151,6 +159,8 @@ LANDSAT_8 = Sensor(
             storage=MaskEncoding(dtype="uint16", fill=1),
         ),
     ),
+    other_names=("landsat-9", "l8", "l9", "lc08", "lc09", "ls8", "ls9"),
+    product_names=(r"L[COTEM]0\d_\w{4}_\d{6}_(?P<date>\d{8})_\d{8}_",),
     name_words=(
         *("l8", "l9", "lc08", "lc09", "landsat8", "landsat9", "landsat", "ls8", "ls9", "oli", "30m"),
         *_REFLECTANCE_WORDS,

@@ -13,7 +13,6 @@ from functools import lru_cache
 from thalweg.earth.sensors import BitMask, ClassMask, Sensor, known_sensors
 from thalweg.errors import UsageError
 
-_MISSION = re.compile(r"(s|sentinel|l|lc0|ls|landsat)\d[a-d]?")
 _NUMBERED = re.compile(r"b0*(\d+[a-z]?)")
 _MASK_WORDS = re.compile(r"mask|qa|qc|cloud|cld|clp|clm|scl|fmask|flag|quality|class", re.IGNORECASE)
 
@@ -102,11 +101,7 @@ def is_mask_name(sensor: Sensor, mask: ClassMask | BitMask, name: str) -> bool:
 def sensor_named(text: str) -> Sensor | None:
     """Return the declared sensor that a name such as `SENTINEL-2`, `Sentinel-2A` or `S2A` means, None if none."""
     word = "".join(_words(text))
-    is_mission = _MISSION.fullmatch(word) is not None
-    return next(
-        (s for s in known_sensors() if word == _joined(s.name) or (is_mission and word in s.name_words)),
-        None,
-    )
+    return next((s for s in known_sensors() if word in map(_joined, (s.name, *s.other_names))), None)
 
 
 def looks_like_mask(name: str) -> bool:

@@ -6,23 +6,14 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from thalweg.earth.cube.names import match
-from thalweg.earth.sensors import known_sensors
+from thalweg.earth.sensors import Sensor, known_sensors
 from thalweg.errors import UsageError
 
 _COMPACT = re.compile(r"(?<!\d)((?:19|20)\d\d)(\d\d)(\d\d)(?:T(\d\d)(\d\d)(\d\d))?(?!\d)")
 _WITH_SIGNS = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_.](\d\d)[-_.](\d\d)(?:[T_ ](\d\d)[-:.]?(\d\d)[-:.]?(\d\d))?(?!\d)")
 _UNCLEAR = re.compile(r"(?<!\d)(\d{8}|\d{1,2}[-_.]\d{1,2}[-_.](?:19|20)\d\d)(?!\d)")
-_PRODUCTS = (
-    re.compile(r"S2[A-D]_MSIL\w{2}_(\d{8}T\d{6})_"),
-    re.compile(r"S1[A-D]_\w{2}_\w{4}_\w{4}_(\d{8}T\d{6})_"),
-    re.compile(r"L[COTEM]0\d_\w{4}_\d{6}_(\d{8})_\d{8}_"),
-)
-"""Names of products with more than one date; the acquisition date is captured."""
-
-_S2_IMAGE = re.compile(r"(?<![A-Za-z0-9])T\d\d[A-Z]{3}_\d{8}T\d{6}(?=[_.]|$)")
 _TILE = re.compile(r"(?<![A-Za-z0-9])T\d\d[C-X][A-Z]{2}(?![A-Za-z0-9])")
 _BASELINE = re.compile(r"_N(\d\d)(\d\d)_")
-_MISSION = re.compile(r"[a-z]+\d+[a-z]?")
 _RESOLUTION = re.compile(r"\d+m", re.IGNORECASE)
 _ACQUIRED = {"acquisitiondate", "acquisitiondatetime", "dateacquired", "sensingtime", "datetime", "sensingstart"}
 
@@ -37,9 +28,9 @@ def date_in(text: str, where: str) -> np.datetime64 | None:
     Raises:
         UsageError: the name has more than one date, or an ambiguous one, such as 01022018.
     """
-    for product in _PRODUCTS:
-        if found := product.search(text):
-            return _dates(found.group(1))[0]
+    for pattern in (pattern for sensor in known_sensors() for pattern in sensor.product_names):
+        if found := re.search(pattern, text):
+            return _dates(found["date"])[0]
     dates = _dates(text)
     days = sorted({date.astype("datetime64[D]") for date in dates})
     if len(days) > 1:
@@ -80,19 +71,18 @@ def date_of_writing(tags: Mapping[str, str]) -> np.datetime64 | None:
 
 def sensor_in(texts: Iterable[str]) -> str | None:
     """Return the name of the sensor in the parts of a path, None if there is none or several."""
-    words = {word for text in texts for word in re.split(r"[^a-z0-9]+", _without_dash(text.lower()))}
-    found = {
-        sensor.name
-        for sensor in known_sensors()
-        if words & {_without_dash(sensor.name), *filter(_MISSION.fullmatch, sensor.name_words)}
-    }
-    if not found and any(_S2_IMAGE.search(text) for text in texts):
-        return "sentinel-2"
+    texts = list(texts)
+    found = {sensor.name for sensor in known_sensors() if any(_has_name_of(sensor, text.lower()) for text in texts)}
+    if not found:
+        images = ((sensor.name, pattern) for sensor in known_sensors() for pattern in sensor.image_names)
+        found = {name for name, pattern in images if any(re.search(pattern, text) for text in texts)}
     return found.pop() if len(found) == 1 else None
 
 
-def _without_dash(text: str) -> str:
-    return re.sub(r"(sentinel|landsat)[-_ ](\d)", r"\1\2", text)
+def _has_name_of(sensor: Sensor, text: str) -> bool:
+    """Return whether one of a sensor's names is a word of a text in lower case; `sentinel2` means `sentinel-2` too."""
+    names = "|".join(re.escape(name).replace(r"\-", "[-_ ]?") for name in (sensor.name, *sensor.other_names))
+    return re.search(rf"(?<![a-z0-9])({names})(?![a-z0-9])", text) is not None
 
 
 def is_band(name: str, sensor: str | None) -> bool:
