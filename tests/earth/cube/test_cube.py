@@ -355,7 +355,7 @@ def test_a_bad_cube_is_refused_in_one_line(bad_cube: object) -> None:
 
 
 def test_a_mapping_names_its_sensors(make_s2: Callable) -> None:
-    with pytest.raises(UsageError, match="sensor 'sentinel-two': expected .* did you mean sentinel-2"):
+    with pytest.raises(UsageError, match=r"sensor 'sentinel-two': expected .* did you mean sentinel-2"):
         Cube.open({"sentinel-two": make_s2()})
 
 

@@ -164,7 +164,7 @@ def test_inspect_counts_masked_values_and_embed_reports_them(
     done = cli("earth", "embed", source, out, "--assume-clear", "--model", model_folder)
     assert done.code == 0
     for messages in (shown.err, done.err):
-        assert "without B06" in messages and "1 of 2,304 pixel-dates with values outside -0.2 to 2" in said
+        assert "without B06" in messages and "1 of 2,304 pixel-dates with values outside -0.2 to 2" in messages
 
 
 # Units

@@ -83,7 +83,7 @@ def test_other_files_are_refused_by_their_first_bytes(tmp_path: Path, start: byt
 
 
 def test_a_missing_path_is_also_a_file_not_found_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="cube.nc: no such file or folder") as caught:
+    with pytest.raises(FileNotFoundError, match=r"cube.nc: no such file or folder") as caught:
         Cube.open(tmp_path / "cube.nc")
     assert isinstance(caught.value, MissingPathError)
 
