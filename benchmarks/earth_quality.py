@@ -50,7 +50,7 @@ class Embedded:
             for index in dates:
                 day = self.days[index : index + 1]
                 contexts = {
-                    name: context.hide(hidden(name, context, float(day))) if hidden else context
+                    name: context.mask(hidden(name, context, float(day))) if hidden else context
                     for name, context in self.site.contexts.items()
                 }
                 fused = self.model(contexts, day)
@@ -157,7 +157,7 @@ def stability(here: Embedded) -> dict[str, float]:
         drift = moved[:, :size].square().sum(1).mean().sqrt() / own[:, :size].square().sum(1).mean().sqrt()
         results[f"drift_half_context{suffix}"] = float(drift)
         for level in (0.5, 0.9):
-            width = here.model.fusion.intervals(spread, level).movedim(1, -1)[seen][:, :size]
+            width = here.model.fusion.interval_half_width(spread, level).movedim(1, -1)[seen][:, :size]
             results[f"coverage_{100 * level:.0f}{suffix}"] = float((moved[:, :size].abs() <= width).float().mean())
     return results
 

@@ -16,7 +16,8 @@ from thalweg.earth.model.checkpoints import read_checkpoint_card
 from thalweg.earth.model.context import HALO
 from thalweg.earth.model.earth_model import SHIPPED, EarthModel
 from thalweg.earth.sensors import LANDSAT_8
-from thalweg.earth.training.modules import TrainingConfig, train_autoencoder, train_fusion
+from thalweg.earth.training.config import TrainingConfig
+from thalweg.earth.training.fit import train_autoencoder, train_fusion
 from thalweg.earth.training.tiles import TrainingSite
 from thalweg.io.hashing import content_hash
 

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
-from thalweg.earth.training.modules import TrainingConfig, train_autoencoder, train_fusion
+from thalweg.earth.training.config import TrainingConfig
+from thalweg.earth.training.fit import train_autoencoder, train_fusion
 from thalweg.simulate import simulate
 
 REAL = ("BE-1", "BE-3", "TZ-1")

@@ -51,10 +51,10 @@ def cube(cube_folder: Path) -> Cube:
 
 @pytest.fixture(scope="session")
 def fitted_folder(cube_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of Sentinel-2 and Sentinel-1 as training begins it: linear, fitted on the small cube."""
+    """The linear baseline of Sentinel-2 and Sentinel-1, fitted to the small cube."""
     from thalweg.earth.sensors import sensor_by_name
     from thalweg.earth.training.config import TrainingConfig
-from thalweg.earth.training.fit import train_autoencoder, train_fusion
+    from thalweg.earth.training.fit import train_autoencoder, train_fusion
 
     folder = tmp_path_factory.mktemp("fitted")
     settings = TrainingConfig(steps=0, linear_tiles=8, tile=8)
@@ -67,7 +67,7 @@ from thalweg.earth.training.fit import train_autoencoder, train_fusion
 
 @pytest.fixture(scope="session")
 def model_folder(fitted_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The fitted model with all its weights stirred a little, so that its learned paths do something."""
+    """The fitted model with a small random change of all weights, so that its residuals are not zero."""
     from thalweg.earth.model.checkpoints import save_checkpoint
 
     folder = tmp_path_factory.mktemp("stirred") / "model"

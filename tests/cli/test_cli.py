@@ -14,7 +14,7 @@ import xarray as xr
 
 import thalweg
 from thalweg.earth.store.reader import open_store
-from thalweg.earth.training.modules import TrainingConfig
+from thalweg.earth.training.config import TrainingConfig
 
 THALWEG = Path(sys.executable).with_name("thalweg")
 

@@ -1,5 +1,6 @@
 """An invented sensor, known only by its declaration, from reading and fetching to indices, embeddings and export."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import rioxarray  # noqa: F401  (registers .rio)
 import torch
 import xarray as xr
 from affine import Affine
 from rasterio.warp import transform_bounds
 from shapely.geometry import box, mapping
 
+from thalweg.earth import sensors
 from thalweg.earth.counterfactual.quantities import quantity_by_name
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.export.raster import write_cogs
@@ -35,12 +38,12 @@ SENSOR = Sensor(
     name="dove-constellation",
     title="A constellation of small satellites",
     bands=(
-        Band(name="Blue", aliases=("b1",), wavelength=490, common_name="blue"),
-        Band(name="Green", aliases=("b2",), wavelength=565, common_name="green"),
-        Band(name="Red", aliases=("b3",), wavelength=665, common_name="red"),
+        Band(name="Blue", aliases=("ms1",), wavelength=490, common_name="blue"),
+        Band(name="Green", aliases=("ms2",), wavelength=565, common_name="green"),
+        Band(name="Red", aliases=("ms3",), wavelength=665, common_name="red"),
         Band(
             name="NIR",
-            aliases=("b4", "nearinfrared"),
+            aliases=("ms4", "nearinfrared"),
             wavelength=865,
             common_name="nir",
             storage=StorageEncoding(dtype="uint16", scale=5e-5, offset=-0.1, fill=0),
@@ -72,14 +75,21 @@ def digital_numbers(reflectance: xr.DataArray) -> xr.DataArray:
     return numbers.where(reflectance.notnull(), 0).astype("uint16")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def registered() -> Iterator[Sensor]:
+    """Register the sensor for this module only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sensors, "_REGISTRY", dict(sensors._REGISTRY))
+        yield register_sensor(SENSOR)
+
+
 @pytest.fixture(scope="module")
 def products(landscape: Landscape) -> xr.Dataset:
     """Digital numbers and mask of the invented products, under names that only its declaration explains."""
-    register_sensor(SENSOR)
     s2 = landscape.sentinel2.isel(time=slice(0, None, 3))
     classes = s2["SCL"].values
     flags = np.where(classes == 0, UNUSABLE, np.where(np.isin(classes, (4, 5, 6, 7)), CLEAR, CLOUD)).astype(np.uint8)
-    names = {"Blue": "dove_b1_sr", "Green": "dove_b2_sr", "Red": "dove_b3_sr", "NIR": "near-infrared"}
+    names = {"Blue": "dove_ms1_sr", "Green": "dove_ms2_sr", "Red": "dove_ms3_sr", "NIR": "near-infrared"}
     bands = {
         name: digital_numbers((s2[SOURCE_BANDS[band]] * 1e-4).where(s2[SOURCE_BANDS[band]] > 0))
         for band, name in names.items()
@@ -174,7 +184,12 @@ def write_item(products: xr.Dataset, folder: Path) -> pystac.Item:
     item = pystac.Item("dove", mapping(box(*bounds)), list(bounds), datetime(2018, 1, 3, 10, tzinfo=UTC), {})
     item.properties["proj:code"] = crs
     profile = {"driver": "GTiff", "count": 1, "crs": crs, "transform": Affine(10, 0, west, 0, -10, north)}
-    for key, name in {"blue": "dove_b1_sr", "asset-g": "dove_b2_sr", "red": "dove_b3_sr", "n": "near-infrared"}.items():
+    for key, name in {
+        "blue": "dove_ms1_sr",
+        "asset-g": "dove_ms2_sr",
+        "red": "dove_ms3_sr",
+        "n": "near-infrared",
+    }.items():
         values = date[name].values
         with rasterio.open(
             folder / f"{key}.tif", "w", height=values.shape[0], width=values.shape[1], dtype=values.dtype, **profile

@@ -141,7 +141,8 @@ def train(
 ) -> None:
     """Stage 1: train a sensor's context-aware autoencoder. A killed run resumes."""
     from thalweg.earth.sensors import sensor_by_name
-    from thalweg.earth.training.modules import TrainingConfig, train_autoencoder
+    from thalweg.earth.training.config import TrainingConfig
+    from thalweg.earth.training.fit import train_autoencoder
 
     check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
     settings = TrainingConfig(seed=seed) if steps is None else TrainingConfig(seed=seed, steps=steps)
@@ -161,7 +162,8 @@ def fuse(
     assume_clear: AssumeClear = False,
 ) -> None:
     """Stage 2: fuse frozen encoders into one embedding. A killed run resumes."""
-    from thalweg.earth.training.modules import TrainingConfig, train_fusion
+    from thalweg.earth.training.config import TrainingConfig
+    from thalweg.earth.training.fit import train_fusion
 
     check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
     settings = TrainingConfig(seed=seed) if steps is None else TrainingConfig(seed=seed, steps=steps)

@@ -1,4 +1,4 @@
-"""The encoder: dense by construction, blind to what is hidden, defined everywhere."""
+"""Encoder: dense by construction, independent of masked values, defined everywhere."""
 
 from dataclasses import replace
 
@@ -7,7 +7,8 @@ import pytest
 import torch
 import xarray as xr
 
-from thalweg.earth.cube.cube import Cube, Window
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.cube.windows import Window
 from thalweg.earth.model.context import (
     HALO,
     RECEPTIVE_FIELD,
@@ -25,7 +26,7 @@ SENSORS = ("sentinel-2", "sentinel-1")
 
 @pytest.fixture(scope="module")
 def centre_days(cube: Cube) -> torch.Tensor:
-    return torch.from_numpy(days_since_epoch(cube.reference.dates[cube.eligible])[1:6:2]).float()
+    return torch.from_numpy(days_since_epoch(cube.reference.dates[cube.eligible()])[1:6:2]).float()
 
 
 def encode(model: EarthModel, name: str, context: SensorContext, days: torch.Tensor) -> Encoding:
@@ -33,8 +34,8 @@ def encode(model: EarthModel, name: str, context: SensorContext, days: torch.Ten
         return model.autoencoder(name).encoder(context, days)
 
 
-def assert_alike(one: Encoding, other: Encoding, tolerance: float) -> None:
-    for field in ("values", "support", "seen"):
+def assert_same_encoding(one: Encoding, other: Encoding, tolerance: float) -> None:
+    for field in ("values", "support", "observed"):
         torch.testing.assert_close(getattr(one, field), getattr(other, field), atol=tolerance, rtol=0)
 
 
@@ -49,19 +50,19 @@ def test_dense_equals_patch_by_patch(name: str, cube: Cube, model: EarthModel, c
         single = encode(model, name, sensor_context(series, patch), centre_days)
         assert single.values.shape[-2:] == (1, 1)
         here = Encoding(
-            *(getattr(dense, f)[..., row : row + 1, column : column + 1] for f in ("values", "support", "seen"))
+            *(getattr(dense, f)[..., row : row + 1, column : column + 1] for f in ("values", "support", "observed"))
         )
-        assert_alike(single, here, 1e-5)
+        assert_same_encoding(single, here, 1e-5)
 
 
 @pytest.mark.parametrize("name", SENSORS)
 def test_every_pixel_is_finite(name: str, cube: Cube, model: EarthModel, centre_days: torch.Tensor) -> None:
     context = sensor_context(cube.series[name], cube.whole.grown(HALO))
     assert torch.isfinite(encode(model, name, context, centre_days).values).all()
-    nothing = context.hide(torch.ones(len(context.days), dtype=torch.bool))
-    blind = encode(model, name, nothing, centre_days)
-    assert torch.isfinite(blind.values).all()
-    assert not blind.seen.any()
+    empty = context.mask(torch.ones(len(context.days), dtype=torch.bool))
+    masked = encode(model, name, empty, centre_days)
+    assert torch.isfinite(masked.values).all()
+    assert not masked.observed.any()
 
 
 @pytest.mark.parametrize("name", SENSORS)
@@ -69,11 +70,11 @@ def test_values_under_the_mask_have_no_influence(
     name: str, cube: Cube, model: EarthModel, centre_days: torch.Tensor
 ) -> None:
     context = sensor_context(cube.series[name], cube.whole.grown(HALO))
-    context = context.hide(torch.arange(len(context.days)) % 3 == 0)
+    context = context.mask(torch.arange(len(context.days)) % 3 == 0)
     assert 0 < context.valid.mean() < 1
     garbage = torch.rand(context.values.shape, generator=torch.Generator().manual_seed(0)) * 100
     dirty = replace(context, values=torch.where(context.valid > 0, context.values, garbage))
-    assert_alike(encode(model, name, dirty, centre_days), encode(model, name, context, centre_days), 0.0)
+    assert_same_encoding(encode(model, name, dirty, centre_days), encode(model, name, context, centre_days), 0.0)
 
 
 def test_values_under_clouds_have_no_influence(
@@ -89,25 +90,25 @@ def test_values_under_clouds_have_no_influence(
         cube = Cube.open(data)
         context = sensor_context(cube.reference, cube.whole.grown(HALO))
         encodings.append(encode(model, "sentinel-2", context, centre_days))
-    assert_alike(*encodings, 0.0)
+    assert_same_encoding(*encodings, 0.0)
 
 
 @pytest.mark.parametrize("name", SENSORS)
-def test_a_hidden_date_is_as_if_never_acquired(
+def test_a_masked_date_equals_an_absent_one(
     name: str, cube: Cube, model: EarthModel, centre_days: torch.Tensor
 ) -> None:
     context = sensor_context(cube.series[name], cube.whole.grown(HALO))
-    hidden = torch.arange(len(context.days)) % 2 == 0
-    without = encode(model, name, context.select(~hidden), centre_days)
-    assert_alike(encode(model, name, context.hide(hidden), centre_days), without, 1e-4)
-    whole = encode(model, name, context, centre_days)
-    assert (whole.values - without.values).abs().max() > 0.01
+    masked = torch.arange(len(context.days)) % 2 == 0
+    without = encode(model, name, context.select(~masked), centre_days)
+    assert_same_encoding(encode(model, name, context.mask(masked), centre_days), without, 1e-4)
+    full = encode(model, name, context, centre_days)
+    assert (full.values - without.values).abs().max() > 0.01
 
 
 def test_the_order_of_dates_does_not_matter(cube: Cube, model: EarthModel, centre_days: torch.Tensor) -> None:
     context = sensor_context(cube.reference, cube.whole.grown(HALO))
     order = torch.randperm(len(context.days), generator=torch.Generator().manual_seed(0))
-    assert_alike(
+    assert_same_encoding(
         encode(model, "sentinel-2", context.select(order), centre_days),
         encode(model, "sentinel-2", context, centre_days),
         1e-3,  # sums over dates in float32, in another order
@@ -121,17 +122,19 @@ def test_centre_dates_do_not_influence_each_other(cube: Cube, model: EarthModel,
     torch.testing.assert_close(alone.values, together.values[1:2], atol=1e-5, rtol=0)
 
 
-def test_only_pixels_within_the_receptive_field_count(cube: Cube, model: EarthModel, centre_days: torch.Tensor) -> None:
+def test_only_pixels_within_the_receptive_field_contribute(
+    cube: Cube, model: EarthModel, centre_days: torch.Tensor
+) -> None:
     context = sensor_context(cube.reference, cube.whole.grown(HALO))
     changed = replace(context, values=context.values.clone())
     changed.values[..., HALO + 16, HALO + 16] += 0.3 * context.valid[:, :, HALO + 16, HALO + 16]
-    moved = (
+    change = (
         encode(model, "sentinel-2", changed, centre_days).values
         - encode(model, "sentinel-2", context, centre_days).values
     ).abs().amax((0, 1))  # fmt: skip
     rows, columns = (torch.arange(32) - 16).abs()[:, None], (torch.arange(32) - 16).abs()[None]
-    assert (moved[torch.maximum(rows, columns) > HALO] == 0).all()
-    assert moved[16, 16] > 0.01
+    assert (change[torch.maximum(rows, columns) > HALO] == 0).all()
+    assert change[16, 16] > 0.01
 
 
 def test_encoding_is_deterministic(cube: Cube, model: EarthModel, centre_days: torch.Tensor) -> None:
@@ -140,7 +143,7 @@ def test_encoding_is_deterministic(cube: Cube, model: EarthModel, centre_days: t
     assert torch.equal(first, second)
 
 
-def test_an_absent_band_is_absent_whatever_stands_in_its_place(
+def test_values_of_an_absent_band_have_no_influence(
     datasets: dict[str, xr.Dataset], cube: Cube, model: EarthModel, centre_days: torch.Tensor
 ) -> None:
     lacking = Cube.open(datasets["sentinel-2"].drop_vars(["B05", "B11"]))
@@ -156,7 +159,7 @@ def test_an_absent_band_is_absent_whatever_stands_in_its_place(
     )
 
 
-def test_absent_bands_are_guessed_from_the_others(
+def test_absent_bands_are_filled_from_the_others(
     datasets: dict[str, xr.Dataset], cube: Cube, model: EarthModel, centre_days: torch.Tensor
 ) -> None:
     lacking = Cube.open(datasets["sentinel-2"].drop_vars(["B05", "B11"]))
@@ -165,12 +168,12 @@ def test_absent_bands_are_guessed_from_the_others(
     whole = sensor_context(cube.reference, window)
     with torch.no_grad():
         truth = encoder.complete(whole)
-        guess = encoder.complete(sensor_context(lacking.reference, window))
+        filled = encoder.complete(sensor_context(lacking.reference, window))
     clear = whole.valid[:, 0] > 0
     for band in (3, 8):
-        error = (guess - truth)[:, band][clear].square().mean()
+        error = (filled - truth)[:, band][clear].square().mean()
         assert error < 0.2 * truth[:, band][clear].square().mean()
-    torch.testing.assert_close(guess[:, [0, 1, 2, 4]], truth[:, [0, 1, 2, 4]])
+    torch.testing.assert_close(filled[:, [0, 1, 2, 4]], truth[:, [0, 1, 2, 4]])
 
 
 def test_conditional_fill_is_the_gaussian_conditional_mean() -> None:
@@ -188,7 +191,7 @@ def test_conditional_fill_is_the_gaussian_conditional_mean() -> None:
     torch.testing.assert_close(matrix @ torch.zeros_like(mean) + offset, mean)
 
 
-def test_a_context_holds_zero_where_nothing_is_seen(cube: Cube) -> None:
+def test_a_context_is_zero_where_it_is_invalid(cube: Cube) -> None:
     context = sensor_context(cube.reference, cube.whole.grown(HALO))
     assert context.values.shape == (len(cube.reference.dates), 10, 46, 46)
     assert (context.values * (1 - context.valid) == 0).all()

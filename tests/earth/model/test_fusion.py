@@ -1,4 +1,4 @@
-"""The fusion: any set of sensors, a nested embedding, a spread for every value."""
+"""Fusion: any set of sensors, a nested embedding, a spread for every dimension."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -11,9 +11,15 @@ from thalweg.earth.cube.cube import Cube
 from thalweg.earth.model.context import HALO, SensorContext, cube_context, days_since_epoch
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.model.encoder import Encoding
-from thalweg.earth.model.fusion import BESIDE, COLOURS, FULL, QUANTILE_LEVELS, SMALL, Fusion, LinearStart
-from thalweg.earth.training.modules import FusionStage, TrainingConfig
-from thalweg.earth.training.tiles import Masking
+from thalweg.earth.model.fusion import (
+    FULL_SIZE,
+    NUM_AUX_DIMS,
+    NUM_BAND_RATIOS,
+    QUANTILE_LEVELS,
+    SMALL_SIZE,
+    Fusion,
+)
+from thalweg.earth.model.linear_baseline import LinearFusionConfig, decoded_trajectories, fit_fusion
 from thalweg.errors import UsageError
 
 
@@ -32,9 +38,9 @@ def encodings(model: EarthModel, contexts: dict[str, SensorContext], centre_days
     return model.encode(contexts, centre_days)
 
 
-def masked(encoding: Encoding, seen: torch.Tensor) -> Encoding:
-    """The encoding as if the sensor had been seen only where `seen` (h, w)."""
-    return Encoding(encoding.values * seen, encoding.support * seen, encoding.seen * seen)
+def masked(encoding: Encoding, observed: torch.Tensor) -> Encoding:
+    """The encoding as if the sensor had been observed only where `observed` (h, w) is 1."""
+    return Encoding(encoding.values * observed, encoding.support * observed, encoding.observed * observed)
 
 
 @pytest.mark.parametrize("present", [("sentinel-2",), ("sentinel-1",), ("sentinel-2", "sentinel-1")])
@@ -42,14 +48,14 @@ def test_any_set_of_sensors_gives_finite_values(
     present: tuple[str, ...], model: EarthModel, contexts: dict[str, SensorContext], centre_days: torch.Tensor
 ) -> None:
     fused = model({name: contexts[name] for name in present}, centre_days)
-    assert fused.values.shape == fused.spread.shape == (2, FULL, 32, 32)
+    assert fused.values.shape == fused.spread.shape == (2, FULL_SIZE, 32, 32)
     assert torch.isfinite(fused.values).all()
     assert torch.isfinite(fused.spread).all()
     assert (fused.spread > 0).all()
     assert (fused.values.std((0, 2, 3)) > 0).all()
 
 
-def test_every_sensor_counts(model: EarthModel, encodings: dict[str, Encoding]) -> None:
+def test_every_sensor_contributes(model: EarthModel, encodings: dict[str, Encoding]) -> None:
     both = model.fusion(encodings).values
     for name in encodings:
         alone = model.fusion({name: encodings[name]}).values
@@ -57,15 +63,15 @@ def test_every_sensor_counts(model: EarthModel, encodings: dict[str, Encoding]) 
 
 
 def test_the_order_of_sensors_does_not_matter(model: EarthModel, encodings: dict[str, Encoding]) -> None:
-    turned = model.fusion(dict(reversed(list(encodings.items()))))
-    assert torch.equal(turned.values, model.fusion(encodings).values)
+    other_order = model.fusion(dict(reversed(list(encodings.items()))))
+    assert torch.equal(other_order.values, model.fusion(encodings).values)
 
 
-def test_an_unseen_sensor_is_an_absent_one(model: EarthModel, encodings: dict[str, Encoding]) -> None:
-    unseen = {**encodings, "sentinel-1": masked(encodings["sentinel-1"], torch.zeros(32, 32))}
+def test_an_unobserved_sensor_equals_an_absent_one(model: EarthModel, encodings: dict[str, Encoding]) -> None:
+    unobserved = {**encodings, "sentinel-1": masked(encodings["sentinel-1"], torch.zeros(32, 32))}
     absent = {"sentinel-2": encodings["sentinel-2"]}
-    torch.testing.assert_close(model.fusion(unseen).values, model.fusion(absent).values, atol=1e-5, rtol=0)
-    torch.testing.assert_close(model.fusion(unseen).spread, model.fusion(absent).spread, atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.fusion(unobserved).values, model.fusion(absent).values, atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.fusion(unobserved).spread, model.fusion(absent).spread, atol=1e-5, rtol=0)
 
 
 def test_a_mix_of_missing_sensors_equals_each_pattern_alone(model: EarthModel, encodings: dict[str, Encoding]) -> None:
@@ -91,7 +97,7 @@ def test_a_mix_of_missing_sensors_equals_each_pattern_alone(model: EarthModel, e
 
 def test_a_pixels_embedding_needs_only_its_own_encoding(model: EarthModel, encodings: dict[str, Encoding]) -> None:
     crop = {
-        name: Encoding(encoding.values[..., 4:9, 2:5], encoding.support[..., 4:9, 2:5], encoding.seen[..., 4:9, 2:5])
+        name: Encoding(*(part[..., 4:9, 2:5] for part in (encoding.values, encoding.support, encoding.observed)))
         for name, encoding in encodings.items()
     }
     torch.testing.assert_close(
@@ -100,22 +106,24 @@ def test_a_pixels_embedding_needs_only_its_own_encoding(model: EarthModel, encod
 
 
 @pytest.mark.parametrize("name", ["sentinel-2", "sentinel-1"])
-def test_the_first_seven_values_stand_alone(name: str, model: EarthModel, encodings: dict[str, Encoding]) -> None:
+def test_the_first_seven_dimensions_are_decoded_without_the_others(
+    name: str, model: EarthModel, encodings: dict[str, Encoding]
+) -> None:
     embedding = model.fusion(encodings).values
     days = torch.tensor([[-30.0, 0.0, 14.0], [0.0, 20.0, 60.0]])
     changed = embedding.clone()
-    changed[:, SMALL:] = 1000.0
-    small = model.decode(embedding, name, days, size=SMALL)
+    changed[:, SMALL_SIZE:] = 1000.0
+    small = model.decode(embedding, name, days, size=SMALL_SIZE)
     bands = len(model.autoencoder(name).sensor.bands)
     assert small.shape == (2, 3, bands, 32, 32)
-    assert torch.equal(model.decode(changed, name, days, size=SMALL), small)
-    assert not torch.allclose(model.decode(changed, name, days, size=FULL), model.decode(embedding, name, days))
+    assert torch.equal(model.decode(changed, name, days, size=SMALL_SIZE), small)
+    assert not torch.allclose(model.decode(changed, name, days, size=FULL_SIZE), model.decode(embedding, name, days))
     changed = embedding.clone()
-    changed[:, SMALL - 1] += 1
-    assert not torch.allclose(model.decode(changed, name, days, size=SMALL), small)
+    changed[:, SMALL_SIZE - 1] += 1
+    assert not torch.allclose(model.decode(changed, name, days, size=SMALL_SIZE), small)
 
 
-def test_more_values_rebuild_the_centre_better(
+def test_more_dimensions_reconstruct_the_centre_better(
     fitted_folder: Path, contexts: dict[str, SensorContext], centre_days: torch.Tensor
 ) -> None:
     model = EarthModel.load(fitted_folder)
@@ -126,7 +134,7 @@ def test_more_values_rebuild_the_centre_better(
     clear = context.valid[date][:, 0, HALO:-HALO, HALO:-HALO] > 0
     errors = [
         (model.decode(embedding, "sentinel-2", size=size) - truth).abs().mean(1)[clear].mean()
-        for size in (SMALL, FULL)
+        for size in (SMALL_SIZE, FULL_SIZE)
     ]
     spread = (truth.movedim(1, -1)[clear] - truth.movedim(1, -1)[clear].mean(0)).abs().mean()
     assert errors[1] < errors[0] < spread
@@ -134,7 +142,7 @@ def test_more_values_rebuild_the_centre_better(
 
 def test_intervals_widen_with_their_level(model: EarthModel, encodings: dict[str, Encoding]) -> None:
     spread = model.fusion(encodings).spread
-    widths = [model.fusion.intervals(spread, level) for level in QUANTILE_LEVELS]
+    widths = [model.fusion.interval_half_width(spread, level) for level in QUANTILE_LEVELS]
     for narrow, wide in pairwise(widths):
         assert (wide > narrow).all()
 
@@ -145,7 +153,7 @@ def test_embeddings_are_deterministic(
     assert torch.equal(model(contexts, centre_days).values, model(contexts, centre_days).values)
 
 
-def test_a_sensor_the_model_does_not_know_is_ignored(
+def test_an_unknown_sensor_is_ignored(
     model: EarthModel, contexts: dict[str, SensorContext], centre_days: torch.Tensor
 ) -> None:
     more = {**contexts, "landsat-8": contexts["sentinel-2"]}
@@ -154,36 +162,39 @@ def test_a_sensor_the_model_does_not_know_is_ignored(
     np.testing.assert_array_equal(model.sensors, ["sentinel-2", "sentinel-1"])
 
 
-def begun(model: EarthModel, joined: torch.Tensor, moved: torch.Tensor) -> Fusion:
+def linear_fusion(model: EarthModel, encodings: torch.Tensor, changes: torch.Tensor) -> Fusion:
     """A fusion of the model's sensors with its linear parts fitted."""
     fusion = Fusion(model.fusion.sensors)
-    rebuild = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
-    fusion.fit_linear(joined, moved, rebuild, model.autoencoder("sentinel-2").centre_spectrum(), LinearStart())
+    decoder_weight = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
+    spectrum = model.autoencoder("sentinel-2").centre_spectrum()
+    fit_fusion(fusion, encodings, changes, decoder_weight, spectrum, LinearFusionConfig())
     return fusion
 
 
 @pytest.fixture(scope="module")
 def fitted(model: EarthModel, encodings: dict[str, Encoding]) -> Fusion:
     """Fitted to the encodings of the small cube itself."""
-    joined = model.fusion.join(encodings)[0].flatten(0, 2) + model.fusion.mean
-    moved = 0.1 * torch.randn(500, len(model.fusion.mean), generator=torch.Generator().manual_seed(0))
-    return begun(model, joined, moved).requires_grad_(False)
+    joined = model.fusion.complete(encodings)[0].flatten(0, 2) + model.fusion.mean
+    changes = 0.1 * torch.randn(500, len(model.fusion.mean), generator=torch.Generator().manual_seed(0))
+    return linear_fusion(model, joined, changes).requires_grad_(False)
 
 
-def test_the_linear_start_prefers_what_hidden_dates_do_not_move(model: EarthModel) -> None:
+def test_the_first_fraction_has_the_best_signal_to_noise_ratio(model: EarthModel) -> None:
     generator = torch.Generator().manual_seed(0)
     size = len(model.fusion.mean)
-    joined = torch.randn(4000, size, generator=generator) * 0.1
-    moved = torch.randn(4000, size, generator=generator) * 0.01
-    joined[:, 0] *= 30  # varies most, and moves as much when dates are hidden
-    moved[:, 0] *= 300
-    joined[:, 1] *= 20  # varies less, and stays
-    first = begun(model, joined, moved).linear.weight[0].abs()
+    encodings = torch.randn(4000, size, generator=generator) * 0.1
+    changes = torch.randn(4000, size, generator=generator) * 0.01
+    encodings[:, 0] *= 30  # varies most, and changes as much when dates are masked
+    changes[:, 0] *= 300
+    encodings[:, 1] *= 20  # varies less, and does not change
+    first = linear_fusion(model, encodings, changes).linear.weight[0].abs()
     assert first.argmax() == 1
     assert first[1] > 5 * first[0]
 
 
-def seen_at_centre(contexts: dict[str, SensorContext], centre_days: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def centre_observations(
+    contexts: dict[str, SensorContext], centre_days: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Sentinel-2 on the centre dates (Q, h, w, C), and where it is clear (Q, h, w)."""
     context = contexts["sentinel-2"]
     date = (context.days[None] - centre_days[:, None]).abs().argmin(1)
@@ -191,100 +202,89 @@ def seen_at_centre(contexts: dict[str, SensorContext], centre_days: torch.Tensor
     return context.values[date][..., inner, inner].movedim(1, -1), context.valid[date][:, 0, inner, inner] > 0
 
 
-def test_the_centre_date_is_what_the_sensor_saw_of_it(
+def test_the_centre_spectrum_is_the_observed_one(
     model: EarthModel,
     contexts: dict[str, SensorContext],
     centre_days: torch.Tensor,
     encodings: dict[str, Encoding],
 ) -> None:
     weight, offset = model.autoencoder("sentinel-2").centre_spectrum()
-    truth, clear = seen_at_centre(contexts, centre_days)
+    truth, clear = centre_observations(contexts, centre_days)
     found = encodings["sentinel-2"].values.movedim(1, -1) @ weight.T + offset
     assert clear.any()
     torch.testing.assert_close(found[clear], truth[clear], atol=1e-4, rtol=0)
 
 
-def test_colours_tell_the_centre_date(
+def test_band_ratios_are_those_of_the_observed_spectrum(
     fitted: Fusion,
     contexts: dict[str, SensorContext],
     centre_days: torch.Tensor,
     encodings: dict[str, Encoding],
 ) -> None:
-    truth, clear = seen_at_centre(contexts, centre_days)
-    colours = fitted.colours(fitted.join(encodings)[0])
-    assert colours.shape[-1] == COLOURS
-    tones = truth[clear].clamp(min=0.005).log()
-    torch.testing.assert_close(
-        colours[clear], (tones - fitted.colour_mean) @ fitted.colour_axes.T, atol=1e-2, rtol=1e-2
-    )
-    rebuilt = ((colours[clear] @ fitted.colour_inverse.T) + fitted.colour_mean).exp()
-    assert (rebuilt - truth[clear]).abs().mean() < 0.2 * truth[clear].std()
+    truth, clear = centre_observations(contexts, centre_days)
+    ratios = fitted.band_ratios(fitted.complete(encodings)[0])
+    assert ratios.shape[-1] == NUM_BAND_RATIOS
+    logs = truth[clear].clamp(min=0.005).log()
+    torch.testing.assert_close(ratios[clear], (logs - fitted.colour_mean) @ fitted.colour_axes.T, atol=1e-2, rtol=1e-2)
+    reconstructed = ((ratios[clear] @ fitted.colour_inverse.T) + fitted.colour_mean).exp()
+    assert (reconstructed - truth[clear]).abs().mean() < 0.2 * truth[clear].std()
+    standardised = (reconstructed - fitted.spectrum_mean) / fitted.spectrum_scale
+    torch.testing.assert_close(fitted.reconstructed_spectrum(ratios[clear]), standardised)
 
 
-def test_a_lone_date_is_what_its_colours_let_expect(
+def test_the_embedding_of_a_single_date_is_predicted_from_its_band_ratios(
     fitted: Fusion, model: EarthModel, contexts: dict[str, SensorContext], centre_days: torch.Tensor
 ) -> None:
     context, day = contexts["sentinel-2"], centre_days[:1]
-    lone = {"sentinel-2": context.hide((context.days - day).abs() >= 0.5)}
-    completed, evidence = fitted.join(model.encode(lone, day))
-    clear = seen_at_centre(contexts, day)[1]
-    colours = fitted.colours(completed)[clear]
-    values = fitted(model.encode(lone, day)).values.movedim(1, -1)[clear]
+    single = {"sentinel-2": context.mask((context.days - day).abs() >= 0.5)}
+    completed, evidence = fitted.complete(model.encode(single, day))
+    clear = centre_observations(contexts, day)[1]
+    ratios = fitted.band_ratios(completed)[clear]
+    values = fitted(model.encode(single, day)).values.movedim(1, -1)[clear]
     assert fitted.context_share(evidence)[clear].max() < 1e-5
-    expected = colours @ fitted.expected.T
-    told = torch.cat([expected[:, :SMALL], colours, expected[:, SMALL:]], 1)
-    torch.testing.assert_close(values, told, atol=1e-4, rtol=1e-4)
-    whole = fitted.join(model.encode(contexts, day))
-    assert (fitted.context_share(whole[1])[clear] == 1).float().mean() > 0.9
+    predicted = ratios @ fitted.expected.T
+    expected = torch.cat([predicted[:, :SMALL_SIZE], ratios, predicted[:, SMALL_SIZE:]], 1)
+    torch.testing.assert_close(values, expected, atol=1e-4, rtol=1e-4)
+    full = fitted.complete(model.encode(contexts, day))
+    assert (fitted.context_share(full[1])[clear] == 1).float().mean() > 0.9
 
 
-def test_what_colours_let_expect_leaves_nothing_they_could_tell(fitted: Fusion, encodings: dict[str, Encoding]) -> None:
-    completed = fitted.join(encodings)[0].flatten(0, 2)
-    colours, fractions = fitted.colours(completed), fitted.linear(completed)
-    left = fractions - colours @ fitted.expected.T
-    scale = colours.std(0)[:, None] * fractions.std(0)
-    assert ((colours.T @ left / len(left)) / scale).abs().max() < 0.05
-    assert ((colours.T @ fractions / len(left)) / scale).abs().max() > 0.3
+def test_the_prediction_from_band_ratios_leaves_no_correlated_residual(
+    fitted: Fusion, encodings: dict[str, Encoding]
+) -> None:
+    completed = fitted.complete(encodings)[0].flatten(0, 2)
+    ratios, fractions = fitted.band_ratios(completed), fitted.linear(completed)
+    residual = fractions - ratios @ fitted.expected.T
+    scale = ratios.std(0)[:, None] * fractions.std(0)
+    assert ((ratios.T @ residual / len(residual)) / scale).abs().max() < 0.05
+    assert ((ratios.T @ fractions / len(residual)) / scale).abs().max() > 0.3
 
 
-def test_two_values_hold_what_the_radar_says_of_the_centre_date(model: EarthModel) -> None:
+def test_two_dimensions_hold_the_radar_on_the_centre_date(model: EarthModel) -> None:
     generator = torch.Generator().manual_seed(0)
     size = len(model.fusion.mean)
-    joined, moved = (torch.randn(4000, size, generator=generator) * scale for scale in (1.0, 0.1))
-    rebuild = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
-    _, companions = LinearStart().views(model.fusion.sensors, rebuild, companion_weight=1.0)
-    truth = (joined @ companions.T).detach()
-    values = (joined @ begun(model, joined, moved).linear.weight.T).detach()
+    encodings, changes = (torch.randn(4000, size, generator=generator) * scale for scale in (1.0, 0.1))
+    decoder_weight = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
+    _, auxiliary = decoded_trajectories(model.fusion.sensors, decoder_weight, auxiliary_weight=1.0)
+    truth = (encodings @ auxiliary.T).detach()
+    values = (encodings @ linear_fusion(model, encodings, changes).linear.weight.T).detach()
 
-    def left(count: int) -> float:
-        """What the first linear values leave of the radar's two bands."""
+    def unexplained(count: int) -> float:
+        """Share of the radar's two bands that the first linear dimensions leave unexplained."""
         known = values[:, :count]
         rest = truth - known @ torch.linalg.lstsq(known, truth).solution
         return float(rest.square().mean() / truth.square().mean())
 
-    assert truth.shape[1] == BESIDE
-    assert left(SMALL + BESIDE) < 1e-3 < left(SMALL)
+    assert truth.shape[1] == NUM_AUX_DIMS
+    assert unexplained(SMALL_SIZE + NUM_AUX_DIMS) < 1e-3 < unexplained(SMALL_SIZE)
 
 
 def test_a_radar_alone_is_context(fitted: Fusion, encodings: dict[str, Encoding]) -> None:
-    evidence = fitted.join({"sentinel-1": encodings["sentinel-1"]})[1]
+    evidence = fitted.complete({"sentinel-1": encodings["sentinel-1"]})[1]
     assert (fitted.context_share(evidence) == 1).float().mean() > 0.9
 
 
-def test_a_fusion_needs_a_sensor_that_sets_the_dates(model: EarthModel) -> None:
+def test_a_fusion_needs_a_reference_sensor(model: EarthModel) -> None:
     radar = next(sensor for sensor in model.fusion.sensors if sensor.name == "sentinel-1")
-    with pytest.raises(UsageError, match="sets the dates"):
+    with pytest.raises(UsageError, match="no reference sensor among sentinel-1"):
         Fusion([radar])
-
-
-def test_the_fusion_is_at_times_shown_one_centre_date_alone(
-    model: EarthModel, contexts: dict[str, SensorContext], centre_days: torch.Tensor
-) -> None:
-    torch.manual_seed(0)
-    shown = FusionStage(model, TrainingConfig(hiding=Masking(context=1.0))).visible(contexts, centre_days)
-    assert list(shown) == ["sentinel-2"]
-    clear = shown["sentinel-2"].valid.flatten(1).any(1)
-    assert int(clear.sum()) == 1
-    assert float((shown["sentinel-2"].days[clear] - centre_days).abs().min()) < 0.5
-    more = FusionStage(model, TrainingConfig(hiding=Masking(context=0.0, sensors=0.0))).visible(contexts, centre_days)
-    assert set(more) == set(model.sensors)

@@ -9,7 +9,8 @@ import torch
 from thalweg.earth import Cube, embed
 from thalweg.earth.model.checkpoints import read_checkpoint_card
 from thalweg.earth.sensors import Band, ClassMask, Sensor, register_sensor, sensor_by_name
-from thalweg.earth.training.modules import TrainingConfig, train_autoencoder, train_fusion
+from thalweg.earth.training.config import TrainingConfig
+from thalweg.earth.training.fit import train_autoencoder, train_fusion
 from thalweg.simulate import simulate
 
 QUICK = TrainingConfig(steps=12, tile=12, centres=2, linear_tiles=16, validation_tiles=2, calibration_tiles=6)

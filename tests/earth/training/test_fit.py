@@ -1,3 +1,5 @@
+"""Training runs: reproducible, resumable, better than the linear baseline."""
+
 import os
 import signal
 import subprocess
@@ -10,8 +12,11 @@ import torch
 
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
-from thalweg.earth.training.modules import AutoencoderStage, TrainingConfig, train_autoencoder, train_fusion
-from thalweg.earth.training.tiles import RandomTiles, TrainingSite, mask_context, targets
+from thalweg.earth.training.config import TrainingConfig
+from thalweg.earth.training.fit import train_autoencoder, train_fusion
+from thalweg.earth.training.masking import mask_context
+from thalweg.earth.training.modules import AutoencoderModule
+from thalweg.earth.training.tiles import RandomTiles, TrainingSite, draw_targets
 from thalweg.errors import UsageError
 from thalweg.simulate import simulate
 
@@ -23,8 +28,8 @@ def landscape(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def losses_on(stage: AutoencoderStage, site: TrainingSite) -> float:
-    """Mean loss on tiles of the trained side, the same parts hidden every time."""
+def losses_on(stage: AutoencoderModule, site: TrainingSite) -> float:
+    """Mean loss on tiles of the trained side, with the same masking every time."""
     total = []
     for index, tile in zip(range(24), RandomTiles([site], 5, 12, 2), strict=False):
         torch.manual_seed(index)
@@ -33,13 +38,13 @@ def losses_on(stage: AutoencoderStage, site: TrainingSite) -> float:
     return sum(total) / len(total)
 
 
-def test_training_improves_on_the_linear_start(landscape: Path, tmp_path: Path) -> None:
+def test_training_improves_on_the_linear_baseline(landscape: Path, tmp_path: Path) -> None:
     site = TrainingSite.load(landscape, ["sentinel-2"])
     start = TrainingConfig(steps=0, tile=12, centres=2, linear_tiles=24)
     trained = start.model_copy(update={"steps": 150, "warm_up": 5, "learning_rate": 1e-3, "validation_tiles": 1})
     before, after = (
         losses_on(
-            AutoencoderStage(train_autoencoder(SENTINEL_2, [landscape], tmp_path / n, tmp_path / f"{n}.run", s), s),
+            AutoencoderModule(train_autoencoder(SENTINEL_2, [landscape], tmp_path / n, tmp_path / f"{n}.run", s), s),
             site,
         )
         for n, s in (("start", start), ("trained", trained))
@@ -58,7 +63,7 @@ def test_same_seed_same_weights(landscape: Path, tmp_path: Path) -> None:
 
 def test_killed_training_resumes(landscape: Path, tmp_path: Path) -> None:
     program = (
-        "import sys; from thalweg.earth.training.modules import *; from thalweg.earth.sensors import SENTINEL_1\n"
+        "import sys; from thalweg.earth.training.fit import *; from thalweg.earth.sensors import SENTINEL_1\n"
         "train_autoencoder(SENTINEL_1, [sys.argv[1]], sys.argv[2], sys.argv[3],"
         " TrainingConfig(steps=230, tile=8, centres=1, linear_tiles=4, validation_tiles=1))"
     )
@@ -100,46 +105,46 @@ def test_training_and_validation_share_no_pixel(landscape: Path) -> None:
     assert max(seen[0]) < min(seen[1])
 
 
-def test_hiding_removes_and_never_invents(landscape: Path) -> None:
+def test_masking_removes_and_adds_nothing(landscape: Path) -> None:
     torch.manual_seed(0)
     site = TrainingSite.load(landscape, ["sentinel-2"])
     context = site.contexts["sentinel-2"]
-    hiding = TrainingConfig().hiding
+    masking = TrainingConfig().masking
     shares = []
     for _ in range(20):
-        visible = mask_context(context, hiding)
-        kept = visible.valid.bool().expand_as(visible.values) & visible.present[:, None, None]
-        assert torch.equal(visible.values[kept], context.values[kept])
-        assert bool((visible.values[~kept] == 0).all())
-        assert bool((visible.valid <= context.valid).all())
-        shares.append(float(visible.valid.sum() / context.valid.sum()))
+        masked = mask_context(context, masking)
+        remaining = masked.valid.bool().expand_as(masked.values) & masked.present[:, None, None]
+        assert torch.equal(masked.values[remaining], context.values[remaining])
+        assert bool((masked.values[~remaining] == 0).all())
+        assert bool((masked.valid <= context.valid).all())
+        shares.append(float(masked.valid.sum() / context.valid.sum()))
     assert min(shares) < 0.7 < max(shares) + 0.3
 
 
 def test_targets_hold_the_centre_and_its_neighbours(landscape: Path) -> None:
     torch.manual_seed(0)
     site = TrainingSite.load(landscape, ["sentinel-2"])
-    wanted = targets(site.contexts["sentinel-2"], site.centre_days[3:5], 5, 0.5)
+    wanted = draw_targets(site.contexts["sentinel-2"], site.centre_days[3:5], 5, 0.5)
     assert wanted.values.shape[:3] == (2, 5, 10)
     assert float(wanted.days.abs().min(1).values.max()) < 0.5
     assert float(wanted.weight.max()) <= 1
 
 
-def test_fusion_needs_the_sensor_that_sets_the_dates(landscape: Path, tmp_path: Path) -> None:
+def test_fusion_needs_the_reference_sensor(landscape: Path, tmp_path: Path) -> None:
     settings = TrainingConfig(steps=0, tile=8, centres=1, linear_tiles=4)
     train_autoencoder(SENTINEL_1, [landscape], tmp_path / "s1", tmp_path / "run", settings)
-    with pytest.raises(UsageError, match="sets the dates"):
+    with pytest.raises(UsageError, match="no reference sensor"):
         train_fusion([tmp_path / "s1"], [landscape], tmp_path / "model", tmp_path / "run", settings)
     assert not (tmp_path / "model").exists()
 
 
-def test_swapped_encoder_is_noticed(landscape: Path, tmp_path: Path) -> None:
+def test_another_encoder_is_refused(landscape: Path, tmp_path: Path) -> None:
     import shutil
 
     settings = TrainingConfig(steps=0, tile=8, centres=1, linear_tiles=4)
     for seed, name in ((0, "s2"), (1, "other")):
-        again = settings.model_copy(update={"seed": seed})
-        train_autoencoder(SENTINEL_2, [landscape], tmp_path / name, tmp_path / "run", again)
+        config = settings.model_copy(update={"seed": seed})
+        train_autoencoder(SENTINEL_2, [landscape], tmp_path / name, tmp_path / "run", config)
     train_fusion([tmp_path / "s2"], [landscape], tmp_path / "model", tmp_path / "run", settings)
     shutil.rmtree(tmp_path / "model" / "sentinel-2")
     shutil.copytree(tmp_path / "other", tmp_path / "model" / "sentinel-2")

@@ -1,4 +1,4 @@
-"""Tiles: where they lie, what is hidden, what must be rebuilt."""
+"""Tiles: their position, their dates and the targets to reconstruct."""
 
 from itertools import islice
 from pathlib import Path
@@ -8,19 +8,8 @@ import torch
 
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.model.context import HALO, SensorContext, days_since_epoch
-from thalweg.earth.training.tiles import (
-    TARGET_REACH_DAYS,
-    Masking,
-    RandomTiles,
-    TrainingSite,
-    mask_context,
-    random_gain,
-    targets,
-    tile_at,
-)
+from thalweg.earth.training.tiles import MAX_TARGET_DAYS, RandomTiles, TrainingSite, draw_targets, tile_at
 from thalweg.errors import UsageError
-
-NOTHING = Masking(dates=0, clouds=0, bands=0, sensors=0, gain=0)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +50,7 @@ def test_a_site_without_the_sensor_is_refused(cube_folder: Path) -> None:
 
 def test_a_tile_is_cut_with_its_halo_and_its_dates(site: TrainingSite) -> None:
     centre = site.centre_days[3:4]
-    tile = tile_at(site, 5, 9, 6, centre, reach_days=60.0)
+    tile = tile_at(site, 5, 9, 6, centre, max_days=60.0)
     for name, context in site.contexts.items():
         near = (context.days - centre).abs() <= 60
         assert 0 < near.sum() < len(near)
@@ -89,7 +78,7 @@ def test_tiles_repeat_with_their_seed(site: TrainingSite) -> None:
     assert not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(drawn(1), drawn(2), strict=True))
 
 
-def test_even_tiles_show_every_date_before_one_comes_again(site: TrainingSite) -> None:
+def test_even_tiles_use_every_date_before_one_is_repeated(site: TrainingSite) -> None:
     rounds = 2
     dates = len(site.centre_days)
     tiles = list(RandomTiles([site, site], 0, 8, 1).evenly(rounds * 2 * dates))
@@ -98,7 +87,7 @@ def test_even_tiles_show_every_date_before_one_comes_again(site: TrainingSite) -
             assert sorted(float(tile.centre_days) for tile in part) == sorted(site.centre_days.tolist())
 
 
-def test_validation_tiles_end_and_stay_the_same(site: TrainingSite) -> None:
+def test_validation_tiles_are_a_fixed_set(site: TrainingSite) -> None:
     tiles = RandomTiles([site], 1, 4, centres=2, validation=5)
     first, second = list(tiles), list(tiles)
     assert len(first) == 5
@@ -112,57 +101,16 @@ def test_a_site_too_narrow_to_split_is_refused() -> None:
         list(RandomTiles([numbered(12, 12)], 0, size=4, validation=1))
 
 
-def test_nothing_is_hidden_where_nothing_shall_be(context: SensorContext) -> None:
-    kept = mask_context(context, NOTHING)
-    assert torch.equal(kept.values, context.values)
-    assert torch.equal(kept.valid, context.valid)
-    assert torch.equal(random_gain(context, 0.0).values, context.values)
-
-
-@pytest.mark.parametrize("part", ["dates", "clouds"])
-def test_hidden_dates_and_clouds_are_invalid_and_zero(part: str, context: SensorContext) -> None:
-    left = []
-    for seed in range(8):
-        torch.manual_seed(seed)
-        seen = mask_context(context, NOTHING.model_copy(update={part: 1.0}))
-        left.append(float(seen.valid.sum() / context.valid.sum()))
-        assert (seen.valid <= context.valid).all()
-        torch.testing.assert_close(seen.values, context.values * seen.valid)
-        if part == "dates":
-            per_date = seen.valid.sum((1, 2, 3))
-            assert ((per_date == 0) | (per_date == context.valid.sum((1, 2, 3)))).all()
-    assert len({share for share in left if 0 < share < 1}) > 2
-
-
-def test_hidden_bands_are_absent_and_zero(context: SensorContext) -> None:
-    torch.manual_seed(0)
-    seen = mask_context(context, NOTHING.model_copy(update={"bands": 1.0}))
-    assert 0 < seen.present.sum() < 10
-    assert (seen.values[:, ~seen.present] == 0).all()
-    assert torch.equal(seen.values[:, seen.present], context.values[:, seen.present])
-
-
-def test_a_gain_is_one_factor_a_band(context: SensorContext) -> None:
-    torch.manual_seed(0)
-    gained = random_gain(context, 0.1)
-    lit = context.values[:, :, 12:20, 12:20] > 0
-    factors = (gained.values / context.values)[:, :, 12:20, 12:20]
-    for band in range(10):
-        of_band = factors[:, band][lit[:, band]]
-        assert of_band.std() < 1e-5
-    assert len({round(float(factors[:, band][lit[:, band]][0]), 4) for band in range(10)}) > 5
-
-
 def test_targets_hold_the_centre_first_and_only_near_valid_dates(site: TrainingSite, context: SensorContext) -> None:
     centre_days = site.centre_days[2:5]
     tile = tile_at(site, 4, 4, 8, centre_days).contexts["sentinel-2"]
-    for seed in range(12):  # half of the draws look at a neighbouring pixel
+    for seed in range(12):  # half of the draws are of a neighbouring pixel
         torch.manual_seed(seed)
-        wanted = targets(tile, centre_days, count=6, neighbour_weight=0.5)
+        wanted = draw_targets(tile, centre_days, count=6, neighbour_weight=0.5)
         assert wanted.values.shape == (3, 6, 10, 8, 8)
         assert wanted.weight.shape == (3, 6, 1, 8, 8)
         torch.testing.assert_close(wanted.days[:, 0], torch.zeros(3))
-        far = wanted.days.abs() > TARGET_REACH_DAYS
+        far = wanted.days.abs() > MAX_TARGET_DAYS
         assert (wanted.weight[far] == 0).all()
         near = (wanted.days.abs() >= 0.5) & ~far
         assert near.any()
@@ -171,7 +119,7 @@ def test_targets_hold_the_centre_first_and_only_near_valid_dates(site: TrainingS
         assert (wanted.values * (wanted.weight == 0) * ~far[..., None, None, None] == 0).all()
 
 
-def test_targets_of_the_pixel_itself_count_one_at_the_centre(site: TrainingSite) -> None:
+def test_targets_of_the_pixel_itself_have_weight_one_at_the_centre(site: TrainingSite) -> None:
     centre_days = site.centre_days[2:3]
     tile = tile_at(site, 4, 4, 8, centre_days).contexts["sentinel-2"]
     centre = int((tile.days - centre_days).abs().argmin())
@@ -179,7 +127,7 @@ def test_targets_of_the_pixel_itself_count_one_at_the_centre(site: TrainingSite)
     weights = set()
     for seed in range(12):
         torch.manual_seed(seed)
-        wanted = targets(tile, centre_days, count=3, neighbour_weight=0.5)
+        wanted = draw_targets(tile, centre_days, count=3, neighbour_weight=0.5)
         weight = float(wanted.weight[0, 0].max())
         weights.add(weight)
         if weight == 1:

@@ -14,7 +14,7 @@ from thalweg.earth.cube.windows import Window
 from thalweg.earth.inference.job import Job, Progress
 from thalweg.earth.model.context import HALO, SensorContext, as_context, days_since_epoch
 from thalweg.earth.model.earth_model import EarthModel, evaluation_device
-from thalweg.earth.model.fusion import SMALL
+from thalweg.earth.model.fusion import SMALL_SIZE
 from thalweg.earth.sensors import Quality
 from thalweg.earth.store.portable import portable
 from thalweg.earth.store.schema import CONTEXT_DAYS, INTERVAL_LEVEL, Block, empty_dataset
@@ -31,7 +31,7 @@ WHITE_REFLECTANCE = 0.3
 def embed(
     cube: "Cube | str | Path | xr.Dataset",
     model: EarthModel | None = None,
-    size: int = SMALL,
+    size: int = SMALL_SIZE,
     assume_clear: bool = False,
 ) -> "xr.Dataset":
     """Embed a cube in memory.
@@ -131,7 +131,7 @@ def embed_observations(
         some = slice(first, first + job.dates_at_once)
         fused = model(contexts, centre_days[some])
         embeddings[some] = fused.values[:, : job.size].cpu().numpy()
-        uncertainty[some] = model.fusion.intervals(fused.spread[:, : job.size], INTERVAL_LEVEL).cpu().numpy()
+        uncertainty[some] = model.fusion.interval_half_width(fused.spread[:, : job.size], INTERVAL_LEVEL).cpu().numpy()
 
     centre = observations[job.cube.reference.sensor.name].inner(HALO)
     quality = centre.quality[job.cube.eligible()]

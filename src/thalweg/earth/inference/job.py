@@ -9,7 +9,7 @@ import numpy as np
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.cube.windows import Window, window_at, window_count
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.model.fusion import FULL, QUANTILE_LEVELS, SMALL
+from thalweg.earth.model.fusion import FULL_SIZE, QUANTILE_LEVELS, SMALL_SIZE
 from thalweg.earth.store.quantization import check_bits
 from thalweg.earth.store.schema import INTERVAL_LEVEL, StoreSchema
 from thalweg.errors import UsageError
@@ -43,14 +43,14 @@ class Job:
 
     cube: Cube
     model: EarthModel
-    size: int = SMALL
+    size: int = SMALL_SIZE
     block: int = BLOCK
     dates_at_once: int = DATES_AT_ONCE
     quantize: int | None = None
 
     def __post_init__(self) -> None:
         check_bits(self.quantize)
-        if self.size not in (SMALL, FULL):
+        if self.size not in (SMALL_SIZE, FULL_SIZE):
             raise UsageError(f"size {self.size}: expected {SMALL} or {FULL}")
         reference = self.cube.reference.sensor
         if not reference.is_reference or reference.name not in self.model.sensors:

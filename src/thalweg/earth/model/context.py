@@ -1,7 +1,7 @@
-"""The space-time context of a pixel: what each sensor saw around it, as tensors an encoder reads.
+"""Space-time context of a pixel: the observations of each sensor around it, as the tensors an encoder reads.
 
-Missing data is a zero with a validity of zero, never a fill computed from the patch, so that the edge of an
-image, a cloud and a hidden date are one and the same thing to the encoder.
+Missing data is a zero with a validity of zero, never a fill computed from the patch. The edge of an image, a cloud and
+a masked date are therefore the same to the encoder.
 """
 
 from collections.abc import Sequence
@@ -19,25 +19,28 @@ RECEPTIVE_FIELD = 15
 """Width in pixels of the context of one pixel."""
 
 HALO = RECEPTIVE_FIELD // 2
-"""Pixels an encoder needs on every side of those it encodes."""
+"""Pixels that an encoder needs on every side of those it encodes."""
 
 _EPOCH = np.datetime64("2015-01-01", "ns")
 
 
 def days_since_epoch(dates: np.ndarray) -> np.ndarray:
-    """Dates (datetime64) as fractional days, float64; float32 keeps them to half a minute for decades."""
+    """Convert dates (datetime64, any shape) to fractional days since 2015-01-01 (same shape, float64).
+
+    float32 resolves such days to half a minute for decades.
+    """
     return (dates - _EPOCH) / np.timedelta64(1, "D")
 
 
 @dataclass(frozen=True)
 class SensorContext:
-    """What one sensor saw in a window.
+    """Observations of one sensor in a window.
 
     Attributes:
-        values: (T, C, H, W), the sensor's range mapped to 0..1, zero where missing.
-        valid: (T, 1, H, W), one where usable, else zero.
-        days: (T,) days since 2015-01-01.
-        present: (C,) boolean, the bands the cube has.
+        values: (T, C, H, W), float32, the sensor's value range mapped to 0..1; 0 where missing.
+        valid: (T, 1, H, W), float32, 1 where usable, otherwise 0.
+        days: (T,), float32, days since 2015-01-01.
+        present: (C,), bool, the bands that the cube has.
     """
 
     values: Tensor
@@ -45,31 +48,31 @@ class SensorContext:
     days: Tensor
     present: Tensor
 
-    def hide(self, dates: Tensor) -> "SensorContext":
-        """The same context as if the dates where `dates` (T,) is true had been cloudy."""
+    def mask(self, dates: Tensor) -> "SensorContext":
+        """Return the context with all pixels of some dates invalid, as under clouds; `dates` (T,), bool, marks them."""
         keep = (~dates).to(self.values.dtype)[:, None, None, None]
         return replace(self, values=self.values * keep, valid=self.valid * keep)
 
     def select(self, dates: Tensor) -> "SensorContext":
-        """The context of some dates only, by index or mask."""
+        """Return the context of some dates only; `dates` is an index (int) or a mask (T,) (bool)."""
         return replace(self, values=self.values[dates], valid=self.valid[dates], days=self.days[dates])
 
     def to(self, device: torch.device | str) -> "SensorContext":
-        """The context on a device."""
+        """Return the context on a device."""
         return SensorContext(
             self.values.to(device), self.valid.to(device), self.days.to(device), self.present.to(device)
         )
 
 
 def sensor_context(series: Series, window: Window) -> SensorContext:
-    """Read a window of a series as a context (T, C, H, W)."""
+    """Read a window of a series as a context (T, C, H, W); pixels outside the grid are invalid."""
     return as_context(series, series.read(window))
 
 
-def as_context(series: Series, seen: Observations) -> SensorContext:
-    """What a series saw in a window as a context (T, C, H, W)."""
-    valid = seen.valid
-    scaled = np.nan_to_num(series.sensor.scale(seen.values)) * valid[:, None]
+def as_context(series: Series, observations: Observations) -> SensorContext:
+    """Convert observations of a series in a window to a context (T, C, H, W)."""
+    valid = observations.valid
+    scaled = np.nan_to_num(series.sensor.scale(observations.values)) * valid[:, None]
     return SensorContext(
         torch.from_numpy(scaled.astype(np.float32)),
         torch.from_numpy(valid[:, None].astype(np.float32)),
@@ -79,21 +82,21 @@ def as_context(series: Series, seen: Observations) -> SensorContext:
 
 
 def cube_context(cube: Cube, window: Window, sensors: Sequence[str]) -> dict[str, SensorContext]:
-    """Contexts of the sensors among `sensors` that the cube has."""
+    """Read a window of a cube: one context per sensor of `sensors` that the cube has, by name."""
     return {name: sensor_context(cube.series[name], window) for name in sensors if name in cube.series}
 
 
 def conditional_fill(mean: Tensor, covariance: Tensor, present: Tensor, ridge: float = 1e-3) -> tuple[Tensor, Tensor]:
-    """The linear map that completes a partly observed Gaussian vector by its conditional mean.
+    """Return the affine map that fills the absent part of a Gaussian vector with its conditional mean.
 
     Args:
-        mean: (D,).
-        covariance: (D, D).
-        present: (D,) boolean; what is absent must be zero in the vectors the map is applied to.
-        ridge: share of the mean variance added to the observed variances.
+        mean: (D,), mean of the vectors.
+        covariance: (D, D), covariance of the vectors.
+        present: (D,), bool; absent entries must be 0 in the vectors that the map is applied to.
+        ridge: share of the mean variance that is added to the variances of the present entries.
 
     Returns:
-        matrix (D, D) and offset (D,): `completed = vector @ matrix.T + offset`.
+        Matrix (D, D) and offset (D,): `completed = vector @ matrix.T + offset`.
     """
     size = len(mean)
     matrix = torch.eye(size, dtype=mean.dtype, device=mean.device) * present.to(mean.dtype)

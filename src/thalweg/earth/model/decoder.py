@@ -1,20 +1,20 @@
-"""Rebuilds a sensor's context from its encoding."""
+"""Decoder of one sensor (stage 1 of arXiv 2511.11706): an encoding to the bands around its centre date."""
 
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from thalweg.earth.sensors import Sensor
+from thalweg.earth.declarations import Sensor
 
-_HIDDEN = 64
+HIDDEN_SIZE = 64
 
 
 class Decoder(nn.Module):
-    """An encoding -> what the sensor would see at the pixel on any day near the centre date.
+    """Decoder of one sensor: an encoding to the bands at the pixel on any day near the centre date.
 
-    The network gives one spectrum at each of the sensor's day offsets and the centre's own detail; days in
-    between are interpolated. The linear path starts as the transpose of the encoder's.
+    The network gives one spectrum per day offset of the sensor and the detail of the centre date; spectra on other
+    days are interpolated linearly. The linear path starts as the transpose of the encoder's linear path.
     """
 
     offsets: Tensor
@@ -24,20 +24,25 @@ class Decoder(nn.Module):
         self.bands = len(sensor.bands)
         nodes = (len(sensor.offsets) + 1) * self.bands
         self.linear = nn.Linear(sensor.encoding_size, nodes)
-        self.residual = nn.Sequential(nn.Linear(sensor.encoding_size, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, nodes))
+        self.residual = nn.Sequential(
+            nn.Linear(sensor.encoding_size, HIDDEN_SIZE), nn.GELU(), nn.Linear(HIDDEN_SIZE, nodes)
+        )
         last = cast(nn.Linear, self.residual[-1])
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.register_buffer("offsets", torch.tensor(sensor.offsets, dtype=torch.float32), persistent=False)
 
     def nodes(self, encoding: Tensor) -> Tensor:
-        """(Q, E, h, w) -> standardised spectra at the offsets, then the centre's detail: (Q, O + 1, C, h, w)."""
+        """Decode (Q, E, h, w) -> (Q, O + 1, C, h, w): spectra at the O offsets and the detail of the centre date."""
         pixels = encoding.movedim(1, -1)
         nodes = (self.linear(pixels) + self.residual(pixels)).movedim(-1, 1)
         return nodes.unflatten(1, (-1, self.bands))
 
     def weights(self, days: Tensor) -> Tensor:
-        """Interpolation weights (..., O + 1) of the nodes for days (...) from the centre date."""
+        """Return the interpolation weights (..., O + 1) of the nodes for days (...) from the centre date.
+
+        Days beyond the first or last offset get that offset's spectrum.
+        """
         offsets = self.offsets
         clamped = days.clamp(float(offsets[0]), float(offsets[-1]))[..., None]
         right = torch.searchsorted(offsets, clamped.contiguous()).clamp(1, len(offsets) - 1)
@@ -50,5 +55,5 @@ class Decoder(nn.Module):
         return weights
 
     def forward(self, encoding: Tensor, days: Tensor) -> Tensor:
-        """Rebuild (Q, K, C, h, w), standardised, from (Q, E, h, w) on K days (Q, K) from each centre date."""
+        """Decode (Q, E, h, w) on D days (Q, D) from each centre date -> standardised bands (Q, D, C, h, w)."""
         return torch.einsum("qochw,qko->qkchw", self.nodes(encoding), self.weights(days))

@@ -14,7 +14,7 @@ from thalweg.earth.model.autoencoder import Autoencoder
 from thalweg.earth.model.checkpoints import load_checkpoint, read_checkpoint_card
 from thalweg.earth.model.context import SensorContext
 from thalweg.earth.model.encoder import Encoding
-from thalweg.earth.model.fusion import Fused, Fusion
+from thalweg.earth.model.fusion import Fusion, FusionOutput
 from thalweg.earth.sensors import sensor_by_name
 from thalweg.errors import UsageError
 
@@ -62,13 +62,13 @@ class EarthModel(nn.Module):
             if name in self.autoencoders
         }
 
-    def forward(self, contexts: Mapping[str, SensorContext], centre_days: Tensor) -> Fused:
+    def forward(self, contexts: Mapping[str, SensorContext], centre_days: Tensor) -> FusionOutput:
         """Contexts (T, C, H, W) by sensor at Q centre days -> embeddings (Q, 32, H-14, W-14)."""
         return self.fusion(self.encode(contexts, centre_days))
 
-    def __call__(self, *inputs: Any, **named: Any) -> Fused:
+    def __call__(self, *inputs: Any, **named: Any) -> FusionOutput:
         """See `forward`."""
-        return cast(Fused, super().__call__(*inputs, **named))
+        return cast(FusionOutput, super().__call__(*inputs, **named))
 
     def decode(self, embeddings: Tensor, sensor: str, days: Tensor | float = 0.0, size: int | None = None) -> Tensor:
         """Decode embeddings to the measurements of a sensor, in its units.
@@ -87,11 +87,11 @@ class EarthModel(nn.Module):
             UsageError: the model does not have the sensor.
         """
         autoencoder = self.autoencoder(sensor)
-        encoding = self.fusion.encoding(embeddings, sensor, embeddings.shape[1] if size is None else size)
+        encoding = self.fusion.sensor_encoding(embeddings, sensor, embeddings.shape[1] if size is None else size)
         low, high = autoencoder.sensor.value_range
         if isinstance(days, Tensor):
-            return autoencoder.rebuild(encoding, days) * (high - low) + low
-        decoded = autoencoder.rebuild(encoding, embeddings.new_full((len(embeddings), 1), days))
+            return autoencoder.reconstruct(encoding, days) * (high - low) + low
+        decoded = autoencoder.reconstruct(encoding, embeddings.new_full((len(embeddings), 1), days))
         return decoded[:, 0] * (high - low) + low
 
     @classmethod

@@ -1,8 +1,10 @@
-"""The context-aware encoder of one sensor, dense by construction.
+"""Encoder of one sensor (stage 1 of arXiv 2511.11706): the context of a pixel to one vector per centre date.
 
-Every layer is either per pixel, a convolution without padding over single frames, or a weighted sum over dates
-whose weights depend on the distance in days and on each frame's own validity. So a frame is looked at
-once, and the same numbers come out for one 15 x 15 patch and for a whole cube.
+The encoder is dense by construction. Every layer is per pixel, an unpadded convolution over single frames, or a
+weighted sum over dates whose weights depend only on distances in days and on the validity of each frame. Features of
+a frame are therefore computed once, and a 15 x 15 px patch and a whole cube give the same numbers.
+
+Shapes: T dates of the sensor, Q centre dates, C bands, O day offsets, F frame features, E dimensions of the encoding.
 """
 
 import math
@@ -13,92 +15,114 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.context import SensorContext, conditional_fill
-from thalweg.earth.sensors import Sensor
 
-BOX = 3
-"""Pixels averaged (validity-weighted) for the trajectory, each way."""
+POOLING_SIZE = 3
+"""Width in pixels of the validity-weighted mean from which the trajectory is sampled."""
 
-WIDTH_DAYS, CENTRE_WIDTH_DAYS = 25.0, 12.0
-"""Standard deviations of the trajectory's kernels in days, and of the one at the centre date."""
+KERNEL_STD_DAYS, CENTRE_KERNEL_STD_DAYS = 25.0, 12.0
+"""Standard deviations of the temporal kernel in days: at the offsets, and at the centre date."""
 
-REACH, REACH_DAYS = 1e-6, 20.0
-"""A very weak exponential weight: where nothing is near, the nearest dates still speak."""
+TAIL_WEIGHT, TAIL_DAYS = 1e-6, 20.0
+"""Weight and decay of the kernel's exponential tail, by which the nearest dates contribute across long gaps."""
 
 SLOPE_RIDGE = 0.5
-"""Holds back the slope of the local regression, in kernel widths squared."""
+"""Ridge on the slope of the local regression, in squared kernel widths."""
 
-EXTRAPOLATION = 1.0
-"""Damps the regression's slope where all dates lie to one side, as at the ends of a record."""
+EXTRAPOLATION_DAMPING = 1.0
+"""Damping of the slope where all dates lie on one side of the offset, as at the ends of a record."""
 
-ALIKE = 0.16
-"""Where neighbours begin to count as different: standard deviations per sampled value."""
+INITIAL_BANDWIDTH = 0.16
+"""Bandwidth of the neighbour attention before training, in standard deviations per sampled value."""
 
-_FEATURES = 8
-_HIDDEN = 64
-_EMPTY = 1e-12
+NUM_FRAME_FEATURES = 8
+HIDDEN_SIZE = 64
+EPS = 1e-12
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """One sensor's encoding of centre pixels.
+    """Encoding of one sensor at Q centre dates.
 
     Attributes:
-        values: (Q, E, h, w), the encoding at Q centre dates: the smooth context, and as the last C values how
-            the pixel differs from it on the centre date itself.
-        support: (Q, O, h, w), `log_support` of the valid context at each offset.
-        seen: (Q, 1, h, w), one where the sensor has any valid context, else zero.
+        values: (Q, E, h, w), float32: E - C dimensions of the smooth context, then the C bands of the pixel on the
+            centre date minus their expectation from the context.
+        support: (Q, O, h, w), float32, `log_support` of the valid context at each offset.
+        observed: (Q, 1, h, w), float32, 1 where the sensor has any valid context, otherwise 0.
     """
 
     values: Tensor
     support: Tensor
-    seen: Tensor
+    observed: Tensor
 
 
-def kernel(away: Tensor, offset: float) -> Tensor:
-    """Weights of dates `away` (any shape) days from where the trajectory is sampled."""
-    width = WIDTH_DAYS if offset else CENTRE_WIDTH_DAYS
-    return torch.exp(-0.5 * (away / width) ** 2) + REACH * torch.exp(-away.abs() / REACH_DAYS)
+@dataclass(frozen=True)
+class TrajectorySamples:
+    """Input of the encoder's per-pixel part; bands are standardised.
+
+    Attributes:
+        trajectory: (Q, O * C, h, w), the bands at the offsets.
+        features: (Q, O * F, h, w), frame features at the offsets.
+        support: (Q, O, h, w), `log_support` of the valid context at each offset.
+        centre: (Q, C, h, w), the bands of the pixel on the centre date, without pooling; 0 where not observed.
+        centre_observed: (Q, 1, h, w), 1 where the pixel is valid on the centre date, otherwise 0.
+        observed: (Q, 1, h, w), 1 where there is any valid context, otherwise 0.
+    """
+
+    trajectory: Tensor
+    features: Tensor
+    support: Tensor
+    centre: Tensor
+    centre_observed: Tensor
+    observed: Tensor
+
+
+def temporal_kernel(distance: Tensor, offset: float) -> Tensor:
+    """Return the kernel weights (any shape) of dates at `distance` (same shape) days from a day offset."""
+    std = KERNEL_STD_DAYS if offset else CENTRE_KERNEL_STD_DAYS
+    return torch.exp(-0.5 * (distance / std) ** 2) + TAIL_WEIGHT * torch.exp(-distance.abs() / TAIL_DAYS)
 
 
 def log_support(support: Tensor) -> Tensor:
-    """How an encoding tells the weight of the valid context at an offset; any shape."""
+    """Return the logarithmic scale (any shape) on which an encoding reports kernel-weighted validity (same shape)."""
     return torch.log1p(support * 10)
 
 
 def local_regression(
     pooled: Tensor, days: Tensor, centre_days: Tensor, offsets: tuple[float, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Sample frames at fixed offsets from centre dates by kernel-weighted linear regression in time.
+    """Estimate frames at day offsets from centre dates, by kernel-weighted linear regression in time.
 
-    A plain average leans to the side where more dates are; the regression does not. Its slope is held back, so
-    that little or one-sided evidence gives the average.
+    A kernel-weighted mean would be biased toward the side with more dates. The slope is shrunk (`SLOPE_RIDGE`,
+    `EXTRAPOLATION_DAMPING`), so that few or one-sided dates give the mean.
 
     Args:
-        pooled: (T, C + 1, H, W), values times their weight, and last the weight itself.
-        days: (T,).
-        centre_days: (Q,).
+        pooled: (T, C + 1, H, W), channels multiplied by their weight, and the weight itself last.
+        days: (T,), days of the frames.
+        centre_days: (Q,), days of the centre dates.
         offsets: O day offsets.
 
     Returns:
-        averages (Q, O, C, H, W) and the support (Q, O, 1, H, W), the kernel-weighted sum of the weights.
+        Estimates (Q, O, C, H, W) and the support (Q, O, 1, H, W), the kernel-weighted sum of the weights.
     """
     count, channels, height, width = pooled.shape
     flat, flat_weight = pooled.reshape(count, -1), pooled[:, -1].reshape(count, -1)
-    averages, supports = [], []
+    estimates, supports = [], []
     for offset in offsets:
-        away = days[None] - centre_days[:, None] - offset
-        weights, ahead = kernel(away, offset), away / WIDTH_DAYS
+        distance = days[None] - centre_days[:, None] - offset
+        weights, scaled = temporal_kernel(distance, offset), distance / KERNEL_STD_DAYS
+        # Kernel-weighted moments of order 0, 1 and 2 in time.
         sums = (weights @ flat).reshape(-1, channels, height, width)
-        first = ((weights * ahead) @ flat).reshape(-1, channels, height, width)
-        second = ((weights * ahead**2) @ flat_weight).reshape(-1, 1, height, width)
-        total, support = sums[:, :-1], sums[:, -1:] + _EMPTY
-        mean, lean = total / support, first[:, -1:] / support
-        variance = (second / support - lean**2).clamp(min=0)
-        slope = (first[:, :-1] / support - mean * lean) / (variance + SLOPE_RIDGE)
-        averages.append(mean - slope * lean / (1 + EXTRAPOLATION * lean**2))
+        first = ((weights * scaled) @ flat).reshape(-1, channels, height, width)
+        second = ((weights * scaled**2) @ flat_weight).reshape(-1, 1, height, width)
+        total, support = sums[:, :-1], sums[:, -1:] + EPS
+        mean, mean_distance = total / support, first[:, -1:] / support
+        variance = (second / support - mean_distance**2).clamp(min=0)
+        slope = (first[:, :-1] / support - mean * mean_distance) / (variance + SLOPE_RIDGE)
+        estimates.append(mean - slope * mean_distance / (1 + EXTRAPOLATION_DAMPING * mean_distance**2))
         supports.append(support)
-    return torch.stack(averages, 1), torch.stack(supports, 1)
+    return torch.stack(estimates, 1), torch.stack(supports, 1)
 
 
 def _crop(values: Tensor, margin: int) -> Tensor:
@@ -106,24 +130,24 @@ def _crop(values: Tensor, margin: int) -> Tensor:
 
 
 class FrameNetwork(nn.Module):
-    """Looks at one frame, 3 x 3 px: features from which the residual tells haze and edges from the surface."""
+    """Features of single frames from 3 x 3 px, by which the residual distinguishes haze and edges from the surface."""
 
     MARGIN = 1
 
     def __init__(self, bands: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(bands + 1, 24, 3), nn.GELU(), nn.Conv2d(24, _FEATURES, 1))
+        self.layers = nn.Sequential(nn.Conv2d(bands + 1, 24, 3), nn.GELU(), nn.Conv2d(24, NUM_FRAME_FEATURES, 1))
 
     def forward(self, values: Tensor, valid: Tensor) -> Tensor:
-        """(T, C, H, W), (T, 1, H, W) -> features (T, F, H-2, W-2)."""
+        """Compute features (T, F, H - 2, W - 2) of bands (T, C, H, W) and their validity (T, 1, H, W)."""
         return cast(Tensor, self.layers(torch.cat([values, valid], 1)))
 
 
 class NeighbourAttention(nn.Module):
-    """Averages an encoding over the neighbours that resemble it: smooth inside a field, sharp at its edge.
+    """Mean of an encoding over similar neighbours: smooth within a field, sharp at its edge.
 
-    The query and the keys are the encodings themselves; a learned sharpness per component and a learned reach
-    say what counts as alike and as near. 37 of the 11 x 11 neighbours are looked at.
+    Queries and keys are the encodings themselves, scaled by a learned sharpness per dimension; a learned Gaussian in
+    space limits the reach. 37 of the 11 x 11 neighbours contribute.
     """
 
     MARGIN = 5
@@ -131,32 +155,42 @@ class NeighbourAttention(nn.Module):
 
     def __init__(self, size: int, samples: int) -> None:
         super().__init__()
-        self.log_sharpness = nn.Parameter(torch.full((size,), -math.log(ALIKE * math.sqrt(2 * samples))))
+        bandwidth = INITIAL_BANDWIDTH * math.sqrt(2 * samples)
+        self.log_sharpness = nn.Parameter(torch.full((size,), -math.log(bandwidth)))
         self.log_reach = nn.Parameter(torch.tensor(4.0).log())
 
-    def forward(self, encoding: Tensor, seen: Tensor) -> Tensor:
-        """(Q, E, H, W), seen (Q, 1, H, W) -> (Q, E, H-10, W-10)."""
+    def forward(self, encoding: Tensor, observed: Tensor) -> Tensor:
+        """Average encodings (Q, E, H, W) over neighbours that are observed (Q, 1, H, W) -> (Q, E, H - 10, W - 10)."""
         keys = encoding * self.log_sharpness.exp()[:, None, None]
         query = _crop(keys, self.MARGIN)
         height, width = query.shape[-2:]
-        total, weights = torch.zeros_like(query), torch.full_like(query[:, :1], _EMPTY)
+        total, weights = torch.zeros_like(query), torch.full_like(query[:, :1], EPS)
         for dy, dx in self.TAPS:
             rows = slice(self.MARGIN + dy, self.MARGIN + dy + height)
             columns = slice(self.MARGIN + dx, self.MARGIN + dx + width)
-            unlike = ((keys[..., rows, columns] - query) ** 2).sum(1, keepdim=True)
-            far = (dy**2 + dx**2) / (2 * torch.exp(2 * self.log_reach))
-            weight = torch.exp(-unlike - far) * seen[..., rows, columns]
+            dissimilarity = ((keys[..., rows, columns] - query) ** 2).sum(1, keepdim=True)
+            distance = (dy**2 + dx**2) / (2 * torch.exp(2 * self.log_reach))
+            weight = torch.exp(-dissimilarity - distance) * observed[..., rows, columns]
             total = total + weight * encoding[..., rows, columns]
             weights = weights + weight
         return total / weights
 
 
 class Encoder(nn.Module):
-    """A sensor's context -> its encoding at the centre dates (stage 1 of the paper).
+    """Encoder of one sensor: its context to an encoding at each centre date (stage 1 of arXiv 2511.11706).
 
-    The linear path samples a local trajectory (validity-weighted local regressions at fixed day offsets) and
-    the centre date itself; it is their principal components. The residual path starts at zero and learns to undo
-    what hidden dates and bands do to the linear one.
+    1. `sample`: a local trajectory, by validity-weighted local regression at the sensor's day offsets, and the pixel
+       on the centre date.
+    2. A linear path, the principal components of the trajectory, plus a residual network that corrects for masked
+       dates and bands. The residual is zero before training.
+    3. `NeighbourAttention` over the result, the smooth context of E - C dimensions.
+    4. The bands of the centre date minus their linear expectation from the smooth context, the last C dimensions.
+
+    Attributes:
+        sensor: declaration of the sensor.
+        mean: (C,), mean of the bands in 0..1.
+        scale: (C,), standard deviation of the bands in 0..1.
+        covariance: (C, C), covariance of the standardised bands, by which absent bands are filled.
     """
 
     mean: Tensor
@@ -172,9 +206,9 @@ class Encoder(nn.Module):
         self.smooth_size = sensor.encoding_size - bands
         self.linear = nn.Linear(self.samples, self.smooth_size)
         self.residual = nn.Sequential(
-            nn.Linear(self.samples + offsets * (_FEATURES + 1), _HIDDEN),
+            nn.Linear(self.samples + offsets * (NUM_FRAME_FEATURES + 1), HIDDEN_SIZE),
             nn.GELU(),
-            nn.Linear(_HIDDEN, self.smooth_size),
+            nn.Linear(HIDDEN_SIZE, self.smooth_size),
         )
         last = cast(nn.Linear, self.residual[-1])
         nn.init.zeros_(last.weight)
@@ -186,84 +220,69 @@ class Encoder(nn.Module):
         self.register_buffer("covariance", torch.eye(bands))
 
     def standardise(self, values: Tensor) -> Tensor:
-        """(..., C, H, W) in 0..1 -> in standard deviations from the sensor's mean."""
+        """Convert bands (..., C, H, W) in 0..1 to standard deviations from their mean."""
         return (values - self.mean[:, None, None]) / self.scale[:, None, None]
 
     def unstandardise(self, values: Tensor) -> Tensor:
-        """Back to 0..1; bands are the third dimension from the end."""
+        """Convert standardised bands (..., C, H, W) back to 0..1."""
         return values * self.scale[:, None, None] + self.mean[:, None, None]
 
     def complete(self, context: SensorContext) -> Tensor:
-        """Standardised values (T, C, H, W), absent bands at their conditional mean, zero where invalid."""
+        """Return the standardised bands (T, C, H, W) of a context, 0 where invalid.
+
+        Bands that the cube does not have are filled with their conditional mean given the others.
+        """
         values = self.standardise(context.values) * context.valid
         if bool(context.present.all()):
             return values
         matrix, _ = conditional_fill(torch.zeros_like(self.mean), self.covariance, context.present)
         return torch.einsum("tchw,dc->tdhw", values, matrix)
 
-    def sample(self, context: SensorContext, centre_days: Tensor) -> "Samples":
-        """Sample the local trajectory around Q centre dates; (T, C, H, W) -> (Q, ..., H-4, W-4)."""
+    def sample(self, context: SensorContext, centre_days: Tensor) -> TrajectorySamples:
+        """Sample the local trajectory of a context (T, C, H, W) around centre days (Q,) -> (Q, ..., H - 4, W - 4)."""
         values = self.complete(context)
         features = self.frames(values, context.valid)
         weight = _crop(context.valid, FrameNetwork.MARGIN)
-        inner = torch.cat([_crop(values, FrameNetwork.MARGIN), features, torch.ones_like(weight)], 1)
-        pooled = F.avg_pool2d(inner * weight, BOX, 1)
-        averages, support = local_regression(pooled, context.days, centre_days, self.sensor.offsets)
+        channels = torch.cat([_crop(values, FrameNetwork.MARGIN), features, torch.ones_like(weight)], 1)
+        pooled = F.avg_pool2d(channels * weight, POOLING_SIZE, 1)
+        estimates, support = local_regression(pooled, context.days, centre_days, self.sensor.offsets)
         bands = len(self.sensor.bands)
-        margin = FrameNetwork.MARGIN + BOX // 2
+        margin = FrameNetwork.MARGIN + POOLING_SIZE // 2
         same_day = ((context.days[None] - centre_days[:, None]).abs() < 0.5).to(values.dtype)
-        seen_centre = torch.einsum("qt,tchw->qchw", same_day, _crop(context.valid, margin))
-        centre = torch.einsum("qt,tchw->qchw", same_day, _crop(values, margin)) / seen_centre.clamp(min=1)
-        return Samples(
-            trajectory=averages[:, :, :bands].flatten(1, 2),
-            features=averages[:, :, bands:].flatten(1, 2),
+        centre_count = torch.einsum("qt,tchw->qchw", same_day, _crop(context.valid, margin))
+        centre = torch.einsum("qt,tchw->qchw", same_day, _crop(values, margin)) / centre_count.clamp(min=1)
+        return TrajectorySamples(
+            trajectory=estimates[:, :, :bands].flatten(1, 2),
+            features=estimates[:, :, bands:].flatten(1, 2),
             support=log_support(support[:, :, 0]),
             centre=centre,
-            seen_centre=seen_centre.clamp(max=1),
-            seen=(support[:, :, 0].amax(1, keepdim=True) > _EMPTY).to(values.dtype),
+            centre_observed=centre_count.clamp(max=1),
+            observed=(support[:, :, 0].amax(1, keepdim=True) > EPS).to(values.dtype),
         )
 
-    def encode(self, samples: "Samples", repaired: bool = True) -> Encoding:
-        """Samples of the trajectory (Q, ..., h+10, w+10) -> the encoding (Q, ..., h, w).
+    def encode(self, samples: TrajectorySamples, with_residual: bool = True) -> Encoding:
+        """Encode samples (Q, ..., h + 10, w + 10) -> (Q, E, h, w).
 
-        With `repaired` false the residual is left out: the linear encoding, right where the context is whole.
+        Args:
+            samples: as `sample` returns them.
+            with_residual: whether to add the residual network's correction; without it, the linear encoding, which is
+                exact where nothing of the context is masked.
         """
         values = self.linear(samples.trajectory.movedim(1, -1))
-        if repaired:
+        if with_residual:
             per_pixel = torch.cat([samples.trajectory, samples.features, samples.support], 1)
             values = values + self.residual(per_pixel.movedim(1, -1))
-        smooth = self.neighbours(values.movedim(-1, 1), samples.seen)
+        smooth = self.neighbours(values.movedim(-1, 1), samples.observed)
         margin = NeighbourAttention.MARGIN
-        seen, seen_centre = _crop(samples.seen, margin), _crop(samples.seen_centre, margin)
+        observed, centre_observed = _crop(samples.observed, margin), _crop(samples.centre_observed, margin)
         expected = self.expected(smooth.movedim(1, -1)).movedim(-1, 1)
-        detail = seen_centre * (_crop(samples.centre, margin) - expected)
-        return Encoding(torch.cat([smooth, detail], 1) * seen, _crop(samples.support, margin), seen)
+        detail = centre_observed * (_crop(samples.centre, margin) - expected)
+        return Encoding(torch.cat([smooth, detail], 1) * observed, _crop(samples.support, margin), observed)
 
     def forward(self, context: SensorContext, centre_days: Tensor) -> Encoding:
-        """Encode (T, C, H, W) at Q centre days -> (Q, E, H-14, W-14)."""
+        """Encode a context (T, C, H, W) at centre days (Q,) -> (Q, E, H - 14, W - 14)."""
         return self.encode(self.sample(context, centre_days))
 
     def __call__(self, *inputs: Any, **named: Any) -> Encoding:
-        """See `forward`."""
+        """Encode a context; see `forward`."""
         return cast(Encoding, super().__call__(*inputs, **named))
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What the encoder's per-pixel part sees, standardised.
-
-    Attributes:
-        trajectory: (Q, O * C, h, w), the bands at O offsets.
-        features: (Q, O * F, h, w), learned frame features at the same offsets.
-        support: (Q, O, h, w), `log_support` of the valid context at each offset.
-        centre: (Q, C, h, w), the single pixel on the centre date.
-        seen_centre: (Q, 1, h, w), one where the centre date itself is valid.
-        seen: (Q, 1, h, w), one where there is any valid context.
-    """
-
-    trajectory: Tensor
-    features: Tensor
-    support: Tensor
-    centre: Tensor
-    seen_centre: Tensor
-    seen: Tensor

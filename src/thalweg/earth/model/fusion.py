@@ -1,86 +1,89 @@
-"""Stage 2: any number of frozen encoders, one nested embedding.
+"""Fusion of several sensors (stage 2 of arXiv 2511.11706): frozen encoders to one nested embedding.
 
-What an absent sensor would have said is filled by its conditional mean given the others, so that every set of
-sensors goes through the same weights. The embedding is minimum noise fractions of what the decoders rebuild, of which
-the first `SMALL` stand alone; after them come the colours of the centre date. A residual is learned on top.
+The encoding of an absent sensor is filled with its conditional mean given the others, so that every set of sensors
+uses the same weights. The dimensions of an embedding are, in this order:
+
+- 7 minimum noise fractions of the context, the small embedding (the size in the paper), usable alone;
+- 6 band ratios of the reference sensor on the centre date;
+- 2 dimensions of the auxiliary sensors on the centre date;
+- 17 further minimum noise fractions of the context.
+
+A learned residual is added to all of them. The linear part is fitted in `linear_baseline`, the residual in training.
+
+Shapes: Q centre dates, h x w pixels, C bands of the reference sensor, E dimensions of one sensor's encoding, D
+dimensions of all encodings together, N evidence entries (one per day offset of each sensor and one per sensor).
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
+from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.context import conditional_fill
-from thalweg.earth.model.encoder import Encoding, kernel, log_support
-from thalweg.earth.sensors import Declaration, Sensor
+from thalweg.earth.model.encoder import Encoding, log_support, temporal_kernel
 from thalweg.errors import UsageError
 
-SMALL, FULL = 7, 32
-"""Values of the embedding that stand alone (the paper's size), and all of them."""
+SMALL_SIZE, FULL_SIZE = 7, 32
+"""Numbers of dimensions of the small embedding and of the full one, which starts with the small one."""
+
+NUM_BAND_RATIOS = 6
+"""Dimensions 8 to 13: band ratios of the reference sensor on the centre date."""
+
+NUM_AUX_DIMS = 2
+"""Dimensions 14 and 15: the auxiliary sensors on the centre date."""
 
 QUANTILE_LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95)
 """Coverage levels at which the predicted spread is calibrated."""
 
-COLOURS, BESIDE = 6, 2
-"""Values after the seventh that hold the centre date, and those that hold what its companions say of it."""
+MIN_REFLECTANCE, MAX_REFLECTANCE = 0.005, 2.0
+"""Bounds of reflectance on a logarithmic scale: below is noise, above is no surface."""
 
-_HIDDEN = 128
-_DARKEST, _BRIGHTEST = 0.005, 2.0  # reflectance: under it a logarithm tells noise, above it nothing real
-_LEAST, _DULL = 1e-6, 1e-3  # a variance, and a deviation of a colour, under which nothing varies
+MIN_VARIANCE = 1e-6
+HIDDEN_SIZE = 128
 
 
 @dataclass(frozen=True)
-class Fused:
-    """Embeddings of centre pixels: values and their predicted spread, both (Q, 32, h, w)."""
+class FusionOutput:
+    """Embeddings of Q centre dates.
+
+    Attributes:
+        values: (Q, 32, h, w), float32, the embeddings.
+        spread: (Q, 32, h, w), float32, positive, their predicted spread (`Fusion.interval_half_width`).
+    """
 
     values: Tensor
     spread: Tensor
 
 
-class LinearStart(Declaration):
-    """How the fusion's fractions begin; chosen on the probes (docs/model-card.md)."""
-
-    small_companion_weight: float = Field(
-        default=0.02, ge=0, description="weight in the first 7 values of sensors that do not set the dates"
-    )
-    small_reach_days: float = Field(
-        default=70.0, gt=0, description="standard deviation in days of how near the first 7 values look"
-    )
-    companion_weight: float = Field(
-        default=0.35, ge=0, description="weight after the colours of sensors that do not set the dates"
-    )
-    noise_floor: float = Field(
-        default=0.1, gt=0, description="noise of every direction at least, as a share of the mean noise"
-    )
-
-    def views(
-        self, sensors: Sequence[Sensor], rebuild: Tensor, companion_weight: float, reach_days: float = math.inf
-    ) -> tuple[Tensor, Tensor]:
-        """Rows of `rebuild`: the smooth trajectories, and those of companions at the centre date."""
-        trajectory, companions = [], [rebuild[:0]]
-        row = 0
-        for sensor in sensors:
-            bands, offsets = len(sensor.bands), len(sensor.offsets)
-            weight = 1.0 if sensor.is_reference else companion_weight
-            nodes = rebuild[row : row + offsets * bands]
-            away = torch.tensor(sensor.offsets, dtype=rebuild.dtype).repeat_interleave(bands)
-            trajectory.append(weight * torch.exp(-0.5 * (away / reach_days) ** 2)[:, None] * nodes)
-            if not sensor.is_reference:
-                companions.append(weight * nodes[sensor.offsets.index(0) * bands :][:bands])
-            row += (offsets + 1) * bands
-        return torch.cat(trajectory), torch.cat(companions)
-
-
 class Fusion(nn.Module):
-    """Encodings of several sensors -> one nested embedding, and back to each sensor's encoding.
+    """Fusion of the encodings of several sensors into one embedding, and the heads that lead back to each encoding.
 
-    Where nothing but the centre date was seen, the fractions are what its colours let expect.
+    Where only the centre date was observed, the fractions are the linear prediction from its band ratios.
+
+    Names of parameters and buffers are those in the weight files; `colour_*` belong to the band ratios.
+
+    Attributes:
+        sensors: declarations of the sensors, in the order of their encodings.
+        reference: the reference sensor, whose dates the embeddings have.
+        sizes: dimensions of each sensor's encoding, by name.
+        mean: (D,), mean of all encodings together.
+        covariance: (D, D), their covariance, by which absent sensors are filled.
+        spectrum: (C, D), linear map from centred encodings to the reference sensor's bands on the centre date.
+        spectrum_mean: (C,), mean of these bands, in the sensor's units.
+        spectrum_scale: (C,), their standard deviation.
+        colour_axes: (6, C), linear map from centred log reflectance to band ratios.
+        colour_mean: (C,), mean log reflectance.
+        colour_inverse: (C, 6), linear map from band ratios back to centred log reflectance.
+        expected: (26, 6), linear prediction of the other dimensions from the band ratios.
+        centre_support: (N,), evidence that the centre date alone gives.
+        embedding_scale: (32,), standard deviation of each dimension.
+        spread_scale: (32,), calibrated unit of the predicted spread.
+        quantiles: (5,), half-widths of intervals at `QUANTILE_LEVELS`, in units of the spread.
     """
 
     mean: Tensor
@@ -92,7 +95,7 @@ class Fusion(nn.Module):
     colour_mean: Tensor
     colour_inverse: Tensor
     expected: Tensor
-    lone_support: Tensor
+    centre_support: Tensor
     embedding_scale: Tensor
     spread_scale: Tensor
     quantiles: Tensor
@@ -101,227 +104,174 @@ class Fusion(nn.Module):
         super().__init__()
         self.sensors = tuple(sensors)
         if not any(sensor.is_reference for sensor in self.sensors):
-            raise UsageError("none of the sensors sets the dates: fusion needs one that does")
+            names = ", ".join(sensor.name for sensor in self.sensors) or "none"
+            raise UsageError(f"no reference sensor among {names}: fusion needs one, such as sentinel-2")
         self.reference = next(sensor for sensor in self.sensors if sensor.is_reference)
         self.sizes = {sensor.name: sensor.encoding_size for sensor in self.sensors}
         total, bands = sum(self.sizes.values()), len(self.reference.bands)
         evidence = sum(len(sensor.offsets) + 1 for sensor in self.sensors)
-        self.linear = nn.Linear(total, FULL - COLOURS, bias=False)
-        self.residual = _perceptron(total + evidence, FULL)
-        self.spread = _perceptron(FULL + evidence, FULL)
-        self.small_heads = nn.ModuleDict({sensor.name: _Head(SMALL, sensor.encoding_size) for sensor in self.sensors})
+        self.linear = nn.Linear(total, FULL_SIZE - NUM_BAND_RATIOS, bias=False)
+        self.residual = _perceptron(total + evidence, FULL_SIZE)
+        self.spread = _perceptron(FULL_SIZE + evidence, FULL_SIZE)
+        self.small_heads = nn.ModuleDict(
+            {sensor.name: EncodingHead(SMALL_SIZE, sensor.encoding_size) for sensor in self.sensors}
+        )
         self.full_heads = nn.ModuleDict(
-            {sensor.name: _Head(FULL + bands, sensor.encoding_size) for sensor in self.sensors}
+            {sensor.name: EncodingHead(FULL_SIZE + bands, sensor.encoding_size) for sensor in self.sensors}
         )
         self.register_buffer("mean", torch.zeros(total))
         self.register_buffer("covariance", torch.eye(total))
         self.register_buffer("spectrum", torch.eye(bands, total))
         self.register_buffer("spectrum_mean", torch.ones(bands))
         self.register_buffer("spectrum_scale", torch.ones(bands))
-        self.register_buffer("colour_axes", torch.eye(COLOURS, bands))
+        self.register_buffer("colour_axes", torch.eye(NUM_BAND_RATIOS, bands))
         self.register_buffer("colour_mean", torch.zeros(bands))
-        self.register_buffer("colour_inverse", torch.eye(bands, COLOURS))
-        self.register_buffer("expected", torch.zeros(FULL - COLOURS, COLOURS))
-        self.register_buffer("lone_support", _lone_support(self.sensors), persistent=False)
-        self.register_buffer("embedding_scale", torch.ones(FULL))
-        self.register_buffer("spread_scale", torch.ones(FULL))
+        self.register_buffer("colour_inverse", torch.eye(bands, NUM_BAND_RATIOS))
+        self.register_buffer("expected", torch.zeros(FULL_SIZE - NUM_BAND_RATIOS, NUM_BAND_RATIOS))
+        self.register_buffer("centre_support", _centre_support(self.sensors), persistent=False)
+        self.register_buffer("embedding_scale", torch.ones(FULL_SIZE))
+        self.register_buffer("spread_scale", torch.ones(FULL_SIZE))
         self.register_buffer("quantiles", torch.tensor([0.674, 0.994, 1.282, 1.645, 1.960]))
 
-    def forward(self, encodings: Mapping[str, Encoding]) -> Fused:
-        """Fuse encodings by sensor name; a sensor that is absent, or unseen at a pixel, is filled."""
-        completed, evidence = self.join(encodings)
-        deviation = self.covariance.diagonal().clamp(min=1e-6).sqrt()
-        repair = self.residual(torch.cat([completed / deviation, evidence], -1)) * self.embedding_scale
-        values = self.base(completed, evidence) + self.context_share(evidence) * repair
+    def forward(self, encodings: Mapping[str, Encoding]) -> FusionOutput:
+        """Fuse the encodings of some or all sensors.
+
+        Args:
+            encodings: at least one, by sensor name, all of the same Q, h and w. A sensor that is absent, or not
+                observed at a pixel, is filled.
+
+        Returns:
+            Embeddings and spread, both (Q, 32, h, w).
+        """
+        completed, evidence = self.complete(encodings)
+        deviation = self.covariance.diagonal().clamp(min=MIN_VARIANCE).sqrt()
+        residual = self.residual(torch.cat([completed / deviation, evidence], -1)) * self.embedding_scale
+        values = self.linear_embedding(completed, evidence) + self.context_share(evidence) * residual
         spread = self.spread(torch.cat([(values / self.embedding_scale).detach(), evidence], -1))
         spread = F.softplus(spread - 2) * self.spread_scale
-        return Fused(values.movedim(-1, 1), spread.movedim(-1, 1))
+        return FusionOutput(values.movedim(-1, 1), spread.movedim(-1, 1))
 
-    def __call__(self, *inputs: Any, **named: Any) -> Fused:
-        """See `forward`."""
-        return cast(Fused, super().__call__(*inputs, **named))
+    def __call__(self, *inputs: Any, **named: Any) -> FusionOutput:
+        """Fuse encodings; see `forward`."""
+        return cast(FusionOutput, super().__call__(*inputs, **named))
 
-    def base(self, completed: Tensor, evidence: Tensor) -> Tensor:
-        """Values before the residual, (..., 32), of what `join` gives."""
-        colours, share = self.colours(completed), self.context_share(evidence)
-        fractions = share * self.linear(completed) + (1 - share) * (colours @ self.expected.T)
-        return _in_order(fractions, colours)
+    def complete(self, encodings: Mapping[str, Encoding]) -> tuple[Tensor, Tensor]:
+        """Concatenate encodings and fill those of absent sensors.
+
+        Args:
+            encodings: by sensor name; values (Q, E, h, w).
+
+        Returns:
+            Centred encodings (Q, h, w, D) and the evidence (Q, h, w, N): each sensor's support per day offset and
+            whether it was observed.
+        """
+        joined, evidence, observed = self._concatenate(encodings)
+        return self._fill(joined, observed) - self.mean, evidence
+
+    def linear_embedding(self, completed: Tensor, evidence: Tensor) -> Tensor:
+        """Return embeddings without the residual, (..., 32), from (..., D) and (..., N) as `complete` gives them."""
+        ratios, share = self.band_ratios(completed), self.context_share(evidence)
+        fractions = share * self.linear(completed) + (1 - share) * (ratios @ self.expected.T)
+        return concatenate_dimensions(fractions, ratios)
 
     def context_share(self, evidence: Tensor) -> Tensor:
-        """How much context was seen beside the centre date: 0 none, 1 enough to tell the season; (..., 1)."""
-        return (evidence - self.lone_support).amax(-1, keepdim=True).clamp(0, 1)
+        """Return how much of the context was observed, (..., 1), from evidence (..., N).
 
-    def colours(self, completed: Tensor) -> Tensor:
-        """The centre date's colours, (..., 6): neighbours compared among the bands that say most, and the last band.
-
-        Reflectances are compared by their logarithms: a colour is a ratio of bands.
+        0: the centre date alone; 1: enough to know the season.
         """
-        return (self._tone(completed @ self.spectrum.T + self.spectrum_mean) - self.colour_mean) @ self.colour_axes.T
+        return (evidence - self.centre_support).amax(-1, keepdim=True).clamp(0, 1)
 
-    def _tone(self, spectrum: Tensor) -> Tensor:
-        return spectrum.clamp(min=_DARKEST).log() if self.reference.units == "reflectance" else spectrum
+    def band_ratios(self, completed: Tensor) -> Tensor:
+        """Return the band ratios of the centre date, (..., 6), from centred encodings (..., D).
 
-    def _told_spectrum(self, colours: Tensor) -> Tensor:
-        """The centre date's spectrum (..., C) from its colours (..., 6), standardised."""
-        tone = colours @ self.colour_inverse.T + self.colour_mean
-        spectrum = tone.clamp(max=math.log(_BRIGHTEST)).exp() if self.reference.units == "reflectance" else tone
+        Five are log ratios of consecutive bands among the six most informative ones, the last is the log reflectance
+        of the sixth. Each has a standard deviation of about one.
+        """
+        spectrum = completed @ self.spectrum.T + self.spectrum_mean
+        return (self.log_reflectance(spectrum) - self.colour_mean) @ self.colour_axes.T
+
+    def log_reflectance(self, spectrum: Tensor) -> Tensor:
+        """Return the natural logarithm of a spectrum (..., C); one that is not reflectance is returned unchanged."""
+        return spectrum.clamp(min=MIN_REFLECTANCE).log() if self.reference.units == "reflectance" else spectrum
+
+    def reconstructed_spectrum(self, ratios: Tensor) -> Tensor:
+        """Return the standardised spectrum of the centre date, (..., C), from its band ratios (..., 6)."""
+        spectrum = ratios @ self.colour_inverse.T + self.colour_mean
+        if self.reference.units == "reflectance":
+            spectrum = spectrum.clamp(max=math.log(MAX_REFLECTANCE)).exp()
         return (spectrum - self.spectrum_mean) / self.spectrum_scale
 
-    def encoding(self, embedding: Tensor, sensor: str, size: int = FULL) -> Tensor:
-        """The sensor's encoding (Q, E, h, w) from the first `size` (7 or 32) values of an embedding (Q, K, h, w)."""
-        head = cast(_Head, (self.small_heads if size == SMALL else self.full_heads)[sensor])
-        pixels = embedding[:, :size].movedim(1, -1)
+    def sensor_encoding(self, embeddings: Tensor, sensor: str, size: int = FULL_SIZE) -> Tensor:
+        """Return the encoding of a sensor that embeddings stand for, as input of its decoder.
+
+        Args:
+            embeddings: (Q, K, h, w), K at least `size`.
+            sensor: name of the sensor.
+            size: number of dimensions to use, 7 or 32.
+
+        Returns:
+            (Q, E, h, w).
+        """
+        head = cast(EncodingHead, (self.small_heads if size == SMALL_SIZE else self.full_heads)[sensor])
+        pixels = embeddings[:, :size].movedim(1, -1)
         standardised = pixels / self.embedding_scale[:size]
-        if size == FULL:
-            told = self._told_spectrum(pixels[..., SMALL : SMALL + COLOURS])
-            pixels, standardised = torch.cat([pixels, told], -1), torch.cat([standardised, told], -1)
+        if size == FULL_SIZE:
+            spectrum = self.reconstructed_spectrum(pixels[..., SMALL_SIZE : SMALL_SIZE + NUM_BAND_RATIOS])
+            pixels, standardised = torch.cat([pixels, spectrum], -1), torch.cat([standardised, spectrum], -1)
         return cast(Tensor, head(pixels, standardised)).movedim(-1, 1)
 
-    def join(self, encodings: Mapping[str, Encoding]) -> tuple[Tensor, Tensor]:
-        """Encodings side by side, less their mean, absent ones filled; and the evidence; both (Q, h, w, ...)."""
-        joined, evidence, seen = self._gather(encodings)
-        return self._complete(joined, seen) - self.mean, evidence
+    def interval_half_width(self, spread: Tensor, level: float) -> Tensor:
+        """Return the half-width of the interval that holds the value with a given probability.
 
-    def _gather(self, encodings: Mapping[str, Encoding]) -> tuple[Tensor, Tensor, Tensor]:
-        some = next(iter(encodings.values()))
-        count, _, height, width = some.values.shape
-        values, evidence, seen = [], [], []
+        Args:
+            spread: any shape, as `FusionOutput.spread`.
+            level: the probability, one of `QUANTILE_LEVELS`.
+        """
+        return spread * self.quantiles[QUANTILE_LEVELS.index(level)]
+
+    def _concatenate(self, encodings: Mapping[str, Encoding]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return encodings (Q, h, w, D), evidence (Q, h, w, N), and whether each sensor was observed (Q, h, w, S)."""
+        first = next(iter(encodings.values()))
+        count, _, height, width = first.values.shape
+        values, evidence, observed = [], [], []
         for sensor in self.sensors:
             encoding = encodings.get(sensor.name)
             if encoding is None:
-                empty = some.values.new_zeros(count, height, width, 1)
+                empty = first.values.new_zeros(count, height, width, 1)
                 values.append(empty.expand(-1, -1, -1, sensor.encoding_size))
                 evidence.append(empty.expand(-1, -1, -1, len(sensor.offsets) + 1))
-                seen.append(empty)
+                observed.append(empty)
             else:
                 values.append(encoding.values.movedim(1, -1))
-                here = encoding.seen.movedim(1, -1)
+                here = encoding.observed.movedim(1, -1)
                 evidence.extend([encoding.support.movedim(1, -1), here])
-                seen.append(here)
-        return torch.cat(values, -1), torch.cat(evidence, -1), torch.cat(seen, -1) > 0
+                observed.append(here)
+        return torch.cat(values, -1), torch.cat(evidence, -1), torch.cat(observed, -1) > 0
 
-    def _complete(self, joined: Tensor, seen: Tensor) -> Tensor:
-        """Fill the encodings of unseen sensors, pattern by pattern of what is seen."""
+    def _fill(self, joined: Tensor, observed: Tensor) -> Tensor:
+        """Fill encodings (..., D) of sensors that are not observed (..., S) with their conditional mean.
+
+        Pixels are grouped by the combination of sensors observed there, as a binary number.
+        """
         powers = 2 ** torch.arange(len(self.sensors), device=joined.device)
-        patterns = (seen * powers).sum(-1)
+        combinations = (observed * powers).sum(-1)
         sizes = torch.tensor(list(self.sizes.values()), device=joined.device)
-        codes = patterns.unique()
-        completed = joined.clone() if len(codes) > 1 else joined
-        for code in codes:
-            present = ((code // powers) % 2 == 1).repeat_interleave(sizes)
+        occurring = combinations.unique()
+        completed = joined.clone() if len(occurring) > 1 else joined
+        for combination in occurring:
+            present = ((combination // powers) % 2 == 1).repeat_interleave(sizes)
             if bool(present.all()):
                 continue
             matrix, offset = conditional_fill(self.mean, self.covariance, present)
-            if len(codes) == 1:
+            if len(occurring) == 1:
                 return joined @ matrix.T + offset
-            chosen = patterns == code
+            chosen = combinations == combination
             completed[chosen] = joined[chosen] @ matrix.T + offset
         return completed
 
-    @torch.no_grad()
-    def fit_linear(
-        self, joined: Tensor, moved: Tensor, rebuild: Tensor, spectrum: tuple[Tensor, Tensor], start: LinearStart
-    ) -> None:
-        """Fit all that is linear to encodings seen in training.
 
-        The first values are minimum noise fractions of the context (Green et al. 1988,
-        doi:10.1109/36.3001): directions in which places and dates differ most, in units of how far they move
-        when half of the context is hidden. After the colours come components of what the other sensors say of the
-        centre date, and the same fractions of what these and the first leave of the context.
-
-        Args:
-            joined: (N, D), encodings of all sensors side by side.
-            moved: (M, D), how encodings move when half of the context dates are hidden.
-            rebuild: (P, D), the decoders' linear paths, block-diagonal: what each encoding stands for.
-            spectrum: weight (C, E) and offset (C) of the centre date's bands from an encoding of the sensor that
-                sets the dates.
-            start: weights of the parts.
-        """
-        joined, moved, rebuild = joined.double(), moved.double(), rebuild.double()
-        mean = joined.mean(0)
-        covariance, noise = torch.cov((joined - mean).T), moved.T @ moved / len(moved)
-        near, _ = start.views(self.sensors, rebuild, start.small_companion_weight, start.small_reach_days)
-        trajectory, companions = start.views(self.sensors, rebuild, start.companion_weight)
-
-        def deviation(axes: Tensor) -> Tensor:
-            return (axes @ covariance @ axes.T).diagonal().sqrt()
-
-        def components(view: Tensor, count: int) -> Tensor:
-            axes = torch.linalg.eigh(view @ covariance @ view.T)[1].flip(1)[:, :count]
-            return axes.T @ view
-
-        def noise_fractions(view: Tensor, count: int) -> Tensor:
-            moves = view @ noise @ view.T
-            floor = start.noise_floor * moves.diagonal().mean().clamp(min=1e-12)
-            power, axes = torch.linalg.eigh(moves + floor * torch.eye(len(moves), dtype=moves.dtype))
-            return components((axes / power.sqrt()) @ axes.T @ view, count)
-
-        def regression(target: Tensor, on: Tensor) -> Tensor:
-            return torch.linalg.solve(on @ covariance @ on.T, on @ covariance @ target.T).T
-
-        def beyond(view: Tensor, known: Tensor) -> Tensor:
-            return view - regression(view, known) @ known
-
-        self.mean.copy_(mean)
-        self.covariance.copy_(covariance)
-        completed = (joined - mean).float()
-        self._fit_colours(completed, spectrum)
-        axes = noise_fractions(near, SMALL)
-        # What is held of the centre date has no noise of this kind: it counts as much as the seventh value.
-        like_seventh = deviation(axes)[-1]
-        held = components(beyond(companions, axes), BESIDE)
-        axes = torch.cat([axes, held * (like_seventh / deviation(held))[:, None]])
-        axes = torch.cat([axes, noise_fractions(beyond(trajectory, axes), FULL - COLOURS - len(axes))])
-        spread = deviation(axes)
-        self.linear.weight.copy_(axes / spread[0])  # one common factor: distances keep their meaning
-        self.colour_axes.mul_(like_seventh / spread[0])
-        self.colour_inverse.div_(like_seventh / spread[0])
-        spread = _in_order(spread, like_seventh.expand(COLOURS)) / spread[0]
-        self.embedding_scale.copy_(spread)
-        self.spread_scale.copy_(spread)
-        colours, fractions = self.colours(completed), self.linear(completed)
-        self.expected.copy_(_regression(colours, fractions)[0])
-        values = _in_order(fractions, colours)
-        told = torch.cat([values, self._told_spectrum(colours)], 1)
-        sizes = list(self.sizes.values())
-        for known, heads in ((values[:, :SMALL], self.small_heads), (told, self.full_heads)):
-            back, offset = _regression(known, joined)
-            for sensor, weight, bias in zip(self.sensors, back.split(sizes), offset.split(sizes), strict=True):
-                head = cast(_Head, heads[sensor.name])
-                head.linear.weight.copy_(weight)
-                head.linear.bias.copy_(bias)
-
-    def _fit_colours(self, completed: Tensor, spectrum: tuple[Tensor, Tensor]) -> None:
-        """Choose bands, and scale their colours to a deviation of one, from completed encodings (N, D)."""
-        first = 0
-        for sensor in self.sensors:
-            if sensor is self.reference:
-                self.spectrum.zero_()
-                self.spectrum[:, first : first + sensor.encoding_size] = spectrum[0]
-            first += sensor.encoding_size
-        self.spectrum_mean.copy_(spectrum[1] + self.spectrum @ self.mean)
-        seen = completed @ self.spectrum.T + self.spectrum_mean
-        self.spectrum_scale.copy_(seen.std(0).clamp(min=1e-6))
-        tones = self._tone(seen).double()
-        middle = tones.mean(0)
-        chosen = _most_telling(torch.cov(tones.T), COLOURS)
-        axes = torch.zeros(COLOURS, len(middle), dtype=tones.dtype)
-        for row, (band, following) in enumerate(pairwise(chosen)):
-            axes[row, following], axes[row, band] = 1, -1
-        axes[len(chosen) - 1, chosen[-1]] = 1
-        colours = (tones - middle) @ axes.T
-        axes = axes / colours.std(0).clamp(min=_DULL)[:, None]
-        self.colour_mean.copy_(middle)
-        self.colour_axes.copy_(axes)
-        self.colour_inverse.copy_(_regression((tones - middle) @ axes.T, tones)[0])
-
-    def intervals(self, spread: Tensor, level: float) -> Tensor:
-        """Half-width of the interval that holds the value with probability `level` (one of QUANTILE_LEVELS)."""
-        return spread * self.quantiles[QUANTILE_LEVELS.index(level)]
-
-
-class _Head(nn.Module):
-    """From an embedding to one sensor's encoding: a linear path and a residual that starts at zero."""
+class EncodingHead(nn.Module):
+    """Map from an embedding to one sensor's encoding: a linear path and a residual that is zero before training."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -329,51 +279,32 @@ class _Head(nn.Module):
         self.residual = _perceptron(inputs, outputs)
 
     def forward(self, pixels: Tensor, standardised: Tensor) -> Tensor:
-        """(..., K) and the same in standard deviations -> (..., E)."""
+        """Return encodings (..., E) from embeddings (..., K) and the same in standard deviations (..., K)."""
         return cast(Tensor, self.linear(pixels) + self.residual(standardised))
 
 
-def _in_order(fractions: Tensor, colours: Tensor) -> Tensor:
-    """Values as an embedding has them, (..., 32): seven fractions, the colours, the other fractions."""
-    return torch.cat([fractions[..., :SMALL], colours, fractions[..., SMALL:]], -1)
+def concatenate_dimensions(fractions: Tensor, ratios: Tensor) -> Tensor:
+    """Return the dimensions of an embedding in order, (..., 32), from fractions (..., 26) and band ratios (..., 6)."""
+    return torch.cat([fractions[..., :SMALL_SIZE], ratios, fractions[..., SMALL_SIZE:]], -1)
 
 
-def _lone_support(sensors: Sequence[Sensor]) -> Tensor:
-    """The evidence that the centre date alone gives away from it; what says nothing of a context is infinite."""
-    alone: list[float] = []
+def _centre_support(sensors: Sequence[Sensor]) -> Tensor:
+    """Return the evidence (N,) of the centre date alone; infinite where an entry does not count as context."""
+    support: list[float] = []
     for sensor in sensors:
-        alone.extend(
-            float(log_support(kernel(torch.tensor(offset), offset))) if offset else math.inf
+        support.extend(
+            float(log_support(temporal_kernel(torch.tensor(offset), offset))) if offset else math.inf
             for offset in sensor.offsets
         )
-        alone.append(math.inf)
-    return torch.tensor(alone)
-
-
-def _most_telling(covariance: Tensor, count: int) -> list[int]:
-    """Up to `count` bands, in order, each the one that those chosen before leave most of (pivoted Cholesky)."""
-    left = covariance
-    chosen: list[int] = []
-    for _ in range(min(count, len(covariance))):
-        band = int(left.diagonal().index_fill(0, torch.tensor(chosen, dtype=torch.long), -1.0).argmax())
-        chosen.append(band)
-        left = left - torch.outer(left[:, band], left[band]) / left[band, band].clamp(min=_LEAST**2)
-    return sorted(chosen)
-
-
-def _regression(known: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (M, K) and offset (M) of targets (N, M) on what is known (N, K), held back where it is collinear."""
-    known, target = known.double(), target.double()
-    middle, offset = known.mean(0), target.mean(0)
-    moments = (known - middle).T @ (known - middle) / len(known)
-    moments = moments + _LEAST * torch.eye(len(moments), dtype=moments.dtype)
-    weights = torch.linalg.solve(moments, (known - middle).T @ (target - offset) / len(known)).T
-    return weights, offset - weights @ middle
+        support.append(math.inf)
+    return torch.tensor(support)
 
 
 def _perceptron(inputs: int, outputs: int) -> nn.Sequential:
-    """Three layers whose output starts at zero."""
-    last = nn.Linear(_HIDDEN, outputs)
+    """Return a perceptron of three layers whose output is zero before training."""
+    last = nn.Linear(HIDDEN_SIZE, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Linear(inputs, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, _HIDDEN), nn.GELU(), last)
+    return nn.Sequential(
+        nn.Linear(inputs, HIDDEN_SIZE), nn.GELU(), nn.Linear(HIDDEN_SIZE, HIDDEN_SIZE), nn.GELU(), last
+    )

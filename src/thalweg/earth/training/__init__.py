@@ -1,1 +1,1 @@
-"""Training of the autoencoders and the fusion."""
+"""Training of autoencoders and fusions: tiles, masking, losses, Lightning modules, runs and calibration."""

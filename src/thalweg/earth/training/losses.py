@@ -1,14 +1,25 @@
-"""Masked losses over rebuilt contexts: absolute error, spectral angle and structural similarity."""
+"""Masked reconstruction losses: absolute error, spectral angle and structural similarity."""
+
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from thalweg.earth.sensors import Declaration
+from thalweg.earth.declarations import Declaration
+from thalweg.earth.model.autoencoder import Autoencoder
+
+if TYPE_CHECKING:
+    from thalweg.earth.training.tiles import Targets
+
+SSIM_WINDOW = 7
+"""Width in pixels of the windows of structural similarity."""
+
+EPS = 1e-6
 
 
 class LossWeights(Declaration):
-    """How much each loss counts; the defaults are the paper's for Sentinel-2 (section on stage 1)."""
+    """Weights of the losses; by default those of arXiv 2511.11706 for Sentinel-2 (stage 1)."""
 
     absolute_error: float = Field(default=0.665, ge=0, description="mean absolute error")
     spectral_angle: float = Field(default=0.315, ge=0, description="spectral angle; optical sensors only")
@@ -16,34 +27,80 @@ class LossWeights(Declaration):
 
 
 def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean of values; both of any one shape after broadcasting."""
+    """Return the weighted mean (scalar) of values; `weight` is broadcast to their shape."""
     weight = weight.expand_as(values)
-    return (values * weight).sum() / weight.sum().clamp(min=1e-6)
+    return (values * weight).sum() / weight.sum().clamp(min=EPS)
 
 
-def absolute_error(rebuilt: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean absolute error; rebuilt and target (..., C, H, W), weight (..., 1 or C, H, W)."""
-    return masked_mean((rebuilt - target).abs(), weight)
+def absolute_error(reconstruction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted mean absolute error (scalar).
+
+    Args:
+        reconstruction: (..., C, H, W).
+        target: (..., C, H, W).
+        weight: (..., 1, H, W) or (..., C, H, W).
+    """
+    return masked_mean((reconstruction - target).abs(), weight)
 
 
-def spectral_angle(rebuilt: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean angle (radians) between spectra; (..., C, H, W), weight (..., 1, H, W)."""
-    cosine = F.cosine_similarity(rebuilt, target, dim=-3, eps=1e-6).clamp(-1 + 1e-6, 1 - 1e-6)
+def spectral_angle(reconstruction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted mean angle between spectra (scalar, radians).
+
+    Args:
+        reconstruction: (..., C, H, W).
+        target: (..., C, H, W).
+        weight: (..., 1, H, W).
+    """
+    cosine = F.cosine_similarity(reconstruction, target, dim=-3, eps=EPS).clamp(-1 + EPS, 1 - EPS)
     return masked_mean(cosine.acos(), weight.squeeze(-3))
 
 
-def structural_dissimilarity(rebuilt: Tensor, target: Tensor, weight: Tensor, window: int = 7) -> Tensor:
-    """1 - SSIM over validity-weighted windows of frames (N, C, H, W) in 0..1, weight (N, 1, H, W)."""
+def structural_dissimilarity(
+    reconstruction: Tensor, target: Tensor, weight: Tensor, window: int = SSIM_WINDOW
+) -> Tensor:
+    """Return 1 - SSIM (scalar) over validity-weighted windows.
+
+    Args:
+        reconstruction: (N, C, H, W), in 0..1.
+        target: (N, C, H, W), in 0..1.
+        weight: (N, 1, H, W).
+        window: width of a window in pixels, at most H and W.
+    """
     box_weight = F.avg_pool2d(weight, window, 1)
 
     def mean(values: Tensor) -> Tensor:
-        return F.avg_pool2d(values * weight, window, 1) / box_weight.clamp(min=1e-6)
+        return F.avg_pool2d(values * weight, window, 1) / box_weight.clamp(min=EPS)
 
-    mean_rebuilt, mean_target = mean(rebuilt), mean(target)
-    variance_rebuilt = mean(rebuilt**2) - mean_rebuilt**2
+    mean_own, mean_target = mean(reconstruction), mean(target)
+    variance_own = mean(reconstruction**2) - mean_own**2
     variance_target = mean(target**2) - mean_target**2
-    covariance = mean(rebuilt * target) - mean_rebuilt * mean_target
+    covariance = mean(reconstruction * target) - mean_own * mean_target
     # The usual constants of SSIM, (0.01 L)^2 and (0.03 L)^2 with L = 1 (Wang et al. 2004).
-    luminance = (2 * mean_rebuilt * mean_target + 1e-4) / (mean_rebuilt**2 + mean_target**2 + 1e-4)
-    structure = (2 * covariance + 9e-4) / (variance_rebuilt + variance_target + 9e-4)
+    luminance = (2 * mean_own * mean_target + 1e-4) / (mean_own**2 + mean_target**2 + 1e-4)
+    structure = (2 * covariance + 9e-4) / (variance_own + variance_target + 9e-4)
     return masked_mean(1 - luminance * structure, box_weight)
+
+
+def reconstruction_loss(
+    autoencoder: Autoencoder, encoding: Tensor, targets: "Targets", present: Tensor, weights: LossWeights
+) -> Tensor:
+    """Return the loss of stage 1 (scalar): the decoded context against its targets.
+
+    Args:
+        autoencoder: of the sensor.
+        encoding: (Q, E, h, w).
+        targets: of the Q centre dates.
+        present: (C,), bool, the bands that count.
+        weights: of the losses.
+    """
+    reconstruction = autoencoder.reconstruct(encoding, targets.days)[:, :, present]
+    target = targets.values[:, :, present]
+    scale = autoencoder.encoder.scale[present][:, None, None]
+    loss = weights.absolute_error * absolute_error(reconstruction / scale, target / scale, targets.weight)
+    if autoencoder.sensor.units == "reflectance" and int(present.sum()) > 1:
+        loss = loss + weights.spectral_angle * spectral_angle(reconstruction, target, targets.weight)
+    if weights.structure and min(target.shape[-2:]) >= SSIM_WINDOW:
+        loss = loss + weights.structure * structural_dissimilarity(
+            reconstruction.flatten(0, 1), target.flatten(0, 1), targets.weight.flatten(0, 1)
+        )
+    return loss
