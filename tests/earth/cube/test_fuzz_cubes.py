@@ -164,15 +164,30 @@ def test_zarr_metadata_with_a_wrong_byte(write: Writer, make_s2: Callable, tmp_p
         file.write_bytes(whole)
 
 
-ODD: list[Any] = [None, -1, 0, 10**12, 1e308, "", "x", [], {}, [[]], {"a": [None]}, True, ["x", "y", "z"], [10**9] * 3]
+INVALID: list[Any] = [
+    None,
+    -1,
+    0,
+    10**12,
+    1e308,
+    "",
+    "x",
+    [],
+    {},
+    [[]],
+    {"a": [None]},
+    True,
+    ["x", "y", "z"],
+    [10**9] * 3,
+]
 
 
-def places_in(document: Any) -> Iterator[tuple[Any, Any]]:
-    """Every (container, key) of a JSON document."""
+def entries_in(document: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield every (container, key) of a JSON document."""
     if isinstance(document, dict | list):
         for key in list(document) if isinstance(document, dict) else range(len(document)):
             yield document, key
-            yield from places_in(document[key])
+            yield from entries_in(document[key])
 
 
 @pytest.mark.parametrize("write", [zarr_2, zarr_3])
@@ -184,10 +199,10 @@ def test_zarr_metadata_with_an_invalid_value(write: Writer, make_s2: Callable, t
         file = files[generator.integers(len(files))]
         whole = file.read_text()
         document = json.loads(whole)
-        places = list(places_in(document))
-        if places:
-            container, key = places[generator.integers(len(places))]
-            container[key] = ODD[generator.integers(len(ODD))]
+        entries = list(entries_in(document))
+        if entries:
+            container, key = entries[generator.integers(len(entries))]
+            container[key] = INVALID[generator.integers(len(INVALID))]
             file.write_text(json.dumps(document))
             read_or_refused(store)
             file.write_text(whole)

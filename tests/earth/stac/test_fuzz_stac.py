@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.random import Generator
 from test_items import BOX, QUICK, SPAN, item, write_catalogue
 
-from damaging import changed_json, damage
+from damaging import change_json, damage
 from stac_server import serve
 from thalweg.earth.stac import Request, fetch, plan
 from thalweg.earth.stac.plan import FetchPlan
@@ -27,7 +27,7 @@ EXTRA = {
     "p_sat__orbit_state": "descending",
     "p_earthsearch__boa_offset_applied": True,
 }
-ALTERATIONS = (damage, changed_json)
+ALTERATIONS = (damage, change_json)
 Alteration = Callable[[Path, Generator], str]
 
 

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.random import Generator
 
 import thalweg
-from damaging import changed_json, damage
+from damaging import change_json, damage
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
 from thalweg.earth.inference.runner import embed_to_zarr
@@ -90,7 +90,7 @@ def test_chunks_of_a_store(store: Path, tmp_path: Path) -> None:
     assert refused > 20  # the bytes damaged were bytes that are read
 
 
-@pytest.mark.parametrize("alter", [damage, changed_json])
+@pytest.mark.parametrize("alter", [damage, change_json])
 def test_metadata_of_a_store(alter: Callable[[Path, Generator], str], store: Path, tmp_path: Path) -> None:
     chance, truth = np.random.default_rng(SEED), read_store(store)
     files = sorted(path.relative_to(store) for path in store.rglob("zarr.json"))
@@ -134,9 +134,9 @@ def test_chunks_of_a_cube(landscape: Landscape, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "model.json"])
-@pytest.mark.parametrize("alter", [damage, changed_json])
+@pytest.mark.parametrize("alter", [damage, change_json])
 def test_checkpoints(alter: Callable[[Path, Generator], str], name: str, model_folder: Path, tmp_path: Path) -> None:
-    if name == "weights.safetensors" and alter is changed_json:
+    if name == "weights.safetensors" and alter is change_json:
         alter = changed_header
     chance = np.random.default_rng(SEED)
     folder = Path(shutil.copytree(model_folder / "sentinel-1", tmp_path / "sentinel-1"))
@@ -164,7 +164,7 @@ def changed_header(path: Path, chance: Generator) -> str:
     length = int.from_bytes(content[:8], "little")
     header = path.with_name("header.json")
     header.write_bytes(content[8 : 8 + length])
-    what = changed_json(header, chance)
+    what = change_json(header, chance)
     changed = header.read_bytes()
     header.unlink()
     path.write_bytes(len(changed).to_bytes(8, "little") + changed + content[8 + length :])
