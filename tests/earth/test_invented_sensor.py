@@ -63,7 +63,6 @@ SENSOR = Sensor(
     is_reference=True,
     digital_number_scale=2e-4,
     digital_number_offset=-0.05,
-    offsets=(-60, -20, 0, 20, 60),
     rgb_previews=(("Red", "Green", "Blue"),),
     encoding_size=40,
 )

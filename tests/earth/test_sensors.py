@@ -33,7 +33,9 @@ VALID = {
 
 
 def test_a_valid_declaration_is_accepted() -> None:
-    assert Sensor(**VALID).band_names == ("A", "B")
+    sensor = Sensor(**VALID)
+    assert sensor.band_names == ("A", "B")
+    assert sensor.encoding_size == 2 * 12  # a trajectory of two bands has no more values
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,7 @@ def test_a_valid_declaration_is_accepted() -> None:
         ({"offsets": (-20, 20)}, "hold 0"),
         ({"offsets": (20, 0, -20)}, "must rise"),
         ({"encoding_size": 2}, "must exceed the number of bands"),
+        ({"encoding_size": 9, "offsets": (-9, 0, 9)}, "exceeds the values of a trajectory .*: give at most 8"),
         ({"averaged_overpasses": 3}, "only a sensor in dB"),
         ({"bands": (Band(name="A", common_name="red"), Band(name="B", common_name="red"))}, "share a common_name"),
         ({"rgb_previews": (("A", "B", "C"),)}, "rgb_previews name C: choose of A, B"),

@@ -1,5 +1,6 @@
 """Types of a sensor's declaration: bands, masks, storage encodings and the sensor itself."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Literal
 
@@ -166,6 +167,11 @@ def _any_bit(bits: np.ndarray, positions: tuple[int, ...]) -> np.ndarray:
     return any_bit
 
 
+def _max_encoding_size(bands: Sequence[Band], offsets: Sequence[float]) -> int:
+    """Return the largest encoding: components of the trajectory at all offsets, and the centre date's bands."""
+    return len(bands) * (len(offsets) + 1)
+
+
 REFLECTANCE_STORAGE = StorageEncoding(dtype="int16", scale=1e-4, fill=-32768)
 """Usual storage of reflectance: down to -3.2767, so that what an offset takes below zero is kept."""
 
@@ -251,7 +257,11 @@ class Sensor(Declaration):
         serialization_alias="pictures",
         description="bands shown as red, green and blue; the first triple that a cube has (`pictures` in cards)",
     )
-    encoding_size: int = Field(default=32, ge=1, description="dimensions of the sensor's own encoding")
+    encoding_size: int = Field(
+        default_factory=lambda fields: min(32, _max_encoding_size(fields.get("bands", ()), fields.get("offsets", ()))),
+        ge=1,
+        description="dimensions of the sensor's own encoding; at most the bands times one more than the offsets",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Sensor":
@@ -269,6 +279,11 @@ class Sensor(Declaration):
             raise ValueError(
                 f"encoding_size must exceed the number of bands ({len(self.bands)}), came {self.encoding_size}: "
                 f"give at least {len(self.bands) + 1}"
+            )
+        if self.encoding_size > (largest := _max_encoding_size(self.bands, self.offsets)):
+            raise ValueError(
+                f"encoding_size {self.encoding_size} exceeds the values of a trajectory ({len(self.bands)} bands, "
+                f"{len(self.offsets)} offsets): give at most {largest}"
             )
         if self.averaged_overpasses > 1 and self.units != "dB":
             raise ValueError(
