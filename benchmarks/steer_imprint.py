@@ -1,12 +1,12 @@
 """Does an imprint make unseen seeds show what one seed shows, and leave everything else to chance?
 
 For each prompt, an attribute that the prompt leaves open is imprinted from one seed; 64 seeds that nothing was trained
-or judged on are then read by the miniature's attribute reader, which no imprint sees: it follows the text and image
+or judged on are then read by the miniature's attribute classifier, which no imprint sees: it follows the text and image
 encoders' space.
 
 share_before, share_ours, share_paper: share of unseen seeds that show the target's value, mean over the prompts.
 share_ours_worst: the worst prompt's.
-diversity_kept, diversity_kept_paper: entropy of what the reader reads of each other attribute that the prompt leaves
+diversity_kept, diversity_kept_paper: entropy of what the classifier reads of each other attribute that the prompt leaves
     open, relative to that before; mean over prompts and attributes. An attribute of which there was next to no spread
     before (a tenth of a uniform one) counts for nothing.
 adherence_kept, adherence_kept_paper: share of seeds that show what the prompt names, relative to that before.
@@ -32,8 +32,9 @@ from thalweg.diffusion.miniature.attribute_classifier import AttributeClassifier
 from thalweg.diffusion.miniature.renderer import ATTRIBUTES
 from thalweg.embedding import Embedding
 from thalweg.generator import Generator
-from thalweg.steer.imprinting.aspects import VOCABULARIES
-from thalweg.steer.imprinting.imprint import Mode, imprint
+from thalweg.steer.imprinting.aspect import VOCABULARIES
+from thalweg.steer.imprinting.imprint import imprint
+from thalweg.steer.imprinting.imprint_config import ImprintConfig, Mode
 from thalweg.steer.metrics.scorer import Scorer
 
 UNSEEN = range(10_000, 10_064)
@@ -42,7 +43,7 @@ CHAIN_STEPS = 10
 CANDIDATES = 40
 """Seeds from 0 on among which the target is sought."""
 SURE = 0.9
-"""What a person would call clear: the reader's probability of the target's value."""
+"""What a person would call clear: the classifier's probability of the target's value."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +79,18 @@ def images_of(generator: Generator, embedding: Embedding, seeds: Sequence[int]) 
 
 
 def find_target(
-    generator: Generator, start: Embedding, reader: AttributeClassifier, scorer: Scorer, case: Case
+    generator: Generator, start: Embedding, classifier: AttributeClassifier, scorer: Scorer, case: Case
 ) -> tuple[int, str]:
     """Return the seed, of the candidates, that most clearly shows a value of the attribute; and the value.
 
-    It shows what the prompt names, the reader is sure of the value, and by the scorer, too, it is that value, further
+    It shows what the prompt names, the classifier is sure of the value, and by the scorer, too, it is that value, further
     ahead of the next one than in any other candidate: nobody picks a seed for a colour between two.
     """
     vocabulary = VOCABULARIES[case.keep]
     texts = torch.stack([scorer.embed_text(text) for text in vocabulary.texts])
     images = images_of(generator, start, range(CANDIDATES))
     with torch.no_grad():
-        read, sure = reader.read(images), reader.probabilities(images)[case.keep].amax(1)
+        read, sure = classifier.predict(images), classifier.probabilities(images)[case.keep].amax(1)
         best = (scorer.embed_images(images) @ texts.T).topk(2, dim=1)
     leads = {
         seed: float(best.values[seed, 0] - best.values[seed, 1])
@@ -125,19 +126,21 @@ def measure(folder: Path, case: Case) -> tuple[float, dict[Mode, dict[str, Any]]
     """Return the share that shows the target's value before, and what each mode does; one case, one thread."""
     torch.set_num_threads(1)
     generator, scorer = miniature.load(folder, steps=CHAIN_STEPS), miniature.load_scorer(folder)
-    reader = miniature.load_attribute_classifier()
+    classifier = miniature.load_attribute_classifier()
     start = generator.embed(case.prompt)
-    target, value = find_target(generator, start, reader, scorer, case)
-    before = reader.read(images_of(generator, start, UNSEEN))
+    target, value = find_target(generator, start, classifier, scorer, case)
+    before = classifier.predict(images_of(generator, start, UNSEEN))
     share_before = mean(read == value for read in before[case.keep])
     found: dict[Mode, dict[str, Any]] = {}
     modes: tuple[Mode, ...] = ("image", "paper")
     for mode in modes:
         clock = time.perf_counter()
         # Its own report is on the first unseen seed only: all of them are rendered and read here.
-        result = imprint(generator, start, target, mode=mode, keep=case.keep, scorer=scorer, unseen=UNSEEN[:1])
+        result = imprint(
+            generator, start, ImprintConfig(target, mode=mode, keep=case.keep, unseen=tuple(UNSEEN[:1])), scorer=scorer
+        )
         seconds = time.perf_counter() - clock
-        after = reader.read(images_of(generator, result.embedding, UNSEEN))
+        after = classifier.predict(images_of(generator, result.embedding, UNSEEN))
         row = found[mode] = {**compare(case, value, before, after), "seconds": seconds}
         print(
             f"{case.prompt}: {case.keep} {value}, {mode}: {share_before:.2f} -> {row['share']:.2f}, "

@@ -9,7 +9,7 @@ gain_ratio_unseen_*: the same on seeds that neither used.
 gain_ratio_tuned_*, gain_ratio_tuned_unseen_*: against the published optimiser at the learning rate that gains it most
     while at least 0.9 of the adherence is kept (`--tune` finds it, on other prompts; the published one is 0.01).
 gain_*, gain_paper_*, gain_tuned_*: these gains, in the metric's unit; *_unseen_* on unseen seeds.
-adherence_before, adherence_after: share of the named attributes that the attribute reader reads right in the unseen
+adherence_before, adherence_after: share of the named attributes that the attribute classifier finds in the unseen
     seeds' images, mean of prompts and metrics; adherence_kept: the latter over the former; *_paper, *_tuned: the
     baseline's.
 """
@@ -34,10 +34,11 @@ from thalweg.steer.metrics import clip_metrics
 from thalweg.steer.metrics.metric import Metric
 from thalweg.steer.metrics.parsing import parse
 from thalweg.steer.optimization.optimize import OptimizeResult, optimize
+from thalweg.steer.optimization.optimize_config import OptimizeConfig
 
 NAMED = ("shape", "colour", "background")
 ADDED = "material"
-SEEDS = range(4)
+SEEDS = tuple(range(4))
 UNSEEN_SEEDS = range(1000, 1012)
 CHAIN_STEPS = 8
 STEPS = 5
@@ -74,7 +75,7 @@ class Bench:
         folder = model or miniature.SHIPPED
         self.generator = miniature.load(folder, steps=CHAIN_STEPS)
         self.scorer = miniature.load_scorer(folder)
-        self.reader = miniature.load_attribute_classifier()
+        self.classifier = miniature.load_attribute_classifier()
 
     def metric(self, name: str, case: Case) -> Metric:
         """One of the metrics, for a case."""
@@ -86,7 +87,9 @@ class Bench:
         """Tool 1; what the images say of the prompt is to be kept, in the eyes of the scorer, not of the judge."""
         keep = clip_metrics.text_similarity(self.scorer, case.prompt)
         start = self.generator.embed(case.prompt)
-        return optimize(self.generator, start, metric, SEEDS, steps=STEPS, patience=STEPS, keep=keep)
+        return optimize(
+            self.generator, start, OptimizeConfig(metric, SEEDS, iterations=STEPS, patience=STEPS, keep=keep)
+        )
 
     def published(self, case: Case, metric: Metric, learning_rate: float, calls: int) -> OptimizeResult:
         """The baseline, with at least as many denoiser calls up to its last score."""
@@ -96,12 +99,9 @@ class Bench:
         return optimize(
             self.generator,
             start,
-            metric,
-            SEEDS,
-            steps=steps,
-            patience=steps,
-            recipe="paper",
-            learning_rate=learning_rate,
+            OptimizeConfig(
+                metric, SEEDS, iterations=steps, patience=steps, recipe="paper", learning_rate=learning_rate
+            ),
         )
 
     @torch.no_grad()
@@ -111,7 +111,7 @@ class Bench:
 
     def adherence(self, images: Tensor, case: Case) -> float:
         """Share of the named attributes that the images show."""
-        return statistics.fmean(self.reader.adherence(images, case.named).values())
+        return statistics.fmean(self.classifier.adherence(images, case.named).values())
 
 
 def compare(bench: Bench, cases: list[Case]) -> dict[str, Any]:

@@ -1,15 +1,11 @@
-"""Embedding: the value that generators turn into images and tools move; docs/embedding-file.md has its file."""
+"""Embedding: the value that generators turn into images and tools move; docs/embedding-file.md describes its file."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors.torch import save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from thalweg._version import __version__
 from thalweg.errors import MissingPathError, NotFiniteError, UsageError
@@ -19,21 +15,26 @@ from thalweg.io.json_files import read_as
 from thalweg.io.safetensors_files import SUFFIX, open_safetensors
 from thalweg.limits import shown
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 FORMAT = "thalweg-embedding"
 FORMAT_VERSION = 1
 METADATA = ("format", "format_version", "thalweg_version", "hash", "lineage", "lineage_hash")
-"""What a file says of itself; the last is not in files of thalweg 0.1.0."""
+"""Metadata of a file; files of thalweg 0.1.0 lack the last one."""
 
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which model an embedding belongs to: a readable name and hashes of the weights that give it meaning.
+    """Identity of the model that an embedding belongs to: a readable name and hashes of the weights.
 
     Attributes:
-        name: of the model; a renamed model stays the same.
-        hash: of its weights; of an image model's rounded to float16, with its adapters and their strengths.
-        bfloat16_hash: of the same rounded to bfloat16; empty where a model has one hash only.
-        former_hash: as thalweg 0.1.0 wrote it, over the weights as they were cast; empty where nobody computed it.
+        name: the model's name; a renamed model stays the same model.
+        hash: hash of its weights; for image models, of the weights rounded to float16, with adapters and their
+            strengths.
+        bfloat16_hash: hash of the same rounded to bfloat16; empty for models with one hash only.
+        former_hash: hash as thalweg 0.1.0 computed it, over the weights as they were cast; empty if not computed.
     """
 
     name: str
@@ -46,25 +47,25 @@ class ModelIdentity:
         return f"{self.name} ({self.hash[:12]})"
 
     def matches(self, other: "ModelIdentity") -> bool:
-        """Return whether both are the same model, in whatever precision each was loaded."""
+        """Return whether both are the same model, regardless of the precision in which each was loaded."""
         if self.bfloat16_hash and other.bfloat16_hash:
             return self.hash == other.hash or self.bfloat16_hash == other.bfloat16_hash
         return bool({self.hash, self.former_hash} & {other.hash, other.former_hash} - {""})
 
     def record(self) -> dict[str, str]:
-        """Return what files say of the model, as JSON values."""
+        """Return the identity as files hold it, as JSON values."""
         precise = {"bfloat16_hash": self.bfloat16_hash} if self.bfloat16_hash else {}
         return {"name": self.name, "hash": self.hash, **precise}
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where an embedding came from.
+    """Provenance of an embedding.
 
     Attributes:
         model: the model it belongs to.
-        prompt: the text it began as; empty where there was none.
-        operation: what made it: "embed", or a tool's name.
+        prompt: the text it began as; empty if there was none.
+        operation: the operation that made it: "embed", or a tool's name.
         parameters: the operation's parameters, as JSON values.
         parents: content hashes of the embeddings it was made from.
     """
@@ -78,34 +79,40 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Embedding:
-    """Named tensors and their lineage; a value: operations return a new one.
+    """Named tensors and their provenance; immutable: operations return a new embedding.
 
     Attributes:
-        tensors: for Stable Diffusion `prompt` and `negative`, each (tokens, width); other families add pooled
-            vectors, masks and further encoders. Floating tensors may move, others (masks) stay.
-        lineage: where it came from.
+        tensors: for Stable Diffusion `prompt` and `negative`, each (tokens, width); other models add pooled vectors,
+            masks and further encoders. Tools move floating tensors only; others (masks) are constant.
+        lineage: provenance.
     """
 
-    tensors: Mapping[str, Tensor]
+    tensors: "Mapping[str, Tensor]"
     lineage: Lineage
 
     @property
     def hash(self) -> str:
-        """Content hash over names, types, shapes and values, hexadecimal."""
+        """SHA-256 of the tensors (names, types, shapes and values), hexadecimal."""
         return content_hash(self.tensors)
 
     @property
-    def floating(self) -> dict[str, Tensor]:
+    def floating(self) -> "dict[str, Tensor]":
         """The floating tensors, by name."""
         return {name: tensor for name, tensor in self.tensors.items() if tensor.is_floating_point()}
 
     def derive(
-        self, tensors: Mapping[str, Tensor], operation: str, *others: "Embedding", **parameters: Any
+        self, tensors: "Mapping[str, Tensor]", operation: str, *others: "Embedding", **parameters: Any
     ) -> "Embedding":
-        """Return an embedding made from this one (and `others`): `tensors` replace those of the same name.
+        """Return an embedding made from this one (and `others`), with `tensors` instead of those of the same name.
+
+        Args:
+            tensors: new tensors, of the same shapes.
+            operation: the operation that made them, for the provenance.
+            others: further parents.
+            parameters: the operation's parameters, as JSON values.
 
         Raises:
-            UsageError: a tensor has a name or a shape this embedding does not have.
+            UsageError: a tensor has a name or a shape that this embedding does not have.
         """
         for name, tensor in tensors.items():
             if name not in self.tensors or tensor.shape != self.tensors[name].shape:
@@ -115,17 +122,20 @@ class Embedding:
         lineage = replace(self.lineage, operation=operation, parameters=parameters, parents=parents)
         return Embedding({**self.tensors, **tensors}, lineage)
 
-    def to(self, device: torch.device | str) -> "Embedding":
+    def to(self, device: "torch.device | str") -> "Embedding":
         """Return the same embedding with its tensors on `device`."""
         return Embedding({name: tensor.to(device) for name, tensor in self.tensors.items()}, self.lineage)
 
     def save(self, path: Path | str) -> Path:
-        """Write one safetensors file, whole or not at all.
+        """Write one safetensors file atomically.
 
         Raises:
             UsageError: the name does not end in .safetensors.
-            NotFiniteError: a tensor or a number of the lineage is NaN or infinity.
+            NotFiniteError: a tensor or a number of the provenance is NaN or infinity.
         """
+        import torch
+        from safetensors.torch import save
+
         path = Path(path)
         if path.suffix != SUFFIX:
             raise UsageError(f"expected an embedding file named *{SUFFIX}, got {path.name}; pickles (.pt) are refused")
@@ -160,10 +170,15 @@ class Embedding:
 
     @classmethod
     def load(cls, path: Path | str, model: ModelIdentity | None = None) -> "Embedding":
-        """Read an embedding file; with `model`, refuse one that belongs to another model.
+        """Read an embedding file.
+
+        Args:
+            path: the file.
+            model: the model that the embedding has to belong to; None: any.
 
         Raises:
-            UsageError: not an embedding file, from a newer format, damaged, or of another model.
+            MissingPathError: there is no such file.
+            UsageError: not an embedding file, of another format version, damaged, or of another model.
         """
         path = Path(path)
         if path.suffix.lower() != SUFFIX:
@@ -172,8 +187,8 @@ class Embedding:
             raise MissingPathError(f"expected an embedding file, found none at {path}")
         with open_safetensors(path, str(path), UsageError) as file:
             metadata = file.metadata() or {}
-            # Clones, because the file's own tensors change with the file.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            # Clones, because the file's own tensors share its memory.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (the file is no mapping)
         if metadata.get("format") != FORMAT:
             raise UsageError(
                 f"{path} is a safetensors file but no Thalweg embedding: its metadata lack format={FORMAT}"
@@ -197,7 +212,11 @@ class Embedding:
         return embedding
 
     def check_model(self, model: ModelIdentity) -> None:
-        """Raise a UsageError where this embedding belongs to another model than `model`."""
+        """Refuse another model than this embedding's.
+
+        Raises:
+            UsageError: the embedding belongs to another model than `model`.
+        """
         own = self.lineage.model
         if own.matches(model):
             return
@@ -209,17 +228,23 @@ class Embedding:
         raise UsageError(f"expected an embedding of {model}, got one of {own}; {hint}")
 
     def check_finite(self) -> None:
-        """Raise a NotFiniteError where a tensor holds NaN or infinity."""
+        """Refuse NaN and infinity.
+
+        Raises:
+            NotFiniteError: a floating tensor holds NaN or infinity.
+        """
+        import torch
+
         for name, tensor in self.floating.items():
             if not bool(torch.isfinite(tensor).all()):
                 raise NotFiniteError(f"expected finite values in the embedding, tensor {name} holds NaN or infinity")
 
 
 def _read_lineage(text: str, where: str) -> Lineage:
-    """Return the lineage in a file's metadata; nothing of it may be missing.
+    """Return the provenance in a file's metadata.
 
     Raises:
-        UsageError: it can't be read.
+        UsageError: it can't be read, or a field is missing.
     """
     try:
         record = json.loads(text)

@@ -57,13 +57,16 @@ def test_a_number_out_of_range_is_one_line(cli: Callable, arguments: tuple, word
 @pytest.fixture(scope="module")
 def optimized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from thalweg.diffusion.config import ModelConfig
-    from thalweg.steer.metrics.parsing import parse
-    from thalweg.steer.tasks import OptimizeTask
+    from thalweg.steer.optimization.optimize import optimize
+    from thalweg.steer.optimization.optimize_config import OptimizeConfig
+    from thalweg.steer.tool_config import start_of
 
     folder = tmp_path_factory.mktemp("runs") / "run"
-    choice, task = ModelConfig(steps=2, gradient="full"), OptimizeTask("a ball", "blur", None, (0,), (5,), 2)
-    generator = choice.load()
-    task.do(generator, (parse("blur"), None), task.run_in(folder, generator, vars(choice)))
+    model_config = ModelConfig(steps=2, gradient="full")
+    config = OptimizeConfig("blur", (0,), prompt="a ball", unseen=(5,), iterations=2)
+    generator = model_config.load()
+    run = config.begin_run(folder, generator, vars(model_config))
+    optimize(generator, start_of(run, generator), config, run=run)
     return folder
 
 

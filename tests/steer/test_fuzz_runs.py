@@ -14,14 +14,16 @@ from thalweg.diffusion.config import ModelConfig
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.io.state import STATE
-from thalweg.steer.metrics.parsing import parse
+from thalweg.steer.imprinting.imprint import imprint
+from thalweg.steer.imprinting.imprint_config import ImprintConfig
 from thalweg.steer.navigation.history import TREE
 from thalweg.steer.navigation.navigate_config import NavigateConfig
 from thalweg.steer.navigation.navigation import Navigation
 from thalweg.steer.navigation.prompt_edits import WordGroup
 from thalweg.steer.optimization.optimize import optimize
+from thalweg.steer.optimization.optimize_config import OptimizeConfig
 from thalweg.steer.runs import RECORD, TRACE, Run
-from thalweg.steer.tasks import START, ImprintTask, OptimizeTask
+from thalweg.steer.tool_config import START, start_of
 
 SEED = 20_260_101
 HOSTILE = (None, True, -1, 2.5, 1e308, float("nan"), 10**30, "", "x" * 300, "../../etc", [], {}, [[]], {"a": 1})
@@ -62,17 +64,17 @@ def walked(folder: Path, toy: Any) -> str:
 
 def optimized(folder: Path, toy: Any) -> str:
     run = Run.open(folder, "optimize", toy.model)
-    task = OptimizeTask.of(run)
+    config = OptimizeConfig.read(run)
     start = Embedding.load(folder / START, toy.model)
-    result = optimize(toy, start, parse(task.metric), task.seeds, steps=task.steps, unseen_seeds=task.unseen, run=run)
-    return plain([asdict(task), result.score, result.embedding.hash, [asdict(row) for row in result.trace]])
+    result = optimize(toy, start, config, run=run)
+    return plain([config.record(), result.score, result.embedding.hash, [asdict(row) for row in result.trace]])
 
 
 def imprinted(folder: Path, toy: Any) -> str:
     run = Run.open(folder, "imprint", toy.model)
-    task = ImprintTask.of(run)
-    result = task.do(toy, None, run)
-    return plain([asdict(task), result.embedding.hash, result.trace])
+    config = ImprintConfig.read(run)
+    result = imprint(toy, start_of(run, toy), config, run=run)
+    return plain([config.record(), result.embedding.hash, result.trace])
 
 
 def traced(folder: Path, toy: Any) -> str:
@@ -82,7 +84,7 @@ def traced(folder: Path, toy: Any) -> str:
 
 def asked(folder: Path, toy: Any) -> str:
     run = Run.open_any(folder)
-    return plain(asdict({"optimize": OptimizeTask, "imprint": ImprintTask}[run.operation].of(run)))
+    return plain({"optimize": OptimizeConfig, "imprint": ImprintConfig}[run.operation].read(run).record())
 
 
 @pytest.fixture(scope="module")
@@ -96,24 +98,24 @@ def runs(tmp_path_factory: pytest.TempPathFactory, toy_class: type) -> dict[str,
         walk.propose(2)
         choice()
     walk.name(1, "good")
-    task = OptimizeTask("a ball", "contrast", seeds=(0, 1), unseen=(5, 6), iterations=3)
-    run = task.run_in(at / "optimize", toy, loading)
+    config = OptimizeConfig("contrast", prompt="a ball", seeds=(0, 1), unseen=(5, 6), iterations=3)
+    run = config.begin_run(at / "optimize", toy, loading)
 
     def cut_off(step: Any, images: Any) -> None:
         if step.step == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        task.do(toy, (parse(task.metric), None), run, cut_off)
-    imprint = ImprintTask("a ball", 3, unseen=2, iterations=5)
-    run = imprint.run_in(at / "imprint", toy, loading)
+        optimize(toy, start_of(run, toy), config, run=run, progress=cut_off)
+    imprinting = ImprintConfig(3, prompt="a ball", unseen=2, iterations=5)
+    run = imprinting.begin_run(at / "imprint", toy, loading)
 
     def cut_off_later(row: Any) -> None:
         if row["step"] == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        imprint.do(toy, None, run, progress=cut_off_later)
+        imprint(toy, start_of(run, toy), imprinting, run=run, progress=cut_off_later)
     Run.create(at / "generate", "generate", toy.model, {"prompt": "a ball", "seeds": [0]}, loading)
     Run.create(at / "path", "path", toy.model, {"start": "a", "end": "b", "method": "slerp"}, loading)
     return {folder.name: folder for folder in at.iterdir()}

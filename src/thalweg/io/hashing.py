@@ -3,13 +3,16 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def content_hash(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of tensors, in the order of their names, hexadecimal."""
+def content_hash(tensors: "Mapping[str, Tensor]") -> str:
+    """Return the SHA-256 of tensors (names, types, shapes and bytes, in the order of names), hexadecimal."""
+    import torch
+
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

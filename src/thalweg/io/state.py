@@ -3,23 +3,24 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from thalweg.errors import UsageError
 from thalweg.io.atomic import atomic_write
 from thalweg.io.hashing import content_hash, json_hash
 from thalweg.limits import shown
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 STATE = "state.safetensors"
 """File name of a job's state within its folder."""
 
 
-def write_state(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> Path:
+def write_state(path: Path, tensors: "Mapping[str, Tensor]", values: Mapping[str, Any]) -> Path:
     """Write everything that a job needs to resume, atomically.
 
     Args:
@@ -27,13 +28,15 @@ def write_state(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, 
         tensors: tensors of any shape and type, by name.
         values: JSON values by name; no name is "hash".
     """
+    from safetensors.torch import save
+
     # safetensors refuses tensors that share memory.
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     metadata = {name: json.dumps(value) for name, value in values.items()}
     return atomic_write(path, save(stored, {**metadata, "hash": _hash(stored, values)}))
 
 
-def read_state(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_state(path: Path, device: "torch.device | str" = "cpu") -> "tuple[dict[str, Tensor], dict[str, Any]]":
     """Return the tensors and the values that `write_state` wrote, the tensors on `device`.
 
     Raises:
@@ -76,5 +79,5 @@ def check_request(folder: Path, begun: Mapping[str, Any], asked: Mapping[str, An
             )
 
 
-def _hash(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> str:
+def _hash(tensors: "Mapping[str, Tensor]", values: Mapping[str, Any]) -> str:
     return json_hash([content_hash(tensors), dict(values)])

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,9 +12,7 @@ from thalweg.generator import Generator
 from thalweg.limits import MAX_FRAMES, MAX_STRENGTH, check_count, check_number
 from thalweg.seeds import check_seeds
 from thalweg.steer.image_features import Features, image_features, pooled_features
-
-Method = Literal["lerp", "slerp", "transport"]
-METHODS: tuple[Method, ...] = ("lerp", "slerp", "transport")
+from thalweg.steer.path_methods import METHODS, Method
 
 
 def lerp(start: Tensor, end: Tensor, weight: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""A run folder: one tool's settings, images, embeddings and trace, readable by people and resumable by commands."""
+"""Run folder: one tool's settings, images, embeddings and trace, readable by people and resumable by commands."""
 
 import csv
 import io
@@ -8,19 +8,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from thalweg._version import __version__
 from thalweg.embedding import ModelIdentity
 from thalweg.errors import NotFiniteError, ThalwegError, UsageError
 from thalweg.io.atomic import atomic_write
 from thalweg.io.hashing import json_hash
-from thalweg.io.image_files import png
 from thalweg.io.json_files import read_as, read_json
 from thalweg.io.state import STATE
 from thalweg.limits import shown
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT_VERSION = 1
 RECORD = "run.json"
@@ -28,14 +28,14 @@ TRACE = "trace.csv"
 
 
 class Run:
-    """One folder that a tool writes; every file in it is written whole or not at all.
+    """Folder that a tool writes; every file in it is written atomically.
 
     Attributes:
-        folder: where it lies.
-        operation: the tool: "optimize", "navigate", "path", "imprint".
-        model: the model the run's embeddings belong to.
+        folder: the folder.
+        operation: the tool: "optimize", "navigate", "path", "imprint", "generate".
+        model: the model that the run's embeddings belong to.
         settings: the tool's parameters, as JSON values.
-        loading: how the model was loaded, as JSON values; empty where nobody said.
+        loading: how the model was loaded, as JSON values; empty if unknown.
     """
 
     def __init__(
@@ -64,11 +64,10 @@ class Run:
         """Begin a run in a new or empty folder.
 
         Raises:
-            UsageError: something lies in the folder already.
+            UsageError: the folder is not empty.
         """
         folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{folder}: expected a new or empty folder for the run; choose another or resume that run")
+        check_new_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         run = cls(folder, operation, model, settings, loading)
         record = {
@@ -84,10 +83,10 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path | str, operation: str, model: ModelIdentity | None = None) -> "Run":
-        """Open a run to go on with it.
+        """Open a run of a tool, to resume it.
 
         Raises:
-            UsageError: no run, another tool's or another model's, or of another format version.
+            UsageError: the folder holds no run, or one of another tool, model or format version.
         """
         run = cls.open_any(folder)
         if run.operation != operation:
@@ -98,10 +97,10 @@ class Run:
 
     @classmethod
     def open_any(cls, folder: Path | str) -> "Run":
-        """Open a run, whatever its tool and its model.
+        """Open a run of any tool and any model.
 
         Raises:
-            UsageError: no run, or of another format version.
+            UsageError: the folder holds no run, or one of another format version.
         """
         folder = Path(folder)
         if not (folder / RECORD).is_file():
@@ -111,7 +110,7 @@ class Run:
             written_by = shown(record.get("thalweg_version")).strip("'")
             raise UsageError(
                 f"{folder}: run format version {shown(record['format_version'])}, this package reads {FORMAT_VERSION}; "
-                f"go on with the thalweg {written_by} that wrote it"
+                f"resume it with the thalweg {written_by} that wrote it"
             )
         known = read_as(_Record, checked_record(record, folder / RECORD), f"{folder}: its {RECORD}")
         return cls(folder, known.operation, known.model, known.settings, known.loading)
@@ -125,41 +124,34 @@ class Run:
         settings: Mapping[str, Any],
         loading: Mapping[str, Any] | None = None,
     ) -> "Run":
-        """Open the run that lies in `folder` where it was asked the same, or begin one in an empty folder.
+        """Open the run in a folder if it has the same settings, or begin one in a new or empty folder.
 
-        The model is known by its weights, so that its folder and its device may be others.
+        The model is identified by its weights; its folder and its device may differ.
 
         Raises:
-            UsageError: as `open` and `create`, and for a run with other settings.
+            UsageError: as `open` and `create`, or the run has other settings.
         """
         folder = Path(folder)
+        check_resumable(folder, operation, settings, loading)
         if not (folder / RECORD).is_file():
             return cls.create(folder, operation, model, settings, loading)
-        run = cls.open(folder, operation, model)
-        had = {**run.loading, **run.settings}
-        for name, value in json.loads(json.dumps({**(loading or {}), **settings})).items():
-            if name not in ("model", "device") and had.get(name) != value:
-                raise UsageError(
-                    f"{folder}: the run there has {name} {had.get(name)!r}, asked for is {value!r}; "
-                    "choose another folder, or the same settings to go on"
-                )
-        return run
+        return cls.open(folder, operation, model)
 
     def path(self, name: str) -> Path:
-        """Where the file `name` of this run lies; its folder is made."""
+        """Return the path of the file `name` of this run; its folder is made."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def write_bytes(self, name: str, content: bytes) -> Path:
-        """Write one file, whole or not at all."""
+        """Write one file atomically."""
         return atomic_write(self.path(name), content)
 
     def write_json(self, name: str, value: Any) -> Path:
-        """Write `value` as indented JSON.
+        """Write a value as indented JSON.
 
         Raises:
-            NotFiniteError: it holds NaN or infinity, for which JSON has no words.
+            NotFiniteError: the value holds NaN or infinity, which JSON does not have.
         """
         try:
             text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
@@ -168,23 +160,25 @@ class Run:
         return self.write_bytes(name, text.encode())
 
     def write_record(self, name: str, record: Mapping[str, Any]) -> Path:
-        """Write a record as JSON with the hash of what it says, by which `read_record` knows whether it was changed."""
+        """Write a record as JSON with a hash of its content, with which `read_record` detects changes."""
         return self.write_json(name, {**record, "hash": json_hash(record)})
 
     def read_record(self, name: str) -> dict[str, Any]:
-        """Return a record of this run, without its hash.
+        """Return a record of this run without its hash.
 
         Raises:
-            UsageError: it can't be read, or was changed.
+            UsageError: the record can't be read, or was changed.
         """
         return checked_record(read_json(self.folder / name, f"{self.folder}: its {name}"), self.folder / name)
 
-    def write_image(self, name: str, image: Tensor) -> Path:
+    def write_image(self, name: str, image: "Tensor") -> Path:
         """Write one image (3, H, W) in 0..1 as PNG."""
+        from thalweg.io.image_files import png
+
         return self.write_bytes(name, png(image, name))
 
     def write_trace(self, rows: Sequence[Mapping[str, Any]]) -> Path:
-        """Write the trace, one row a step, as CSV; columns are the first row's keys."""
+        """Write the trace as CSV, one row per step; the columns are the first row's keys."""
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [])
         writer.writeheader()
@@ -192,7 +186,11 @@ class Run:
         return self.write_bytes(TRACE, text.getvalue().encode())
 
     def read_trace(self) -> list[dict[str, str]]:
-        """Return the trace's rows as text; none where nothing was traced yet."""
+        """Return the trace's rows as text; an empty list if there is no trace yet.
+
+        Raises:
+            UsageError: the trace can't be read.
+        """
         path = self.folder / TRACE
         if not path.is_file():
             return []
@@ -209,14 +207,14 @@ class Run:
         return rows
 
     def read_numbers(self, columns: Collection[str], optional: Collection[str] = ()) -> list[dict[str, float]]:
-        """Return some columns of the trace as numbers, `step` as a whole one.
+        """Return columns of the trace as numbers, `step` as an integer.
 
         Args:
-            columns: which.
-            optional: those of them that a row may leave empty: it then lacks the name.
+            columns: names of the columns.
+            optional: columns that may be empty in a row; the row then lacks the name.
 
         Raises:
-            UsageError: the trace can't be read, lacks a column, or holds something else than numbers there.
+            UsageError: the trace can't be read, lacks a column, or holds something other than numbers there.
         """
         where = f"{self.folder}: its {TRACE} can't be read"
         rows: list[dict[str, float]] = []
@@ -236,7 +234,7 @@ class Run:
 
 @dataclass(frozen=True)
 class _Record:
-    """What run.json holds."""
+    """Content of run.json."""
 
     format_version: int
     thalweg_version: str
@@ -246,24 +244,61 @@ class _Record:
     loading: dict[str, Any] | None = None
 
 
-def checked_record(record: Any, path: Path) -> dict[str, Any]:
-    """Return a record without its hash; one of an earlier version has none.
+def check_new_folder(folder: Path) -> None:
+    """Refuse a folder that is not empty, before anything is computed for it.
 
     Raises:
-        UsageError: no record, or it was changed since it was written.
+        UsageError: the folder is a file or is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: expected a new or empty folder for the run; choose another or resume that run")
+
+
+def check_resumable(
+    folder: Path, operation: str, settings: Mapping[str, Any], loading: Mapping[str, Any] | None = None
+) -> None:
+    """Refuse a folder that is neither empty nor a run with the same settings; needs no model.
+
+    Args:
+        folder: the run folder.
+        operation: the tool.
+        settings: the tool's parameters, as JSON values or what JSON makes of them.
+        loading: how the model is to be loaded; its folder and its device may differ.
+
+    Raises:
+        UsageError: the folder holds something else, or a run of another tool or with other settings.
+    """
+    if not (folder / RECORD).is_file():
+        check_new_folder(folder)
+        return
+    run = Run.open(folder, operation)
+    known = {**run.loading, **run.settings}
+    for name, value in json.loads(json.dumps({**(loading or {}), **settings})).items():
+        if name not in ("model", "device") and known.get(name) != value:
+            raise UsageError(
+                f"{folder}: the run there has {name} {known.get(name)!r}, asked for is {value!r}; choose another "
+                "folder, or the same settings to resume it"
+            )
+
+
+def checked_record(record: Any, path: Path) -> dict[str, Any]:
+    """Return a record without its hash; records of the first version have none.
+
+    Raises:
+        UsageError: the value is no record, or was changed after it was written.
     """
     if not isinstance(record, dict):
         raise UsageError(
             f"{path.parent}: its {path.name} can't be read: expected names and values, got {shown(record)}"
         )
-    said = {name: value for name, value in record.items() if name != "hash"}
-    if "hash" in record and record["hash"] != json_hash(said):
+    content = {name: value for name, value in record.items() if name != "hash"}
+    if "hash" in record and record["hash"] != json_hash(content):
         raise UsageError(f"{path.parent}: its {path.name} can't be read: it was changed since the tool wrote it")
-    return said
+    return content
 
 
-def contact_sheet(images: Tensor, columns: int, gap: int = 2) -> Tensor:
-    """Return one picture (3, H', W') of images (N, 3, H, W) in rows of `columns`, white between them."""
+def contact_sheet(images: "Tensor", columns: int, gap: int = 2) -> "Tensor":
+    """Return one image (3, H', W') of images (N, 3, H, W) in rows of `columns`, with white gaps of `gap` pixels."""
     count, channels, height, width = images.shape
     rows = -(-count // columns)
     sheet = images.new_ones(channels, rows * (height + gap) - gap, columns * (width + gap) - gap)

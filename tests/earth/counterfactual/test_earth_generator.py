@@ -7,11 +7,11 @@ import xarray as xr
 
 from thalweg.earth.analysis.distribution import EmbeddingDistribution
 from thalweg.earth.counterfactual.generator import EarthGenerator
-from thalweg.earth.counterfactual.quantities import by_name
+from thalweg.earth.counterfactual.quantities import quantity_by_name
 from thalweg.earth.counterfactual.trust_region import MahalanobisRegion
 from thalweg.earth.inference.compute import embed
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.lookup import at_place
+from thalweg.earth.store.lookup import embedding_at_place
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import UsageError
 from thalweg.generator import DirectedGenerator, Generator
@@ -19,6 +19,7 @@ from thalweg.steer.interpolation import equal_image_steps, path
 from thalweg.steer.metrics.metric import metric
 from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
 from thalweg.steer.optimization.optimize import optimize
+from thalweg.steer.optimization.optimize_config import OptimizeConfig
 from thalweg.steer.runs import Run
 
 
@@ -29,15 +30,15 @@ def embedded(cube: object, model: EarthModel) -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def place(embedded: xr.Dataset) -> str:
-    """A pixel in words, on a date on which most of the scene was seen."""
+    """A pixel as text, on a date on which most of the scene has embeddings."""
     seen = np.isfinite(embedded.embeddings.values[:, 0, 12, 20])
     share = np.isfinite(embedded.embeddings.values[:, 0]).mean((1, 2)) * seen
-    return f"20,12@{np.datetime_as_string(embedded.time.values[share.argmax()], 'D')}"
+    return f"pixel:12,20@{np.datetime_as_string(embedded.time.values[share.argmax()], 'D')}"
 
 
 @pytest.fixture(scope="module")
 def generator(embedded: xr.Dataset, model: EarthModel) -> EarthGenerator:
-    return EarthGenerator(model, dataset=embedded, population=EmbeddingDistribution.of(embedded))
+    return EarthGenerator(model, dataset=embedded, distribution=EmbeddingDistribution.of(embedded))
 
 
 def test_it_is_a_generator(generator: EarthGenerator, place: str) -> None:
@@ -67,28 +68,28 @@ def test_seeds_draw_from_the_uncertainty(generator: EarthGenerator, place: str) 
     certain = Embedding({"embedding": embedding.tensors["embedding"]}, embedding.lineage)
     alike = generator.render(certain, [0, 1, 2])
     torch.testing.assert_close(alike, alike[:1].expand_as(alike))  # a batch's rows may differ in the last digit
-    quantity = generator.showing(by_name("B8", generator.earth, {}))
+    quantity = generator.showing(quantity_by_name("B8", generator.earth))
     draws = quantity.render(embedding, list(range(1, 400)))[:, 0, 0, 0]
     vector = embedding.tensors["embedding"].clone().requires_grad_()
-    slope = torch.autograd.grad(quantity.view.of(vector[None, :, None, None]).sum(), vector)[0]
+    slope = torch.autograd.grad(quantity.view.decode(vector[None, :, None, None]).sum(), vector)[0]
     expected = (slope * embedding.tensors["uncertainty"]).norm()  # to first order
     assert float(draws.std()) == pytest.approx(float(expected), rel=0.2)
 
 
 def test_optimize_raises_an_earth_metric_within_the_plausible(generator: EarthGenerator, place: str) -> None:
     embedding = generator.embed(place)
-    ndvi = generator.showing(by_name("ndvi", generator.earth, {}))
+    ndvi = generator.showing(quantity_by_name("ndvi", generator.earth))
     greener = metric(lambda maps: maps.mean((1, 2, 3)), "NDVI", channels=1)
-    assert generator.population is not None
-    region = MahalanobisRegion(ndvi, embedding, generator.population)
+    assert generator.distribution is not None
+    region = MahalanobisRegion(ndvi, embedding, generator.distribution)
     found = optimize(ndvi, embedding, OptimizeConfig(greener, [0], iterations=12), region=region)
     assert found.score > found.start_score + 0.02
     vector = found.embedding.tensors["embedding"].numpy()
-    distance = generator.population.distance(vector)
-    start = generator.population.distance(embedding.tensors["embedding"].numpy())
-    assert distance <= max(generator.population.radius_quantile(0.95), start) * (1 + 1e-4)
+    distance = generator.distribution.distance(vector)
+    start = generator.distribution.distance(embedding.tensors["embedding"].numpy())
+    assert distance <= max(generator.distribution.radius_quantile(0.95), start) * (1 + 1e-4)
     change = vector - embedding.tensors["embedding"].numpy()
-    assert generator.population.mahalanobis_norm(change) <= generator.population.pairwise_quantile() * (1 + 1e-4)
+    assert generator.distribution.mahalanobis_norm(change) <= generator.distribution.pairwise_quantile() * (1 + 1e-4)
     assert torch.equal(found.embedding.tensors["uncertainty"], embedding.tensors["uncertainty"])
 
 
@@ -124,7 +125,7 @@ def test_a_path_leads_from_one_landscape_to_the_other(generator: EarthGenerator,
 
 def test_a_path_is_spaced_by_its_pictures(generator: EarthGenerator, embedded: xr.Dataset, place: str) -> None:
     date = place.partition("@")[2]
-    there = next(f"{c},{r}@{date}" for r, c in ((12, 4), (28, 28), (20, 8)) if _seen(embedded, r, c, date))
+    there = next(f"pixel:{r},{c}@{date}" for r, c in ((12, 4), (28, 28), (20, 8)) if _seen(embedded, r, c, date))
     found = equal_image_steps(generator, generator.embed(place), generator.embed(there), 4, [0], method="lerp")
     looks = torch.cat([generator.render(one, [0]) for one in found]).flatten(1)
     steps = (looks[1:] - looks[:-1]).norm(dim=1)
@@ -133,7 +134,7 @@ def test_a_path_is_spaced_by_its_pictures(generator: EarthGenerator, embedded: x
 
 def _seen(embedded: xr.Dataset, row: int, column: int, date: str) -> bool:
     try:
-        at_place(embedded, f"{column},{row}@{date}")
+        embedding_at_place(embedded, f"pixel:{row},{column}@{date}")
     except UsageError:
         return False
     return True
@@ -159,35 +160,37 @@ def test_navigate_goes_along_principal_directions(generator: EarthGenerator, pla
 
 
 def test_the_directions_are_two_standard_deviations_long(generator: EarthGenerator, place: str) -> None:
-    assert generator.population is not None
+    assert generator.distribution is not None
     for move in generator.directions(generator.embed(place)).values():
-        assert generator.population.mahalanobis_norm(move["embedding"].numpy()) == pytest.approx(2, rel=1e-3)
+        assert generator.distribution.mahalanobis_norm(move["embedding"].numpy()) == pytest.approx(2, rel=1e-3)
 
 
 def test_a_region_turns_offsets_into_mahalanobis_lengths(generator: EarthGenerator, place: str) -> None:
-    assert generator.population is not None
+    assert generator.distribution is not None
     embedding = generator.embed(place)
-    region = MahalanobisRegion(generator, embedding, generator.population)
+    region = MahalanobisRegion(generator, embedding, generator.distribution)
     offsets = torch.randn(32, generator=torch.Generator().manual_seed(0))
     moved = region.embedding(offsets).tensors["embedding"] - embedding.tensors["embedding"]
-    assert generator.population.mahalanobis_norm(moved.numpy()) == pytest.approx(float(offsets.norm()), rel=1e-3)
+    assert generator.distribution.mahalanobis_norm(moved.numpy()) == pytest.approx(float(offsets.norm()), rel=1e-3)
     torch.testing.assert_close(
         region.flatten(region.tensors(offsets)) - region.flatten(region.start.tensors), offsets, atol=1e-3, rtol=1e-3
     )
-    assert float((region.origin + region.project(100 * offsets)).norm()) <= region.bound * (1 + 1e-4)
+    assert float((region.origin + region.project(100 * offsets)).norm()) <= region.max_distance * (1 + 1e-4)
     assert torch.equal(region.project(1e-3 * offsets), 1e-3 * offsets)
 
 
 def test_what_is_refused(generator: EarthGenerator, model: EarthModel, embedded: xr.Dataset, place: str) -> None:
     with pytest.raises(UsageError, match="Earth embeddings have no text: give the generator a dataset"):
         EarthGenerator(model).embed("a field")
-    with pytest.raises(UsageError, match="place 'a field': expected COLUMN,ROW@DATE"):
+    with pytest.raises(UsageError, match="place 'a field': expected POSITION@DATE such as pixel:30,12@2019-07-01"):
         generator.embed("a field")
-    with pytest.raises(UsageError, match="pixel 99 0 is outside"):
-        generator.embed("99,0@2018-06-15")
-    with pytest.raises(UsageError, match="pixel 0 0 has no embedding on any date"):
-        generator.embed(place.replace("20,12", "0,0"))
-    with pytest.raises(UsageError, match="no directions: give the generator a population"):
+    with pytest.raises(UsageError, match="pixel row 99, column 0 is outside"):
+        generator.embed("pixel:99,0@2018-06-15")
+    with pytest.raises(UsageError, match="write pixel:12,20 if they are column 20 and row 12"):
+        generator.embed("20,12@2018-06-15")
+    with pytest.raises(UsageError, match="pixel row 0, column 0 has no embedding on any date"):
+        generator.embed(place.replace("12,20", "0,0"))
+    with pytest.raises(UsageError, match="no directions: give the generator the `distribution`"):
         EarthGenerator(model, dataset=embedded).directions(generator.embed(place))
     with pytest.raises(UsageError, match=r"expected an embedding \(32,\) or \(32, h, w\), got \(7,\)"):
         generator.render(Embedding({"embedding": torch.zeros(7)}, Lineage(generator.model)), [0])
@@ -198,5 +201,5 @@ def test_what_is_refused(generator: EarthGenerator, model: EarthModel, embedded:
     with pytest.raises(UsageError, match="embeddings of other, model"):
         EarthGenerator(model, dataset=embedded.assign_attrs({"thalweg:model": "other"}))
     with pytest.raises(UsageError, match=r"expected the embedding \(32,\) of a pixel"):
-        assert generator.population is not None
-        MahalanobisRegion(generator, generator.embed(place.partition("@")[2]), generator.population)
+        assert generator.distribution is not None
+        MahalanobisRegion(generator, generator.embed(place.partition("@")[2]), generator.distribution)

@@ -1,7 +1,6 @@
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,10 @@ from thalweg.diffusion.miniature.renderer import ATTRIBUTES
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import NotFiniteError, ThalwegError, UsageError
 from thalweg.seeds import check_seeds
-from thalweg.steer.imprinting.aspects import (
-    VOCABULARIES,
-    Aspect,
-    choose_aspect,
-    mask_aspect,
-    vocabulary,
-    whole_aspect,
-    words_aspect,
-)
-from thalweg.steer.imprinting.imprint import DEFAULTS, DescentConfig, draw_seeds, imprint
+from thalweg.steer.imprinting.aspect import VOCABULARIES, Aspect, vocabulary
+from thalweg.steer.imprinting.aspect_features import choose_aspect, mask_aspect, text_aspect, whole_aspect
+from thalweg.steer.imprinting.imprint import draw_seeds, imprint
+from thalweg.steer.imprinting.imprint_config import ImprintConfig
 from thalweg.steer.imprinting.seed_invariant import LatentObjective, RepeatedMove
 from thalweg.steer.imprinting.stochastic_descent import STATE
 from thalweg.steer.imprinting.textual_inversion import save_textual_inversion
@@ -35,7 +28,7 @@ COLOURS = torch.tensor([[1.0, 0.1, 0.1], [0.1, 1.0, 0.1], [0.1, 0.1, 1.0]])
 NAMES = ("red", "green", "blue")
 RED = 0
 """A seed whose disc is clearly red."""
-FAST = DescentConfig(steps=16, batch=4, held_out=8, judge_every=4)
+FAST: dict[str, Any] = {"iterations": 16, "batch": 4, "held_out": 8, "evaluate_every": 4, "radius": 0.5}
 
 
 class Discs:
@@ -85,12 +78,12 @@ def discs() -> Discs:
 
 
 def colour_aspect() -> Aspect:
-    return words_aspect("colour", [f"a {name} disc" for name in NAMES], Sight())
+    return text_aspect("colour", [f"a {name} disc" for name in NAMES], Sight())
 
 
 def test_colour_of_one_seed_is_shown_by_unseen_seeds_which_stay_where_they_were(discs: Discs) -> None:
-    settings = replace(FAST, steps=24, radius=3)
-    result = imprint(discs, discs.embed("a disc"), RED, keep=colour_aspect(), settings=settings, unseen=64)
+    settings = FAST | {"iterations": 24, "radius": 3}
+    result = imprint(discs, discs.embed("a disc"), ImprintConfig(RED, keep=colour_aspect(), **settings, unseen=64))
     report = result.report
     assert report["share_before"] < 0.6
     assert report["share_after"] > 0.95
@@ -105,8 +98,8 @@ def test_colour_of_one_seed_is_shown_by_unseen_seeds_which_stay_where_they_were(
 
 
 def test_without_an_aspect_everything_is_copied(discs: Discs) -> None:
-    settings = replace(FAST, steps=24, radius=3)
-    result = imprint(discs, discs.embed("a disc"), RED, scorer=Sight(), settings=settings, unseen=64)
+    settings = FAST | {"iterations": 24, "radius": 3}
+    result = imprint(discs, discs.embed("a disc"), ImprintConfig(RED, **settings, unseen=64), scorer=Sight())
     assert result.report["aspect"] == "everything"
     assert result.report["distance_after"] < 0.8 * result.report["distance_before"]
     assert "diversity_kept" not in result.report
@@ -118,7 +111,7 @@ def test_a_mask_copies_the_inside_and_keeps_the_outside(toy: Any) -> None:
     mask[:, :8] = 1
     start = toy.embed("a ball")
     kept, free = (
-        imprint(toy, start, 3, mask=mask, settings=replace(FAST, rest_weight=weight), unseen=16).report
+        imprint(toy, start, ImprintConfig(3, **(FAST | {"rest_weight": weight}), unseen=16), mask=mask).report
         for weight in (1.0, 0.0)
     )
     assert kept["aspect"] == "mask"
@@ -128,27 +121,29 @@ def test_a_mask_copies_the_inside_and_keeps_the_outside(toy: Any) -> None:
 
 def test_equal_seeds_give_equal_results_and_another_stream_another(toy: Any) -> None:
     start = toy.embed("a ball")
-    first, second = (imprint(toy, start, 3, settings=FAST, unseen=4) for _ in range(2))
+    first, second = (imprint(toy, start, ImprintConfig(3, **FAST, unseen=4)) for _ in range(2))
     assert first.embedding.hash == second.embedding.hash
     assert first.trace == second.trace
-    other = imprint(toy, start, 3, settings=replace(FAST, random=1), unseen=4)
+    other = imprint(toy, start, ImprintConfig(3, **(FAST | {"random_seed": 1}), unseen=4))
     assert other.embedding.hash != first.embedding.hash
 
 
 def test_the_trust_region_binds(toy: Any) -> None:
-    result = imprint(toy, toy.embed("a ball"), 3, settings=replace(FAST, radius=0.05, length=1.0), unseen=4)
+    result = imprint(
+        toy, toy.embed("a ball"), ImprintConfig(3, **(FAST | {"radius": 0.05, "step_length": 1.0}), unseen=4)
+    )
     assert 0 < result.trace[-1]["drift"] <= 0.05 * 1.0001
 
 
 @pytest.mark.parametrize("mode", ["image", "token", "paper"])
 def test_a_run_that_was_cut_off_goes_on_to_the_same_result(toy: Any, tmp_path, mode) -> None:
     start = toy.embed("a ball")
-    settings = replace(DEFAULTS["paper"], steps=12, judge_every=4) if mode == "paper" else replace(FAST, steps=12)
+    settings = {"iterations": 12, "evaluate_every": 4} if mode == "paper" else FAST | {"iterations": 12}
 
     def begin(folder: str) -> Run:
         return Run.create(tmp_path / folder, "imprint", toy.model, {})
 
-    whole = imprint(toy, start, 3, mode=mode, settings=settings, unseen=4, run=begin("whole"))
+    whole = imprint(toy, start, ImprintConfig(3, mode=mode, **settings, unseen=4), run=begin("whole"))
     steps = 0
 
     def cut(row: Mapping[str, Any]) -> None:
@@ -158,7 +153,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_result(toy: Any, tmp_path, m
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        imprint(toy, start, 3, mode=mode, settings=settings, unseen=4, run=begin("cut"), progress=cut)
+        imprint(toy, start, ImprintConfig(3, mode=mode, **settings, unseen=4), run=begin("cut"), progress=cut)
     assert not (tmp_path / "cut" / "report.json").exists()
     run = Run.open(tmp_path / "cut", "imprint", toy.model)
     calls = 0
@@ -167,7 +162,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_result(toy: Any, tmp_path, m
         nonlocal calls
         calls += 1
 
-    resumed = imprint(toy, start, 3, mode=mode, settings=settings, unseen=4, run=run, progress=count)
+    resumed = imprint(toy, start, ImprintConfig(3, mode=mode, **settings, unseen=4), run=run, progress=count)
     assert calls == 8
     assert resumed.embedding.hash == whole.embedding.hash
     assert resumed.trace == whole.trace
@@ -178,7 +173,7 @@ def test_a_run_is_written_whole(toy: Any, tmp_path) -> None:
     from PIL import Image
 
     run = Run.create(tmp_path, "imprint", toy.model, {})
-    result = imprint(toy, toy.embed("a ball"), 3, settings=FAST, unseen=10, run=run)
+    result = imprint(toy, toy.embed("a ball"), ImprintConfig(3, **FAST, unseen=10), run=run)
     assert Embedding.load(tmp_path / "embedding.safetensors", toy.model).hash == result.embedding.hash
     assert json.loads((tmp_path / "report.json").read_text()) == result.report
     with (tmp_path / "trace.csv").open() as file:
@@ -191,12 +186,12 @@ def test_a_run_is_written_whole(toy: Any, tmp_path) -> None:
 def test_a_run_of_other_settings_is_refused(toy: Any, tmp_path) -> None:
     start = toy.embed("a ball")
     run = Run.create(tmp_path, "imprint", toy.model, {})
-    imprint(toy, start, 3, settings=FAST, unseen=4, run=run)
+    imprint(toy, start, ImprintConfig(3, **FAST, unseen=4), run=run)
     with pytest.raises(UsageError, match="began with target_seed 3, asked for is 4"):
-        imprint(toy, start, 4, settings=FAST, unseen=4, run=run)
+        imprint(toy, start, ImprintConfig(4, **FAST, unseen=4), run=run)
     (tmp_path / STATE).write_bytes(b"broken")
     with pytest.raises(UsageError, match="can't be read"):
-        imprint(toy, start, 3, settings=FAST, unseen=4, run=run)
+        imprint(toy, start, ImprintConfig(3, **FAST, unseen=4), run=run)
 
 
 def break_after(toy: Any, count: int) -> None:
@@ -214,7 +209,7 @@ def break_after(toy: Any, count: int) -> None:
 def test_nan_stops_and_keeps_the_best(toy: Any, count: int, kept: str) -> None:
     start = toy.embed("a ball")
     break_after(toy, count)
-    result = imprint(toy, start, 3, settings=FAST, unseen=4)
+    result = imprint(toy, start, ImprintConfig(3, **FAST, unseen=4))
     assert result.report["stopped"] == f"NaN or infinity: loss at step {count + 1}; {kept} is kept"
     assert len(result.trace) == count + 1
     result.embedding.check_finite()
@@ -232,7 +227,7 @@ def test_a_model_that_refuses_to_draw_what_is_not_finite_stops_and_keeps_the_bes
 
     toy.render = refusing
     run = Run.create(tmp_path / "run", "imprint", toy.model, {})
-    result = imprint(toy, toy.embed("a ball"), 3, settings=FAST, unseen=4, run=run)
+    result = imprint(toy, toy.embed("a ball"), ImprintConfig(3, **FAST, unseen=4), run=run)
     assert result.report["stopped"] == "step 7: seed 3: NaN; the best, of step 4, is kept"
     assert len(result.trace) == 6
     result.embedding.check_finite()
@@ -243,27 +238,73 @@ def test_a_feature_that_ignores_the_embedding_is_said(toy: Any) -> None:
     noise = torch.rand(100, 2)
     blind = Aspect("blind", lambda images: noise[: len(images)] + 0 * images.sum((1, 2, 3))[:, None])
     with pytest.raises(ThalwegError, match="gradient is zero"):
-        imprint(toy, toy.embed("a ball"), 3, keep=blind, settings=FAST)
+        imprint(toy, toy.embed("a ball"), ImprintConfig(3, keep=blind, **FAST))
     detached = Aspect("detached", lambda images: images.detach().flatten(1))
     with pytest.raises(UsageError, match="without gradient"):
-        imprint(toy, toy.embed("a ball"), 3, keep=detached, settings=FAST)
+        imprint(toy, toy.embed("a ball"), ImprintConfig(3, keep=detached, **FAST))
     constant = Aspect("constant", lambda images: 0 * images.flatten(1))
     with pytest.raises(UsageError, match="nothing to imprint"):
-        imprint(toy, toy.embed("a ball"), 3, keep=constant, settings=FAST)
+        imprint(toy, toy.embed("a ball"), ImprintConfig(3, keep=constant, **FAST))
 
 
 def test_seeds_at_fault(toy: Any) -> None:
     start = toy.embed("a ball")
     with pytest.raises(UsageError, match=r"seed 3 is the target.*training"):
-        imprint(toy, start, 3, seeds=[1, 2, 3], settings=FAST)
+        imprint(
+            toy,
+            start,
+            ImprintConfig(
+                3,
+                seeds=(
+                    1,
+                    2,
+                    3,
+                ),
+                **FAST,
+            ),
+        )
     with pytest.raises(UsageError, match=r"seed 3 is the target.*unseen"):
-        imprint(toy, start, 3, unseen=[3, 4], settings=FAST)
+        imprint(
+            toy,
+            start,
+            ImprintConfig(
+                3,
+                unseen=(
+                    3,
+                    4,
+                ),
+                **FAST,
+            ),
+        )
     with pytest.raises(UsageError, match="got 4 among both"):
-        imprint(toy, start, 3, seeds=[4, 5], unseen=[4], settings=FAST)
+        imprint(
+            toy,
+            start,
+            ImprintConfig(
+                3,
+                seeds=(
+                    4,
+                    5,
+                ),
+                unseen=(4,),
+                **FAST,
+            ),
+        )
     with pytest.raises(UsageError, match="seeds of 0 or more"):
-        imprint(toy, start, -1, settings=FAST)
+        imprint(toy, start, ImprintConfig(-1, **FAST))
     with pytest.raises(UsageError, match="distinct"):
-        imprint(toy, start, 3, seeds=[4, 4], settings=FAST)
+        imprint(
+            toy,
+            start,
+            ImprintConfig(
+                3,
+                seeds=(
+                    4,
+                    4,
+                ),
+                **FAST,
+            ),
+        )
 
 
 def test_given_training_seeds_are_the_only_ones(toy: Any) -> None:
@@ -277,7 +318,7 @@ def test_given_training_seeds_are_the_only_ones(toy: Any) -> None:
         return images
 
     toy.render = watched
-    imprint(toy, toy.embed("a ball"), 3, seeds=range(10, 20), settings=FAST, unseen=4)
+    imprint(toy, toy.embed("a ball"), ImprintConfig(3, seeds=tuple(range(10, 20)), **FAST, unseen=4))
     assert rendered <= set(range(10, 20))
     assert len(rendered) > 5
 
@@ -291,17 +332,17 @@ def test_fresh_seeds_leave_out_what_is_excluded() -> None:
     assert len(set(again)) == 8
 
 
-def test_aspects_at_fault() -> None:
+def test_invalid_aspects() -> None:
     with pytest.raises(UsageError, match="needs a scorer"):
         choose_aspect("the colour", None, None)
-    with pytest.raises(UsageError, match="one of keep and mask"):
+    with pytest.raises(UsageError, match="one of `keep` and `mask`"):
         choose_aspect("the colour", torch.ones(4, 4), Sight())
-    with pytest.raises(UsageError, match=r"no aspect known here.*colour, background"):
+    with pytest.raises(UsageError, match=r"no known aspect.*colour, background"):
         vocabulary("the mood")
     with pytest.raises(UsageError, match="colour and shape"):
         vocabulary("shape and color")
     with pytest.raises(UsageError, match="two or more texts"):
-        words_aspect("red", ["red", "red"], Sight())
+        text_aspect("red", ["red", "red"], Sight())
     with pytest.raises(UsageError, match=r"mask \(H, W\)"):
         mask_aspect(torch.ones(1, 4, 4))
     with pytest.raises(UsageError, match=r"values in 0..1"):
@@ -326,9 +367,7 @@ def test_the_aspect_of_words_splits_the_scorers_space() -> None:
 
 def test_the_published_mode_repeats_one_vector_and_grows_the_noise(toy: Any) -> None:
     start = toy.embed("a ball")
-    result = imprint(
-        toy, start, 3, mode="paper", unseen=4, settings=replace(DEFAULTS["paper"], steps=12, judge_every=4)
-    )
+    result = imprint(toy, start, ImprintConfig(3, mode="paper", unseen=4, **{"iterations": 12, "evaluate_every": 4}))
     rows = result.embedding.tensors["prompt"]
     assert torch.equal(rows[0], start.tensors["prompt"][0])
     assert (rows[1:] == rows[1]).all()
@@ -344,21 +383,21 @@ def test_the_published_mode_repeats_one_vector_and_grows_the_noise(toy: Any) -> 
 
 def test_the_published_mode_needs_rows_and_a_chain(discs: Discs, toy: Any) -> None:
     with pytest.raises(UsageError, match="latents between steps"):
-        imprint(discs, discs.embed("a disc"), 5, mode="paper")
+        imprint(discs, discs.embed("a disc"), ImprintConfig(5, mode="paper"))
     pooled = Embedding({"pooled": torch.zeros(4)}, Lineage(toy.model))
     with pytest.raises(UsageError, match=r"tensor prompt \(tokens, width\)"):
         RepeatedMove(toy, pooled)
 
 
-def test_other_faults(discs: Discs, toy: Any) -> None:
-    with pytest.raises(UsageError, match="expected a mode out of image, token, paper"):
-        imprint(toy, toy.embed("a ball"), 3, mode="other")
+def test_other_invalid_arguments(discs: Discs, toy: Any) -> None:
+    with pytest.raises(UsageError, match="expected `mode` to be one of 'image', 'token', 'paper'"):
+        imprint(toy, toy.embed("a ball"), ImprintConfig(3, mode="other"))
     with pytest.raises(UsageError, match="expected an embedding of toy"):
-        imprint(toy, discs.embed("a disc"), 3)
+        imprint(toy, discs.embed("a disc"), ImprintConfig(3))
     with pytest.raises(UsageError, match="takes token vectors"):
-        imprint(discs, discs.embed("a disc"), 5, mode="token")
-    with pytest.raises(UsageError, match="steps to be a whole number from 1 to 100,000, got 0"):
-        DescentConfig(steps=0)
+        imprint(discs, discs.embed("a disc"), ImprintConfig(5, mode="token"))
+    with pytest.raises(UsageError, match="`iterations` to be a whole number from 1 to 100,000, got 0"):
+        ImprintConfig(3, iterations=0)
 
 
 def test_token_mode_learns_one_vector(toy: Any, tmp_path) -> None:
@@ -369,13 +408,7 @@ def test_token_mode_learns_one_vector(toy: Any, tmp_path) -> None:
     result = imprint(
         toy,
         start,
-        3,
-        mode="token",
-        prompt="a <it> ball",
-        placeholder="<it>",
-        word="red",
-        settings=FAST,
-        unseen=4,
+        ImprintConfig(3, mode="token", template="a <it> ball", placeholder="<it>", word="red", **FAST, unseen=4),
         run=run,
     )
     assert result.vector is not None
@@ -430,9 +463,9 @@ def test_a_learned_token_means_the_same_to_diffusers(tmp_path) -> None:
     generator = DiffusionGenerator(pipeline, "tiny", steps=2, guidance_scale=2.0)
     start = generator.embed("a ball")
     run = Run.create(tmp_path, "imprint", generator.model, {})
-    settings = DescentConfig(steps=2, batch=2, held_out=2, judge_every=1, radius=20)
-    words = {"prompt": "a <it> ball", "placeholder": "<it>", "word": "red"}
-    result = imprint(generator, start, 3, mode="token", **words, settings=settings, unseen=2, run=run)
+    settings = {"iterations": 2, "batch": 2, "held_out": 2, "evaluate_every": 1, "radius": 20}
+    words = {"template": "a <it> ball", "placeholder": "<it>", "word": "red"}
+    result = imprint(generator, start, ImprintConfig(3, mode="token", **words, **settings, unseen=2), run=run)
 
     pipeline.load_textual_inversion(str(tmp_path), weight_name="learned_embeds.safetensors")
     theirs, _ = pipeline.encode_prompt("a <it> ball", torch.device("cpu"), 1, False)

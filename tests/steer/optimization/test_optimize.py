@@ -11,16 +11,17 @@ from thalweg.errors import ThalwegError, UsageError
 from thalweg.steer.metrics import image_statistics
 from thalweg.steer.metrics.metric import metric
 from thalweg.steer.optimization.optimize import BEST, STATE, optimize
+from thalweg.steer.optimization.optimize_config import OptimizeConfig
 from thalweg.steer.optimization.optimizers import PaperOptimizer
 from thalweg.steer.runs import Run
 from thalweg.steer.trust_region import TrustRegion
 
 SEEDS = (1, 2, 3)
 RECIPES = {
-    "thalweg": {"steps": 12},
-    "keep": {"steps": 12, "keep": image_statistics.colour("#808080"), "kept": 0.9},
-    "paper": {"steps": 12, "recipe": "paper"},
-    "cma-es": {"steps": 40, "method": "cma-es"},
+    "thalweg": {"iterations": 12},
+    "keep": {"iterations": 12, "keep": image_statistics.colour("#808080"), "retained_fraction": 0.9},
+    "paper": {"iterations": 12, "recipe": "paper"},
+    "cma-es": {"iterations": 40, "search": "cma-es"},
 }
 
 
@@ -44,7 +45,7 @@ def changing_at(step, value):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_best_is_kept_and_traced(toy, start, recipe):
-    result = optimize(toy, start, image_statistics.contrast(), SEEDS, **RECIPES[recipe])
+    result = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, **RECIPES[recipe]))
     scores = [row.score for row in result.trace]
     assert result.score > 1.1 * result.start_score
     assert result.start_score == scores[0]
@@ -58,7 +59,7 @@ def test_the_best_is_kept_and_traced(toy, start, recipe):
 
 @pytest.mark.parametrize("recipe", ["thalweg", "cma-es"])
 def test_drift_stays_within_the_radius(toy, start, recipe):
-    result = optimize(toy, start, image_statistics.contrast(), SEEDS, **RECIPES[recipe], radius=0.05)
+    result = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, **RECIPES[recipe], radius=0.05))
     assert max(row.drift for row in result.trace) == pytest.approx(0.05, rel=1e-3)
     spread = start.tensors["prompt"][1:].std(correction=0)
     moved = (result.embedding.tensors["prompt"] - start.tensors["prompt"])[1:]
@@ -66,7 +67,7 @@ def test_drift_stays_within_the_radius(toy, start, recipe):
 
 
 def test_lineage_says_how(toy, start):
-    result = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=3)
+    result = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=3))
     lineage = result.embedding.lineage
     assert (lineage.operation, lineage.parents, lineage.prompt) == ("optimize", (start.hash,), "a red ball")
     assert lineage.parameters["seeds"] == list(SEEDS)
@@ -74,39 +75,44 @@ def test_lineage_says_how(toy, start):
 
 
 def test_a_metric_to_be_lowered_is_lowered(toy, start):
-    result = optimize(toy, start, image_statistics.blur(), SEEDS, steps=8)
+    result = optimize(toy, start, OptimizeConfig(image_statistics.blur(), SEEDS, iterations=8))
     assert result.score < 0.95 * result.start_score
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1e3])
 def test_the_metrics_scale_does_not_matter(toy, start, factor):
-    plain = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=8)
-    scaled = optimize(toy, start, factor * image_statistics.contrast(), SEEDS, steps=8)
+    plain = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=8))
+    scaled = optimize(toy, start, OptimizeConfig(factor * image_statistics.contrast(), SEEDS, iterations=8))
     assert scaled.score == pytest.approx(factor * plain.score, rel=1e-4)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
 def test_batches_make_no_difference(toy, start, batch):
-    whole = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=6)
-    parts = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=6, batch=batch)
+    whole = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=6))
+    parts = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=6), batch=batch)
     assert parts.score == pytest.approx(whole.score, rel=1e-5)
 
 
 def test_unseen_seeds_judge(toy, start):
-    result = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=6, unseen_seeds=(7, 8))
+    result = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=6, unseen=(7, 8)))
     for embedding, score in ((result.embedding, result.unseen_score), (start, result.unseen_start_score)):
         assert image_statistics.contrast()(toy.render(embedding, (7, 8))).mean() == pytest.approx(score, rel=1e-5)
     assert result.unseen_score > result.unseen_start_score
 
 
 def test_calls_are_counted_up_to_each_score(toy, start):
-    result = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=4)
+    result = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=4))
     assert [row.calls for row in result.trace] == [toy.steps * len(SEEDS) * count for count in range(1, 6)]
 
 
 def test_progress_sees_every_step(toy, start):
     seen = []
-    result = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=3, progress=lambda *step: seen.append(step))
+    result = optimize(
+        toy,
+        start,
+        OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=3),
+        progress=lambda *step: seen.append(step),
+    )
     assert [row for row, _ in seen] == list(result.trace)
     assert all(images.shape == (3, 3, 16, 16) for _, images in seen)
 
@@ -115,20 +121,26 @@ def test_patience(toy, start):
     # A metric with its top at the start: nothing can be gained.
     images = toy.render(start, SEEDS)
     near = metric(lambda shown: -(shown - images[: len(shown)] + 1e-3).square().mean((1, 2, 3)), "near")
-    result = optimize(toy, start, near, SEEDS, steps=50, length=1, patience=3, radius=2)
+    result = optimize(toy, start, OptimizeConfig(near, SEEDS, iterations=50, step_length=1, patience=3, radius=2))
     assert result.stopped == "no better score in 3 moves"
     assert len(result.trace) == result.step + 4
 
 
 def test_what_is_to_be_kept_is_kept(toy, start):
     keep = image_statistics.colourfulness()
-    free = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=25, radius=1)
-    bound = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=25, radius=1, keep=keep, kept=0.9)
+    free = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=25, radius=1))
+    bound = optimize(
+        toy,
+        start,
+        OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=25, radius=1, keep=keep, retained_fraction=0.9),
+    )
     level = float(keep(toy.render(start, SEEDS)).mean())
     assert float(keep(toy.render(free.embedding, SEEDS)).mean()) < 0.9 * level
     assert float(keep(toy.render(bound.embedding, SEEDS)).mean()) >= 0.9 * level * 0.999
     assert bound.score > 0.9 * free.score
-    strict = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=4, keep=keep, kept=1)
+    strict = optimize(
+        toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=4, keep=keep, retained_fraction=1)
+    )
     assert float(keep(toy.render(strict.embedding, SEEDS)).mean()) >= level * 0.9999
     assert bound.trace[0].kept == pytest.approx(level)
 
@@ -146,17 +158,21 @@ def test_a_resumed_run_gives_the_same_result(toy, start, tmp_path, recipe, break
         if row.step == break_at:
             raise KeyboardInterrupt
 
-    options = {**RECIPES[recipe], "unseen_seeds": (7, 8)}
-    whole = optimize(toy, start, image_statistics.contrast(), SEEDS, run=create("whole"), **options)
+    options = {**RECIPES[recipe], "unseen": (7, 8)}
+    whole = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, **options), run=create("whole"))
     with pytest.raises(KeyboardInterrupt):
-        optimize(toy, start, image_statistics.contrast(), SEEDS, run=create("parts"), progress=break_off, **options)
+        optimize(
+            toy,
+            start,
+            OptimizeConfig(image_statistics.contrast(), SEEDS, **options),
+            run=create("parts"),
+            progress=break_off,
+        )
     resumed = optimize(
         toy,
         start,
-        image_statistics.contrast(),
-        SEEDS,
+        OptimizeConfig(image_statistics.contrast(), SEEDS, **options),
         run=Run.open(tmp_path / "parts", "optimize", toy.model),
-        **options,
     )
     assert resumed.embedding.hash == whole.embedding.hash
     assert resumed.embedding.lineage == whole.embedding.lineage
@@ -170,7 +186,7 @@ def test_a_resumed_run_gives_the_same_result(toy, start, tmp_path, recipe, break
 
 def test_a_run_folder_holds_what_people_look_at(toy, start, tmp_path):
     run = Run.create(tmp_path / "run", "optimize", toy.model, {})
-    result = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=4, run=run)
+    result = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=4), run=run)
     assert sorted(path.name for path in (run.folder / "steps").iterdir()) == [f"{step:04d}.png" for step in range(5)]
     rows = run.read_trace()
     assert [float(row["score"]) for row in rows] == [row.score for row in result.trace]
@@ -181,31 +197,34 @@ def test_a_run_folder_holds_what_people_look_at(toy, start, tmp_path):
 
 def test_a_finished_run_is_not_gone_on_with(toy, start, tmp_path):
     run = Run.create(tmp_path / "run", "optimize", toy.model, {})
-    first = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=4, run=run)
+    first = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=4), run=run)
     calls = toy.calls
-    again = optimize(toy, start, image_statistics.contrast(), SEEDS, steps=4, run=run)
+    again = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=4), run=run)
     assert toy.calls == calls
     assert repr(again) == repr(first)
 
 
 @pytest.mark.parametrize(
-    ("change", "says"), [({"radius": 0.9}, "radius 0.6, asked for is 0.9"), ({"steps": 5}, "steps 4, asked for is 5")]
+    ("change", "says"),
+    [({"radius": 0.9}, "radius 0.6, asked for is 0.9"), ({"iterations": 5}, "steps 4, asked for is 5")],
 )
 def test_a_run_of_other_settings_is_refused(toy, start, tmp_path, change, says):
     run = Run.create(tmp_path / "run", "optimize", toy.model, {})
-    optimize(toy, start, image_statistics.contrast(), SEEDS, steps=4, run=run)
+    optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=4), run=run)
     with pytest.raises(UsageError, match=says):
-        optimize(toy, start, image_statistics.contrast(), SEEDS, **{"steps": 4, "run": run, **change})
+        optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, **{"iterations": 4, **change}), run=run)
     with pytest.raises(UsageError, match="the run began with start"):
-        optimize(toy, toy.embed("a blue cube"), image_statistics.contrast(), SEEDS, steps=4, run=run)
+        optimize(
+            toy, toy.embed("a blue cube"), OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=4), run=run
+        )
 
 
 def test_a_damaged_state_is_refused(toy, start, tmp_path):
     run = Run.create(tmp_path / "run", "optimize", toy.model, {})
-    optimize(toy, start, image_statistics.contrast(), SEEDS, steps=2, run=run)
+    optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=2), run=run)
     run.write_bytes(STATE, b"nothing")
     with pytest.raises(UsageError, match="can't be read"):
-        optimize(toy, start, image_statistics.contrast(), SEEDS, steps=2, run=run)
+        optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=2), run=run)
 
 
 # Bad input
@@ -214,7 +233,7 @@ def test_a_damaged_state_is_refused(toy, start, tmp_path):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_nan_in_the_metric_stops_and_keeps_the_best(toy, start, tmp_path, recipe):
     run = Run.create(tmp_path / "run", "optimize", toy.model, {})
-    result = optimize(toy, start, changing_at(6, math.nan), SEEDS, run=run, **RECIPES[recipe])
+    result = optimize(toy, start, OptimizeConfig(changing_at(6, math.nan), SEEDS, **RECIPES[recipe]), run=run)
     assert result.stopped == "step 6: expected finite scores, metric contrast gives nan"
     assert len(result.trace) == 6
     assert result.score == max(row.score for row in result.trace)
@@ -237,7 +256,7 @@ def test_nan_in_the_gradient_stops_and_keeps_the_best(toy, start, tmp_path):
             return slope * math.nan if len(calls) > 4 else slope
 
     spoiled = metric(lambda images: image_statistics.contrast()(Spoil.apply(images)), "contrast")
-    result = optimize(toy, start, spoiled, SEEDS, steps=12, run=run)
+    result = optimize(toy, start, OptimizeConfig(spoiled, SEEDS, iterations=12), run=run)
     assert "the gradient of metric contrast holds NaN or infinity" in result.stopped
     assert result.step == len(result.trace) - 1  # scored, and better, before its gradient failed
     assert result.score == max(row.score for row in result.trace)
@@ -246,35 +265,35 @@ def test_nan_in_the_gradient_stops_and_keeps_the_best(toy, start, tmp_path):
 
 def test_nan_at_the_start_is_an_error(toy, start):
     with pytest.raises(ThalwegError, match="expected finite scores, metric contrast gives nan"):
-        optimize(toy, start, changing_at(0, math.nan), SEEDS)
+        optimize(toy, start, OptimizeConfig(changing_at(0, math.nan), SEEDS))
 
 
 @pytest.mark.parametrize("recipe", ["thalweg", "paper"])
 def test_a_metric_that_ignores_the_image(toy, start, recipe):
     constant = metric(lambda images: torch.ones(len(images), requires_grad=True) * 3, "constant")
     with pytest.raises(UsageError, match="metric constant ignores the image"):
-        optimize(toy, start, constant, SEEDS, recipe=recipe)
+        optimize(toy, start, OptimizeConfig(constant, SEEDS, recipe=recipe))
 
 
-def test_a_metric_without_gradient_is_told_of_cma_es(toy, start):
+def test_a_metric_without_gradient_is_refused_with_a_hint_at_cma_es(toy, start):
     count = metric(lambda images: (images > 0.55).float().mean((1, 2, 3)), "bright pixels")
-    with pytest.raises(UsageError, match="metric bright pixels has no gradient; search without one: method cma-es"):
-        optimize(toy, start, count, SEEDS)
-    result = optimize(toy, start, count, SEEDS, method="cma-es", steps=30)
+    with pytest.raises(UsageError, match="metric bright pixels has no gradient; search without one: `search=cma-es`"):
+        optimize(toy, start, OptimizeConfig(count, SEEDS))
+    result = optimize(toy, start, OptimizeConfig(count, SEEDS, search="cma-es", iterations=30))
     assert result.score > result.start_score
 
 
 def test_a_generator_without_gradient(toy, start):
     toy.render = torch.no_grad()(toy.render)
     with pytest.raises(UsageError, match="the generator renders without gradient"):
-        optimize(toy, start, image_statistics.contrast(), SEEDS)
+        optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS))
 
 
 def test_images_that_do_not_depend_on_the_embedding(toy, start):
     render = toy.render
     toy.render = lambda embedding, seeds: render(start, seeds) + 0 * embedding.tensors["prompt"].sum()
     with pytest.raises(UsageError, match="the images do not change with the embedding"):
-        optimize(toy, start, image_statistics.contrast(), SEEDS)
+        optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS))
 
 
 @pytest.mark.parametrize(
@@ -283,49 +302,74 @@ def test_images_that_do_not_depend_on_the_embedding(toy, start):
         ({"seeds": ()}, "at least one seed, got none"),
         ({"seeds": (-1,)}, "seeds of 0 or more, got -1"),
         ({"seeds": (1, 1)}, "distinct seeds, got 1 more than once"),
-        ({"unseen_seeds": (2, 9)}, "expected unseen seeds, got 2 among the seeds too"),
-        ({"steps": 0}, "steps to be a whole number from 1 to 100,000, got 0"),
-        ({"length": 1.5}, "length 1.5"),
-        ({"patience": 0}, "patience to be a whole number from 1 to 100,000, got 0"),
-        ({"batch": 0}, "batch to be a whole number from 1 to 100,000, got 0"),
-        ({"radius": -1}, "radius to be a number from 1e-06 to 1e[+]06, got -1"),
-        ({"radius": math.nan}, "radius to be a number from 1e-06 to 1e[+]06, got nan"),
-        ({"radius": math.inf}, "radius to be a number from 1e-06 to 1e[+]06, got inf"),
-        ({"kept": math.nan}, "kept nan"),
-        ({"length": math.inf}, "length inf"),
-        ({"kept": 2}, "kept 2"),
-        ({"method": "newton"}, "expected method gradient or cma-es"),
-        ({"recipe": "lion"}, "recipe thalweg or paper, got gradient, lion"),
-        ({"recipe": "paper", "learning_rate": 0}, "learning rate to be a number from 1e-09 to 1000, got 0"),
-        ({"recipe": "paper", "learning_rate": math.inf}, "learning rate to be a number from 1e-09 to 1000, got inf"),
+        ({"unseen": (2, 9)}, "expected unseen seeds, got 2 among the seeds too"),
+        ({"iterations": 0}, "`iterations` to be a whole number from 1 to 100,000, got 0"),
+        ({"step_length": 1.5}, "`step_length` to be above 0 and at most 1, got 1.5"),
+        ({"patience": 0}, "`patience` to be a whole number from 1 to 100,000, got 0"),
+        ({"radius": -1}, "`radius` to be a number from 1e-06 to 1e[+]06, got -1"),
+        ({"radius": math.nan}, "`radius` to be a number from 1e-06 to 1e[+]06, got nan"),
+        ({"radius": math.inf}, "`radius` to be a number from 1e-06 to 1e[+]06, got inf"),
+        ({"retained_fraction": math.nan}, "`retained_fraction` to be above 0 and at most 1, got nan"),
+        ({"step_length": math.inf}, "`step_length` to be above 0 and at most 1, got inf"),
+        ({"retained_fraction": 2}, "`retained_fraction` to be above 0 and at most 1, got 2"),
+        ({"search": "newton"}, "expected `search` to be one of 'gradient', 'cma-es', got 'newton'"),
+        ({"recipe": "lion"}, "expected `recipe` to be one of 'thalweg', 'paper', got 'lion'"),
+        ({"recipe": "paper", "learning_rate": 0}, "`learning_rate` to be a number from 1e-09 to 1000, got 0"),
+        ({"recipe": "paper", "learning_rate": math.inf}, "`learning_rate` to be a number from 1e-09 to 1000, got inf"),
         (
             {"recipe": "paper", "keep": image_statistics.contrast()},
-            "recipe paper goes by the gradient and keeps nothing",
+            "`recipe=paper` uses the gradient and takes no constraint",
         ),
-        ({"method": "cma-es", "dimensions": 1}, "at least 2 directions to search, got 1"),
-        ({"method": "cma-es", "basis": torch.zeros(3, 5)}, r"expected a basis \(d, 48\), got \(3, 5\)"),
+        ({"search": "cma-es", "dimensions": 1}, "at least 2 directions to search, got 1"),
     ],
 )
-def test_bad_options(toy, start, options, says):
+def test_invalid_options(toy, start, options, says):
     with pytest.raises(UsageError, match=says):
-        optimize(toy, start, image_statistics.contrast(), **{"seeds": SEEDS, **options})
+        optimize(toy, start, OptimizeConfig(image_statistics.contrast(), **{"seeds": SEEDS, **options}))
+
+
+@pytest.mark.parametrize(
+    ("metric", "hint"),
+    [("contarst", "contrast"), ("2*blur + sharpnes", "sharpness"), ("colorfullness", "colourfulness")],
+)
+@pytest.mark.parametrize("name", ["metric", "keep"])
+def test_a_misspelt_metric_is_refused_before_any_model(metric, hint, name):
+    with pytest.raises(UsageError, match=rf"did you mean {hint}\?"):
+        OptimizeConfig(**{"metric": "contrast", name: metric})
+
+
+def test_invalid_arguments(toy, start):
+    config = OptimizeConfig(image_statistics.contrast(), SEEDS, search="cma-es")
+    with pytest.raises(UsageError, match="`batch` to be a whole number from 1 to 100,000, got 0"):
+        optimize(toy, start, config, batch=0)
+    with pytest.raises(UsageError, match=r"expected a basis \(d, 48\), got \(3, 5\)"):
+        optimize(toy, start, config, basis=torch.zeros(3, 5))
+
+
+def test_a_metric_is_given_as_text_or_as_a_metric(toy, start):
+    text, made = (
+        optimize(toy, start, OptimizeConfig(metric, SEEDS, iterations=3))
+        for metric in ("contrast", image_statistics.contrast())
+    )
+    assert text.embedding.hash == made.embedding.hash
+    assert text.embedding.lineage == made.embedding.lineage
 
 
 def test_an_embedding_of_another_model(toy, start):
     other = replace(start, lineage=replace(start.lineage, model=ModelIdentity("other", "1" * 64)))
     with pytest.raises(UsageError, match=r"expected an embedding of toy \(0000"):
-        optimize(toy, other, image_statistics.contrast(), SEEDS)
+        optimize(toy, other, OptimizeConfig(image_statistics.contrast(), SEEDS))
 
 
-# The ways up
+# The optimizers
 
 
 def test_the_published_step_is_as_long_as_adams_in_lions_direction(toy, start):
     region = TrustRegion(toy, start, 1)
-    climber = PaperOptimizer(region, learning_rate=0.01, loss_scale=10, keep_moments=False)
+    optimizer = PaperOptimizer(region, learning_rate=0.01, loss_scale=10, keep_moments=False)
     slope = torch.linspace(-1, 1, region.size)
-    climber.tell(0.0, True, lambda: slope * region.spread)
-    step = climber.ask() * region.spread
+    optimizer.tell(0.0, True, lambda: slope * region.spread)
+    step = optimizer.ask() * region.spread
     adam = 10 * slope / ((10 * slope).abs() + 1e-3)  # Adam's first step, bias corrected
     assert torch.allclose(step, 0.01 * slope.sign() * adam.norm() / slope.sign().norm(), rtol=1e-4)
 
@@ -334,15 +378,17 @@ def test_the_published_loss_scale_matters_where_gradients_are_small(toy, start):
     region = TrustRegion(toy, start, 1)
     lengths = []
     for scale in (1, 10):
-        climber = PaperOptimizer(region, 0.01, scale, keep_moments=False)
-        climber.tell(0.0, True, lambda: 1e-4 * region.spread)
-        lengths.append(float(climber.ask().norm()))
+        optimizer = PaperOptimizer(region, 0.01, scale, keep_moments=False)
+        optimizer.tell(0.0, True, lambda: 1e-4 * region.spread)
+        lengths.append(float(optimizer.ask().norm()))
     assert lengths[1] > 4 * lengths[0]
 
 
 def test_aesthetics_keeps_mean_and_deviation_in_the_published_recipe(toy, start):
     aesthetic = metric(image_statistics.contrast().score, "aesthetics")
-    moved = optimize(toy, start, aesthetic, SEEDS, steps=8, recipe="paper").embedding.tensors["prompt"][1:]
+    moved = optimize(toy, start, OptimizeConfig(aesthetic, SEEDS, iterations=8, recipe="paper")).embedding.tensors[
+        "prompt"
+    ][1:]
     before = start.tensors["prompt"][1:]
     assert float(moved.mean()) == pytest.approx(float(before.mean()), abs=1e-5)
     assert float(moved.std()) == pytest.approx(float(before.std()), rel=1e-4)
@@ -351,7 +397,7 @@ def test_aesthetics_keeps_mean_and_deviation_in_the_published_recipe(toy, start)
 def test_the_published_recipe_takes_one_steps_gradient(toy, start):
     asked = []
     toy.with_gradient = lambda gradient: asked.append(gradient) or toy
-    optimize(toy, start, image_statistics.contrast(), SEEDS, steps=1, recipe="paper")
+    optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=1, recipe="paper"))
     assert asked == ["one_step"]
 
 
@@ -360,7 +406,10 @@ def test_cma_es_searches_in_the_given_directions_only(toy, start):
     basis = torch.zeros(3, region.size)
     basis[0, 0] = basis[1, 7] = basis[2, 20] = 1.0
     result = optimize(
-        toy, start, image_statistics.contrast(), SEEDS, method="cma-es", steps=40, radius=0.5, basis=basis
+        toy,
+        start,
+        OptimizeConfig(image_statistics.contrast(), SEEDS, search="cma-es", iterations=40, radius=0.5),
+        basis=basis,
     )
     moved = region.flatten(result.embedding.tensors) - region.flatten(start.tensors)
     assert set(moved.nonzero()[:, 0].tolist()) <= {0, 7, 20}
@@ -372,8 +421,12 @@ def test_cma_es_draws_its_own_random_numbers(toy, start):
     for seed in (0, 1):
         np.random.seed(seed)
         state = np.random.get_state()[1].copy()
-        results.append(optimize(toy, start, image_statistics.contrast(), SEEDS, method="cma-es", steps=20))
+        results.append(
+            optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, search="cma-es", iterations=20))
+        )
         assert np.array_equal(np.random.get_state()[1], state)
     assert results[0].embedding.hash == results[1].embedding.hash
-    other = optimize(toy, start, image_statistics.contrast(), SEEDS, method="cma-es", steps=20, search_seed=1)
+    other = optimize(
+        toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, search="cma-es", iterations=20, search_seed=1)
+    )
     assert other.embedding.hash != results[0].embedding.hash

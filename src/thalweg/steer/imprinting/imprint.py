@@ -1,10 +1,11 @@
-"""Tool 3: put what one seed shows into the embedding, so that seeds never used show it too (2308.12059, tool 3)."""
+"""Imprint: put what one seed shows into the embedding, so that unseen seeds show it too (2308.12059, tool 3)."""
 
+import hashlib
 import math
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -12,26 +13,20 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import ChainGenerator, Generator, TokenGenerator
-from thalweg.limits import MAX_SEEDS, check_count
-from thalweg.seeds import check_seeds
-from thalweg.steer.imprinting.aspects import Aspect, AspectObjective, choose_aspect, diversity, squared_distances
-from thalweg.steer.imprinting.seed_invariant import (
-    BATCH,
-    LEARNING_RATE,
-    LOSS_SCALE,
-    STEPS,
-    LatentObjective,
-    RepeatedMove,
-)
+from thalweg.io.image_files import read_mask
+from thalweg.steer.imprinting.aspect import Aspect
+from thalweg.steer.imprinting.aspect_features import choose_aspect
+from thalweg.steer.imprinting.aspect_objective import AspectObjective, diversity, squared_distances
+from thalweg.steer.imprinting.imprint_config import DescentConfig, ImprintConfig
+from thalweg.steer.imprinting.seed_invariant import LEARNING_RATE, LOSS_SCALE, LatentObjective, RepeatedMove
 from thalweg.steer.imprinting.stochastic_descent import (
     Descent,
-    DescentConfig,
     DescentObjective,
+    DescentState,
     Move,
-    Search,
     descend,
-    load_state,
-    save_state,
+    restore_descent,
+    save_descent,
 )
 from thalweg.steer.imprinting.textual_inversion import FILE as TOKEN_FILE
 from thalweg.steer.imprinting.textual_inversion import TokenMove, save_textual_inversion
@@ -40,29 +35,21 @@ from thalweg.steer.optimization.optimizers import Optimizer, PaperOptimizer
 from thalweg.steer.runs import Run, contact_sheet
 from thalweg.steer.trust_region import TrustRegion
 
-Mode = Literal["image", "token", "paper"]
-MODES: tuple[Mode, ...] = ("image", "token", "paper")
-
-SHOWN = 8
+MASK = "mask.png"
+"""File of the mask in a run folder."""
+SHEET_SEEDS = 8
 """Unseen seeds on the sheet."""
-
-
-DEFAULTS: dict[Mode, DescentConfig] = {
-    "image": DescentConfig(),
-    "token": DescentConfig(steps=40, radius=2.0),
-    "paper": DescentConfig(steps=STEPS, batch=BATCH, judge_every=10, patience=None),
-}
-"""Mode paper has the published numbers of iterations and seeds; words lie further apart than prompts."""
 
 
 @dataclass(frozen=True)
 class ImprintResult:
-    """What an imprint gives.
+    """Result of an imprint.
 
     Attributes:
-        embedding: the best by the seeds held out; where the mode began if nothing was better.
-        trace: a row a step: `step`, `loss` (of its batch), `drift`, `judged` and `best` (on the seeds held out).
-        report: what unseen seeds show before and after, see `imprint`.
+        embedding: the best by the held-out seeds; the mode's start if nothing was better.
+        trace: one row per step: `step`, `loss` (of its batch), `gradient`, `judged` and `best` (losses on the held-out
+            seeds), `drift`.
+        report: figures of unseen seeds before and after, see `imprint`.
         vector: the learned token vector (width) in mode token.
     """
 
@@ -75,173 +62,193 @@ class ImprintResult:
 def imprint(
     generator: Generator,
     start: Embedding,
-    target_seed: int,
+    config: ImprintConfig,
     *,
-    mode: Mode = "image",
-    keep: str | Sequence[str] | Aspect | None = None,
     mask: Tensor | None = None,
     scorer: Scorer | None = None,
-    seeds: Sequence[int] | None = None,
-    unseen: Sequence[int] | int = 16,
-    settings: DescentConfig | None = None,
-    prompt: str | None = None,
-    placeholder: str = "<imprint>",
-    word: str | None = None,
     run: Run | None = None,
     progress: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> ImprintResult:
-    """Move `start` until other seeds show what `target_seed` shows under it.
+    """Move `start` until other seeds show what the target seed shows under it.
 
-    Mode "image": all movable tensors, an image loss, the gradient through the generator's whole chain (see
-    `AspectObjective`). Mode "token": the same loss, but one token vector in the prompt moves, the text encoder's input.
-    Mode "paper": the published schedule (see `seed_invariant`), which copies all the target's latents show.
-
-    The report tells, on `unseen` seeds under the start and under the result: `share_before` and `share_after`, of seeds
-    that show the target's aspect (read as its name; without names: that are at most half as far from the target as
+    The report holds figures of unseen seeds under the start and under the result: `share_before` and `share_after`, the
+    fraction of seeds that show the target's aspect (by its name; without names: at most half as far from the target as
     seeds are under the start); `distance_before` and `distance_after` from the target (root mean square, in the
     aspect's features); `diversity_before` and `diversity_after` (root mean square distance of two seeds in the rest)
-    and their ratio, `diversity_kept`; and `rest_moved`: how far each seed is, in the rest, from what it was, as a share
-    of `diversity_before`.
+    and their ratio, `diversity_kept`; and `rest_moved`: each seed's distance, in the rest, from its image before, as a
+    fraction of `diversity_before`.
 
     With a run, these files are written: `embedding.safetensors`, `trace.csv`, `report.json`, `target.png`, `sheet.png`
-    (above: the target, then unseen seeds before; below: the same seeds after), `learned_embeds.safetensors` in mode
-    token; and `state.safetensors` on the way, from which a run that was cut off goes on to the same result.
+    (first row: the target, then unseen seeds before; second row: the same seeds after), in mode token
+    `learned_embeds.safetensors`; and during the run `state.safetensors`, from which an interrupted run resumes with the
+    same result.
 
     Args:
         generator: the model; mode paper needs a ChainGenerator, mode token a TokenGenerator.
         start: the embedding under which the target seed shows what is wanted.
-        target_seed: the seed.
-        mode: what moves, and by which loss.
-        keep: what of it is wanted: an aspect's name ("the colour"), texts that differ in it alone, or an Aspect with
-            features of its own; all where neither this nor a mask is given.
-        mask: (H, W) in 0..1: what lies where it is 1 is wanted.
-        scorer: sees texts and images in one space; needed for `keep` in words.
-        seeds: training seeds; None: fresh ones at each step.
-        unseen: seeds to report on, or how many.
-        settings: steps, seeds and lengths; None: those of the mode.
-        prompt: mode token: a prompt with the placeholder; None: the start's prompt after the placeholder.
-        placeholder: mode token: the word that stands for the vector.
-        word: mode token: the word or words whose vector it begins as; None: the start's prompt.
-        run: folder to write into, and to go on with.
+        config: target seed, aspect, mode, seeds and limits.
+        mask: (H, W) in 0..1, 1 where the target is copied; None: the run's mask where `config.mask_hash` names one.
+        scorer: model that maps texts and images to one space; needed for aspects given as texts.
+        run: run folder to write, and to resume from.
         progress: called with each row of the trace.
 
     Raises:
-        UsageError: an unknown mode or aspect, an embedding of another model, seeds negative or repeated, the target's
-            seed among the training or unseen ones, a generator that can't do the mode.
+        UsageError: an embedding of another model, a generator that does not support the mode, an aspect that needs a
+            scorer, a missing mask, or a run of another configuration.
         ThalwegError: a zero gradient at the first step.
     """
-    if mode not in MODES:
-        raise UsageError(f"expected a mode out of {', '.join(MODES)}, got {mode}")
     start.check_model(generator.model)
     start.check_finite()
-    check_seeds([target_seed])
-    settings = settings or DEFAULTS[mode]
-    aspect = choose_aspect(keep, mask, scorer)
-    reported = _unseen(unseen, settings, target_seed, seeds)
-    training = None if seeds is None else _training(seeds, target_seed, reported)
-    used = {target_seed, *reported, *(training or ())}
-    held_out = draw_seeds(settings.held_out, settings.random, "held out", used)
+    if mask is None and config.mask_hash is not None:
+        mask = _read_mask(run, config.mask_hash)
+    descent = config.descent
+    aspect = choose_aspect(config.keep or None, mask, scorer)
+    unseen = _unseen_seeds(config)
+    used = {config.seed, *unseen, *(config.seeds or ())}
+    held_out = draw_seeds(descent.held_out, descent.random_seed, "held out", used)
 
     with torch.no_grad():
-        target = generator.render(start, [target_seed])[0]
-    move: Move
-    objective: DescentObjective
-    climber: Optimizer
-    if mode == "paper":
-        move, objective, climber = _published(generator, start, target_seed, held_out, settings)
-    else:
-        if mode == "token":
-            move = _token_move(generator, start, prompt, placeholder, word, settings.radius)
-        else:
-            move = TrustRegion(generator, start, settings.radius)
-        objective = AspectObjective(generator, start, aspect, target, held_out, settings.rest_weight)
-        climber = Descent(move, settings)
-
-    fingerprint = {
-        "start": start.hash,
-        "mode": mode,
-        "target_seed": target_seed,
-        "aspect": aspect.name,
-        "seeds": training,
-        "unseen": reported,
-        "prompt": prompt,
-        "placeholder": placeholder,
-        "word": word,
-        **vars(settings),
-    }
-    search = load_state(run, fingerprint, climber, move.spread.device) if run is not None else None
-    if search is None:
-        best = climber.ask().clone()
-        score = objective.judge(move.embedding(best))
+        target = generator.render(start, [config.seed])[0]
+    move, objective, optimizer = _mode(generator, start, config, aspect, target, held_out)
+    request = _request(config, start, aspect, unseen)
+    state = restore_descent(run, request, optimizer, move.spread.device) if run is not None else None
+    if state is None:
+        first = optimizer.ask().clone()
+        score = objective.evaluate(move.embedding(first))
         if not math.isfinite(score):
-            raise ThalwegError(f"expected a finite loss at the start, got {score}; look at what is to be kept")
-        search = Search(best, score, score)
+            raise ThalwegError(f"expected a finite loss at the start, got {score}; check the aspect to keep")
+        state = DescentState(first, score, score)
 
     def seeds_of(step: int) -> Sequence[int]:
-        if training is None:
-            return draw_seeds(settings.batch, settings.random, f"step {step}", {*used, *held_out})
-        return random.Random(f"{settings.random} step {step}").sample(training, min(settings.batch, len(training)))
+        if config.seeds is None:
+            return draw_seeds(descent.batch, descent.random_seed, f"step {step}", {*used, *held_out})
+        draws = random.Random(f"{descent.random_seed} step {step}")
+        return draws.sample(list(config.seeds), min(descent.batch, len(config.seeds)))
 
-    def keep_state() -> None:
+    def save() -> None:
         if run is not None:
-            save_state(run, fingerprint, search, climber)
+            save_descent(run, request, state, optimizer)
 
-    descend(search, move, objective, climber, settings, seeds_of, keep_state, progress)
-
-    parameters = {"mode": mode, "target_seed": target_seed, "aspect": aspect.name, "best_step": search.best_step}
-    vector = None
-    if isinstance(move, TokenMove):
-        vector = move.vector(search.best)
-        parameters["placeholder"] = placeholder
-    with torch.no_grad():
-        embedding = start.derive(move.embedding(search.best).floating, "imprint", **parameters)
-    before, after = (_render(generator, some, reported, settings.batch) for some in (start, embedding))
-    report = parameters | {
-        "stopped": search.stopped,
-        "score_start": search.start_score,
-        "score_best": search.best_score,
-        "unseen": reported,
-        **compare(aspect, target, before, after),
-    }
-    result = ImprintResult(embedding, search.trace, report, vector)
+    descend(state, move, objective, optimizer, descent, seeds_of, save, progress)
+    result, before, after = _result(generator, start, config, aspect, target, unseen, move, state)
     if run is not None:
         with torch.no_grad():
-            again = generator.render(embedding, [target_seed])
-        _write(run, result, target, torch.cat([target[None], before[:SHOWN], again, after[:SHOWN]]))
+            target_after = generator.render(result.embedding, [config.seed])
+        _write(run, result, target, torch.cat([target[None], before[:SHEET_SEEDS], target_after, after[:SHEET_SEEDS]]))
     return result
 
 
-def _write(run: Run, result: ImprintResult, target: Tensor, shown: Tensor) -> None:
+def _mode(
+    generator: Generator,
+    start: Embedding,
+    config: ImprintConfig,
+    aspect: Aspect,
+    target: Tensor,
+    held_out: Sequence[int],
+) -> tuple[Move, DescentObjective, Optimizer]:
+    """Return the offsets, the loss and the optimizer of the configuration's mode."""
+    descent = config.descent
+    if config.mode == "paper":
+        return _paper_mode(generator, start, config.seed, held_out, descent)
+    move: Move
+    if config.mode == "token":
+        move = _token_move(generator, start, config)
+    else:
+        move = TrustRegion(generator, start, descent.radius)
+    objective = AspectObjective(generator, start, aspect, target, held_out, descent.rest_weight)
+    return move, objective, Descent(move, descent)
+
+
+def _request(config: ImprintConfig, start: Embedding, aspect: Aspect, unseen: Sequence[int]) -> dict[str, Any]:
+    """Return the parameters that a state holds, under the names of its format."""
+    descent = config.descent
+    return {
+        "start": start.hash,
+        "mode": config.mode,
+        "target_seed": config.seed,
+        "aspect": aspect.name,
+        "seeds": config.seeds,
+        "unseen": unseen,
+        "prompt": config.template,
+        "placeholder": config.placeholder,
+        "word": config.word,
+        "steps": descent.steps,
+        "batch": descent.batch,
+        "length": descent.step_length,
+        "radius": descent.radius,
+        "rest_weight": descent.rest_weight,
+        "held_out": descent.held_out,
+        "judge_every": descent.evaluate_every,
+        "patience": descent.patience,
+        "random": descent.random_seed,
+    }
+
+
+def _result(
+    generator: Generator,
+    start: Embedding,
+    config: ImprintConfig,
+    aspect: Aspect,
+    target: Tensor,
+    unseen: Sequence[int],
+    move: Move,
+    state: DescentState,
+) -> tuple[ImprintResult, Tensor, Tensor]:
+    """Return the result, and the images (S, 3, H, W) of unseen seeds before and after."""
+    parameters = {
+        "mode": config.mode,
+        "target_seed": config.seed,
+        "aspect": aspect.name,
+        "best_step": state.best_step,
+    }
+    vector = None
+    if isinstance(move, TokenMove):
+        vector = move.vector(state.best)
+        parameters["placeholder"] = config.placeholder
+    with torch.no_grad():
+        embedding = start.derive(move.embedding(state.best).floating, "imprint", **parameters)
+    before, after = (_render(generator, each, unseen, config.descent.batch) for each in (start, embedding))
+    report = parameters | {
+        "stopped": state.stopped,
+        "score_start": state.start_score,
+        "score_best": state.best_score,
+        "unseen": unseen,
+        **compare(aspect, target, before, after),
+    }
+    return ImprintResult(embedding, state.trace, report, vector), before, after
+
+
+def _write(run: Run, result: ImprintResult, target: Tensor, sheet: Tensor) -> None:
     result.embedding.save(run.path("embedding.safetensors"))
     run.write_trace(result.trace)
     run.write_json("report.json", result.report)
     run.write_image("target.png", target)
-    run.write_image("sheet.png", contact_sheet(shown, len(shown) // 2))
+    run.write_image("sheet.png", contact_sheet(sheet, len(sheet) // 2))
     if result.vector is not None:
         save_textual_inversion(run.path(TOKEN_FILE), result.report["placeholder"], result.vector)
 
 
 def compare(aspect: Aspect, target: Tensor, before: Tensor, after: Tensor) -> dict[str, Any]:
-    """Return what images (S, 3, H, W) of the same seeds show before and after, as `imprint` reports it.
+    """Return the report's figures of the same seeds before and after, see `imprint`.
 
     Args:
-        aspect: what was to be kept.
-        target: the image (3, H, W) that shows it.
-        before: under the start.
-        after: under the result.
+        aspect: the aspect that was copied.
+        target: the target's image (3, H, W) in 0..1.
+        before: images (S, 3, H, W) under the start.
+        after: images (S, 3, H, W) under the result.
     """
     with torch.no_grad():
         goal = aspect.kept(target[None])
-        ways = [squared_distances(aspect.kept(images), goal) for images in (before, after)]
+        distances = [squared_distances(aspect.kept(images), goal) for images in (before, after)]
         if aspect.read is None:
-            shown = [way <= float(ways[0].mean()) / 4 for way in ways]
+            shown = [each <= float(distances[0].mean()) / 4 for each in distances]
         else:
             name = aspect.read(target[None])[0]
             shown = [torch.tensor([read == name for read in aspect.read(images)]) for images in (before, after)]
         found: dict[str, Any] = {}
-        for when, way, seeds in zip(("before", "after"), ways, shown, strict=True):
-            found[f"share_{when}"] = float(seeds.float().mean())
-            found[f"distance_{when}"] = float(way.mean().sqrt())
+        for when, distance, shows in zip(("before", "after"), distances, shown, strict=True):
+            found[f"share_{when}"] = float(shows.float().mean())
+            found[f"distance_{when}"] = float(distance.mean().sqrt())
         if aspect.read is not None:
             found["shows"] = name
         if aspect.rest is not None:
@@ -265,34 +272,35 @@ def draw_seeds(count: int, seed: int, purpose: str, excluded: Collection[int]) -
     return tuple(found)
 
 
-def _unseen(
-    unseen: Sequence[int] | int, settings: DescentConfig, target_seed: int, seeds: Sequence[int] | None
-) -> list[int]:
-    if isinstance(unseen, int):
-        check_count("the number of unseen seeds", unseen, 1, MAX_SEEDS)
-        return list(draw_seeds(unseen, settings.random, "unseen", {target_seed, *(seeds or ())}))
-    if target_seed in unseen:
-        raise UsageError(f"seed {target_seed} is the target: it has been seen; leave it out of the unseen seeds")
-    return list(check_seeds(unseen))
+def _unseen_seeds(config: ImprintConfig) -> list[int]:
+    if isinstance(config.unseen, int):
+        excluded = {config.seed, *(config.seeds or ())}
+        return list(draw_seeds(config.unseen, config.random_seed, "unseen", excluded))
+    return list(config.unseen)
 
 
-def _training(seeds: Sequence[int], target_seed: int, unseen: Sequence[int]) -> list[int]:
-    checked = check_seeds(seeds)
-    if target_seed in checked:
-        raise UsageError(f"seed {target_seed} is the target: it shows it already; leave it out of the training seeds")
-    if both := set(checked) & set(unseen):
-        raise UsageError(f"expected training seeds apart from the unseen ones, got {min(both)} among both")
-    return list(checked)
+def _read_mask(run: Run | None, mask_hash: str) -> Tensor:
+    """Return the mask that the run stores.
+
+    Raises:
+        UsageError: the mask is missing or was changed.
+    """
+    if run is None:
+        raise UsageError("`mask_hash` names a mask in a run folder: give `run`, or `mask` instead")
+    file = run.folder / MASK
+    if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != mask_hash:
+        raise UsageError(f"{run.folder}: its {MASK} is missing or was changed; repeat the command that began the run")
+    return read_mask(file)
 
 
-def _published(
-    generator: Generator, start: Embedding, target_seed: int, held_out: Sequence[int], settings: DescentConfig
+def _paper_mode(
+    generator: Generator, start: Embedding, target_seed: int, held_out: Sequence[int], descent: DescentConfig
 ) -> tuple[RepeatedMove, LatentObjective, PaperOptimizer]:
     if not isinstance(generator, ChainGenerator):
-        raise UsageError("mode paper needs a model that shows its latents between steps; take mode image")
+        raise UsageError("`mode=paper` needs a model that shows its latents between steps; use `mode=image`")
     move = RepeatedMove(generator, start)
-    objective = LatentObjective(generator, start, target_seed, held_out, settings.steps)
-    # The climber looks at nothing but the spread of its region.
+    objective = LatentObjective(generator, start, target_seed, held_out, descent.steps)
+    # The optimizer uses only the spread of its region.
     return move, objective, PaperOptimizer(cast("TrustRegion", move), LEARNING_RATE, LOSS_SCALE, keep_moments=False)
 
 
@@ -302,12 +310,11 @@ def _render(generator: Generator, embedding: Embedding, seeds: Sequence[int], ba
         return torch.cat([generator.render(embedding, part) for part in parts])
 
 
-def _token_move(
-    generator: Generator, start: Embedding, prompt: str | None, placeholder: str, word: str | None, radius: float
-) -> TokenMove:
+def _token_move(generator: Generator, start: Embedding, config: ImprintConfig) -> TokenMove:
     if not isinstance(generator, TokenGenerator):
-        raise UsageError("mode token needs a model whose text encoder takes token vectors; take mode image")
+        raise UsageError("`mode=token` needs a model whose text encoder takes token vectors; use `mode=image`")
     text = start.lineage.prompt
-    if not text and (prompt is None or word is None):
-        raise UsageError("the start embedding has no prompt: give one with the placeholder, and a word to begin at")
-    return TokenMove(generator, prompt or f"{placeholder} {text}", placeholder, word or text, radius)
+    if not text and (config.template is None or config.word is None):
+        raise UsageError("the start embedding has no prompt: give `template` with the placeholder, and `word`")
+    template, word = config.template or f"{config.placeholder} {text}", config.word or text
+    return TokenMove(generator, template, config.placeholder, word, config.descent.radius)

@@ -1,14 +1,14 @@
-"""The published seed-invariant embedding (2308.12059, tool 3), its schedule kept and its faults mended.
+"""Published seed-invariant embedding (2308.12059, tool 3), with its schedule and with corrections.
 
 As published: one vector stands in all rows but the first and begins as the prompt's last row. For the denoising steps
-k = 0, 1, 2 in turn, 40 iterations each, the latents after step k from three fresh seeds' start noise are made alike
-(cosine) to those of the target seed. The noise is mixed: an arc from the target seed's own noise toward the other
+k = 0, 1, 2 in turn, 40 iterations each, the latents after step k from three new seeds' start noise are pulled toward
+those of the target seed (by cosine). The noise is mixed: an arc from the target seed's own noise toward the other
 seed's, at a weight that begins at 0.01 in each phase.
 
-Mended: the weight grows to 1 within each phase (as published it ends at 0.203: no other seed's own noise is ever seen);
-each phase compares latents after the same step (as published the first one compares latents after step 0 with finished
-ones); the target seed is never among the fresh ones; the best embedding, by seeds held out and their own noise, is kept
-(as published the last one is); the gradient passes through all steps up to k.
+Corrections: the weight grows to 1 within each phase (as published it ends at 0.203, so no other seed's own noise is
+ever used); each phase compares latents after the same step (as published the first phase compares latents after step 0
+with finished ones); the target seed is never among the new ones; the embedding that is best by held-out seeds and their
+own noise is kept (as published the last one is); the gradient passes through all steps up to k.
 """
 
 from collections.abc import Sequence
@@ -22,19 +22,18 @@ from thalweg.generator import ChainGenerator
 from thalweg.steer.interpolation import slerp
 
 PHASES = 3
-STEPS = 120
-BATCH = 3
+"""Denoising steps that are compared, one after the other."""
 LEARNING_RATE = 0.01
 FIRST_WEIGHT = 0.01
 LOSS_SCALE = 1e4
-"""As published; it keeps the optimiser's eps (1e-3) small beside the gradient."""
+"""Published factor on the loss; it keeps the gradient large against the optimizer's epsilon (1e-3)."""
 
 
 class RepeatedMove:
-    """Embeddings whose movable prompt rows are all one vector; offsets (width) count from the start's last row.
+    """Embeddings whose trainable prompt rows are all one vector; offsets (width) count from the start's last row.
 
     Attributes:
-        spread: the offsets' unit (width): 1, they are in the vector's own.
+        spread: the offsets' unit (width): 1, the vector's own unit.
     """
 
     def __init__(self, generator: ChainGenerator, start: Embedding) -> None:
@@ -45,7 +44,7 @@ class RepeatedMove:
         """
         rows = start.tensors.get("prompt")
         if rows is None or rows.ndim != 2:
-            raise UsageError("mode paper needs an embedding with a tensor prompt (tokens, width); take mode image")
+            raise UsageError("`mode=paper` needs an embedding with a tensor prompt (tokens, width); use `mode=image`")
         self._rows = rows
         self._mask = generator.trainable_masks(start)["prompt"].to(rows.device)
         self._lineage = start.lineage
@@ -62,23 +61,30 @@ class RepeatedMove:
         return float(offsets.square().mean().sqrt())
 
     def project(self, offsets: Tensor) -> Tensor:
-        """Return `offsets`: the published method bounds nothing."""
+        """Return `offsets` unchanged: the published method has no bounds."""
         return offsets
 
 
 class LatentObjective:
-    """How unlike the target seed's latents after an early step those of other seeds are, by cosine."""
+    """Dissimilarity (by cosine) of other seeds' latents after an early step from the target seed's."""
 
     def __init__(
         self, generator: ChainGenerator, start: Embedding, target_seed: int, held_out: Sequence[int], steps: int
     ) -> None:
-        """Take the target seed's latents under `start` after each of the first steps; `steps` iterations in all.
+        """Compute the target seed's latents under `start` after each of the first steps.
+
+        Args:
+            generator: the model.
+            start: the embedding before the imprint.
+            target_seed: the seed whose latents are copied.
+            held_out: seeds on which embeddings are evaluated.
+            steps: number of iterations, all phases together.
 
         Raises:
             UsageError: the chain has fewer steps than there are phases.
         """
         if generator.steps < PHASES:
-            raise UsageError(f"mode paper compares the first {PHASES} steps, this chain has {generator.steps}")
+            raise UsageError(f"`mode=paper` compares the first {PHASES} steps, this chain has {generator.steps}")
         self._generator = generator
         self._held_out = held_out
         self._phase_length = -(-steps // PHASES)
@@ -96,8 +102,8 @@ class LatentObjective:
         return -LOSS_SCALE * self._cosines(embedding, mixed, phase).sum()
 
     @torch.no_grad()
-    def judge(self, embedding: Embedding) -> float:
-        """Return 1 minus the mean cosine after the last phase's step, from the own noise of the seeds held out."""
+    def evaluate(self, embedding: Embedding) -> float:
+        """Return 1 minus the mean cosine after the last phase's step, from the held-out seeds' own noise."""
         return 1 - float(self._cosines(embedding, self._generator.noise(self._held_out), PHASES - 1).mean())
 
     def _cosines(self, embedding: Embedding, noise: Tensor, phase: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Descent over seeds that change from step to step: the loop of the imprint, its judgements and its state."""
+"""Descent over seeds that change from step to step: the loop of an imprint, its evaluations and its state."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,47 +12,13 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import NotFiniteError, ThalwegError, UsageError
 from thalweg.io.state import STATE, check_request, read_state, write_state
-from thalweg.limits import MAX_RADIUS, MAX_SEEDS, MAX_STEPS, MAX_WEIGHT, MIN_RADIUS, check_count, check_number
-from thalweg.steer.optimization.optimizers import Optimizer
+from thalweg.steer.imprinting.imprint_config import DescentConfig
+from thalweg.steer.optimization.optimizers import Optimizer, optimizer_state, restore_optimizer
 from thalweg.steer.runs import Run
 
 
-@dataclass(frozen=True)
-class DescentConfig:
-    """How an imprint goes about it; the defaults suit mode image.
-
-    Attributes:
-        steps: gradient steps; mode paper divides them among its three phases.
-        batch: training seeds of a step.
-        length: of a step at first, as a share of the trust radius; it goes down to zero on a line.
-        radius: of the trust region, in units of the start's spread (mode token: the vector's); mode paper has none.
-        rest_weight: of staying oneself in the rest, against showing the target's aspect.
-        held_out: number of seeds that embeddings are judged on, neither trained on nor reported.
-        judge_every: steps between two judgements.
-        patience: judgements without gain after which to stop; None: never.
-        random: the seed of which training seeds come when.
-    """
-
-    steps: int = 16
-    batch: int = 8
-    length: float = 0.12
-    radius: float = 0.5
-    rest_weight: float = 0.6
-    held_out: int = 16
-    judge_every: int = 4
-    patience: int | None = 5
-    random: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "held_out", "judge_every"):
-            check_count(name, getattr(self, name), 1, MAX_SEEDS if name in ("batch", "held_out") else MAX_STEPS)
-        for name in ("length", "radius"):
-            check_number(name, getattr(self, name), MIN_RADIUS, MAX_RADIUS)
-        check_number("rest_weight", self.rest_weight, 0, MAX_WEIGHT)
-
-
 class Move(Protocol):
-    """The embeddings a mode may reach, as offsets (n) from where it begins; `spread` (n) is their unit."""
+    """Embeddings that a mode can reach, as offsets (n) from its start; `spread` (n) is the offsets' unit."""
 
     spread: Tensor
 
@@ -61,86 +27,90 @@ class Move(Protocol):
         ...
 
     def drift(self, offsets: Tensor) -> float:
-        """Return how far `offsets` lead."""
+        """Return the distance of `offsets` from the start."""
         ...
 
     def project(self, offsets: Tensor) -> Tensor:
-        """Return the nearest offsets allowed."""
+        """Return the nearest offsets that are allowed."""
         ...
 
 
 class DescentObjective(Protocol):
-    """What a mode makes small."""
+    """Loss that a mode minimises."""
 
     def loss(self, embedding: Embedding, seeds: Sequence[int], step: int) -> Tensor:
         """Return the loss over training seeds at a step, differentiable in the embedding."""
         ...
 
-    def judge(self, embedding: Embedding) -> float:
-        """Return a loss that compares embeddings of any step, on seeds held out."""
+    def evaluate(self, embedding: Embedding) -> float:
+        """Return a loss on held-out seeds that can be compared between steps."""
         ...
 
 
 class Descent:
-    """Steps along the mean direction of the last gradients, of a length that goes down to zero on a line.
+    """Steps along the mean direction of the last gradients, with a length that decreases linearly to zero.
 
-    Each step's seeds are others, so that losses of two steps do not compare and no line can be searched. Judgements do
-    compare: one without gain leads back to the best place, and steps are half as long from there.
+    Each step uses other seeds, so losses of two steps cannot be compared and no line can be searched. Evaluations can
+    be compared: one without a gain leads back to the best point, and steps are half as long from there.
+
+    Args:
+        move: the offsets and their bounds.
+        config: number and length of the steps, and the radius.
     """
 
-    round = 1
+    points_per_move = 1
     momentum = 0.7
 
-    def __init__(self, move: Move, settings: DescentConfig) -> None:
+    def __init__(self, move: Move, config: DescentConfig) -> None:
         self._move = move
-        self._settings = settings
-        self.place = torch.zeros_like(move.spread)
+        self._config = config
+        self.point = torch.zeros_like(move.spread)
         self.direction = torch.zeros_like(move.spread)
-        self.length = settings.length
+        self.step_length = config.step_length
         self.taken = 0
 
     def ask(self) -> Tensor:
-        """Return where the last step led."""
-        return self.place
+        """Return the point after the last step."""
+        return self.point
 
-    def tell(self, goal: float, is_best: bool, gradient: Callable[[], Tensor]) -> None:
-        """Step on."""
-        slope = gradient()
-        self.direction = self.momentum * self.direction + (1 - self.momentum) * slope / slope.norm()
-        share = self.length * (1 - self.taken / self._settings.steps)
-        step = share * self._settings.radius * math.sqrt(len(self.place))
-        self.place = self._move.project(self.place + step * self.direction / self.direction.norm())
+    def tell(self, value: float, is_best: bool, gradient: Callable[[], Tensor]) -> None:
+        """Take the next step."""
+        ascent = gradient()
+        self.direction = self.momentum * self.direction + (1 - self.momentum) * ascent / ascent.norm()
+        fraction = self.step_length * (1 - self.taken / self._config.steps)
+        step = fraction * self._config.radius * math.sqrt(len(self.point))
+        self.point = self._move.project(self.point + step * self.direction / self.direction.norm())
         self.taken += 1
 
     def retreat(self, best: Tensor) -> None:
-        """Go on from the best place by shorter steps."""
-        self.place = best
+        """Continue from the best point with shorter steps."""
+        self.point = best
         self.direction = torch.zeros_like(best)
-        self.length /= 2
+        self.step_length /= 2
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the place, the mean direction, the steps' length and their count."""
-        return {"place": self.place, "direction": self.direction}, {"length": self.length, "taken": self.taken}
+        """Return the point, the mean direction, the steps' length and their number."""
+        return {"place": self.point, "direction": self.direction}, {"length": self.step_length, "taken": self.taken}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Go on from a state."""
-        self.place, self.direction = tensors["place"], tensors["direction"]
-        self.length, self.taken = values["length"], values["taken"]
+        """Continue from a state."""
+        self.point, self.direction = tensors["place"], tensors["direction"]
+        self.step_length, self.taken = values["length"], values["taken"]
 
 
 @dataclass
-class Search:
-    """Where a search stands: all that resuming needs beside the climber.
+class DescentState:
+    """State of a descent without its optimizer.
 
     Attributes:
-        best: the best offsets by the seeds held out.
-        best_score: their judgement.
-        start_score: that of the first offsets.
-        best_step: after how many steps they were found.
-        waited: judgements without gain since.
+        best: the best offsets (n) by the held-out seeds.
+        best_score: their loss on the held-out seeds.
+        start_score: loss of the first offsets on the held-out seeds.
+        best_step: number of steps after which the best offsets were found.
+        waited: evaluations without a gain since then.
         done: steps taken.
-        trace: a row for each.
-        stopped: why it ended before its last step; empty where it did not.
+        trace: one row per step.
+        stopped: the reason why it ended before its last step; empty otherwise.
     """
 
     best: Tensor
@@ -152,109 +122,131 @@ class Search:
     trace: list[dict[str, Any]] = field(default_factory=list)
     stopped: str = ""
 
-    def judged(self, score: float, offsets: Tensor, patience: int | None) -> bool:
-        """Keep `offsets` where they are the best so far and say so; stop where there was no gain for long."""
+    def update(self, score: float, offsets: Tensor, patience: int | None) -> bool:
+        """Keep `offsets` and return True if they are the best so far; stop after `patience` scores without a gain."""
         if score < self.best_score:
             self.best, self.best_score, self.best_step, self.waited = offsets.detach().clone(), score, self.done, 0
             return True
         self.waited += 1
         if patience is not None and self.waited >= patience:
-            self.stopped = f"no gain in {self.waited} judgements, up to step {self.done}"
+            self.stopped = f"no gain in {self.waited} evaluations, up to step {self.done}"
         return False
 
 
 def descend(
-    search: Search,
+    state: DescentState,
     move: Move,
     objective: DescentObjective,
-    climber: Optimizer,
-    settings: DescentConfig,
+    optimizer: Optimizer,
+    config: DescentConfig,
     seeds_of: Callable[[int], Sequence[int]],
-    keep_state: Callable[[], None],
+    save: Callable[[], None],
     progress: Callable[[Mapping[str, Any]], None] | None,
 ) -> None:
-    """Step until the steps or the patience are spent, or a number is not finite.
+    """Take steps until the steps or the patience are used up, or a number is not finite.
+
+    Args:
+        state: where to begin; updated in place.
+        move: the embeddings of offsets.
+        objective: the loss.
+        optimizer: proposes offsets.
+        config: number of steps, evaluations and patience.
+        seeds_of: training seeds of a step.
+        save: writes the state; called after each evaluation and at the end.
+        progress: called with each row of the trace.
 
     Raises:
         UsageError: the generator renders without gradient.
         ThalwegError: the first gradient is zero.
     """
-    while search.done < settings.steps and not search.stopped:
-        place = climber.ask().detach().requires_grad_()
+    while state.done < config.steps and not state.stopped:
+        point = optimizer.ask().detach().requires_grad_()
         try:
-            loss = objective.loss(move.embedding(place), seeds_of(search.done), search.done)
-        except NotFiniteError as fault:
-            if search.done == 0:
+            loss = objective.loss(move.embedding(point), seeds_of(state.done), state.done)
+        except NotFiniteError as error:
+            if state.done == 0:
                 raise
-            search.stopped = f"step {search.done + 1}: {fault}; {_kept(search)}"
-            keep_state()
+            state.stopped = f"step {state.done + 1}: {error}; {_result_in_words(state)}"
+            save()
             return
         if not loss.requires_grad:
-            raise UsageError("the generator renders without gradient; take another gradient mode")
-        gradient = torch.autograd.grad(loss, place, allow_unused=True, materialize_grads=True)[0]
-        if search.done == 0 and not bool(gradient.any()):
-            raise ThalwegError("the gradient is zero: what is to be kept does not change with the embedding")
-        search.done += 1
-        numbers: dict[str, Any] = {"loss": float(loss.detach()), "gradient": float(gradient.norm()), "judged": None}
-        if math.isfinite(numbers["loss"]) and math.isfinite(numbers["gradient"]) and numbers["gradient"] > 0:
-            climber.tell(-numbers["loss"], False, partial(torch.neg, gradient))
-            if search.done % settings.judge_every == 0 or search.done == settings.steps:
-                numbers["judged"] = _judged(objective, move.embedding(climber.ask()))
-                gained = search.judged(numbers["judged"], climber.ask(), settings.patience)
-                if not gained and isinstance(climber, Descent):
-                    climber.retreat(search.best)
-        elif numbers["gradient"] == 0:
-            search.stopped = f"the gradient is zero at step {search.done}"
-        broken = [name for name, number in numbers.items() if number is not None and not math.isfinite(number)]
-        if broken:
-            search.stopped = f"NaN or infinity: {broken[0]} at step {search.done}; {_kept(search)}"
-        search.trace.append(
-            {"step": search.done, **numbers, "drift": move.drift(climber.ask()), "best": search.best_score}
-        )
-        if numbers["judged"] is not None or search.stopped:
-            keep_state()
+            raise UsageError("the generator renders without gradient; use another gradient mode")
+        gradient = torch.autograd.grad(loss, point, allow_unused=True, materialize_grads=True)[0]
+        if state.done == 0 and not bool(gradient.any()):
+            raise ThalwegError("the gradient is zero: the aspect to keep does not change with the embedding")
+        state.done += 1
+        row = _take_step(state, move, objective, optimizer, config, float(loss.detach()), gradient)
+        state.trace.append(row)
+        if row["judged"] is not None or state.stopped:
+            save()
         if progress is not None:
-            progress(search.trace[-1])
+            progress(row)
 
 
-def _judged(objective: DescentObjective, embedding: Embedding) -> float:
-    """Return the judgement of an embedding, NaN where its images are not finite."""
+def _take_step(
+    state: DescentState,
+    move: Move,
+    objective: DescentObjective,
+    optimizer: Optimizer,
+    config: DescentConfig,
+    loss: float,
+    gradient: Tensor,
+) -> dict[str, Any]:
+    """Update the optimizer with a loss and its gradient, evaluate where it is due; return the step's trace row."""
+    numbers: dict[str, Any] = {"loss": loss, "gradient": float(gradient.norm()), "judged": None}
+    if math.isfinite(loss) and math.isfinite(numbers["gradient"]) and numbers["gradient"] > 0:
+        optimizer.tell(-loss, False, partial(torch.neg, gradient))
+        if state.done % config.evaluate_every == 0 or state.done == config.steps:
+            numbers["judged"] = _evaluate(objective, move.embedding(optimizer.ask()))
+            gained = state.update(numbers["judged"], optimizer.ask(), config.patience)
+            if not gained and isinstance(optimizer, Descent):
+                optimizer.retreat(state.best)
+    elif numbers["gradient"] == 0:
+        state.stopped = f"the gradient is zero at step {state.done}"
+    invalid = [name for name, number in numbers.items() if number is not None and not math.isfinite(number)]
+    if invalid:
+        state.stopped = f"NaN or infinity: {invalid[0]} at step {state.done}; {_result_in_words(state)}"
+    return {"step": state.done, **numbers, "drift": move.drift(optimizer.ask()), "best": state.best_score}
+
+
+def _evaluate(objective: DescentObjective, embedding: Embedding) -> float:
+    """Return the loss on held-out seeds, NaN where the images are not finite."""
     try:
-        return objective.judge(embedding)
+        return objective.evaluate(embedding)
     except NotFiniteError:
         return math.nan
 
 
-def _kept(search: Search) -> str:
-    return f"the best, of step {search.best_step}, is kept" if search.best_step else "the start is kept"
+def _result_in_words(state: DescentState) -> str:
+    return f"the best, of step {state.best_step}, is kept" if state.best_step else "the start is kept"
 
 
-def save_state(run: Run, fingerprint: Mapping[str, Any], search: Search, climber: Optimizer) -> None:
-    """Write where the search stands, and what it was asked, as one safetensors file."""
-    tensors, values = climber.state()
-    record = {name: value for name, value in vars(search).items() if name != "best"}
-    content = {f"climber.{name}": tensor for name, tensor in tensors.items()} | {"best": search.best}
-    write_state(run.folder / STATE, content, {"fingerprint": fingerprint, "search": record, "climber": values})
-    run.write_trace(search.trace)
+def save_descent(run: Run, request: Mapping[str, Any], state: DescentState, optimizer: Optimizer) -> None:
+    """Write the state of a descent and the parameters it began with, and its trace."""
+    tensors, values = optimizer_state(optimizer)
+    record = {name: value for name, value in vars(state).items() if name != "best"}
+    values = {"fingerprint": request, "search": record, **values}
+    write_state(run.folder / STATE, {**tensors, "best": state.best}, values)
+    run.write_trace(state.trace)
 
 
-def load_state(run: Run, fingerprint: Mapping[str, Any], climber: Optimizer, device: torch.device) -> Search | None:
-    """Return where the run's search stands, and set the climber there; None where it has not begun.
+def restore_descent(
+    run: Run, request: Mapping[str, Any], optimizer: Optimizer, device: torch.device
+) -> DescentState | None:
+    """Return the state of the run's descent and restore the optimizer; None where it has not begun.
 
     Raises:
-        UsageError: the state can't be read, or is of a run that was asked something else.
+        UsageError: the state can't be read, or the run began with other parameters.
     """
     if not (run.folder / STATE).exists():
         return None
     tensors, values = read_state(run.folder / STATE, device)
     try:
-        check_request(run.folder, values["fingerprint"], fingerprint)
-        search = Search(best=tensors["best"], **values["search"])
-        prefix = "climber."
-        parts = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        climber.restore(parts, values["climber"])
+        check_request(run.folder, values["fingerprint"], request)
+        state = DescentState(best=tensors["best"], **values["search"])
+        restore_optimizer(optimizer, tensors, values)
     except ThalwegError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{run.folder}: its {STATE} can't be read ({error!r}); begin a new run") from error
-    return search
+    return state

@@ -10,8 +10,8 @@ from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError
 from thalweg.generator import Generator
 from thalweg.steer.image_features import Features, image_features, max_min_subset
-from thalweg.steer.interpolation import Method
 from thalweg.steer.navigation.proposals import Endpoint, PromptNeighbourhood
+from thalweg.steer.path_methods import Method
 
 REACH = 1.5
 """How far beyond an endpoint a candidate may lie to look different enough."""

@@ -1,42 +1,48 @@
-"""What a navigation is asked: with the same settings, the same choices lead to the same embeddings."""
+"""Configuration of a navigation: with the same configuration, the same choices lead to the same embeddings."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from thalweg.errors import UsageError
 from thalweg.io.json_files import read_as
-from thalweg.limits import MAX_RADIUS, MAX_RENDERS, check_count, check_number, check_text
+from thalweg.limits import MAX_RADIUS, MAX_RENDERS, check_choice, check_count, check_number, check_text
 from thalweg.seeds import check_seeds
-from thalweg.steer.interpolation import METHODS, Method
 from thalweg.steer.navigation.prompt_edits import GROUPS, WordGroup, check_groups
+from thalweg.steer.path_methods import METHODS, Method
+from thalweg.steer.runs import Run
+from thalweg.steer.tool_config import ToolConfig
 
 Recipe = Literal["preference", "paper", "random"]
 RECIPES: tuple[Recipe, ...] = ("preference", "paper", "random")
 
 
 @dataclass(frozen=True)
-class NavigateConfig:
-    """What a navigation does; with the same settings, the same choices lead to the same embeddings.
+class NavigateConfig(ToolConfig):
+    """Configuration of a `Navigation`.
 
     Attributes:
-        prompt: what it starts from.
-        seeds: of the images shown; image distance is over all of them.
-        seed: of all random draws.
-        recipe: "preference": near prompts, the embeddings' spread and random directions, chosen by what the choices
-            so far teach. "paper": arXiv 2308.12059. "random": random directions; choices teach nothing.
-        step: image distance of a candidate to the current embedding; None: in each round, what endpoints differ by;
-            less after each "none".
+        prompt: the prompt to start from.
+        seeds: seeds of the images shown; image distance is measured over all of them.
+        seed: seed of all random draws.
+        recipe: "preference": near prompts, mixtures of their directions and random directions, chosen by what the
+            choices so far teach. "paper": arXiv 2308.12059. "random": random directions; choices teach nothing.
+        step: image distance of a candidate to the current embedding; None: a quantile of the endpoints' distances in
+            each round, which decreases after each "none".
         one_by_one: show each candidate as soon as it is rendered, once, at its endpoint (nearer after each "none"):
-            quicker than equal distances, and `step`, `pool` and `renders` do not count.
-        pool: how many candidates are rendered for each that is shown.
-        renders: how often each may be rendered to find the point at the step's distance.
-        method: the path to a candidate; "transport" suits models that see token rows as a set.
+            quicker than equal distances; `step`, `pool` and `renders` are not used.
+        pool: number of candidates that are rendered for each one shown.
+        renders: number of times each may be rendered to find the point at the step's distance.
+        method: path to a candidate; "transport" suits models that see token rows as a set.
         groups: the word list.
 
     Raises:
-        UsageError: a value out of range.
+        UsageError: a value is out of range or unknown.
     """
+
+    operation: ClassVar[str] = "navigate"
+    recorded: ClassVar[tuple[str, ...]] = (
+        *("prompt", "seeds", "seed", "recipe", "step", "one_by_one", "pool", "renders", "method", "groups"),
+    )
 
     prompt: str
     seeds: tuple[int, ...] = (0,)
@@ -50,30 +56,27 @@ class NavigateConfig:
     groups: tuple[WordGroup, ...] = GROUPS
 
     def __post_init__(self) -> None:
-        """Refuse what can't be done."""
-        check_text("the prompt", self.prompt)
+        """Refuse values that are invalid whatever the model is."""
+        check_text("`prompt`", self.prompt)
         object.__setattr__(self, "seeds", check_seeds(self.seeds))
         check_seeds([self.seed])
         object.__setattr__(self, "groups", check_groups(self.groups))
-        if self.recipe not in RECIPES:
-            raise UsageError(f"expected a recipe out of {', '.join(RECIPES)}, got {self.recipe}")
-        if self.method not in METHODS:
-            raise UsageError(f"expected a path method out of {', '.join(METHODS)}, got {self.method}")
-        if self.pool < 1 or self.renders < 1:
-            raise UsageError(f"expected a pool and renders of at least 1, got {self.pool} and {self.renders}")
+        check_choice("`recipe`", self.recipe, RECIPES)
+        check_choice("`method`", self.method, METHODS)
+        check_number("`pool`", self.pool, 1, MAX_RENDERS)
+        check_count("`renders`", self.renders, 1, MAX_RENDERS)
         if self.step is not None and not self.step > 0:
-            raise UsageError(f"expected a step above 0, got {self.step}")
-        check_number("the pool", self.pool, 1, MAX_RENDERS)
-        check_count("renders", self.renders, 1, MAX_RENDERS)
-        check_number("the step", 1 if self.step is None else self.step, 0, MAX_RADIUS)
+            raise UsageError(f"expected `step` to be above 0, got {self.step}")
+        check_number("`step`", 1 if self.step is None else self.step, 0, MAX_RADIUS)
 
     @classmethod
-    def read(cls, record: Mapping[str, Any], where: str) -> "NavigateConfig":
-        """Return settings from a run's record; `where` is what a message names.
+    def read(cls, run: Run) -> "NavigateConfig":
+        """Return the configuration that a run folder stores.
 
         Raises:
-            UsageError: they are not those of a navigation.
+            UsageError: the run is no navigation, or a value is missing, unknown or invalid.
         """
-        if lacking := [field.name for field in fields(cls) if field.name not in record]:
+        where = f"{run.folder}: its settings"
+        if lacking := [field.name for field in fields(cls) if field.name not in run.settings]:
             raise UsageError(f"{where} can't be read: {lacking[0]} is missing")
-        return read_as(cls, dict(record), where)
+        return read_as(cls, dict(run.settings), where)

@@ -108,7 +108,7 @@ class Navigation:
             UsageError: there is none in the folder, it can't be read, or it belongs to another model.
         """
         run = Run.open(folder, "navigate", generator.model)
-        settings = NavigateConfig.read(run.settings, f"{folder}: its settings")
+        settings = NavigateConfig.read(run)
         tree = Tree.load(run, generator.model)
         if tree.nodes[0].seed != _root_seed(settings):
             raise UsageError(f"{folder}: its tree does not belong to its settings; the run was changed")

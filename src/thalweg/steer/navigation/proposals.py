@@ -12,8 +12,9 @@ from thalweg.embedding import Embedding
 from thalweg.generator import DirectedGenerator, Generator
 from thalweg.notices import redirect_warnings
 from thalweg.steer.image_features import max_min_subset
-from thalweg.steer.interpolation import Method, between
+from thalweg.steer.interpolation import between
 from thalweg.steer.navigation.prompt_edits import STYLE_WORDS, PromptTemplate
+from thalweg.steer.path_methods import Method
 
 COMBINATIONS = 150
 """Near prompts with more than one word changed, a round."""

@@ -1,4 +1,4 @@
-"""What tool 1 raises: a metric over several seeds' images at a place in the trust region, and its gradient there."""
+"""Objective of an optimization: a metric's mean over the images of several seeds, and its gradient."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from thalweg.steer.trust_region import TrustRegion
 
 @dataclass(frozen=True)
 class Measurement:
-    """Images and scores at one place.
+    """Images and scores at one point.
 
     Attributes:
-        images: (S, 3, H, W).
-        scores: (S), the metric's.
-        kept: (S), those of the metric to be kept; NaN where there is none.
-        gradient: computes the gradient (n) of the goal.
+        images: images (S, 3, H, W) in 0..1.
+        scores: scores (S) of the metric.
+        constraint: values (S) of the constraint; NaN without a constraint.
+        gradient: computes the gradient (n) of the objective.
     """
 
     images: Tensor
     scores: Tensor
-    kept: Tensor
+    constraint: Tensor
     gradient: Callable[[], Tensor]
 
 
@@ -34,12 +34,12 @@ class Objective:
 
     Args:
         generator: the model.
-        region: what the offsets mean.
-        metric: what to raise.
-        keep: what must not fall.
-        share: share of the start's `keep` that must remain.
-        seeds: the images that count.
-        batch: images rendered at once.
+        region: the trust region whose offsets are the variables.
+        metric: the metric to improve.
+        seeds: seeds of the images.
+        constraint: a metric that must not fall far below its value at the start.
+        retained_fraction: fraction of the constraint's value at the start that must remain.
+        batch: images rendered at once; None: all.
     """
 
     def __init__(
@@ -47,51 +47,55 @@ class Objective:
         generator: Generator,
         region: TrustRegion,
         metric: Metric,
-        keep: Metric | None,
-        share: float,
         seeds: Sequence[int],
-        batch: int | None,
+        constraint: Metric | None = None,
+        retained_fraction: float = 1.0,
+        batch: int | None = None,
     ) -> None:
         self.generator = generator
         self.region = region
         self.metric = metric
-        self.keep = keep
-        self.share = share
-        self.chunks = [
+        self.constraint = constraint
+        self.retained_fraction = retained_fraction
+        self.batches = [
             seeds[first : first + (batch or len(seeds))] for first in range(0, len(seeds), batch or len(seeds))
         ]
-        self.start_kept = float("nan")
+        self.start_constraint = float("nan")
 
-    def floor(self) -> float:
-        """The least that must remain of the metric to be kept, more is better."""
-        return self.start_kept - (1 - self.share) * abs(self.start_kept)
+    def min_constraint(self) -> float:
+        """Return the smallest value of the constraint that is allowed, more is better."""
+        return self.start_constraint - (1 - self.retained_fraction) * abs(self.start_constraint)
 
     def measure(self, offsets: Tensor, differentiable: bool) -> Measurement:
-        """Render and score the place at `offsets` (n); its gradient can be had where `differentiable`.
+        """Render and score the point at `offsets` (n); its gradient is available where `differentiable`.
 
-        One batch's graph is held until the gradient is asked for; several batches are rendered again for it.
+        The graph of a single batch is kept until the gradient is computed; several batches are rendered again for it.
         """
         offsets = offsets.detach().requires_grad_(differentiable)
-        held = differentiable and len(self.chunks) == 1
-        lengths = [len(chunk) for chunk in self.chunks]
-        with torch.set_grad_enabled(held):
-            images = torch.cat([self._render(offsets, chunk) for chunk in self.chunks])
+        keeps_graph = differentiable and len(self.batches) == 1
+        sizes = [len(batch) for batch in self.batches]
+        with torch.set_grad_enabled(keeps_graph):
+            images = torch.cat([self._render(offsets, batch) for batch in self.batches])
         shown = images.detach()
         with torch.no_grad():
-            parts = shown.split(lengths)
+            parts = shown.split(sizes)
             scores = torch.cat([self.metric(part) for part in parts])
-            kept = torch.cat([self.keep(part) for part in parts]) if self.keep else torch.full_like(scores, torch.nan)
+            constraint = (
+                torch.cat([self.constraint(part) for part in parts])
+                if self.constraint
+                else torch.full_like(scores, torch.nan)
+            )
 
         def gradient() -> Tensor:
-            slope = self._image_gradient(shown, kept)
-            size = slope.abs().amax()  # a model in half precision would lose small values on the way back
+            at_images = self._image_gradient(shown, constraint)
+            size = at_images.abs().amax()  # a model in half precision would lose small values in its backward pass
             total = torch.zeros_like(offsets)
             with torch.enable_grad():
-                for chunk, part in zip(self.chunks, (slope / size).split(lengths), strict=True):
-                    rendered = images if held else self._render(offsets, chunk)
+                for batch, part in zip(self.batches, (at_images / size).split(sizes), strict=True):
+                    rendered = images if keeps_graph else self._render(offsets, batch)
                     if not rendered.requires_grad:
                         raise UsageError(
-                            "the generator renders without gradient; take another gradient mode or method cma-es"
+                            "the generator renders without gradient; use another gradient mode or `search=cma-es`"
                         )
                     total += size * torch.autograd.grad(rendered, offsets, part)[0]
             if not bool(torch.isfinite(total).all()):
@@ -100,34 +104,35 @@ class Objective:
                 raise UsageError("the images do not change with the embedding: its gradient is zero")
             return total
 
-        return Measurement(shown, scores, kept, gradient)
+        return Measurement(shown, scores, constraint, gradient)
 
     def _render(self, offsets: Tensor, seeds: Sequence[int]) -> Tensor:
         images = self.generator.render(self.region.embedding(offsets), seeds)
         return images.to(torch.promote_types(images.dtype, torch.float32))
 
-    def _image_gradient(self, images: Tensor, kept: Tensor) -> Tensor:
-        """Gradient of the goal with respect to the images; that of what must be kept joins as it is used up."""
-        slope = self._mean_gradient(self.metric, images)
-        if not bool(slope.any()):
+    def _image_gradient(self, images: Tensor, constraint: Tensor) -> Tensor:
+        """Return the gradient with respect to images; the constraint's share grows as its slack is used up."""
+        gradient = self._mean_gradient(self.metric, images)
+        if not bool(gradient.any()):
             raise UsageError(f"metric {self.metric.name} ignores the image: its gradient is zero everywhere")
-        if self.keep is None:
-            return slope
-        lost, slack = self.start_kept - self.keep.sign * float(kept.mean()), self.start_kept - self.floor()
+        if self.constraint is None:
+            return gradient
+        lost = self.start_constraint - self.constraint.sign * float(constraint.mean())
+        slack = self.start_constraint - self.min_constraint()
         weight = min(max(lost / slack, 0.0), 1.0) if slack > 0 else 1.0
-        back = self._mean_gradient(self.keep, images)
-        return slope + weight * slope.norm() / back.norm().clamp(min=torch.finfo(back.dtype).tiny) * back
+        back = self._mean_gradient(self.constraint, images)
+        return gradient + weight * gradient.norm() / back.norm().clamp(min=torch.finfo(back.dtype).tiny) * back
 
     def _mean_gradient(self, metric: Metric, images: Tensor) -> Tensor:
-        """Gradient of the metric's mean, more is better, with respect to images (S, 3, H, W)."""
-        slopes = []
-        for part in images.split([len(chunk) for chunk in self.chunks]):
+        """Return the gradient of the metric's mean, more is better, with respect to images (S, 3, H, W)."""
+        gradients = []
+        for part in images.split([len(batch) for batch in self.batches]):
             with torch.enable_grad():
                 shown = part.detach().requires_grad_()
                 scores = metric(shown)
             if not scores.requires_grad:
-                raise UsageError(f"metric {metric.name} has no gradient; search without one: method cma-es")
-            goal = metric.sign * scores.mean() * (len(part) / len(images))
-            slope = torch.autograd.grad(goal, shown, allow_unused=True)[0]
-            slopes.append(torch.zeros_like(shown) if slope is None else slope)
-        return torch.cat(slopes)
+                raise UsageError(f"metric {metric.name} has no gradient; search without one: `search=cma-es`")
+            value = metric.sign * scores.mean() * (len(part) / len(images))
+            gradient = torch.autograd.grad(value, shown, allow_unused=True)[0]
+            gradients.append(torch.zeros_like(shown) if gradient is None else gradient)
+        return torch.cat(gradients)

@@ -1,4 +1,4 @@
-"""Ways up: each asks for the score at one place after another, in the offsets of a trust region, and learns from it."""
+"""Optimizers: momentum ascent, CMA-ES and the paper optimizer; each asks for one score at a time and learns from it."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,100 +11,120 @@ from thalweg.errors import UsageError
 from thalweg.limits import MAX_RATE, MIN_RATE, check_number
 from thalweg.steer.trust_region import TrustRegion
 
+_STATE_NAME = "climber"
+"""Name of an optimizer's part in a state file."""
+
 
 class Optimizer(Protocol):
-    """Proposes offsets (n), one at a time, to make a score large."""
+    """Proposes offsets (n) of a trust region, one point at a time, to maximise an objective."""
 
-    round: int
-    """Places asked for between two moves; patience is counted in these."""
+    points_per_move: int
+    """Points measured between two moves; patience is counted in moves."""
 
     def ask(self) -> Tensor:
-        """Return the next offsets (n) to be measured; those of the first are zero, the start."""
+        """Return the next offsets (n) to measure; the first are zero, the start."""
         ...
 
-    def tell(self, goal: float, is_best: bool, gradient: Callable[[], Tensor]) -> None:
-        """Learn how good the last place is.
+    def tell(self, value: float, is_best: bool, gradient: Callable[[], Tensor]) -> None:
+        """Learn from the last point.
 
         Args:
-            goal: its score, more is better.
-            is_best: whether it is the best so far (and allowed).
-            gradient: computes the goal's gradient (n) there; costs denoiser calls, so it is called only where needed.
+            value: the objective there, more is better.
+            is_best: whether it is the best so far and fulfils the constraint.
+            gradient: computes the objective's gradient (n) there; it costs denoiser calls.
         """
         ...
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return tensors and JSON values from which `restore` goes on, to the last digit."""
+        """Return tensors and JSON values from which `restore` continues exactly."""
         ...
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         ...
+
+
+def optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return an optimizer's tensors and values under the names that state files use."""
+    tensors, values = optimizer.state()
+    return {f"{_STATE_NAME}.{name}": tensor for name, tensor in tensors.items()}, {_STATE_NAME: values}
+
+
+def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    """Restore an optimizer from a state file's tensors and values; other tensors and values are ignored."""
+    prefix = f"{_STATE_NAME}."
+    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    optimizer.restore(own, values[_STATE_NAME])
 
 
 class MomentumAscent:
-    """Gradient ascent with momentum from the best place so far; a step that gains nothing is taken back and halved.
+    """Gradient ascent with momentum from the best point so far; a step without a gain is undone and halved.
 
-    The step's length is a fraction of the trust radius and does not depend on the gradient's, so neither does it on the
-    metric's scale.
+    A step's length is a fraction of the trust radius. It does not depend on the gradient's length, and therefore not
+    on the metric's scale.
+
+    Args:
+        region: bounds the search.
+        step_length: first step, as a fraction of the trust radius.
     """
 
-    round = 1
+    points_per_move = 1
     momentum = 0.5
     growth = 1.2
 
-    def __init__(self, region: TrustRegion, length: float) -> None:
+    def __init__(self, region: TrustRegion, step_length: float) -> None:
         self.region = region
         self.best = torch.zeros_like(region.spread)
-        self.place = self.best
+        self.point = self.best
         self.direction = torch.zeros_like(self.best)
         self.gradient = torch.zeros_like(self.best)
-        self.length = length
+        self.step_length = step_length
 
     def ask(self) -> Tensor:
-        """Return the place one step from the best."""
-        return self.place
+        """Return the point one step from the best."""
+        return self.point
 
-    def tell(self, goal: float, is_best: bool, gradient: Callable[[], Tensor]) -> None:
-        """Move on from a better place, go back from a worse one."""
+    def tell(self, value: float, is_best: bool, gradient: Callable[[], Tensor]) -> None:
+        """Continue from a better point, return from a worse one."""
         if is_best:
-            self.best = self.place
-            slope = gradient()
-            self.gradient = slope / slope.norm()
+            self.best = self.point
+            ascent = gradient()
+            self.gradient = ascent / ascent.norm()
             self.direction = self.momentum * self.direction + self.gradient
-            self.length *= self.growth
+            self.step_length *= self.growth
         else:
             self.direction = self.gradient
-            self.length /= 2
-        step = self.length * self.region.radius * math.sqrt(self.region.size)
-        self.place = self.region.project(self.best + step * self.direction / self.direction.norm())
+            self.step_length /= 2
+        step = self.step_length * self.region.radius * math.sqrt(self.region.size)
+        self.point = self.region.project(self.best + step * self.direction / self.direction.norm())
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the best and the next place, the momentum, the last gradient and the step's length."""
-        tensors = {"best": self.best, "place": self.place, "direction": self.direction, "gradient": self.gradient}
-        return tensors, {"length": self.length}
+        """Return the best and the next point, the momentum, the last gradient and the step's length."""
+        tensors = {"best": self.best, "place": self.point, "direction": self.direction, "gradient": self.gradient}
+        return tensors, {"length": self.step_length}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Go on from a state."""
-        self.best, self.place = tensors["best"], tensors["place"]
+        """Continue from a state."""
+        self.best, self.point = tensors["best"], tensors["place"]
         self.direction, self.gradient = tensors["direction"], tensors["gradient"]
-        self.length = values["length"]
+        self.step_length = values["length"]
 
 
 class PaperOptimizer:
-    """The published optimiser (2308.12059): the sign of Lion's momentum, scaled to the length of an Adam step.
+    """Published optimizer (2308.12059): the sign of Lion's momentum, scaled to the length of an Adam step.
 
-    It moves the embedding's own values, free of any trust region. Lion's and Adam's decay rates are these methods'
-    usual ones. Mended: nothing resets the optimiser on the way; for aesthetics each moving tensor's mean and standard
-    deviation are set back to the start's after every step.
+    It moves the embedding's own values and is not bounded by a trust region. The decay rates are the usual ones of
+    Lion and Adam. Two corrections to the published method: nothing resets the optimizer during a run, and for
+    aesthetics each floating tensor's mean and standard deviation are set back to the start's after every step.
 
     Args:
         region: gives the space and the drift; its radius does not bind.
-        learning_rate: of the Adam step.
-        loss_scale: factor on the metric, which Adam's `epsilon` does not let cancel.
-        keep_moments: set means and standard deviations back.
+        learning_rate: learning rate of the Adam step.
+        loss_scale: factor on the metric, which Adam's `epsilon` does not cancel.
+        keep_moments: whether to set means and standard deviations back.
     """
 
-    round = 1
+    points_per_move = 1
     epsilon = 1e-3
     lion_betas = (0.9, 0.99)
     adam_betas = (0.9, 0.999)
@@ -115,59 +135,64 @@ class PaperOptimizer:
         self.learning_rate = learning_rate
         self.loss_scale = loss_scale
         self.keep_moments = keep_moments
-        self.place = torch.zeros_like(region.spread)
-        self.lion = torch.zeros_like(self.place)
-        self.mean = torch.zeros_like(self.place)
-        self.square = torch.zeros_like(self.place)
+        self.point = torch.zeros_like(region.spread)
+        self.lion = torch.zeros_like(self.point)
+        self.mean = torch.zeros_like(self.point)
+        self.square = torch.zeros_like(self.point)
         self.steps = 0
 
     def ask(self) -> Tensor:
-        """Return where the last step led."""
-        return self.place
+        """Return the point after the last step."""
+        return self.point
 
-    def tell(self, goal: float, is_best: bool, gradient: Callable[[], Tensor]) -> None:
-        """Step on, whether the place is better or not."""
+    def tell(self, value: float, is_best: bool, gradient: Callable[[], Tensor]) -> None:
+        """Take the next step, whether the point is better or not."""
         # The region's offsets are in units of the spread, the published step in the embedding's own.
-        slope = self.loss_scale * gradient() / self.region.spread
+        ascent = self.loss_scale * gradient() / self.region.spread
         self.steps += 1
         first, second = self.adam_betas
-        self.mean = first * self.mean + (1 - first) * slope
-        self.square = second * self.square + (1 - second) * slope.square()
+        self.mean = first * self.mean + (1 - first) * ascent
+        self.square = second * self.square + (1 - second) * ascent.square()
         adam = (self.mean / (1 - first**self.steps)) / ((self.square / (1 - second**self.steps)).sqrt() + self.epsilon)
         blend, decay = self.lion_betas
-        sign = (blend * self.lion + (1 - blend) * slope).sign()
-        self.lion = decay * self.lion + (1 - decay) * slope
+        sign = (blend * self.lion + (1 - blend) * ascent).sign()
+        self.lion = decay * self.lion + (1 - decay) * ascent
         step = self.learning_rate * sign * adam.norm() / sign.norm()
-        self.place = self.place + step / self.region.spread
+        self.point = self.point + step / self.region.spread
         if self.keep_moments:
-            self.place = self.region.with_start_moments(self.place)
+            self.point = self.region.with_start_moments(self.point)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the place, both methods' moments and the count of steps."""
-        tensors = {"place": self.place, "lion": self.lion, "mean": self.mean, "square": self.square}
+        """Return the point, both methods' moments and the number of steps."""
+        tensors = {"place": self.point, "lion": self.lion, "mean": self.mean, "square": self.square}
         return tensors, {"steps": self.steps}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Go on from a state."""
-        self.place, self.lion = tensors["place"], tensors["lion"]
+        """Continue from a state."""
+        self.point, self.lion = tensors["place"], tensors["lion"]
         self.mean, self.square = tensors["mean"], tensors["square"]
         self.steps = values["steps"]
 
 
 class CmaEs:
-    """CMA-ES (Hansen, arXiv 1604.00772) in a few directions of the embedding, for metrics without gradient.
+    """CMA-ES (Hansen, arXiv 1604.00772) in a few directions of the embedding, for metrics without a gradient.
 
-    Its state is the log of all goals so far: told again with the same random numbers, it does the same again.
+    Its state is the list of all values so far: with the same values and random numbers it takes the same steps again.
 
     Args:
         region: bounds the search.
-        basis: directions (d, n) in the region's offsets; random ones where None.
+        basis: directions (d, n) in the region's offsets; None: random ones.
         dimensions: number of random directions.
-        length: first standard deviation, as a fraction of the trust radius.
-        seed: of the directions and the search.
+        step_length: first standard deviation, as a fraction of the trust radius.
+        seed: seed of the directions and the search.
+
+    Raises:
+        UsageError: the basis has another shape, or there are fewer than 2 directions.
     """
 
-    def __init__(self, region: TrustRegion, basis: Tensor | None, dimensions: int, length: float, seed: int) -> None:
+    def __init__(
+        self, region: TrustRegion, basis: Tensor | None, dimensions: int, step_length: float, seed: int
+    ) -> None:
         import cma
         import numpy as np
 
@@ -182,37 +207,37 @@ class CmaEs:
         # Orthogonal directions of a drift of 1 each: coordinates are then drifts.
         self.basis = torch.linalg.qr(basis.mT).Q.mT * math.sqrt(region.size)
         random_numbers = np.random.default_rng(seed)
-        # Its own random numbers: by default the library draws from, and seeds, NumPy's global ones.
+        # Own random numbers: by default the library draws from, and seeds, NumPy's global generator.
         options = {"randn": lambda *shape: random_numbers.standard_normal(shape), "seed": math.nan, "verbose": -9}
-        self._search = cma.CMAEvolutionStrategy(len(basis) * [0.0], length * region.radius, options)
-        self.round = int(self._search.popsize)
-        self.goals: list[float] = []
-        self._asked: list[Any] = []
+        self._search = cma.CMAEvolutionStrategy(len(basis) * [0.0], step_length * region.radius, options)
+        self.points_per_move = int(self._search.popsize)
+        self.values: list[float] = []
+        self._population: list[Any] = []
 
     def ask(self) -> Tensor:
         """Return the start, then the population's members in turn."""
-        if not self.goals:
+        if not self.values:
             return torch.zeros_like(self.region.spread)
-        if not self._asked:
-            self._asked = self._search.ask()
-        member = self._asked[(len(self.goals) - 1) % self.round]
+        if not self._population:
+            self._population = self._search.ask()
+        member = self._population[(len(self.values) - 1) % self.points_per_move]
         return self.region.project(
             torch.as_tensor(member, dtype=self.basis.dtype, device=self.basis.device) @ self.basis
         )
 
-    def tell(self, goal: float, is_best: bool, gradient: Callable[[], Tensor]) -> None:
-        """Note the goal; after the population's last member the search moves on."""
-        self.goals.append(goal)
-        if len(self.goals) > 1 and (len(self.goals) - 1) % self.round == 0:
-            self._search.tell(self._asked, [-goal for goal in self.goals[-self.round :]])
-            self._asked = []
+    def tell(self, value: float, is_best: bool, gradient: Callable[[], Tensor]) -> None:
+        """Record the value; after the population's last member the distribution is updated."""
+        self.values.append(value)
+        if len(self.values) > 1 and (len(self.values) - 1) % self.points_per_move == 0:
+            self._search.tell(self._population, [-value for value in self.values[-self.points_per_move :]])
+            self._population = []
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the goals so far."""
-        return {}, {"goals": self.goals}
+        """Return the values so far."""
+        return {}, {"goals": self.values}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Tell all goals again."""
-        for goal in values["goals"]:
+        """Take the same steps again with the recorded values."""
+        for value in values["goals"]:
             self.ask()
-            self.tell(goal, False, lambda: self.region.spread)
+            self.tell(value, False, lambda: self.region.spread)

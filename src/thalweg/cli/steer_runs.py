@@ -1,0 +1,164 @@
+"""Running of the steering tools by the command line: progress, the files of their run folders, and their results."""
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thalweg.cli.progress import announce, progress
+from thalweg.errors import ThalwegError, UsageError
+
+if TYPE_CHECKING:
+    from thalweg.diffusion.config import ModelConfig
+    from thalweg.embedding import Embedding
+    from thalweg.generator import Generator
+    from thalweg.steer.imprinting.imprint_config import ImprintConfig
+    from thalweg.steer.navigation.navigation import Navigation
+    from thalweg.steer.optimization.optimize_config import OptimizeConfig
+    from thalweg.steer.runs import Run
+
+
+def run_optimize(config: "OptimizeConfig", run: "Run", generator: "Generator") -> None:
+    """Run or resume an optimization, and print its result."""
+    from thalweg.steer.metrics.metric import Metric
+    from thalweg.steer.optimization.optimize import BATCH, BEST
+    from thalweg.steer.optimization.optimize import optimize as search
+    from thalweg.steer.tool_config import start_of
+
+    start = start_of(run, generator)
+    with progress("steps") as show:
+        result = search(
+            generator,
+            start,
+            config,
+            batch=BATCH,
+            run=run,
+            progress=lambda step, images: show(step.step + 1, config.steps + 1),
+        )
+    _write_before_and_after(run, generator, start, result.embedding, config.seeds)
+    _draw_trace(run, "score")
+    name = config.metric.name if isinstance(config.metric, Metric) else config.metric
+    print(f"{name}: {result.start_score:.4g} -> {result.score:.4g} at step {result.step} ({result.stopped})")
+    print(f"on unseen seeds: {result.unseen_start_score:.4g} -> {result.unseen_score:.4g}")
+    print(f"embedding: {run.folder / BEST}; pictures: {run.folder / 'before-after.png'}, {run.folder / 'trace.png'}")
+    if result.failed:
+        raise ThalwegError(f"stopped early, the best so far is kept: {result.stopped}")
+
+
+def run_navigate(navigation: "Navigation", out: Path, candidates: int) -> None:
+    """Ask for choices until the user quits."""
+    while True:
+        announce(f"rendering {candidates} candidates")
+        shown = navigation.propose(candidates)
+        print(f"\nround {navigation.node.number}: {out / 'rounds' / f'{navigation.node.number:03d}' / 'sheet.png'}")
+        print("  the current image first, then " + ", ".join(f"{i + 1} {c.label}" for i, c in enumerate(shown)))
+        try:
+            answer = input(f"1-{len(shown)} [strength], 0 none, u undo, f fork, q quit: ").strip().lower()
+        except EOFError:
+            answer = "q"
+        if answer in ("q", ""):
+            break
+        try:
+            _apply(navigation, answer)
+        except UsageError as error:
+            print(f"  {error}")
+    print(f"\nembedding: {navigation.current.save(out / 'embedding.safetensors')}")
+
+
+def _apply(navigation: "Navigation", answer: str) -> None:
+    """Apply the answer to a round."""
+    if answer == "u":
+        navigation.undo()
+    elif answer == "f":
+        navigation.fork()
+    elif answer == "0":
+        navigation.none()
+    else:
+        number, _, rest = answer.partition(" ")
+        try:
+            index, strength = int(number) - 1, float(rest or 1)
+        except ValueError:
+            raise UsageError(f"expected a number, u, f or q, got {answer!r}") from None
+        navigation.choose(index, strength)
+
+
+def render_path(
+    generator: "Generator",
+    ends: "tuple[Embedding, Embedding]",
+    centre: "Embedding | None",
+    count: int,
+    seeds: tuple[int, ...],
+    method: Any,
+    even: bool,
+) -> "tuple[list[Embedding], list[Any]]":
+    """Return the embeddings of a path, and the images (S, 3, H, W) of each."""
+    from thalweg.steer.interpolation import equal_image_steps, path
+
+    renders = max(3, 4 * count)
+    with progress("renders") as show:
+        rendered = 0
+
+        def count_render() -> None:
+            nonlocal rendered
+            rendered += 1
+            show(rendered, 5 * count)
+
+        if even:
+            embeddings = equal_image_steps(
+                generator, *ends, count, seeds, method, centre, renders=renders, progress=count_render
+            )
+        else:
+            embeddings = path(*ends, count, method, centre)
+        images = []
+        for embedding in embeddings:
+            images.append(generator.render(embedding, seeds))
+            count_render()
+    return embeddings, images
+
+
+def run_imprint(config: "ImprintConfig", run: "Run", generator: "Generator", model_config: "ModelConfig") -> None:
+    """Run or resume an imprint, and print its report."""
+    from thalweg.steer.imprinting.imprint import imprint as descend
+    from thalweg.steer.tool_config import start_of
+
+    scorer = model_config.load_scorer() if config.keep else None
+    start, total = start_of(run, generator), config.descent.steps
+    with progress("steps") as show:
+        result = descend(
+            generator, start, config, scorer=scorer, run=run, progress=lambda row: show(row["step"], total)
+        )
+    _draw_trace(run, "judged")
+    print(json.dumps({name: value for name, value in result.report.items() if name != "unseen"}, indent=2))
+    print(f"embedding: {run.folder / 'embedding.safetensors'}; sheet: {run.folder / 'sheet.png'}")
+
+
+def _write_before_and_after(
+    run: "Run", generator: "Generator", start: "Embedding", end: "Embedding", seeds: tuple[int, ...]
+) -> None:
+    import torch
+
+    from thalweg.steer.runs import contact_sheet
+
+    with torch.no_grad():
+        images = torch.cat([generator.render(embedding, seeds) for embedding in (start, end)])
+    run.write_image("before-after.png", contact_sheet(images, columns=len(seeds)))
+
+
+def _draw_trace(run: "Run", column: str) -> None:
+    """Draw a column of the trace, and the drift, against the step."""
+    from matplotlib.figure import Figure
+
+    rows = [row for row in run.read_numbers(("step", column, "drift"), optional=(column,)) if column in row]
+    if not rows:
+        return
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    score = figure.subplots()
+    steps = [row["step"] for row in rows]
+    score.plot(steps, [row[column] for row in rows], color="tab:blue")
+    score.set(xlabel="step", ylabel=column)
+    drift = score.twinx()
+    drift.plot(steps, [row["drift"] for row in rows], color="tab:grey", linestyle="--")
+    drift.set_ylabel("drift (dashed)")
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    run.write_bytes("trace.png", content.getvalue())
