@@ -1,6 +1,7 @@
 """Commands `thalweg earth fetch` and `thalweg earth embed --bbox`."""
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -147,7 +148,7 @@ def test_documented_commands_are_valid(line: str) -> None:
     from thalweg.cli.earth import earth
     from thalweg.earth.stac import Request
 
-    name, *arguments = line.split()
+    name, *arguments = shlex.split(line, comments=True)
     command = typer.main.get_command(earth).commands[name]  # type: ignore[attr-defined]
     given = command.make_context(name, arguments).params
     assert given["out"] is not None or given["cube"] is not None
