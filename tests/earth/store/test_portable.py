@@ -17,6 +17,7 @@ from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
 from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.positions import LonLat, PixelIndex
 from thalweg.earth.store.portable import portable, structured
 from thalweg.errors import ThalwegError, UsageError
 
@@ -44,10 +45,9 @@ def results(
     return {"embed": thalweg.embed(cube, model), **opened}
 
 
-def to_degrees(dataset: xr.Dataset, row: int, column: int) -> tuple[float, float]:
+def to_degrees(dataset: xr.Dataset, row: int, column: int) -> LonLat:
     project = Transformer.from_crs(dataset.attrs["proj:wkt2"], "EPSG:4326", always_xy=True)
-    longitude, latitude = project.transform(float(dataset.x[column]), float(dataset.y[row]))
-    return longitude, latitude
+    return LonLat(*project.transform(float(dataset.x[column]), float(dataset.y[row])))
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> xr.Dataset:
@@ -95,10 +95,10 @@ def test_the_accessor_works_on_what_was_written(
     back = WRITERS[writer](dataset, tmp_path / "written")
     place = to_degrees(dataset, 20, 12)
     for call in (
-        lambda data: data.thalweg.similar((20, 12)),
+        lambda data: data.thalweg.similar(PixelIndex(12, 20)),
         lambda data: data.thalweg.pca(2),
         lambda data: data.thalweg.decode("sentinel-1", model=model),
-        lambda data: data.thalweg.at(*place).embeddings,
+        lambda data: data.thalweg.at(place).embeddings,
     ):
         np.testing.assert_array_equal(call(back).values, call(dataset).values)
 
@@ -132,16 +132,19 @@ def test_what_netcdf_cannot_hold_becomes_json_and_the_rest_stays() -> None:
 
 def test_a_selection_without_a_dimension_says_how_to_keep_it(results: dict[str, xr.Dataset]) -> None:
     with pytest.raises(UsageError, match=r"no dimension time: .*dataset.isel\(time=\[0\]\)"):
-        results["open"].isel(time=0).thalweg.similar((3, 4))
+        results["open"].isel(time=0).thalweg.similar(PixelIndex(4, 3))
     with pytest.raises(UsageError, match="no dimension y, x"):
-        results["open"].isel(y=0, x=0).thalweg.at(3.0, 50.8)
+        results["open"].isel(y=0, x=0).thalweg.at(LonLat(3.0, 50.8))
 
 
 @pytest.mark.parametrize(
     "first", ["import thalweg, xarray", "import xarray, thalweg", "from xarray import Dataset; import thalweg, xarray"]
 )
 def test_the_accessor_is_there_in_either_order_of_imports(first: str, store: Path) -> None:
-    code = f"import sys; {first}; print(xarray.open_zarr(sys.argv[1]).thalweg.similar((3, 4)).shape)"
+    code = (
+        f"import sys; {first}; from thalweg.earth.positions import PixelIndex; "
+        "print(xarray.open_zarr(sys.argv[1]).thalweg.similar(PixelIndex(4, 3)).shape)"
+    )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code, str(store)], capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("(32, 32)", "")
 
@@ -176,14 +179,12 @@ def test_a_damaged_chunk_costs_what_is_read_from_it(store: Path, tmp_path: Path,
         opened.embeddings.isel(y=slice(0, 16)).values, whole.embeddings.isel(y=slice(0, 16)).values
     )
     place = to_degrees(whole, 20, 20)
-    np.testing.assert_array_equal(
-        opened.thalweg.at(*place).embeddings.values, whole.thalweg.at(*place).embeddings.values
-    )
+    np.testing.assert_array_equal(opened.thalweg.at(place).embeddings.values, whole.thalweg.at(place).embeddings.values)
     calls: tuple[Callable[[], object], ...] = (
         lambda: opened.embeddings.values,
         lambda: opened.embeddings.isel(y=20, x=[3, 4]).values,
-        lambda: opened.thalweg.at(*to_degrees(whole, 20, 3)).embeddings.values,
-        lambda: opened.thalweg.similar((3, 4)),
+        lambda: opened.thalweg.at(to_degrees(whole, 20, 3)).embeddings.values,
+        lambda: opened.thalweg.similar(PixelIndex(4, 3)),
         lambda: opened.thalweg.pca(2),
         lambda: opened.thalweg.decode("sentinel-1", model=model),
         lambda: opened.chunk({"time": 1}).embeddings.mean().compute(),
@@ -206,9 +207,9 @@ def test_the_commands_say_a_damaged_chunk_in_one_line(
     arguments: dict[str, tuple[object, ...]] = {
         "export": ("export", copy, "out", "--format", "cog"),
         "map": ("map", copy),
-        "similar": ("similar", copy, "--pixel", 3, 4),
+        "similar": ("similar", copy, "--pixel", 4, 3),
         "whatif": (
-            *("whatif", copy, "out", "--pixel", 3, 4, "--date", day),
+            *("whatif", copy, "out", "--pixel", 4, 3, "--date", day),
             *("--target", "ndvi+0.1", "--model", model_folder),
         ),
     }

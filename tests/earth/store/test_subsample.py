@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from thalweg.earth.analysis.similarity import PrincipalComponents, Similarity, similarity
+from thalweg.earth.analysis.pca import PrincipalComponents
+from thalweg.earth.analysis.similarity import Similarity, similarity
+from thalweg.earth.positions import PixelIndex
 from thalweg.earth.sensors import Quality
 from thalweg.earth.store import subsample
 from thalweg.errors import UsageError
@@ -24,6 +26,7 @@ def scene(dates: int = 6, rows: int = 40, columns: int = 50, seed: int = 0) -> x
             "quality": (("time", "y", "x"), np.where(missing, Quality.CLOUD, Quality.CLEAR).astype("u1")),
         },
         coords={"x": np.arange(columns) * 10.0, "y": np.arange(rows) * -10.0},
+        attrs={"geoemb:gsd": 10, "proj:wkt2": "EPSG:32631"},
     )
 
 
@@ -90,23 +93,23 @@ def test_similarity_by_parts_is_that_of_the_whole_map() -> None:
     data = scene()
     row, column = np.argwhere(np.isfinite(data.embeddings.values).all(1).sum(0) == 5)[0]
     expected = by_definition(data, row, column)
-    np.testing.assert_allclose(similarity(data, (column, row)), expected, atol=1e-5)
-    likeness = Similarity.to(data, (column, row))
+    np.testing.assert_allclose(similarity(data, PixelIndex(row, column)), expected, atol=1e-5)
+    to_pixel = Similarity.to_pixel(data, PixelIndex(row, column))
     for rows, columns in ((slice(0, 16), slice(0, 50)), (slice(16, 40), slice(3, 50, 4))):
-        part = likeness.of(data.isel(y=rows, x=columns))
+        part = to_pixel.compute(data.isel(y=rows, x=columns))
         np.testing.assert_allclose(part, expected[rows, columns], atol=1e-5)
 
 
-def test_likeness_over_fewer_dates_takes_them_evenly() -> None:
+def test_similarity_over_fewer_dates_takes_them_evenly() -> None:
     data = scene(dates=12)
     row, column = np.argwhere(np.isfinite(data.embeddings.values).all(1).sum(0) == 11)[0]
-    likeness = Similarity.to(data, (column, row), most_dates=4)
-    assert likeness.dates.tolist() == [0, 4, 8, 11]
-    assert likeness.of(data)[row, column] == 1
+    to_pixel = Similarity.to_pixel(data, PixelIndex(row, column), max_dates=4)
+    assert to_pixel.dates.tolist() == [0, 4, 8, 11]
+    assert to_pixel.compute(data)[row, column] == 1
 
 
-def test_a_pixel_never_seen_is_one_line() -> None:
+def test_a_pixel_without_embeddings_raises_one_line_error() -> None:
     data = scene()
     data.embeddings.values[:, :, 3, 5] = np.nan
-    with pytest.raises(UsageError, match="pixel 5 3 has no embedding on any date"):
-        similarity(data, (5, 3))
+    with pytest.raises(UsageError, match="no embedding on any date at row 3, column 5"):
+        similarity(data, PixelIndex(3, 5))
