@@ -1,15 +1,15 @@
-"""Does a what-if change the decoded bands as physics would? Leaf area raised by one, on landscapes of known truth.
+"""Agreement of counterfactuals with physics: leaf area raised by one, on landscapes with known truth.
 
-For pixel-dates of simulated landscapes: the smallest plausible change of the embedding that raises its leaf area, as a
-linear read-out sees it, by 1 m2 m-2; the decoded bands before and after. Against it, the simulator's own physics: the
-same leaves, soil, sun and view with the leaf area there, and with 1 m2 m-2 more, through PROSAIL (Sentinel-2) and the
-water-cloud model (Sentinel-1).
+For pixel-dates of simulated landscapes: the minimal perturbation of the embedding that raises its leaf area, according
+to a linear probe, by 1 m2 m-2, and the decoded bands before and after. It is compared with the simulator's own physics:
+the same leaves, soil, sun and view with the present leaf area and with 1 m2 m-2 more, through PROSAIL (Sentinel-2).
 
 Fixed before the first run on these landscapes:
 
-- the read-out is fitted on three landscapes, everything is measured on three others; none of the six trained the
+- the probe is fitted on three landscapes, everything is measured on three others; none of the six trained the
   shipped weights (seeds 101 to 108), nor was anything chosen on them (that was done on `--first-seed 2101`);
-- the population, and so what is plausible, is the measured landscape's own embeddings, as in `thalweg earth whatif`;
+- the distribution, and so the region of plausible results, is that of the measured landscape's own embeddings, as in
+  `thalweg earth whatif`;
 - pixels of a single unit (share of 0.99 or more) that has plants, green leaf area of 0.5 m2 m-2 or more, clear on the
   date; the same number from each landscape, drawn at random from all dates; none is left out for its result;
 - a band of a pixel-date counts where physics changes it by more than the standard deviation of the simulated pixel's
@@ -17,11 +17,11 @@ Fixed before the first run on these landscapes:
 
 band_sign_agreement: share of the counted Sentinel-2 bands whose decoded change has the sign of the physical one.
 agreement_B02 ...: by band; counted_B02 ...: the share of pixel-dates in which the band counts.
-always_majority: what a guess of each band's commoner sign would score: how much the measure asks for.
+always_majority: baseline, the score of each band's more frequent sign.
 plausible_share: results inside the 95 % region of the landscape's real embeddings.
-plausible_share_unbounded: the same for the smallest change without any bounds.
-reached_share: results whose leaf area, as the read-out sees it, is one more, to 0.01.
-leaf_area_r2: of the read-out, on the pixel-dates measured.
+plausible_share_unbounded: the same for the minimal perturbation without bounds.
+reached_share: results whose leaf area, according to the probe, is one more, to 0.01.
+leaf_area_r2: of the probe, on the pixel-dates measured.
 change_slope: decoded change over physical change, least squares through zero, all Sentinel-2 bands.
 """
 
@@ -37,16 +37,17 @@ from numpy.typing import NDArray
 
 from common import parser, report
 from thalweg.earth.analysis.distribution import EmbeddingDistribution
-from thalweg.earth.counterfactual.quantities import LinearProbe, decoded
+from thalweg.earth.counterfactual.quantities import LinearProbe
 from thalweg.earth.counterfactual.solver import minimal_perturbation
 from thalweg.earth.inference.compute import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.simulate import Climate, Landscape, simulate
-from thalweg.simulate.land.land_cover import KIND, trait
+from thalweg.simulate.land.heterogeneity import vigour
+from thalweg.simulate.land.land_cover import is_surface, trait
 from thalweg.simulate.land.vegetation import Growth
-from thalweg.simulate.landscape import site_of
-from thalweg.simulate.observations import Site
-from thalweg.simulate.overpasses import Passes
+from thalweg.simulate.landscape import simulate_site
+from thalweg.simulate.observations.overpasses import OpticalOverpasses
+from thalweg.simulate.observations.site import SimulatedSite
 from thalweg.simulate.radiative_transfer import optics
 from thalweg.simulate.radiative_transfer.canopy import SENTINEL2
 
@@ -61,28 +62,28 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Ground:
-    """A landscape, what causes it, and its embeddings."""
+    """Landscape, the site it was simulated from, and its embeddings."""
 
-    site: Site
+    site: SimulatedSite
     landscape: Landscape
     embedded: xr.Dataset
     seed: int
 
     @classmethod
     def of(cls, seed: int, climate: Climate, model: EarthModel) -> "Ground":
-        """Simulate a landscape and embed it with all 32 values."""
+        """Simulate a landscape and embed it with all 32 dimensions."""
         landscape = simulate(seed=seed, size=SIZE, years=YEARS, climate=climate)
         with tempfile.TemporaryDirectory() as scratch:
             embedded = embed(landscape.write(Path(scratch) / "landscape"), model, 32)
-        return cls(site_of(seed, SIZE, YEARS, climate), landscape, embedded, seed)
+        return cls(simulate_site(seed, SIZE, YEARS, climate), landscape, embedded, seed)
 
     def samples(self, count: int) -> "Samples":
         """Draw vegetated pixel-dates."""
-        shares = self.site.layout.shares.tocsr()
+        shares = self.site.parcels.shares.tocsr()
         purest = np.asarray(shares.max(axis=1).todense()).ravel()
         units = np.asarray(shares.argmax(axis=1)).ravel()
-        lifeless = [KIND[name] for name in ("roof", "asphalt", "water")]
-        pure = (purest >= PURE) & ~np.isin(self.site.layout.kinds[units], lifeless)
+        unvegetated = is_surface(self.site.parcels.surfaces[units], "roof", "asphalt", "water")
+        pure = (purest >= PURE) & ~unvegetated
         passes = pd.DatetimeIndex(self.landscape.sentinel2.time.values)
         dates = passes.get_indexer(pd.DatetimeIndex(self.embedded.time.values))
         leaf_area = self.landscape.truth.lai.values[dates].reshape(len(dates), -1)
@@ -116,24 +117,26 @@ def physical_change(ground: Ground, samples: Samples) -> tuple[NDArray, NDArray]
 
 
 def reflectance(ground: Ground, index: int, units: NDArray, pixels: NDArray, more: float) -> NDArray:
-    """(n, band) of pixels that are each of one unit, on the pass `index`, with `more` leaf area than there is."""
+    """(n, band) of pixels that are each of one unit, on the pass `index`, with `more` leaf area than at present."""
     site, scene = ground.site, ground.landscape.sentinel2.isel(time=[index])
     names = ("sun_zenith", "sun_azimuth", "view_zenith", "view_azimuth")
-    passes = Passes(pd.DatetimeIndex(scene.time.values), *(scene[name].values.astype(float) for name in names))
-    state = site.growth.on(site.days(passes.times))
-    growth = Growth(**{name: values[:, units] for name, values in vars(state).items()})
-    kinds, stress = site.layout.kinds[units], growth.stress[0]
-    vigour = np.clip(optics.vigour(site.fields, stress, pixels), -2.5, 2.5)
-    growth = replace(growth, lai=growth.lai + more / np.exp(trait("variation", kinds) * vigour))
-    responses = optics.unit_responses(
-        site.climate, SENTINEL2, kinds, site.brightness[units], site.turbidity[units], growth, passes
+    overpasses = OpticalOverpasses(
+        pd.DatetimeIndex(scene.time.values), *(scene[name].values.astype(float) for name in names)
     )
-    return np.einsum("nk,nkb->nb", optics.polynomial_terms(site.fields, stress, pixels), responses[0])
+    state = site.growth.on(site.days(overpasses.times))
+    growth = Growth(**{name: values[:, units] for name, values in vars(state).items()})
+    surfaces, stress = site.parcels.surfaces[units], growth.stress[0]
+    deviation = np.clip(vigour(site.heterogeneity, stress, pixels), -2.5, 2.5)
+    growth = replace(growth, lai=growth.lai + more / np.exp(trait("variation", surfaces) * deviation))
+    responses = optics.unit_responses(
+        site.climate, SENTINEL2, surfaces, site.brightness[units], site.turbidity[units], growth, overpasses.views()
+    )
+    return np.einsum("nk,nkb->nb", optics.polynomial_terms(site.heterogeneity, stress, pixels), responses[0])
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What became of pixel-dates (n): the decoded change (n, band), and what the search says of itself."""
+    """Results of pixel-dates (n): the decoded change (n, band), and whether each is plausible and reached."""
 
     decoded: NDArray
     plausible: NDArray
@@ -141,22 +144,22 @@ class Changes:
 
 
 def change(
-    model: EarthModel, samples: Samples, population: EmbeddingDistribution, readout: LinearProbe, level: float | None
+    model: EarthModel, samples: Samples, distribution: EmbeddingDistribution, probe: LinearProbe, level: float | None
 ) -> Changes:
     """Raise the leaf area of every pixel-date by one, and decode before and after."""
-    quantity = readout.quantity(model)
+    quantity = probe.quantity(model)
 
     def measure(embeddings: torch.Tensor) -> torch.Tensor:
-        return quantity.of(embeddings)[:, None, 0, 0]
+        return quantity.evaluate(embeddings)[:, None, 0, 0]
 
-    goals = readout.predict(samples.vectors) + 1.0
+    goals = probe.predict(samples.vectors) + 1.0
     found = [
-        minimal_perturbation(population, vector, measure, np.array([goal]), np.array([quantity.tolerance]), level)
+        minimal_perturbation(distribution, vector, measure, np.array([goal]), np.array([quantity.tolerance]), level)
         for vector, goal in zip(samples.vectors, goals, strict=True)
     ]
     with torch.inference_mode():
         before, after = (
-            decoded(model, "sentinel-2", torch.from_numpy(vectors)[..., None, None])[..., 0, 0].numpy()
+            model.decode(torch.from_numpy(vectors)[..., None, None], "sentinel-2")[..., 0, 0].numpy()
             for vectors in (samples.vectors, np.stack([one.vector for one in found]))
         )
     plausible, reached = (np.array([getattr(one, name) for one in found]) for name in ("plausible", "reached"))
@@ -164,7 +167,7 @@ def change(
 
 
 def fitted(grounds: list[Ground], model: EarthModel) -> LinearProbe:
-    """Fit the read-out of leaf area to vegetated pixel-dates."""
+    """Fit the linear probe of leaf area to vegetated pixel-dates."""
     samples = [ground.samples(FIT_PIXEL_DATES) for ground in grounds]
     vectors = np.concatenate([one.vectors for one in samples])
     leaf_area = np.concatenate([one.leaf_area for one in samples])
@@ -175,23 +178,23 @@ def fitted(grounds: list[Ground], model: EarthModel) -> LinearProbe:
 
 def main() -> None:
     takes = parser(__doc__)
-    takes.add_argument("--first-seed", type=int, default=FIRST_SEED, help="the six landscapes' seeds begin here")
+    takes.add_argument("--first-seed", type=int, default=FIRST_SEED, help="seed of the first of six landscapes")
     options = takes.parse_args()
     torch.set_num_threads(1)
     model = EarthModel.load(options.model)
     grounds = [Ground.of(options.first_seed + index, CLIMATES[index % 3], model) for index in range(6)]
-    readout = fitted(grounds[:3], model)
+    probe = fitted(grounds[:3], model)
     physics, noise, leaf_area, read, bounded, unbounded = [], [], [], [], [], []
     for ground in grounds[3:]:
         samples = ground.samples(PIXEL_DATES)
-        population = EmbeddingDistribution.of(ground.embedded)
+        distribution = EmbeddingDistribution.of(ground.embedded)
         before, physical = physical_change(ground, samples)
         physics.append(physical)
-        noise.append(optics.NOISE + optics.NOISE_SHARE * before)
+        noise.append(optics.NOISE + optics.RELATIVE_NOISE * before)
         leaf_area.append(samples.leaf_area)
-        read.append(readout.predict(samples.vectors))
-        bounded.append(change(model, samples, population, readout, LEVEL))
-        unbounded.append(change(model, samples, population, readout, None))
+        read.append(probe.predict(samples.vectors))
+        bounded.append(change(model, samples, distribution, probe, LEVEL))
+        unbounded.append(change(model, samples, distribution, probe, None))
     physical, counted = np.concatenate(physics), np.abs(np.concatenate(physics)) > np.concatenate(noise)
     changed = np.concatenate([one.decoded for one in bounded])
     agree = np.sign(changed) == np.sign(physical)

@@ -1,8 +1,8 @@
-"""A physically based landscape simulator: satellite time series whose causes are all known.
+"""Physical simulator of landscapes: satellite time series with known truth.
 
-Weather drives soil water and plant growth, growth and management drive leaf area and leaf pigments, and those
-drive what Sentinel-2, Landsat 8 and Sentinel-1 see (PROSAIL, the water-cloud model), through clouds, noise
-and speckle. Nothing is downloaded and every number follows from the seed.
+Weather drives soil water and plant growth. Growth and management drive leaf area and leaf pigments, which determine
+the signals of Sentinel-2, Landsat 8 and Sentinel-1 (PROSAIL, water-cloud model) through clouds, noise and speckle.
+Nothing is downloaded, and every number follows from the seed.
 """
 
 from thalweg.simulate.landscape import Landscape, simulate

@@ -1,1 +1,1 @@
-"""Land cover, parcels, management and growth of a simulated landscape."""
+"""Land cover, parcels, management, growth and production of a simulated landscape."""

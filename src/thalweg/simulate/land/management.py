@@ -1,4 +1,4 @@
-"""What farmers do and when: sowing, harvest, tillage, cover crops, mowing, grazing, irrigation."""
+"""Management by farmers: sowing, harvest, tillage, cover crops, mowing, grazing, irrigation."""
 
 from dataclasses import dataclass
 
@@ -6,49 +6,56 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thalweg.simulate.land.land_cover import COVERS, KIND, crop_trait
+from thalweg.simulate.land.land_cover import SURFACES, crop_trait, is_surface
 from thalweg.simulate.weather.climates import ClimateSpec
 from thalweg.simulate.weather.daily_weather import Weather
 
 
 @dataclass(frozen=True)
 class Management:
-    """Events by day and unit, and each unit's habits."""
+    """Management events by day and unit, and constants per unit."""
 
     sown: NDArray[np.bool_]  # (day, unit)
-    latest: NDArray[np.bool_]  # (day, unit) day by which a crop is off the field
+    latest: NDArray[np.bool_]  # (day, unit) last day of the harvest
     ploughed: NDArray[np.bool_]  # (day, unit) end of a cover crop
-    cut: NDArray[np.float32]  # (day, unit) share of the grass taken by mowing or grazing
-    delay: NDArray  # (unit,) share of the growing time a ripe crop waits for the combine
+    cut: NDArray[np.float32]  # (day, unit) share of the grass removed by mowing or grazing
+    delay: NDArray  # (unit,) delay of the harvest after maturity, as a share of the growing time
     tillage: NDArray  # (unit,) days from harvest to tillage
     weediness: NDArray  # (unit,) largest leaf area of weeds, m2 m-2
     cover_crop: NDArray[np.bool_]  # (unit,)
     irrigated: NDArray[np.bool_]  # (unit,)
 
 
-def plan_management(rng: np.random.Generator, kinds: NDArray, weather: Weather, climate: ClimateSpec) -> Management:
-    """Draw dates and habits for every unit; each parcel has its own."""
-    days, units = len(weather.days), len(kinds)
+def plan_management(rng: np.random.Generator, surfaces: NDArray, weather: Weather, climate: ClimateSpec) -> Management:
+    """Draw the management of every unit.
+
+    Args:
+        rng: Source of randomness.
+        surfaces: (unit,) index into SURFACES.
+        weather: Daily weather, spin-up included.
+        climate: Climate of the landscape.
+    """
+    days, units = len(weather.days), len(surfaces)
     sown, latest, ploughed = (np.zeros((days, units), bool) for _ in range(3))
     cut = np.zeros((days, units), np.float32)
     first, last = weather.days[0], weather.days[-1]
     tropics = abs(climate.latitude) < 23.4
-    habit = rng.normal(0, 5.0, units)  # some farmers are always early
+    offset = rng.normal(0, 5.0, units)  # days; some farmers are always early
 
     def index(year: int, day_of_year: float) -> int | None:
         day = pd.Timestamp(year, 1, 1) + pd.Timedelta(days=round(day_of_year) - 1)
         return (day - first).days if first <= day <= last else None
 
-    latest_day = crop_trait("latest", kinds, 0.0)
-    for unit, kind in enumerate(kinds):
-        name = COVERS[kind].name
+    latest_day = crop_trait("latest", surfaces, 0.0)
+    for unit, surface in enumerate(surfaces):
+        name = SURFACES[surface].name
         for year in range(first.year, last.year + 1):
-            if COVERS[kind].crop is not None:
+            if SURFACES[surface].crop is not None:
                 for season in climate.sowing[name]:
-                    at = index(year, season + habit[unit] + rng.normal(0, 5.0))
+                    at = index(year, season + offset[unit] + rng.normal(0, 5.0))
                     if at is not None:
                         sown[_after_rain(weather, at) if tropics else at, unit] = True
-                at = index(year, latest_day[unit] + 0.7 * habit[unit] + rng.normal(0, 6.0))
+                at = index(year, latest_day[unit] + 0.7 * offset[unit] + rng.normal(0, 6.0))
                 if at is not None and not tropics:
                     latest[at, unit] = True
                 at = index(year, rng.uniform(8, 85))
@@ -59,8 +66,8 @@ def plan_management(rng: np.random.Generator, kinds: NDArray, weather: Weather, 
                 if at is not None:
                     cut[at, unit] = share
 
-    summer = crop_trait("summer", kinds, 0.0) > 0
-    cereal = np.isin(kinds, [KIND["winter_cereal"], KIND["maize"], KIND["rapeseed"]])
+    summer = crop_trait("summer", surfaces, 0.0) > 0
+    cereal = is_surface(surfaces, "winter_cereal", "maize", "rapeseed")
     return Management(
         sown=sown,
         latest=latest,
@@ -75,7 +82,7 @@ def plan_management(rng: np.random.Generator, kinds: NDArray, weather: Weather, 
 
 
 def _cuts(rng: np.random.Generator, name: str, climate: ClimateSpec) -> list[tuple[float, float]]:
-    """Days of year and shares at which grass is mown or grazed in one year."""
+    """Draw days of year and shares of mowing or grazing in one year."""
     if name == "grass_mown":
         starts = 128 + rng.normal(0, 9) + np.cumsum([0, *rng.normal(44, 8, 3)])
         return [(float(day), 0.82) for day in starts[: rng.integers(3, 5)]]
@@ -89,7 +96,7 @@ def _cuts(rng: np.random.Generator, name: str, climate: ClimateSpec) -> list[tup
 
 
 def _after_rain(weather: Weather, day: int) -> int:
-    """The first day from ``day`` on after 15 mm of rain in five days; two months of waiting at most."""
+    """Return the first day from ``day`` on after 15 mm of rain in five days, within two months."""
     sums = np.convolve(weather.rain, np.ones(5))[: len(weather.rain)]
     window = sums[day : day + 60] > 15.0
     return day + int(np.argmax(window)) if window.any() else day

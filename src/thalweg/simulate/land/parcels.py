@@ -1,7 +1,7 @@
-"""Where everything is: parcels cut along a few directions, woods, a village, roads, a stream and a pond.
+"""Parcels of a landscape: fields cut along a few directions, woods, a village, roads, a stream and a pond.
 
-The map is drawn three times finer than the pixels. Each point belongs to a unit, a piece of ground with one
-history (a field, a wood, all red roofs of a village); a pixel sees a weighted few of them.
+The map is drawn three times finer than the pixels. Each point belongs to a unit, which is ground with one history (a
+field, a wood, all roofs of one material in a village). The signal of a pixel is a weighted mean of a few units.
 """
 
 from dataclasses import dataclass
@@ -10,23 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from thalweg.simulate.land.land_cover import KIND, LAND_COVER_OF_KIND
-from thalweg.simulate.random_fields import random_field
+from thalweg.simulate.land.land_cover import LAND_COVER_OF_SURFACE, SURFACE_INDEX
+from thalweg.simulate.land.random_fields import random_field
 from thalweg.simulate.weather.climates import ClimateSpec
 
 OVERSAMPLING = 3
-PIXEL = 10.0  # m
+"""Cells of the fine map along each side of a pixel."""
+
+PIXEL = 10.0
+"""Side of a pixel in m."""
+
 _CELL = PIXEL / OVERSAMPLING
 
 
 @dataclass(frozen=True)
-class ParcelLayout:
-    """The ground as units and their shares of every pixel."""
+class Parcels:
+    """Units of the ground and their shares of every pixel."""
 
-    kinds: NDArray[np.int64]  # (unit,) index into COVERS
+    surfaces: NDArray[np.int64]  # (unit,) index into SURFACES
     land_cover: NDArray[np.uint8]  # (y, x) codes of LAND_COVER, by majority
-    parcel: NDArray[np.int32]  # (y, x) by majority, from 0
-    shares: csr_matrix  # (pixel, unit) how much of a pixel's signal comes from a unit; rows add up to 1
+    parcel_ids: NDArray[np.int32]  # (y, x) by majority, from 0
+    shares: csr_matrix  # (pixel, unit) share of a pixel's signal from a unit; rows add up to 1
     parcel_shares: csr_matrix  # (parcel, unit) share of a parcel's ground; rows add up to 1
 
     @property
@@ -36,33 +40,39 @@ class ParcelLayout:
 
 
 class _Canvas:
-    """The fine map while it is drawn: a unit and a parcel for every cell, and what kind each unit is."""
+    """Fine map while it is drawn: the unit and the parcel of every cell, and the surface of every unit."""
 
     def __init__(self, side: int) -> None:
         self.unit = np.zeros((side, side), np.int64)
         self.parcel = np.zeros((side, side), np.int64)
-        self.kinds: list[int] = []
+        self.surfaces: list[int] = []
         self.parcels = 0
         rows, columns = np.mgrid[:side, :side]
         self.x, self.y = (columns + 0.5) * _CELL, (rows + 0.5) * _CELL
 
-    def new_unit(self, kind: str) -> int:
-        self.kinds.append(KIND[kind])
-        return len(self.kinds) - 1
+    def new_unit(self, surface: str) -> int:
+        self.surfaces.append(SURFACE_INDEX[surface])
+        return len(self.surfaces) - 1
 
     def new_parcel(self) -> int:
         self.parcels += 1
         return self.parcels - 1
 
-    def paint(self, where: NDArray, kind: str) -> None:
-        """Give the cells of ``where`` to one new parcel of one new unit."""
+    def paint(self, where: NDArray, surface: str) -> None:
+        """Assign the cells of ``where`` to one new parcel of one new unit."""
         if where.any():
-            self.unit[where] = self.new_unit(kind)
+            self.unit[where] = self.new_unit(surface)
             self.parcel[where] = self.new_parcel()
 
 
-def draw_parcels(rng: np.random.Generator, size: int, climate: ClimateSpec) -> ParcelLayout:
-    """Draw a landscape of ``size`` x ``size`` pixels of 10 m."""
+def draw_parcels(rng: np.random.Generator, size: int, climate: ClimateSpec) -> Parcels:
+    """Draw the parcels of a landscape.
+
+    Args:
+        rng: Source of randomness.
+        size: Pixels of 10 m along each side.
+        climate: Climate, which determines the size of parcels, the land cover and the crops.
+    """
     canvas = _Canvas(size * OVERSAMPLING)
     extent = size * PIXEL
     bearing = rng.uniform(0, np.pi)
@@ -73,14 +83,14 @@ def draw_parcels(rng: np.random.Generator, size: int, climate: ClimateSpec) -> P
         roads.append((np.cos(angle) * (canvas.y - y) - np.sin(angle) * (canvas.x - x), angle))
 
     pieces = _cut_parcels(rng, canvas, roads, climate.parcel_area)
-    kinds = _assign_kinds(rng, canvas, pieces, roads[0][0], climate)
+    surfaces = _assign_surfaces(rng, canvas, pieces, roads[0][0], climate)
     village: list[NDArray] = []
-    for piece, kind in zip(pieces, kinds, strict=True):
+    for piece, surface in zip(pieces, surfaces, strict=True):
         canvas.parcel.flat[piece] = canvas.new_parcel()
-        if kind == "built_up":
+        if surface == "built_up":
             village.append(piece)
         else:
-            canvas.unit.flat[piece] = canvas.new_unit(kind)
+            canvas.unit.flat[piece] = canvas.new_unit(surface)
     if village:
         _build(rng, canvas, village)
     _plant_hedges(rng, canvas, 0.25 if climate.parcel_area < 30000 else 0.1)
@@ -91,7 +101,7 @@ def draw_parcels(rng: np.random.Generator, size: int, climate: ClimateSpec) -> P
 
 
 def _cut(rng: np.random.Generator, cells: NDArray, u: NDArray, v: NDArray, area: float) -> list[NDArray]:
-    """Halve a piece of ground, given as flat cell indices, until every part is about ``area`` m2 large."""
+    """Halve a piece of ground, given as flat cell indices, until every part has an area of about ``area`` m2."""
     done, todo = [], [cells]
     while todo:
         piece = todo.pop()
@@ -114,7 +124,7 @@ def _cut(rng: np.random.Generator, cells: NDArray, u: NDArray, v: NDArray, area:
 def _cut_parcels(
     rng: np.random.Generator, canvas: _Canvas, roads: list[tuple[NDArray, float]], area: float
 ) -> list[NDArray]:
-    """Parcels between the roads, each block of them aligned to one of the roads."""
+    """Cut the ground between the roads into parcels, aligned by block to one of the roads."""
     block = sum((distance > 0).astype(int) << bit for bit, (distance, _) in enumerate(roads))
     pieces = []
     for number in np.unique(block):
@@ -125,32 +135,32 @@ def _cut_parcels(
     return pieces
 
 
-def _assign_kinds(
+def _assign_surfaces(
     rng: np.random.Generator, canvas: _Canvas, pieces: list[NDArray], road: NDArray, climate: ClimateSpec
 ) -> list[str]:
-    """Choose what each parcel is: houses along a road, woods and meadows in clumps, crops elsewhere."""
+    """Choose the surface of each parcel: houses along a road, woods and meadows in clusters, crops elsewhere."""
     side = canvas.unit.shape[0]
     areas = np.array([piece.size for piece in pieces]) / side**2
     woods, conifers, meadows = (random_field(rng, side, side / 8).ravel() for _ in range(3))
     centre = rng.uniform(0.2, 0.8, 2) * side * _CELL
     distance = np.hypot(canvas.x - centre[0], canvas.y - centre[1]) + 1.5 * np.abs(road)
-    kinds: list[str | None] = [None] * len(pieces)
+    surfaces: list[str | None] = [None] * len(pieces)
 
-    def take(score: NDArray, share: float, kind: str) -> list[int]:
-        """Give the free parcels of highest score to ``kind`` until ``share`` of the area is reached."""
-        taken, total = [], 0.0
+    def assign(score: NDArray, share: float, surface: str) -> list[int]:
+        """Assign the free parcels of highest score to a surface until it has a share of the area."""
+        assigned, total = [], 0.0
         for index in np.argsort(-score):
-            if kinds[index] is None and total + areas[index] / 2 < share:
-                kinds[index], total = kind, total + areas[index]
-                taken.append(int(index))
-        return taken
+            if surfaces[index] is None and total + areas[index] / 2 < share:
+                surfaces[index], total = surface, total + areas[index]
+                assigned.append(int(index))
+        return assigned
 
     def means(values: NDArray) -> NDArray:
         return np.array([values[piece].mean() for piece in pieces])
 
     jitter = rng.lognormal(0, 0.3, 5)
-    take(-means(distance.ravel()), climate.shares["built_up"] * jitter[0], "built_up")
-    wooded = take(
+    assign(-means(distance.ravel()), climate.shares["built_up"] * jitter[0], "built_up")
+    wooded = assign(
         means(woods) + 0.2 * rng.standard_normal(len(pieces)),
         climate.shares["forest"] * jitter[1],
         "broadleaf_forest",
@@ -158,31 +168,31 @@ def _assign_kinds(
     coniferous = means(conifers)
     for index in wooded:
         if np.mean(coniferous[wooded] <= coniferous[index]) <= climate.shares["needleleaf"]:
-            kinds[index] = "needleleaf_forest"
-    for index in take(
+            surfaces[index] = "needleleaf_forest"
+    for index in assign(
         means(meadows) + 0.5 * rng.standard_normal(len(pieces)),
         climate.shares["grass"] * jitter[2],
         "grass_grazed",
     ):
         if rng.random() < climate.shares["mown"]:
-            kinds[index] = "grass_mown"
-    take(rng.standard_normal(len(pieces)), climate.shares["bare"] * jitter[3], "bare_soil")
+            surfaces[index] = "grass_mown"
+    assign(rng.standard_normal(len(pieces)), climate.shares["bare"] * jitter[3], "bare_soil")
 
-    # Crops by the area still owed to each, so that even a small landscape is mixed.
-    owed = {crop: weight * rng.lognormal(0, 0.25) for crop, weight in climate.crops.items()}
-    total = sum(owed.values())
-    free = [index for index in rng.permutation(len(pieces)) if kinds[index] is None]
+    # Crops by the area that each still lacks, so that a small landscape is mixed too.
+    lacking = {crop: weight * rng.lognormal(0, 0.25) for crop, weight in climate.crops.items()}
+    total = sum(lacking.values())
+    free = [index for index in rng.permutation(len(pieces)) if surfaces[index] is None]
     rest = sum(areas[index] for index in free)
-    owed = {crop: weight / total * rest for crop, weight in owed.items()}
+    lacking = {crop: weight / total * rest for crop, weight in lacking.items()}
     for index in free:
-        crop = max(owed, key=lambda name: owed[name] + 1e-9 * len(name))
-        kinds[index] = crop
-        owed[crop] -= areas[index]
-    return [kind for kind in kinds if kind is not None]
+        crop = max(lacking, key=lambda name: lacking[name] + 1e-9 * len(name))
+        surfaces[index] = crop
+        lacking[crop] -= areas[index]
+    return [surface for surface in surfaces if surface is not None]
 
 
 def _build(rng: np.random.Generator, canvas: _Canvas, village: list[NDArray]) -> None:
-    """Divide the village into lots: roofs of a few materials, gardens, streets and yards."""
+    """Divide the village into lots: roofs of several materials, gardens, streets and yards."""
     roofs = [canvas.new_unit("roof") for _ in range(6)]
     gardens = [canvas.new_unit("garden") for _ in range(3)]
     yards = [canvas.new_unit("asphalt") for _ in range(2)]
@@ -200,11 +210,11 @@ def _build(rng: np.random.Generator, canvas: _Canvas, village: list[NDArray]) ->
 def _plant_hedges(rng: np.random.Generator, canvas: _Canvas, share: float) -> None:
     """Turn ``share`` of the borders between parcels into hedges or rows of trees, about 7 m wide."""
     hedge = np.zeros(canvas.unit.shape, bool)
-    lucky = rng.random(4096) < share
+    with_hedge = rng.random(4096) < share
     for axis in (0, 1):
         neighbour = np.roll(canvas.parcel, 1, axis)
         low, high = np.minimum(canvas.parcel, neighbour), np.maximum(canvas.parcel, neighbour)
-        border = (low != high) & lucky[(low * 73 + high * 151) % 4096]
+        border = (low != high) & with_hedge[(low * 73 + high * 151) % 4096]
         border[(0, slice(None)) if axis == 0 else (slice(None), 0)] = False
         hedge |= border | np.roll(border, -1, axis)
     if hedge.any():
@@ -212,7 +222,7 @@ def _plant_hedges(rng: np.random.Generator, canvas: _Canvas, share: float) -> No
 
 
 def _draw_water(rng: np.random.Generator, canvas: _Canvas, extent: float) -> None:
-    """A meandering stream with trees on its banks, and a pond on it."""
+    """Draw a meandering stream with trees on its banks and a pond."""
     angle = rng.uniform(0, 2 * np.pi)
     x, y = canvas.x - extent / 2, canvas.y - extent / 2
     along = np.cos(angle) * x + np.sin(angle) * y
@@ -235,17 +245,17 @@ def _draw_water(rng: np.random.Generator, canvas: _Canvas, extent: float) -> Non
     canvas.paint(water, "water")
 
 
-def _rasterise(canvas: _Canvas, size: int) -> ParcelLayout:
-    """Weigh the units under each pixel with a point spread function a little wider than the pixel."""
+def _rasterise(canvas: _Canvas, size: int) -> Parcels:
+    """Weight the units of each pixel by a point spread function that is slightly wider than the pixel."""
     used, unit = np.unique(canvas.unit, return_inverse=True)
     unit = unit.reshape(canvas.unit.shape)
-    kinds = np.array(canvas.kinds)[used]
+    surfaces = np.array(canvas.surfaces)[used]
     _, parcel = np.unique(canvas.parcel, return_inverse=True)
     parcel = parcel.reshape(canvas.parcel.shape)
 
     reach = OVERSAMPLING // 2 + 1
     steps = np.arange(-reach, reach + 1)
-    # Near Sentinel-2's modulation transfer: 0.2 to 0.3 at the Nyquist frequency (ESA L1C data quality).
+    # Close to Sentinel-2's modulation transfer: 0.2 to 0.3 at the Nyquist frequency (ESA L1C data quality).
     spread = np.exp(-0.5 * (steps / (0.42 * OVERSAMPLING)) ** 2)
     centres = np.arange(size) * OVERSAMPLING + OVERSAMPLING // 2
     pixels = np.arange(size * size).reshape(size, size)
@@ -257,20 +267,20 @@ def _rasterise(canvas: _Canvas, size: int) -> ParcelLayout:
             columns.append(unit[at].ravel())
             weights.append(np.full(size * size, wx * wy))
     shares = csr_matrix(
-        (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), (size * size, len(kinds))
+        (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), (size * size, len(surfaces))
     )
     shares.sum_duplicates()
     shares = csr_matrix(shares.multiply(1 / shares.sum(axis=1)))
 
-    by_class = np.stack([shares @ (LAND_COVER_OF_KIND[kinds] == code) for code in range(14)])
-    counts = csr_matrix((np.ones(unit.size), (parcel.ravel(), unit.ravel())), (parcel.max() + 1, len(kinds)))
+    by_class = np.stack([shares @ (LAND_COVER_OF_SURFACE[surfaces] == code) for code in range(14)])
+    counts = csr_matrix((np.ones(unit.size), (parcel.ravel(), unit.ravel())), (parcel.max() + 1, len(surfaces)))
     blocks = parcel.reshape(size, OVERSAMPLING, size, OVERSAMPLING).swapaxes(1, 2).reshape(size, size, -1)
     votes = (blocks[..., :, None] == blocks[..., None, :]).sum(-1)
     majority = np.take_along_axis(blocks, votes.argmax(-1)[..., None], -1)[..., 0]
-    return ParcelLayout(
-        kinds=kinds,
+    return Parcels(
+        surfaces=surfaces,
         land_cover=by_class.argmax(0).reshape(size, size).astype(np.uint8),
-        parcel=majority.astype(np.int32),
+        parcel_ids=majority.astype(np.int32),
         shares=shares,
         parcel_shares=csr_matrix(counts.multiply(1 / counts.sum(axis=1))),
     )

@@ -5,75 +5,76 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.simulate.land.land_cover import KIND, crop_trait, trait
+from thalweg.simulate.land.land_cover import crop_trait, is_surface, trait
 from thalweg.simulate.land.management import Management
 from thalweg.simulate.weather.climates import ClimateSpec
-from thalweg.simulate.weather.daily_weather import Weather, day_length
+from thalweg.simulate.weather.daily_weather import Weather
+from thalweg.simulate.weather.sun import day_length
 
 SATURATION, FIELD_CAPACITY, WILTING = 0.44, 0.31, 0.07  # of a loam, m3 m-3 (Rawls et al. 1982)
-_TOPSOIL = 60.0  # mm, about what C-band radar and the sun see
+_TOPSOIL = 60.0  # mm, about the depth of C-band radar and of drying by the sun
 
 
 @dataclass(frozen=True)
 class Growth:
-    """The state of every unit on every day; every array is (day, unit) float32."""
+    """State of every unit on every day; every array is (day, unit) float32."""
 
     lai: NDArray  # green leaf area, m2 m-2
     dead: NDArray  # standing dead leaf area, m2 m-2
     chlorophyll: NDArray  # of green leaves, ug cm-2
     leaf_water: NDArray  # of green leaves, cm
-    petals: NDArray  # ground covered by flowers
-    residue: NDArray  # soil covered by straw, stubble or litter
+    petals: NDArray  # fraction of ground covered by flowers
+    residue: NDArray  # fraction of soil covered by straw, stubble or litter
     roughness: NDArray  # of the soil surface, cm
     soil_moisture: NDArray  # of the topsoil, m3 m-3; 0 where sealed or under water
-    stress: NDArray  # lack of water in the root zone, 0 none to 1
+    stress: NDArray  # water stress of the root zone, 0 none to 1
 
     def on(self, days: NDArray) -> "Growth":
-        """The states on the days of these indices."""
+        """Return the states on the days of these indices."""
         return Growth(**{item.name: getattr(self, item.name)[days] for item in fields(self)})
 
 
 def grow(
-    rng: np.random.Generator, kinds: NDArray, weather: Weather, climate: ClimateSpec, management: Management
+    rng: np.random.Generator, surfaces: NDArray, weather: Weather, climate: ClimateSpec, management: Management
 ) -> Growth:
-    """Grow every unit day by day.
+    """Simulate the growth of every unit day by day.
 
     Args:
-        rng: Source of each unit's vigour and soil.
-        kinds: (unit,) index into COVERS.
+        rng: Source of the vigour and the soil of each unit.
+        surfaces: (unit,) index into SURFACES.
         weather: Daily weather, spin-up included.
-        climate: Where the landscape lies.
-        management: What is done on which day.
+        climate: Climate of the landscape.
+        management: Management events by day.
 
     Returns:
         The daily states, (day, unit).
     """
-    days, units = len(weather.days), len(kinds)
-    is_crop = np.isfinite(crop_trait("base", kinds, np.nan))
-    grass = np.isin(kinds, [KIND["grass_mown"], KIND["grass_grazed"], KIND["garden"], KIND["bare_soil"]])
-    sealed = np.isin(kinds, [KIND["roof"], KIND["asphalt"], KIND["water"]])
+    days, units = len(weather.days), len(surfaces)
+    is_crop = np.isfinite(crop_trait("base", surfaces, np.nan))
+    grass = is_surface(surfaces, "grass_mown", "grass_grazed", "garden", "bare_soil")
+    sealed = is_surface(surfaces, "roof", "asphalt", "water")
 
     vigour = np.exp(rng.normal(0, 0.13, units))
-    needle = kinds == KIND["needleleaf_forest"]
-    peak = trait("lai", kinds) * vigour * np.where(needle, 1.0, climate.productivity)
-    greenness = trait("chlorophyll", kinds) * np.exp(rng.normal(0, 0.09, units))
-    succulence = trait("leaf_water", kinds) * np.exp(rng.normal(0, 0.12, units))
-    base = crop_trait("base", kinds, 0.0)
-    emergence = crop_trait("emergence", kinds, 1.0)
-    maturity = crop_trait("maturity", kinds, 1.0) * climate.cultivar * np.exp(rng.normal(0, 0.03, units))
-    rise, rise_width = crop_trait("rise", kinds, 0.5), crop_trait("rise_width", kinds, 1.0)
-    fall, fall_width = crop_trait("fall", kinds, 0.9), crop_trait("fall_width", kinds, 1.0)
+    needle = is_surface(surfaces, "needleleaf_forest")
+    peak = trait("lai", surfaces) * vigour * np.where(needle, 1.0, climate.productivity)
+    greenness = trait("chlorophyll", surfaces) * np.exp(rng.normal(0, 0.09, units))
+    succulence = trait("leaf_water", surfaces) * np.exp(rng.normal(0, 0.12, units))
+    base = crop_trait("base", surfaces, 0.0)
+    emergence = crop_trait("emergence", surfaces, 1.0)
+    maturity = crop_trait("maturity", surfaces, 1.0) * climate.cultivar * np.exp(rng.normal(0, 0.03, units))
+    rise, rise_width = crop_trait("rise", surfaces, 0.5), crop_trait("rise_width", surfaces, 1.0)
+    fall, fall_width = crop_trait("fall", surfaces, 0.9), crop_trait("fall_width", surfaces, 1.0)
     rise = rise + rng.normal(0, 0.015, units)
-    stubble = crop_trait("residue", kinds, 0.0)
-    bloom, petals_peak = crop_trait("flowering", kinds, 0.5), crop_trait("petals", kinds, 0.0)
+    stubble = crop_trait("residue", surfaces, 0.0)
+    bloom, petals_peak = crop_trait("flowering", surfaces, 0.5), crop_trait("petals", surfaces, 0.0)
     capacity = rng.uniform(90, 190, units)  # mm of available water in the root zone
     drained = FIELD_CAPACITY + rng.normal(0, 0.025, units)
     seedbed = rng.uniform(0.8, 1.4, units)
-    forest = forest_phenology(rng, kinds, weather, climate)
+    forest = forest_phenology(rng, surfaces, weather, climate)
 
-    # Crops sown in autumn wait for long days, as vernalisation and day length make them do.
+    # Crops sown in autumn develop with long days, through vernalisation and photoperiod.
     hours = day_length(weather.day_of_year, np.radians(climate.latitude))[:, None]
-    autumn_sown = is_crop & (crop_trait("summer", kinds, 1.0) == 0)
+    autumn_sown = is_crop & (crop_trait("summer", surfaces, 1.0) == 0)
     pace = np.where(autumn_sown, np.clip((hours - 7) / 6, 0.35, 1.0), 1.0)
 
     standing = np.zeros(units, bool)
@@ -93,7 +94,7 @@ def grow(
         stress = 1 - np.clip(water / (0.5 * capacity), 0, 1)
         memory += (stress - memory) / 18.0
 
-        # Crops: thermal time, with drought ripening them early.
+        # Crops develop in thermal time; drought makes them ripen early.
         sown = management.sown[day]
         standing |= sown
         thermal[sown], catch_crop[sown], weeds[sown], dead[sown] = 0.0, 0.0, 0.0, 0.0
@@ -129,7 +130,7 @@ def grow(
         catch_crop[management.ploughed[day]] = 0.0
         cover = np.where(growing & (catch_crop > 0), 2.9 * _logistic((catch_crop - 420) / 80) * chill, 0.0)
 
-        # Grass grows towards its peak, less in drought and cold; mowing and grazing take it down.
+        # Grass grows towards its peak, more slowly in drought and cold; mowing and grazing remove it.
         season = np.clip(temperature / 14.0, 0.05, 1.0) * np.clip(photoperiod[day], 0.1, 1.2) * (1 - 0.9 * stress)
         dying = 0.008 + 0.05 * np.maximum(memory - 0.35, 0) + 0.012 * (temperature < 0)
         grown = 0.15 * season * green * (1 - green / peak.clip(0.3)) + 0.02 * season
@@ -140,7 +141,7 @@ def grow(
 
         lai = np.where(is_crop, crop_green + weeds * ~standing + cover, green) + forest.lai[day] * peak
         lai = np.where(is_crop & standing & (stage < 0.3), lai * chill, lai)
-        # Dead leaves stand in ripe crops and dry grass until harvest or decay.
+        # Dead leaves remain in ripe crops and dry grass until harvest or decay.
         withered = 0.42 * peak * risen * (1 - left) * standing * is_crop
         dead = np.where(is_crop, withered, 0.965 * dead + np.where(grass, dying * green, 0.0))
         residue = residue * 0.9965
@@ -184,10 +185,10 @@ class ForestPhenology:
 
 
 def forest_phenology(
-    rng: np.random.Generator, kinds: NDArray, weather: Weather, climate: ClimateSpec
+    rng: np.random.Generator, surfaces: NDArray, weather: Weather, climate: ClimateSpec
 ) -> ForestPhenology:
-    """Leaf area and colour of forests: spring by thermal time, autumn by date and cold, evergreen needles."""
-    units = len(kinds)
+    """Simulate leaf area and chlorophyll of forests: spring by thermal time, autumn by date, evergreen needles."""
+    units = len(surfaces)
     doy = weather.day_of_year
     warmth = np.clip(weather.temperature - 5.0, 0, None)
     heat = np.zeros(len(doy))
@@ -208,8 +209,8 @@ def forest_phenology(
         deciduous = 0.55 + 0.35 * wet
         chlorophyll = 0.85 + 0.15 * wet
         dead = np.zeros_like(deciduous)
-    broad = kinds == KIND["broadleaf_forest"]
-    needle = kinds == KIND["needleleaf_forest"]
+    broad = is_surface(surfaces, "broadleaf_forest")
+    needle = is_surface(surfaces, "needleleaf_forest")
     shoots = 0.85 + 0.15 * np.sin(2 * np.pi * (doy[:, None] - 105) / 365.25) * np.sign(climate.latitude)
     floor = 0.10 if abs(climate.latitude) > 40 else 0.0
     return ForestPhenology(

@@ -1,8 +1,8 @@
-"""PROSAIL for many canopies at once, at the few wavelengths a sensor's bands need.
+"""PROSAIL for many canopies at once, at the few wavelengths that a sensor's bands need.
 
-Leaf constants, interfaces, leaf angles and the hot spot come from the ``prosail`` package; the closing
-formulas of PROSPECT and 4SAIL are repeated here over whole arrays, because the package computes one canopy
-and 2101 wavelengths per call. The tests hold this module to the package's own result.
+Leaf constants, interfaces, leaf angles and the hot spot come from the ``prosail`` package. The final formulas of
+PROSPECT and 4SAIL are implemented here over whole arrays, because the package computes one canopy and 2101 wavelengths
+per call. The tests compare this module with the package.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-HOTSPOT = 0.08  # leaf size over canopy height
+HOTSPOT = 0.08
+"""Leaf size over canopy height."""
+
 _GAUSS_POINTS, _GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(4)
 
 
 @dataclass(frozen=True)
-class Bands:
-    """Spectral bands as centre and width in nm, each sampled at four Gauss-Legendre points."""
+class SpectralBands:
+    """Spectral bands by centre and width in nm, each sampled at four Gauss-Legendre points."""
 
     names: tuple[str, ...]
     centres: tuple[float, ...]
@@ -24,23 +26,23 @@ class Bands:
 
     @property
     def wavelengths(self) -> NDArray:
-        """(band * 4,) nm."""
+        """Wavelengths of the samples, (band * 4,) nm."""
         centres, widths = np.array(self.centres), np.array(self.widths)
         return (centres[:, None] + 0.5 * widths[:, None] * _GAUSS_POINTS).ravel()
 
     def average(self, spectra: NDArray) -> NDArray:
-        """Integrate (..., band * 4) at `wavelengths` over each band: (..., band)."""
+        """Average spectra (..., band * 4) at `wavelengths` over each band: (..., band)."""
         return spectra.reshape(*spectra.shape[:-1], len(self.names), _GAUSS_POINTS.size) @ (_GAUSS_WEIGHTS / 2)
 
 
 # Central wavelengths and bandwidths of Sentinel-2A MSI: ESA, Sentinel-2 Spectral Response Functions (2017).
-SENTINEL2 = Bands(
+SENTINEL2 = SpectralBands(
     ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"),
     (492.4, 559.8, 664.6, 704.1, 740.5, 782.8, 832.8, 864.7, 1613.7, 2202.4),
     (66.0, 36.0, 31.0, 15.0, 15.0, 20.0, 106.0, 21.0, 91.0, 175.0),
 )
 # Operational Land Imager: USGS, Landsat 8 Data Users Handbook, table 2-1 (band limits).
-LANDSAT8 = Bands(
+LANDSAT8 = SpectralBands(
     ("B02", "B03", "B04", "B05", "B06", "B07"),
     (482.0, 561.5, 654.5, 865.0, 1608.5, 2200.5),
     (60.0, 57.0, 37.0, 28.0, 85.0, 187.0),
@@ -48,8 +50,8 @@ LANDSAT8 = Bands(
 
 
 @dataclass(frozen=True)
-class Leaves:
-    """What PROSPECT needs to know of the leaves; arrays of one common shape (...)."""
+class LeafTraits:
+    """Leaf traits of PROSPECT; arrays of one common shape (...)."""
 
     structure: NDArray
     chlorophyll: NDArray  # ug cm-2
@@ -61,15 +63,15 @@ class Leaves:
 
 @dataclass(frozen=True)
 class ViewGeometry:
-    """Geometry of an acquisition in degrees."""
+    """Geometry of an overpass in degrees."""
 
     sun_zenith: float
     view_zenith: float
     relative_azimuth: float
 
 
-def leaf_optics(leaves: Leaves, wavelengths: NDArray) -> tuple[NDArray, NDArray]:
-    """Reflectance and transmittance of leaves: PROSPECT-D (Feret et al. 2017), each (..., wavelength)."""
+def leaf_optics(leaves: LeafTraits, wavelengths: NDArray) -> tuple[NDArray, NDArray]:
+    """Return reflectance and transmittance of leaves, each (..., wavelength): PROSPECT-D (Feret et al. 2017)."""
     from prosail import spectral_lib
     from prosail.prospect_d import refl_trans_one_layer
     from scipy.special import exp1
@@ -98,7 +100,7 @@ def leaf_optics(leaves: Leaves, wavelengths: NDArray) -> tuple[NDArray, NDArray]
     plate = (1 - absorption) * np.exp(-absorption) + absorption**2 * exp1(absorption)
     r, t, top_r, top_t, _ = refl_trans_one_layer(40.0, at(constants.nr), plate)
 
-    # A pile of layers - 1 plates below the top one (Stokes 1862).
+    # A stack of layers - 1 plates below the top one (Stokes 1862).
     root = np.sqrt(np.maximum((1 + r + t) * (1 + r - t) * (1 - r + t) * (1 - r - t), 1e-12))
     a = (1 + r**2 - t**2 + root) / (2 * r)
     power = ((1 - r**2 + t**2 + root) / (2 * t)) ** (layers - 1)
@@ -116,15 +118,15 @@ def canopy_reflectance(
     view: ViewGeometry,
     soils: NDArray,
 ) -> NDArray:
-    """Bidirectional reflectance of canopies over soils: 4SAIL (Verhoef et al. 2007).
+    """Return the bidirectional reflectance of canopies over soils: 4SAIL (Verhoef et al. 2007).
 
     Args:
         reflectance: (canopy, wavelength) of the leaves.
         transmittance: (canopy, wavelength) of the leaves.
         lai: (canopy,) m2 m-2, above zero.
         leaf_angle: (canopy,) mean leaf inclination in degrees, ellipsoidal distribution (Campbell 1990).
-        view: Sun and sensor.
-        soils: (soil, canopy, wavelength) reflectance below.
+        view: Geometry of sun and sensor.
+        soils: (soil, canopy, wavelength) reflectance of the soils.
 
     Returns:
         (soil, canopy, wavelength).
@@ -191,7 +193,7 @@ def canopy_reflectance(
 
 
 def _j1(k: NDArray, m: NDArray, depth: NDArray) -> NDArray:
-    """Integral of exp(-k x - m (L - x)) over the canopy, smooth where k equals m."""
+    """Integrate exp(-k x - m (L - x)) over the canopy, smoothly where k equals m."""
     difference = (k - m) * depth
     near = np.abs(difference) < 1e-3
     safe = np.where(near, 1.0, k - m)
@@ -201,5 +203,5 @@ def _j1(k: NDArray, m: NDArray, depth: NDArray) -> NDArray:
 
 
 def _j2(k: NDArray, m: NDArray, depth: NDArray) -> NDArray:
-    """Integral of exp(-(k + m) x) over the canopy."""
+    """Integrate exp(-(k + m) x) over the canopy."""
     return (1 - np.exp(-(k + m) * depth)) / (k + m)

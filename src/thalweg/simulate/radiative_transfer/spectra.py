@@ -1,4 +1,4 @@
-"""Spectra of what is not a leaf: soils dry and wet, straw, petals, roofs, asphalt, water."""
+"""Spectra of soils, dry and wet, and of straw, petals, roofs, asphalt and water."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,19 +26,19 @@ ROOFS = ("tiles", "slate", "tiles", "concrete", "slate", "metal")
 
 
 def material(name: str, wavelengths: NDArray) -> NDArray:
-    """Reflectance of a material at ``wavelengths`` in nm."""
+    """Return the reflectance of a material at ``wavelengths`` in nm."""
     return np.interp(wavelengths, _NODES, _MATERIALS[name])
 
 
 def soil_reflectance(
     climate: ClimateSpec, wavelengths: NDArray, brightness: NDArray, moisture: NDArray, roughness: NDArray
 ) -> NDArray:
-    """Reflectance of soils between prosail's dry and wet spectra.
+    """Return the reflectance of soils between the dry and wet spectra of prosail.
 
     Args:
-        climate: Sets the colour of the dry soil.
+        climate: Climate, which determines the colour of the dry soil.
         wavelengths: (wavelength,) nm.
-        brightness: (...) relative to the climate's usual.
+        brightness: (...) relative to the mean of the climate.
         moisture: (...) of the topsoil, m3 m-3.
         roughness: (...) cm; clods cast shadows.
 

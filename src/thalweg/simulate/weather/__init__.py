@@ -1,1 +1,1 @@
-"""Climates, daily weather and clouds of a simulated landscape."""
+"""Climates, daily weather and the position of the sun."""

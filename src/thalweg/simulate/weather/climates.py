@@ -1,4 +1,4 @@
-"""The four climates a landscape can lie in: where it is, its weather by month and what is grown there."""
+"""Climates of the landscapes: location, monthly weather, land use and crops."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ Monthly = tuple[float, float, float, float, float, float, float, float, float, f
 
 @dataclass(frozen=True)
 class ClimateSpec:
-    """Numbers that set one climate apart; monthly tuples run from January to December."""
+    """Parameters of a climate; monthly tuples run from January to December."""
 
     latitude: float  # degrees north
     longitude: float  # degrees east
@@ -18,7 +18,7 @@ class ClimateSpec:
     temperature: Monthly  # daily mean, degC
     anomaly: float  # standard deviation of the daily mean around the month's, K
     diurnal: float  # mean daily range, K
-    dewpoint_gap: float  # how far the dew point lies below the night's minimum, K
+    dewpoint_gap: float  # difference between the nightly minimum and the dew point, K
     rain_days: Monthly  # share of days with rain
     rain_depth: Monthly  # mm on a day with rain
     cloud: Monthly  # mean cloud cover at the overpass
@@ -26,18 +26,18 @@ class ClimateSpec:
     parcel_area: float  # median parcel, m2
     soil_brightness: float  # scales the dry soil spectrum
     soil_redness: float  # exponent of wavelength: 0 grey, 0.5 red tropical soil
-    cultivar: float  # thermal time to maturity against north-west European cultivars
-    productivity: float  # leaf area against north-west European farms
-    irrigation: float  # share of summer crops under irrigation
+    cultivar: float  # thermal time to maturity relative to north-west European cultivars
+    productivity: float  # leaf area relative to north-west European farms
+    irrigation: float  # share of summer crops that are irrigated
     cover_crops: float  # share of cereal parcels with a cover crop in autumn
     shares: dict[str, float]  # of the area: built_up, forest, needleleaf (of the forest), grass, mown (of the grass)
     crops: dict[str, float]  # weights of the crops
-    sowing: dict[str, tuple[int, ...]]  # days of year a crop is sown, one per season
+    sowing: dict[str, tuple[int, ...]]  # days of year of sowing, one per season
 
 
 # fmt: off
 CLIMATES: dict[str, ClimateSpec] = {
-    # Flanders: AgERA5 2017 to 2019 around 50.8 N 3.5 E gives these orders of magnitude.
+    # Flanders: orders of magnitude from AgERA5, 2017 to 2019, around 50.8 N 3.5 E.
     "temperate": ClimateSpec(
         latitude=50.8, longitude=3.6, epsg=32631,
         temperature=(3.6, 4.2, 6.8, 10.2, 13.8, 17.0, 18.8, 18.5, 15.2, 11.6, 7.2, 4.5),

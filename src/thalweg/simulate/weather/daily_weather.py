@@ -1,4 +1,4 @@
-"""Daily weather: seasonal, autocorrelated, with rain, clouds, radiation and temperature in agreement."""
+"""Daily weather: seasonal and autocorrelated, with consistent rain, clouds, radiation and temperature."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ from scipy.signal import lfilter
 from scipy.special import ndtr, ndtri
 
 from thalweg.simulate.weather.climates import ClimateSpec, Monthly
+from thalweg.simulate.weather.sun import extraterrestrial_radiation
 
 
 @dataclass(frozen=True)
@@ -28,29 +29,29 @@ class Weather:
 
     @property
     def day_of_year(self) -> NDArray:
-        """Day of the year, 1 to 366."""
+        """Day of year, (day,) 1 to 366."""
         return np.asarray(self.days.day_of_year)
 
     @property
     def vapour_pressure_deficit(self) -> NDArray:
-        """Mean daytime vapour pressure deficit in kPa."""
+        """Mean daytime vapour pressure deficit, (day,) kPa."""
         daytime = 0.4 * self.temperature + 0.6 * self.maximum
         return np.maximum(saturation_pressure(daytime) - saturation_pressure(self.dewpoint), 0.0) / 10.0
 
     @property
     def evapotranspiration(self) -> NDArray:
-        """Evapotranspiration in mm d-1 (Priestley & Taylor 1972; net radiation is 0.55 of global)."""
+        """Evapotranspiration, (day,) mm d-1 (Priestley & Taylor 1972; net radiation is 0.55 of global)."""
         slope = 4098.0 * saturation_pressure(self.temperature) / 10 / (self.temperature + 237.3) ** 2
         return np.maximum(1.26 * slope / (slope + 0.066) * 0.55 * self.radiation / 2.45, 0.05)
 
     def since(self, day: pd.Timestamp) -> "Weather":
-        """The weather from ``day`` on."""
+        """Return the weather from ``day`` on."""
         keep = np.asarray(self.days >= day)
         series = {name: value[keep] for name, value in vars(self).items() if name != "days"}
         return Weather(days=self.days[keep], **series)
 
     def to_dataset(self) -> xr.Dataset:
-        """The daily weather in the names and units of AgERA5: K, mm d-1, J m-2 d-1, hPa, m s-1."""
+        """Return the daily weather in the names and units of AgERA5: K, mm d-1, J m-2 d-1, hPa, m s-1."""
         columns = {
             "dewpoint_temperature": (self.dewpoint + 273.15, "K"),
             "precipitation_flux": (self.rain, "mm d-1"),
@@ -68,28 +69,32 @@ class Weather:
 
 
 def saturation_pressure(temperature: NDArray) -> NDArray:
-    """Saturation vapour pressure in hPa over water at ``temperature`` in degC (Tetens 1930)."""
+    """Return the saturation vapour pressure in hPa over water at ``temperature`` in degC (Tetens 1930)."""
     return 6.108 * np.exp(17.27 * temperature / (temperature + 237.3))
 
 
 def draw_weather(rng: np.random.Generator, climate: ClimateSpec, days: pd.DatetimeIndex) -> Weather:
-    """Draw daily weather for ``days``.
+    """Draw daily weather.
 
-    One autocorrelated latent variable, how disturbed the day is, decides on rain and cloud cover, so that
-    wet days are dark and spells last some days; cloud cover dims the sun and narrows the daily temperature
-    range.
+    One autocorrelated latent variable, the disturbance of the day, determines rain and cloud cover, so that wet days
+    are dark and spells last several days. Cloud cover reduces radiation and the daily temperature range.
+
+    Args:
+        rng: Source of randomness.
+        climate: Climate of the landscape.
+        days: Days to simulate.
     """
     count = len(days)
-    disturbed = _autoregressive(rng, count, 0.55)
+    disturbance = _autoregressive(rng, count, 0.55)
     rain_days = _seasonal(climate.rain_days, days)
     shape = 0.85
     amount = rng.gamma(shape, _seasonal(climate.rain_depth, days) / shape, count)
-    rain = np.where(disturbed > ndtri(1 - rain_days), amount, 0.0)
+    rain = np.where(disturbance > ndtri(1 - rain_days), amount, 0.0)
 
-    # Cover is a normal variable squeezed by its distribution function: mostly near 0 or near 1.
+    # Cloud cover is a normal variable mapped by its distribution function: mostly near 0 or near 1.
     spread = 0.45
     level = np.sqrt(1 + spread**2) * ndtri(_seasonal(climate.cloud, days))
-    cloud = ndtr((level + 0.85 * disturbed + 0.53 * rng.standard_normal(count)) / spread)
+    cloud = ndtr((level + 0.85 * disturbance + 0.53 * rng.standard_normal(count)) / spread)
 
     latitude = np.radians(climate.latitude)
     top = extraterrestrial_radiation(np.asarray(days.day_of_year), latitude)
@@ -104,7 +109,7 @@ def draw_weather(rng: np.random.Generator, climate: ClimateSpec, days: pd.Dateti
     dewpoint = minimum - climate.dewpoint_gap * (1 + 0.5 * summer) * (1.4 - 0.8 * cloud) * np.exp(
         0.3 * rng.standard_normal(count)
     )
-    wind = climate.wind * np.exp(0.35 * _autoregressive(rng, count, 0.5) + 0.12 * (disturbed - 0.5))
+    wind = climate.wind * np.exp(0.35 * _autoregressive(rng, count, 0.5) + 0.12 * (disturbance - 0.5))
     return Weather(
         days=days,
         temperature=temperature,
@@ -118,32 +123,14 @@ def draw_weather(rng: np.random.Generator, climate: ClimateSpec, days: pd.Dateti
     )
 
 
-def day_length(day_of_year: NDArray, latitude: float) -> NDArray:
-    """Hours from sunrise to sunset; latitude in radians (Allen et al. 1998, eq. 34)."""
-    declination = 0.409 * np.sin(2 * np.pi * day_of_year / 365.25 - 1.39)
-    return 24 / np.pi * np.arccos(np.clip(-np.tan(latitude) * np.tan(declination), -1, 1))
-
-
-def extraterrestrial_radiation(day_of_year: NDArray, latitude: float) -> NDArray:
-    """Daily radiation above the atmosphere in MJ m-2 d-1; latitude in radians (Allen et al. 1998, eq. 21)."""
-    angle = 2 * np.pi * day_of_year / 365.25
-    declination = 0.409 * np.sin(angle - 1.39)
-    sunset = np.arccos(np.clip(-np.tan(latitude) * np.tan(declination), -1, 1))
-    distance = 1 + 0.033 * np.cos(angle)
-    horizontal = sunset * np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(declination) * np.sin(
-        sunset
-    )
-    return 118.1 / np.pi * distance * horizontal
-
-
 def _seasonal(monthly: Monthly, days: pd.DatetimeIndex) -> NDArray:
-    """Interpolate monthly values, each at the middle of its month, around the year."""
+    """Interpolate monthly values at the middles of the months, periodic over the year."""
     middles = (np.arange(12) + 0.5) * 365.25 / 12
     return np.interp(np.asarray(days.day_of_year), middles, monthly, period=365.25)
 
 
 def _autoregressive(rng: np.random.Generator, count: int, memory: float) -> NDArray:
-    """A stationary first-order autoregressive series of variance 1."""
+    """Draw a stationary first-order autoregressive series of variance 1."""
     shocks = rng.standard_normal(count) * np.sqrt(1 - memory**2)
     shocks[0] /= np.sqrt(1 - memory**2)
     return lfilter([1.0], [1.0, -memory], shocks)

@@ -1,4 +1,4 @@
-"""When each satellite passes, and where the sun and the sensor then stand."""
+"""Overpasses of the satellites: times, and angles of the sun and the sensor."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from thalweg.simulate.radiative_transfer.canopy import ViewGeometry
 from thalweg.simulate.weather.climates import ClimateSpec
+from thalweg.simulate.weather.sun import sun_position
 
 
 @dataclass(frozen=True)
-class Passes:
-    """Acquisitions of one optical sensor; arrays are (time,), in degrees, azimuths clockwise from north."""
+class OpticalOverpasses:
+    """Overpasses of an optical sensor; arrays are (time,), in degrees, azimuths clockwise from north."""
 
     times: pd.DatetimeIndex
     sun_zenith: NDArray
@@ -19,18 +21,25 @@ class Passes:
     view_zenith: NDArray
     view_azimuth: NDArray
 
+    def views(self) -> list[ViewGeometry]:
+        """Return the geometry of every overpass."""
+        return [
+            ViewGeometry(*angles)
+            for angles in zip(self.sun_zenith, self.view_zenith, self.sun_azimuth - self.view_azimuth, strict=True)
+        ]
+
 
 @dataclass(frozen=True)
-class RadarPasses:
-    """Acquisitions of Sentinel-1; arrays are (time,)."""
+class RadarOverpasses:
+    """Overpasses of Sentinel-1; arrays are (time,)."""
 
     times: pd.DatetimeIndex
     ascending: NDArray[np.bool_]
     incidence: NDArray  # degrees
 
 
-def sentinel2_passes(rng: np.random.Generator, climate: ClimateSpec, days: pd.DatetimeIndex) -> Passes:
-    """Every five days from each of one or two orbits, with drop-outs; mean local solar time near 10:30."""
+def sentinel2_overpasses(rng: np.random.Generator, climate: ClimateSpec, days: pd.DatetimeIndex) -> OpticalOverpasses:
+    """Draw overpasses every five days from one or two orbits, with gaps; mean local solar time near 10:30."""
     orbits = [(int(rng.integers(5)), 1)] if rng.random() < 0.6 else [(0, 1), (int(rng.integers(2, 4)), -1)]
     views = {1: (rng.uniform(2.2, 8.5), 105.0 + rng.uniform(-5, 60)), -1: (rng.uniform(4.5, 9.0), 283.0)}
     events = []
@@ -45,8 +54,8 @@ def sentinel2_passes(rng: np.random.Generator, climate: ClimateSpec, days: pd.Da
     return _optical(climate, days, events, zenith, azimuth)
 
 
-def landsat_passes(rng: np.random.Generator, climate: ClimateSpec, days: pd.DatetimeIndex) -> Passes:
-    """Every sixteen days, with drop-outs; mean local solar time near 10:10."""
+def landsat_overpasses(rng: np.random.Generator, climate: ClimateSpec, days: pd.DatetimeIndex) -> OpticalOverpasses:
+    """Draw overpasses every sixteen days, with gaps; mean local solar time near 10:10."""
     minutes = 60 * _local_to_utc(10.2 + 0.011 * climate.latitude, climate)
     starts = range(int(rng.integers(16)), len(days), 16)
     events = [(day, minutes + rng.normal(0, 0.2), 1) for day in starts if rng.random() > 0.06]
@@ -54,8 +63,8 @@ def landsat_passes(rng: np.random.Generator, climate: ClimateSpec, days: pd.Date
     return _optical(climate, days, events, np.full(count, rng.uniform(0.5, 6.0)), np.full(count, 104.0))
 
 
-def sentinel1_passes(rng: np.random.Generator, climate: ClimateSpec, days: pd.DatetimeIndex) -> RadarPasses:
-    """Every six days ascending, in the evening, and every six days descending, in the morning."""
+def sentinel1_overpasses(rng: np.random.Generator, climate: ClimateSpec, days: pd.DatetimeIndex) -> RadarOverpasses:
+    """Draw overpasses every six days ascending, in the evening, and every six days descending, in the morning."""
     events = []
     first = int(rng.integers(6))
     for ascending, start in ((True, first), (False, (first + int(rng.integers(1, 6))) % 6)):
@@ -71,43 +80,11 @@ def sentinel1_passes(rng: np.random.Generator, climate: ClimateSpec, days: pd.Da
                     )
                 )
     events.sort(key=lambda event: event[0])
-    return RadarPasses(
+    return RadarOverpasses(
         times=pd.DatetimeIndex([event[0] for event in events]),
         ascending=np.array([event[1] for event in events]),
         incidence=np.array([event[2] for event in events]),
     )
-
-
-def sun_position(times: pd.DatetimeIndex, latitude: float, longitude: float) -> tuple[NDArray, NDArray]:
-    """Zenith and azimuth of the sun in degrees at UTC ``times``, within half a degree (Spencer 1971)."""
-    hours = np.asarray(times.hour + times.minute / 60 + times.second / 3600, float)
-    angle = 2 * np.pi * (np.asarray(times.day_of_year) - 1 + (hours - 12) / 24) / 365.0
-    declination = (
-        0.006918
-        - 0.399912 * np.cos(angle)
-        + 0.070257 * np.sin(angle)
-        - 0.006758 * np.cos(2 * angle)
-        + 0.000907 * np.sin(2 * angle)
-        - 0.002697 * np.cos(3 * angle)
-        + 0.00148 * np.sin(3 * angle)
-    )
-    equation = (
-        229.18
-        / 60
-        * (
-            0.000075
-            + 0.001868 * np.cos(angle)
-            - 0.032077 * np.sin(angle)
-            - 0.014615 * np.cos(2 * angle)
-            - 0.040849 * np.sin(2 * angle)
-        )
-    )
-    hour_angle = np.radians(15 * (hours + longitude / 15 + equation - 12))
-    phi = np.radians(latitude)
-    east = -np.cos(declination) * np.sin(hour_angle)
-    north = np.cos(phi) * np.sin(declination) - np.sin(phi) * np.cos(declination) * np.cos(hour_angle)
-    up = np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(hour_angle)
-    return np.degrees(np.arccos(np.clip(up, -1, 1))), np.degrees(np.arctan2(east, north)) % 360
 
 
 def _local_to_utc(hour: float, climate: ClimateSpec) -> float:
@@ -120,7 +97,7 @@ def _optical(
     events: list[tuple[int, float, int]],
     zenith: NDArray,
     azimuth: NDArray,
-) -> Passes:
+) -> OpticalOverpasses:
     times = pd.DatetimeIndex([days[day] + pd.Timedelta(seconds=round(60 * minutes)) for day, minutes, _ in events])
     sun_zenith, sun_azimuth = sun_position(times, climate.latitude, climate.longitude)
-    return Passes(times, sun_zenith, sun_azimuth, zenith, azimuth)
+    return OpticalOverpasses(times, sun_zenith, sun_azimuth, zenith, azimuth)

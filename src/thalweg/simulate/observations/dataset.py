@@ -1,4 +1,4 @@
-"""Arrays as the datasets of a real site: one UTM grid, CF-1.8, stored integers, compressed NetCDF."""
+"""Datasets in the layout of a real site: one UTM grid, CF-1.8, stored integers, compressed NetCDF."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,12 +13,19 @@ from numpy.typing import NDArray
 from thalweg.simulate.land.parcels import PIXEL
 from thalweg.simulate.weather.climates import ClimateSpec
 
-SOURCE = {"Conventions": "CF-1.8", "source": "thalweg.simulate"}
+ATTRIBUTES = {"Conventions": "CF-1.8", "source": "thalweg.simulate"}
 
 
 @dataclass(frozen=True)
 class SiteGrid:
-    """The landscape's place on its UTM zone: upper left corner in m, 10 m pixels."""
+    """Grid of a landscape of 10 m pixels in its UTM zone.
+
+    Attributes:
+        epsg: EPSG code of the UTM zone.
+        left: Western edge in m.
+        top: Northern edge in m.
+        size: Pixels along each side.
+    """
 
     epsg: int
     left: float
@@ -27,7 +34,7 @@ class SiteGrid:
 
     @classmethod
     def around(cls, rng: np.random.Generator, climate: ClimateSpec, size: int) -> "SiteGrid":
-        """A grid within 15 km of the climate's place, aligned to 60 m."""
+        """Draw a grid within 15 km of the climate's location, aligned to 60 m."""
         from pyproj import Transformer
 
         to_utm = Transformer.from_crs("EPSG:4326", f"EPSG:{climate.epsg}", always_xy=True)
@@ -37,7 +44,7 @@ class SiteGrid:
 
     @cached_property
     def coordinates(self) -> dict[str, Any]:
-        """x, y (pixel centres, y decreasing) and the grid mapping."""
+        """Coordinates x and y (pixel centres, y decreasing) and the grid mapping."""
         from pyproj import CRS
         from pyproj.enums import WktVersion
 
@@ -56,31 +63,36 @@ class SiteGrid:
         }
 
     def dataset(self, variables: dict[str, Any], times: pd.DatetimeIndex | None = None) -> xr.Dataset:
-        """A dataset of xarray variables on this grid; those with x get the grid mapping."""
+        """Return a dataset on this grid.
+
+        Args:
+            variables: xarray variables by name; those with a dimension x get the grid mapping.
+            times: Coordinate of the dimension time, if there is one.
+        """
         coordinates = dict(self.coordinates)
         if times is not None:
             coordinates["time"] = ("time", times.values.astype("datetime64[ns]"))
-        data = xr.Dataset(variables, coords=coordinates, attrs=SOURCE)
+        data = xr.Dataset(variables, coords=coordinates, attrs=ATTRIBUTES)
         for variable in data.data_vars.values():
             if "x" in variable.dims:
                 variable.attrs["grid_mapping"] = "spatial_ref"
         return data
 
 
-def angle(values: NDArray) -> tuple[str, NDArray, dict[str, str]]:
-    """A variable of one angle per date."""
+def angle_variable(values: NDArray) -> tuple[str, NDArray, dict[str, str]]:
+    """Return an xarray variable of one angle per date, in degrees."""
     return ("time", np.asarray(values, np.float32), {"units": "degree"})
 
 
 def digital_numbers(reflectance: NDArray) -> NDArray:
-    """Reflectance as uint16 of 1 / 10000; 0 is kept for missing data."""
+    """Convert reflectance to uint16 with a scale of 1 / 10000; 0 is reserved for missing data."""
     return np.clip(np.round(reflectance * 10000), 1, 65535).astype(np.uint16)
 
 
-def write(data: xr.Dataset, path: Path) -> None:
-    """Write a dataset as NetCDF-4, numbers on pixels compressed.
+def write_netcdf(data: xr.Dataset, path: Path) -> None:
+    """Write a dataset as NetCDF-4, with compressed arrays of pixels.
 
-    The file is made in memory: where the disk is full, HDF5 can not even close a file without a crash.
+    The file is created in memory, because HDF5 crashes when it closes a file on a full disk.
     """
     encoding = {
         name: {"zlib": True, "complevel": 4, "shuffle": True}
