@@ -1,4 +1,4 @@
-"""Figures: pictures that show something, pixels and dates that are found or refused."""
+"""Figures: images that are not empty, pixels and dates that are found or refused."""
 
 from pathlib import Path
 
@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from thalweg.earth.analysis.similarity import PrincipalComponents, similarity
+from thalweg.earth.analysis.pca import PrincipalComponents
+from thalweg.earth.analysis.similarity import similarity
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.compute import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.plots import availability, embedding_map, pixel_series, similarity_map
+from thalweg.earth.positions import LonLat, MapPoint, PixelIndex, Position
 from thalweg.errors import ThalwegError, UsageError
 
 
@@ -21,7 +23,7 @@ def embedded(cube: Cube, model: EarthModel) -> xr.Dataset:
 
 
 def drawn(path: Path) -> np.ndarray:
-    """The picture, which must hold more than one colour; nothing else lies beside it."""
+    """Return the image, which must hold more than one colour; nothing else lies next to it."""
     picture = matplotlib.image.imread(path)[..., :3]
     assert picture.std() > 0.02
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
@@ -61,74 +63,77 @@ def test_a_date_far_from_any_is_refused(embedded: xr.Dataset, tmp_path: Path) ->
 
 def test_one_colour_scale_for_all_dates(embedded: xr.Dataset) -> None:
     scale = PrincipalComponents.of(embedded)
-    colours = scale.colours(embedded.embeddings.values[3])
+    colours = scale.to_rgb(embedded.embeddings.values[3])
     assert colours.shape == (32, 32, 3)
     usable = embedded.quality.values[3] <= 1
     assert (colours[~usable] == 0.85).all()
     assert colours[usable].min() >= 0
     assert colours[usable].max() <= 1
-    same = PrincipalComponents.of(embedded).colours(embedded.embeddings.values[3])
+    same = PrincipalComponents.of(embedded).to_rgb(embedded.embeddings.values[3])
     np.testing.assert_array_equal(colours, same)
     later = embedded.embeddings.values[3] + 0.5  # a later date that differs must look different
-    assert not np.array_equal(scale.colours(later)[usable], colours[usable])
+    assert not np.array_equal(scale.to_rgb(later)[usable], colours[usable])
 
 
 def test_a_pixels_series(embedded: xr.Dataset, tmp_path: Path) -> None:
-    by_number = drawn(pixel_series(embedded, tmp_path / "a" / "pixel.png", (20, 12)))
+    by_index = drawn(pixel_series(embedded, tmp_path / "a" / "pixel.png", PixelIndex(12, 20)))
     x, y = float(embedded.x[20]) + 3, float(embedded.y[12]) - 3
-    np.testing.assert_array_equal(drawn(pixel_series(embedded, tmp_path / "b" / "pixel.png", (x, y))), by_number)
-    other = drawn(pixel_series(embedded, tmp_path / "c" / "pixel.png", (12, 20)))
-    assert not np.array_equal(other, by_number)
+    by_point = drawn(pixel_series(embedded, tmp_path / "b" / "pixel.png", MapPoint(x, y)))
+    np.testing.assert_array_equal(by_point, by_index)
+    other = drawn(pixel_series(embedded, tmp_path / "c" / "pixel.png", PixelIndex(20, 12)))
+    assert not np.array_equal(other, by_index)
 
 
-@pytest.mark.parametrize("pixel", [(32, 0), (0, 32), (-1, 5), (1e6, 5e6)])
-def test_a_pixel_outside_is_refused(pixel: tuple[float, float], embedded: xr.Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "position", [PixelIndex(32, 0), PixelIndex(0, 32), PixelIndex(-1, 5), MapPoint(1e6, 5e6), LonLat(13.4, 52.5)]
+)
+def test_a_position_outside_is_refused(position: Position, embedded: xr.Dataset, tmp_path: Path) -> None:
     for draw in (pixel_series, similarity_map):
-        with pytest.raises(UsageError, match="is outside: expected a column below 32 and a row below 32") as caught:
-            draw(embedded, tmp_path / "pixel.png", pixel)
+        with pytest.raises(UsageError, match="is outside the grid: expected ") as caught:
+            draw(embedded, tmp_path / "pixel.png", position)
         assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_pixel_never_seen_is_refused(embedded: xr.Dataset, tmp_path: Path) -> None:
+def test_a_pixel_without_embeddings_is_refused(embedded: xr.Dataset, tmp_path: Path) -> None:
     for draw in (pixel_series, similarity_map):
-        with pytest.raises(UsageError, match="pixel 1 1 has no embedding on any date: choose another"):
-            draw(embedded, tmp_path / "pixel.png", (1, 1))
+        with pytest.raises(UsageError, match="pixel row 1, column 1 has no embedding on any date: choose another"):
+            draw(embedded, tmp_path / "pixel.png", PixelIndex(1, 1))
 
 
 def test_a_pixel_is_most_like_itself(embedded: xr.Dataset) -> None:
-    alike = similarity(embedded, (20, 12))
-    assert alike.shape == (32, 32)
-    assert alike[12, 20] == 1
-    seen = np.isfinite(alike)
+    similarities = similarity(embedded, PixelIndex(12, 20))
+    assert similarities.shape == (32, 32)
+    assert similarities[12, 20] == 1
+    seen = np.isfinite(similarities)
     assert not seen[:3, :3].any()
-    assert (alike[seen] >= 0).all()
-    assert (alike[seen] <= 1).all()
-    assert alike[seen].std() > 0.01
+    assert (similarities[seen] >= 0).all()
+    assert (similarities[seen] <= 1).all()
+    assert similarities[seen].std() > 0.01
 
 
-def test_likeness_is_mutual_and_falls_with_the_distance(embedded: xr.Dataset) -> None:
+def test_similarity_is_symmetric_and_falls_with_the_distance(embedded: xr.Dataset) -> None:
     small = embedded.isel(time=slice(0, 2)).copy(deep=True)
     flat = np.zeros((7, 32, 32), np.float32)
     flat[0, :, 16:] = 1.0
     flat[0, :, 24:] = 1.5
-    flat[1, 16:] = 5.0  # the scene is more varied than the steps looked at
+    flat[1, 16:] = 5.0  # the scene varies more than the steps below
     small.embeddings.values[:] = flat
-    alike = similarity(small, (2, 5))
-    assert (alike[:16, :16] == 1).all()
-    assert (alike[:16, 16:24] < 1).all()
-    assert (alike[:16, 24:] < alike[0, 16]).all()
-    assert (alike[16:] < alike[0, 31]).all()
-    assert similarity(small, (20, 5))[5, 2] == alike[5, 20]
+    similarities = similarity(small, PixelIndex(5, 2))
+    assert (similarities[:16, :16] == 1).all()
+    assert (similarities[:16, 16:24] < 1).all()
+    assert (similarities[:16, 24:] < similarities[0, 16]).all()
+    assert (similarities[16:] < similarities[0, 31]).all()
+    assert similarity(small, PixelIndex(5, 20))[5, 2] == similarities[5, 20]
 
 
 def test_the_similarity_map(embedded: xr.Dataset, tmp_path: Path) -> None:
-    one = drawn(similarity_map(embedded, tmp_path / "a" / "one.png", (20, 12)))
-    other = drawn(similarity_map(embedded, tmp_path / "b" / "other.png", (8, 28)))
+    one = drawn(similarity_map(embedded, tmp_path / "a" / "one.png", PixelIndex(12, 20)))
+    other = drawn(similarity_map(embedded, tmp_path / "b" / "other.png", PixelIndex(28, 8)))
     assert not np.array_equal(one, other)
 
 
-def test_a_picture_that_can_not_be_written_is_one_line(embedded: xr.Dataset, tmp_path: Path) -> None:
+def test_a_figure_that_cannot_be_written_is_one_line(embedded: xr.Dataset, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ThalwegError, match=r"map.png: could not be written") as caught:
         embedding_map(embedded, tmp_path / "file" / "map.png")

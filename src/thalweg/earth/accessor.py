@@ -7,7 +7,8 @@ import rioxarray  # noqa: F401  (gives datasets their .rio)
 import torch
 import xarray as xr
 
-from thalweg.earth.analysis.similarity import PrincipalComponents, similarity
+from thalweg.earth.analysis.pca import PrincipalComponents
+from thalweg.earth.analysis.similarity import similarity
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.positions import Position, dataset_geobox, locate
 from thalweg.earth.store.portable import portable
@@ -77,7 +78,7 @@ class Embeddings:
         found = PrincipalComponents.of(self._dataset, count)
         dates = (self._dataset.embeddings.isel(time=index).values for index in range(self._dataset.sizes["time"]))
         return xr.DataArray(
-            np.stack([found.components(vectors).astype(np.float32) for vectors in dates]),
+            np.stack([found.transform(vectors).astype(np.float32) for vectors in dates]),
             dims=("time", "component", "y", "x"),
             coords={**self._coordinates("time", "y", "x"), "component": np.arange(1, count + 1)},
             name="principal_components",

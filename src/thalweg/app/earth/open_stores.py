@@ -1,4 +1,4 @@
-"""Open stores, and what is worked out once for each: shared by all who look, so nothing personal is in here."""
+"""Open embedding stores and statistics computed once for each; all sessions share them, so they hold no user data."""
 
 import os
 import threading
@@ -14,7 +14,9 @@ import numpy as np
 from thalweg.app.earth.store_metadata import check_metadata, may_hold_embeddings
 from thalweg.app.earth.time_limit import TimeLimit
 from thalweg.app.workspace import Workspace
-from thalweg.earth.analysis.similarity import PrincipalComponents, Similarity
+from thalweg.earth.analysis.pca import PrincipalComponents
+from thalweg.earth.analysis.similarity import Similarity
+from thalweg.earth.positions import PixelIndex
 from thalweg.earth.store.subsample import block_shape, clear_fractions, date_spreads, spread_parts
 from thalweg.errors import UsageError
 from thalweg.steer.runs import RECORD
@@ -25,185 +27,190 @@ if TYPE_CHECKING:
     from thalweg.earth.analysis.distribution import EmbeddingDistribution
 
 OPEN_SECONDS, READ_SECONDS = 20.0, 120.0
-"""How long a store may take to open, and what is asked of it to answer."""
+"""Time limits on opening a store, and on one request to it."""
 MAX_THREADS = 64
-"""Threads of all stores together."""
-MAX_READING = 4
-"""So many tiles are in memory at once, however many people look."""
-_OPEN_AT_ONCE = 8
-_COMPARED = 32
-_DEPTH = 4
-_SHOWN = ("embeddings", "uncertainty", "quality", "picture", "valid_context_dates")
-_Kept = TypeVar("_Kept")
+"""Threads for all stores together."""
+MAX_CONCURRENT_READS = 4
+"""Requests that read at the same time, for all stores and users together; bounds the tiles in memory."""
+MAX_OPEN_STORES = 8
+"""Stores that stay open although nobody reads them."""
+MAX_SIMILARITIES = 32
+"""Similarities to a pixel that are cached for each store."""
+MAX_DEPTH = 4
+"""Folders below the workspace in which stores are looked for."""
+
+_VARIABLES = ("embeddings", "uncertainty", "quality", "picture", "valid_context_dates")
+_Result = TypeVar("_Result")
 
 
 class OpenStore:
-    """An open store.
+    """Open embedding store.
 
     Attributes:
-        name: its name in the workspace.
-        version: when it was written; a store that replaces it has another.
+        name: name of the store in the workspace.
+        version: time of its last modification as text; a store that replaces it has another one.
         dataset: the store, opened lazily.
         block: rows and columns of a chunk.
+
+    Raises:
+        UsageError: The store lacks a variable that the page shows.
     """
 
     def __init__(self, name: str, version: str, dataset: "xr.Dataset") -> None:
-        lacking = [variable for variable in _SHOWN if variable not in dataset]
-        if lacking:
+        missing = [variable for variable in _VARIABLES if variable not in dataset]
+        if missing:
             raise UsageError(
-                f"{name}: expected a store written by `thalweg earth embed`, it lacks {', '.join(lacking)}"
+                f"{name}: expected a store written by `thalweg earth embed`, it lacks {', '.join(missing)}"
             )
         self.name, self.version, self.dataset = name, version, dataset
         self.block = block_shape(dataset)
         self._lock = threading.RLock()
-        self._kept: dict[str, Any] = {}
-        self._likeness = lru_cache(_COMPARED)(self._like)
+        self._cache: dict[str, Any] = {}
+        self._similarity = lru_cache(MAX_SIMILARITIES)(self._similarity_to)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the grid."""
         return self.dataset.sizes["y"], self.dataset.sizes["x"]
 
-    @property
-    def axes(self) -> PrincipalComponents:
-        """Principal components, alike for all dates."""
-        return self._once("axes", lambda: PrincipalComponents.of(self.dataset, min(3, self.dataset.sizes["embedding"])))
+    def components(self) -> PrincipalComponents:
+        """Return the first three principal components, the same for all dates; reads a sample once."""
+        count = min(3, self.dataset.sizes["embedding"])
+        return self._once("components", lambda: PrincipalComponents.of(self.dataset, count))
 
-    @property
-    def clear(self) -> np.ndarray:
-        """(T,), the clear fraction of each date (`sampling.clear_fractions`)."""
-        return self._once("clear", lambda: clear_fractions(self.dataset))
+    def clear_fractions(self) -> np.ndarray:
+        """Return the clear fraction (T,) of each date, float64; reads a sample once."""
+        return self._once("clear_fractions", lambda: clear_fractions(self.dataset))
 
-    @property
-    def population(self) -> "EmbeddingDistribution":
-        """A sample of its embeddings, that what-if stays among."""
+    def distribution(self) -> "EmbeddingDistribution":
+        """Return the distribution of the store's embeddings, to which counterfactuals keep; reads a sample once."""
         from thalweg.earth.analysis.distribution import EmbeddingDistribution
 
-        return self._once("population", lambda: EmbeddingDistribution.of(self.dataset))
+        return self._once("distribution", lambda: EmbeddingDistribution.of(self.dataset))
+
+    def similarity_to(self, pixel: PixelIndex, max_dates: int) -> Similarity:
+        """Return the similarity to a pixel over at most `max_dates` dates; the last few are cached."""
+        return self._similarity(pixel, max_dates)
 
     @property
-    def sampled(self) -> bool:
-        """Whether the clear fractions are of a part of the store."""
+    def is_sampled(self) -> bool:
+        """Whether the clear fractions are estimated from a part of the store."""
         return len(spread_parts(self.dataset, self.dataset.sizes["time"])) > 1
 
-    def likeness(self, row: int, column: int, most_dates: int) -> Similarity:
-        """What other pixels are compared with, on so many dates at most; the last few are kept."""
-        return self._likeness(row, column, most_dates)
-
-    def check_pixel(self, row: int, column: int) -> None:
-        """Raise a UsageError where the pixel is outside the grid."""
+    def check_pixel(self, pixel: PixelIndex) -> None:
+        """Raise a `UsageError` if a pixel lies outside the grid."""
         rows, columns = self.shape
-        if not (0 <= row < rows and 0 <= column < columns):
-            raise UsageError(f"pixel {row} {column}: expected a row below {rows} and a column below {columns}")
+        if not (0 <= pixel.row < rows and 0 <= pixel.column < columns):
+            raise UsageError(f"pixel {pixel}: expected a row of 0 to {rows - 1} and a column of 0 to {columns - 1}")
 
     def check_date(self, date: int) -> None:
-        """Raise a UsageError where the store has no date of that index."""
+        """Raise a `UsageError` if the store has no date of that index."""
         if not 0 <= date < self.dataset.sizes["time"]:
             raise UsageError(f"date {date}: expected 0 to {self.dataset.sizes['time'] - 1}, the dates of the store")
 
-    def _once(self, what: str, make: Callable[[], _Kept]) -> _Kept:
+    def _once(self, key: str, compute: Callable[[], _Result]) -> _Result:
         with self._lock:
-            if what not in self._kept:
-                self._kept[what] = make()
-            kept: _Kept = self._kept[what]
-            return kept
+            if key not in self._cache:
+                self._cache[key] = compute()
+            result: _Result = self._cache[key]
+            return result
 
-    def _like(self, row: int, column: int, most_dates: int) -> Similarity:
+    def _similarity_to(self, pixel: PixelIndex, max_dates: int) -> Similarity:
         spreads = self._once("spreads", lambda: date_spreads(self.dataset))
-        return Similarity.to(self.dataset, (column, row), spreads, most_dates)
+        return Similarity.to_pixel(self.dataset, pixel, spreads, max_dates)
 
 
 class OpenStores:
-    """The stores of a workspace, the last few of them open, each under its own lock and time limit."""
+    """Stores of a workspace; the last few stay open, each with its own lock and time limit."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known: OrderedDict[str, _KnownStore] = OrderedDict()
         self._threads = anyio.CapacityLimiter(MAX_THREADS)
         self._opening = anyio.CapacityLimiter(MAX_THREADS)
-        self._reading = anyio.CapacityLimiter(MAX_READING)
+        self._reading = anyio.CapacityLimiter(MAX_CONCURRENT_READS)
         self._listing = TimeLimit("the workspace", self._threads)
-        self._seen: dict[Path, tuple[tuple[int, int], bool]] = {}
+        self._recognized: dict[Path, tuple[tuple[int, int], bool]] = {}
 
     async def list_names(self) -> list[str]:
-        """The names of the stores (see `names`), found within a time.
+        """Return the names of the stores (see `names`), within a time limit.
 
         Raises:
-            UsageError: it took too long.
+            UsageError: The search took too long.
         """
         return await self._listing.run(self.names, OPEN_SECONDS, self._opening)
 
-    async def use(self, name: str, work: Callable[[OpenStore], _Kept]) -> _Kept:
-        """Return what `work` returns for an open store; both happen in threads and within a time.
+    async def use(self, name: str, work: Callable[[OpenStore], _Result]) -> _Result:
+        """Return the result of `work` on an open store; both run in threads and within a time limit.
 
         Raises:
-            UsageError: as `open`, or the store does not answer.
+            UsageError: As `open`, or the store does not answer in time.
         """
-        limit = self._of(name).limit
-        scene = await limit.run(lambda: self.open(name), OPEN_SECONDS, self._opening)
-        return await limit.run(lambda: work(scene), READ_SECONDS, self._reading)
+        limit = self._known_store(name).limit
+        opened = await limit.run(lambda: self.open(name), OPEN_SECONDS, self._opening)
+        return await limit.run(lambda: work(opened), READ_SECONDS, self._reading)
 
     def names(self) -> list[str]:
-        """Zarr stores up to four folders deep; those that can be read and hold no embeddings are left out."""
+        """Return the names of Zarr stores up to `MAX_DEPTH` folders deep, without readable stores of other data."""
         found = []
         for place, folders, files in os.walk(self._workspace.folder):
-            here = Path(place)
-            name = here.relative_to(self._workspace.folder)
-            if "zarr.json" in files or here.suffix == ".zarr":
+            folder = Path(place)
+            name = folder.relative_to(self._workspace.folder)
+            if "zarr.json" in files or folder.suffix == ".zarr":
                 folders.clear()
-                if self._may_hold_embeddings(here) and self._is_name(name.as_posix()):
+                if self._may_hold_embeddings(folder) and self._is_readable_name(name.as_posix()):
                     found.append(name.as_posix())
-            elif len(name.parts) >= _DEPTH or RECORD in files:  # a run holds no stores
+            elif len(name.parts) >= MAX_DEPTH or RECORD in files:  # a run holds no stores
                 folders.clear()
-            folders[:] = [folder for folder in folders if not folder.startswith(".")]
+            folders[:] = [inner for inner in folders if not inner.startswith(".")]
         return sorted(found)
 
     def open(self, name: str) -> OpenStore:
-        """Open a store of the workspace.
+        """Open a store of the workspace, or return the open one if it was not replaced since.
 
         Raises:
-            UsageError: the name leads outside, or there is no such store under it, or its metadata are damaged.
+            UsageError: The name leads out of the workspace, there is no such store, or its metadata are damaged.
         """
         from thalweg.earth.store.reader import open_store
 
         path = self._workspace.readable(None, name)
-        known = self._of(name)
+        known = self._known_store(name)
         with known.lock:
             try:
                 version = str((path / "zarr.json").stat().st_mtime_ns)
             except OSError:
                 version = ""
-            if known.scene is None or known.scene.version != version:
+            if known.opened is None or known.opened.version != version:
                 if path.is_dir():
                     check_metadata(path, name)
-                known.scene = OpenStore(name, version, open_store(path))
-            return known.scene
+                known.opened = OpenStore(name, version, open_store(path))
+            return known.opened
 
-    def _of(self, name: str) -> "_Known":
-        """What is known of a store; the last few are kept, and those that somebody reads."""
+    def _known_store(self, name: str) -> "_KnownStore":
+        """Return the entry of a store, and forget the oldest entries beyond the limit that nobody reads."""
         with self._lock:
             if name not in self._known:
-                self._known[name] = _Known(TimeLimit(name, self._threads))
+                self._known[name] = _KnownStore(TimeLimit(name, self._threads))
             self._known.move_to_end(name)
             idle = [other for other, known in self._known.items() if other != name and known.limit.is_idle]
-            for other in idle[: max(0, len(self._known) - _OPEN_AT_ONCE)]:
+            for other in idle[: max(0, len(self._known) - MAX_OPEN_STORES)]:
                 del self._known[other]
             return self._known[name]
 
     def _may_hold_embeddings(self, folder: Path) -> bool:
-        """As `store_metadata.may_hold_embeddings`, read again only where it was written again."""
+        """Return `store_metadata.may_hold_embeddings`, cached until the store's metadata are written again."""
         try:
             state = (folder / "zarr.json").stat()
         except OSError:
             return True
         written = state.st_mtime_ns, state.st_size
-        if self._seen.get(folder, (None, None))[0] != written:
-            self._seen[folder] = written, may_hold_embeddings(folder)
-        return self._seen[folder][1]
+        if self._recognized.get(folder, (None, None))[0] != written:
+            self._recognized[folder] = written, may_hold_embeddings(folder)
+        return self._recognized[folder][1]
 
-    def _is_name(self, name: str) -> bool:
-        """Whether a browser may ask for a store under this name."""
+    def _is_readable_name(self, name: str) -> bool:
+        """Return whether a browser may open a store under this name."""
         try:
             self._workspace.readable(None, name)
         except UsageError:
@@ -211,10 +218,10 @@ class OpenStores:
         return True
 
 
-class _Known:
-    """A store that was asked for."""
+class _KnownStore:
+    """Entry of a store that was requested: its time limit, its lock, and the open store."""
 
     def __init__(self, limit: TimeLimit) -> None:
         self.limit = limit
         self.lock = threading.Lock()
-        self.scene: OpenStore | None = None
+        self.opened: OpenStore | None = None

@@ -1,4 +1,4 @@
-"""Map tiles: 256 x 256 pixels at most, read from their own window of one date, within a budget of chunks."""
+"""Map tiles of at most 256 x 256 pixels, read from their own window of one date within a budget of chunks."""
 
 import io
 import math
@@ -7,22 +7,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thalweg.app.earth.open_stores import OpenStore
+from thalweg.earth.positions import PixelIndex
 from thalweg.earth.sensors import Quality
-from thalweg.errors import UsageError
+from thalweg.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     import xarray as xr
 
-TILE = 256
-"""Pixels of a tile each way; at level L it covers TILE * 2**L pixels of the store."""
+TILE_SIZE = 256
+"""Height and width of a tile in pixels; at level L it covers TILE_SIZE * 2**L pixels of the store."""
 
-CHUNKS = 256
-"""Most chunks of a variable that a tile of one date reads."""
+MAX_CHUNKS = 256
+"""Largest number of chunks of a variable that a tile of one date reads."""
 
-SIMILARITY_CHUNKS, SIMILARITY_READS = 64, 1024
-"""Most chunks of a date, and of all dates together, that a tile of similarity reads."""
+MAX_SIMILARITY_CHUNKS = 64
+"""Largest number of chunks of one date that a tile of similarity reads."""
 
-LAYERS = ("picture", "components", "quality", "similarity")
+MAX_SIMILARITY_READS = 1024
+"""Largest number of chunks of all dates together that a tile of similarity reads."""
+
+LAYERS = ("preview", "components", "quality", "similarity")
+"""Layers of the maps."""
 
 QUALITY_COLOURS: dict[Quality, tuple[int, int, int]] = {
     Quality.CLEAR: (74, 145, 86),
@@ -32,118 +37,124 @@ QUALITY_COLOURS: dict[Quality, tuple[int, int, int]] = {
     Quality.NEVER_OBSERVED: (96, 96, 104),
     Quality.OUTSIDE: (190, 190, 196),
 }
+"""Colour of each quality flag, red, green and blue in 0..255."""
 
-QUALITY_WORDS: dict[Quality, str] = {
+QUALITY_LABELS: dict[Quality, str] = {
     Quality.CLEAR: "clear",
-    Quality.WATER: "water, seen clearly",
+    Quality.WATER: "clear, water",
     Quality.CLOUD: "cloud or its shadow",
     Quality.MISSING: "missing on this date",
     Quality.NEVER_OBSERVED: "never observed",
-    Quality.OUTSIDE: "outside the record",
+    Quality.OUTSIDE: "outside the dates of the record",
 }
+"""Label of each quality flag."""
 
 
-def levels(scene: OpenStore) -> int:
-    """How many zoom levels there are; the last shows the whole store in one tile."""
-    return 1 + max(0, math.ceil(math.log2(max(scene.shape) / TILE)))
+def levels(store: OpenStore) -> int:
+    """Return the number of zoom levels; the last one shows the whole store in one tile."""
+    return 1 + max(0, math.ceil(math.log2(max(store.shape) / TILE_SIZE)))
 
 
-def stride(scene: OpenStore, level: int, most: int = CHUNKS) -> int:
-    """Which pixels a tile shows: every so-manyth each way, so that it touches `most` chunks or fewer."""
+def stride(store: OpenStore, level: int, max_chunks: int = MAX_CHUNKS) -> int:
+    """Return the step in pixels at which tiles of a level are read, so that a tile touches at most `max_chunks`."""
     step = 2**level
-    while _touched(scene, level, step) > most:
+    while _touched_chunks(store, level, step) > max_chunks:
         step *= 2
     return step
 
 
-def similarity_dates(scene: OpenStore, level: int) -> int:
-    """On how many dates a tile of similarity compares at most; the same for all tiles of a level."""
-    return max(1, SIMILARITY_READS // _touched(scene, level, stride(scene, level, SIMILARITY_CHUNKS)))
+def similarity_dates(store: OpenStore, level: int) -> int:
+    """Return the largest number of dates that a tile of similarity compares; the same for all tiles of a level."""
+    step = stride(store, level, MAX_SIMILARITY_CHUNKS)
+    return max(1, MAX_SIMILARITY_READS // _touched_chunks(store, level, step))
 
 
-def _touched(scene: OpenStore, level: int, step: int) -> int:
-    """Chunks of one date that a whole tile touches when it takes every `step`-th pixel."""
-    covered = TILE * 2**level
-    along = [
+def _touched_chunks(store: OpenStore, level: int, step: int) -> int:
+    """Return the number of chunks of one date that a whole tile touches when it takes every `step`-th pixel."""
+    covered = TILE_SIZE * 2**level
+    rows, columns = (
         min(math.ceil(covered / max(step, side)), math.ceil(size / side))
-        for side, size in zip(scene.block, scene.shape, strict=True)
-    ]
-    return along[0] * along[1]
+        for side, size in zip(store.block, store.shape, strict=True)
+    )
+    return rows * columns
 
 
-def window(scene: OpenStore, level: int, column: int, row: int, step: int) -> "xr.Dataset":
-    """Every `step`-th pixel of a tile's window; `UsageError` where there is no such tile."""
-    if not 0 <= level < levels(scene):
-        raise UsageError(f"level {level}: expected 0 to {levels(scene) - 1}")
-    covered = TILE * 2**level
-    rows, columns = scene.shape
+def window(store: OpenStore, level: int, row: int, column: int, step: int) -> "xr.Dataset":
+    """Return every `step`-th pixel of a tile's window.
+
+    Raises:
+        UsageError: There is no such level or tile.
+    """
+    if not 0 <= level < levels(store):
+        raise UsageError(f"level {level}: expected 0 to {levels(store) - 1}")
+    covered = TILE_SIZE * 2**level
+    rows, columns = store.shape
     if not (0 <= row * covered < rows and 0 <= column * covered < columns):
-        raise UsageError(f"tile {column} {row} of level {level} lies outside the store")
-    return scene.dataset.isel(
+        raise UsageError(f"tile row {row}, column {column} of level {level} lies outside the store")
+    return store.dataset.isel(
         y=slice(row * covered, min((row + 1) * covered, rows), step),
         x=slice(column * covered, min((column + 1) * covered, columns), step),
     )
 
 
-def draw(
-    scene: OpenStore, layer: str, level: int, column: int, row: int, date: int, pixel: tuple[int, int] | None = None
+def draw_tile(
+    store: OpenStore, layer: str, level: int, row: int, column: int, date: int, pixel: PixelIndex | None = None
 ) -> bytes:
-    """Draw a tile as PNG, transparent where nothing was seen.
+    """Draw a tile as PNG, transparent where there is nothing to show.
 
     Args:
-        scene: the store.
+        store: the store.
         layer: one of `LAYERS`.
-        level: 0 is one pixel a pixel, each further level half of that.
-        column: counted in tiles from the left.
-        row: counted in tiles from the top.
-        date: index of the date; similarity is over all dates.
-        pixel: row and column that similarity is to.
+        level: zoom level; one pixel of the tile is one pixel of the store at level 0, 2**level pixels otherwise.
+        row: row of the tile, from 0 at the top.
+        column: column of the tile, from 0 at the left.
+        date: index of the date, from 0; similarity is over all dates.
+        pixel: pixel that the similarity is to.
 
     Raises:
-        UsageError: no such layer, level, tile, date or pixel.
+        UsageError: There is no such layer, level, tile, date or pixel.
     """
-    scene.check_date(date)
+    store.check_date(date)
     if layer == "similarity":
         if pixel is None:
             raise UsageError("similarity: expected the row and column of a pixel too")
-        scene.check_pixel(*pixel)
-        part = window(scene, level, column, row, stride(scene, level, SIMILARITY_CHUNKS))
-        alike = scene.likeness(*pixel, similarity_dates(scene, level)).of(part)
-        return _png(_ramp(alike))
-    part = window(scene, level, column, row, stride(scene, level)).isel(time=date)
-    if layer == "picture":
-        return _png(_seen(np.moveaxis(part.picture.values, 0, -1), part.quality.values <= Quality.WATER))
+        store.check_pixel(pixel)
+        part = window(store, level, row, column, stride(store, level, MAX_SIMILARITY_CHUNKS))
+        return _png(_similarity_colours(store.similarity_to(pixel, similarity_dates(store, level)).compute(part)))
+    part = window(store, level, row, column, stride(store, level)).isel(time=date)
+    if layer == "preview":
+        return _png(_with_alpha(np.moveaxis(part.picture.values, 0, -1), part.quality.values <= Quality.WATER))
     if layer == "components":
-        return _png(_components(scene, part.embeddings.values))
+        return _png(_component_colours(store, part.embeddings.values))
     if layer == "quality":
-        return _png(_flags(part.quality.values))
-    raise UsageError(f"layer {layer!r}: expected one of {', '.join(LAYERS)}")
+        return _png(_quality_colours(part.quality.values))
+    raise unknown_name("layer", layer, LAYERS)
 
 
-def _components(scene: OpenStore, vectors: np.ndarray) -> np.ndarray:
-    seen = np.isfinite(vectors).all(0)
-    colours = scene.axes.colours(vectors)
-    three = np.concatenate([colours, np.zeros((*seen.shape, 3 - colours.shape[-1]))], -1)
-    return _seen((255 * three).round().astype(np.uint8), seen)
+def _component_colours(store: OpenStore, vectors: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(vectors).all(0)
+    colours = store.components().to_rgb(vectors)
+    three = np.concatenate([colours, np.zeros((*finite.shape, 3 - colours.shape[-1]))], -1)
+    return _with_alpha((255 * three).round().astype(np.uint8), finite)
 
 
-def _ramp(alike: np.ndarray) -> np.ndarray:
+def _similarity_colours(similarity: np.ndarray) -> np.ndarray:
     import matplotlib
 
-    colours = matplotlib.colormaps["viridis"](np.nan_to_num(alike), bytes=True)[..., :3]
-    return _seen(colours, np.isfinite(alike))
+    colours = matplotlib.colormaps["viridis"](np.nan_to_num(similarity), bytes=True)[..., :3]
+    return _with_alpha(colours, np.isfinite(similarity))
 
 
-def _flags(quality: np.ndarray) -> np.ndarray:
+def _quality_colours(quality: np.ndarray) -> np.ndarray:
     colours = np.zeros((256, 3), np.uint8)
     for flag, colour in QUALITY_COLOURS.items():
         colours[flag] = colour
-    return _seen(colours[quality], np.ones(quality.shape, bool))
+    return _with_alpha(colours[quality], np.ones(quality.shape, bool))
 
 
-def _seen(colours: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 -> (H, W, 4), transparent where not seen."""
-    return np.concatenate([np.where(seen[..., None], colours, 0), 255 * seen[..., None]], -1).astype(np.uint8)
+def _with_alpha(colours: np.ndarray, opaque: np.ndarray) -> np.ndarray:
+    """Return colours (H, W, 3), uint8, with an alpha channel (H, W, 4): transparent where not `opaque` (H, W)."""
+    return np.concatenate([np.where(opaque[..., None], colours, 0), 255 * opaque[..., None]], -1).astype(np.uint8)
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -101,15 +101,15 @@ class EmbeddingDistribution:
         """(..., K) embeddings to their distance (...) from the mean."""
         return np.asarray(np.linalg.norm(self.whiten(vectors), axis=-1))
 
-    def length(self, changes: NDArray) -> NDArray[np.floating]:
+    def mahalanobis_norm(self, changes: NDArray) -> NDArray[np.floating]:
         """(..., K) differences of two embeddings to their Mahalanobis length (...)."""
         return np.asarray(np.linalg.norm(np.linalg.solve(self.factor, changes[..., None])[..., 0], axis=-1))
 
-    def bound(self, level: float) -> float:
+    def radius_quantile(self, level: float) -> float:
         """The distance from the mean within which a share `level` of the population lies."""
         return _quantile(self.distances, level)
 
-    def apart(self, level: float = 0.5) -> float:
+    def pairwise_quantile(self, level: float = 0.5) -> float:
         """How far two real embeddings lie apart: a share `level` of pairs is nearer; by default the median pair."""
         return _quantile(self.separations, level)
 

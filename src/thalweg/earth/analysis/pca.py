@@ -1,0 +1,103 @@
+"""Principal components of embeddings."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.earth.store.subsample import sample_vectors
+from thalweg.errors import UsageError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+MAX_VECTORS = 200_000
+"""Embeddings of a store that the components are fitted to, up to a factor of two."""
+
+NUM_DATES = 24
+"""Dates of a store that the components are fitted to, up to a factor of two."""
+
+RGB_PERCENTILES = (2, 98)
+"""Percentiles of a component that are shown as black and white."""
+
+MISSING_GREY = 0.85
+"""Grey of pixels that have no embedding."""
+
+
+@dataclass(frozen=True, eq=False)
+class PrincipalComponents:
+    """Principal components of vectors, the same for all dates of a store.
+
+    Attributes:
+        mean: (K,), mean of the vectors.
+        axes: (N, K), orthonormal axes in rows, that of the largest variance first. Their signs carry no meaning.
+        share: (N,), share of the variance along each axis.
+        low: (N,), 2nd percentile of each component.
+        high: (N,), 98th percentile of each component.
+    """
+
+    mean: NDArray[np.floating]
+    axes: NDArray[np.floating]
+    share: NDArray[np.floating]
+    low: NDArray[np.floating]
+    high: NDArray[np.floating]
+
+    @classmethod
+    def fit(cls, vectors: NDArray[np.floating], count: int) -> "PrincipalComponents":
+        """Fit to vectors.
+
+        Args:
+            vectors: (M, K), finite.
+            count: number of components N, 1 to K.
+
+        Raises:
+            UsageError: fewer than two vectors, or more components than dimensions.
+        """
+        size = vectors.shape[1]
+        if not 1 <= count <= size:
+            raise UsageError(f"{count} components: expected 1 to {size}, the dimensions of an embedding")
+        if len(vectors) < 2:
+            raise UsageError(f"expected at least two embeddings to fit principal components, got {len(vectors)}")
+        mean = vectors.mean(0)
+        _, singular_values, axes = np.linalg.svd(vectors - mean, full_matrices=False)
+        axes = axes[:count]
+        low, high = np.percentile((vectors - mean) @ axes.T, RGB_PERCENTILES, axis=0)
+        share = singular_values[:count] ** 2 / (singular_values**2).sum()
+        return cls(mean, axes, share, low, high)
+
+    @classmethod
+    def of(cls, dataset: "xr.Dataset", count: int = 3) -> "PrincipalComponents":
+        """Fit to a bounded sample of an embedding dataset, spread over the grid.
+
+        Args:
+            dataset: embeddings, dims (time, embedding, y, x).
+            count: number of components, 1 to the dimensions of an embedding.
+
+        Raises:
+            UsageError: the dataset has no embedding, or fewer dimensions.
+        """
+        size, dates = dataset.sizes["embedding"], dataset.sizes["time"]
+        if not 1 <= count <= size:  # before anything is read
+            raise UsageError(f"{count} components: expected 1 to {size}, the dimensions of an embedding")
+        vectors = sample_vectors(dataset, range(0, dates, max(1, dates // NUM_DATES)), MAX_VECTORS)
+        if len(vectors) < 2:
+            raise UsageError("no embedding in this part of the store: choose another")
+        return cls.fit(vectors, count)
+
+    def transform(self, vectors: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return the components (..., N, h, w) of embeddings (..., K, h, w); NaN where there is no embedding."""
+        return np.moveaxis((np.moveaxis(vectors, -3, -1) - self.mean) @ self.axes.T, -1, -3)
+
+    def to_rgb(self, vectors: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return three components as red, green and blue.
+
+        Args:
+            vectors: (K, h, w), embeddings of one date.
+
+        Returns:
+            (h, w, 3) in 0..1, stretched from the 2nd to the 98th percentile; grey where there is no embedding.
+        """
+        components = np.moveaxis(self.transform(vectors), 0, -1)
+        rgb = np.clip((components - self.low) / (self.high - self.low), 0, 1)
+        return np.where(np.isfinite(rgb), rgb, MISSING_GREY)
