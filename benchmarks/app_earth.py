@@ -1,4 +1,4 @@
-"""How long a click on a pixel of the Earth tab takes until the pixel's series is drawn, in a real browser.
+"""Time from a click on a pixel of the Earth tab until its series is drawn, in a real browser.
 
 `app_latency.py` opens the page and calls `measure_pixel_click`.
 """
@@ -31,8 +31,8 @@ def measure_pixel_click(page: "Page", clicks: int = 20, seed: int = 0) -> float:
 
     Args:
         page: a page that shows the Earth tab with a store open.
-        clicks: how many pixels are clicked after a first one that is not counted; each is another.
-        seed: of the pixels' choice.
+        clicks: number of different pixels that are clicked, after a first one that is not counted.
+        seed: seed of the choice of pixels.
     """
     page.wait_for_selector('[data-part="left"][data-ready="true"]')
     canvas = page.locator('[data-part="left"]')
@@ -42,8 +42,8 @@ def measure_pixel_click(page: "Page", clicks: int = 20, seed: int = 0) -> float:
     x, y, zoom = map(float, view.split())
     rows, columns = page.evaluate(
         "async () => { const name = document.querySelector('[data-part=store]').value;"
-        " const told = await (await fetch('earth/store?store=' + encodeURIComponent(name))).json();"
-        " return [told.rows, told.columns]; }"
+        " const store = await (await fetch('earth/store?store=' + encodeURIComponent(name))).json();"
+        " return [store.rows, store.columns]; }"
     )
     half = box["width"] / 2 / zoom, box["height"] / 2 / zoom
     in_view = [

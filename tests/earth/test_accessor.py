@@ -16,6 +16,7 @@ from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
 from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.positions import LonLat, PixelIndex
 from thalweg.errors import UsageError
 
 
@@ -30,7 +31,8 @@ def opened(store: Path) -> xr.Dataset:
 
 
 def degrees(x: float, y: float) -> tuple[float, float]:
-    return Transformer.from_crs("EPSG:32631", "EPSG:4326", always_xy=True).transform(x, y)
+    longitude, latitude = Transformer.from_crs("EPSG:32631", "EPSG:4326", always_xy=True).transform(x, y)
+    return longitude, latitude
 
 
 def test_importing_the_package_loads_no_heavy_library() -> None:
@@ -54,7 +56,7 @@ print(opened.rio.crs.to_epsg(), *opened.embeddings.rio.transform()[:6], *opened.
 def test_a_place_is_its_pixel(opened: xr.Dataset) -> None:
     x, y = float(opened.x[20]), float(opened.y[12])
     for dx, dy in ((0, 0), (4.9, -4.9), (-4.9, 4.9)):
-        here = opened.thalweg.at(*degrees(x + dx, y + dy))
+        here = opened.thalweg.at(LonLat(*degrees(x + dx, y + dy)))
         assert here.embeddings.dims == ("time", "embedding")
         assert (float(here.x), float(here.y)) == (x, y)
     np.testing.assert_array_equal(here.embeddings.values, opened.embeddings.values[..., 12, 20])
@@ -63,8 +65,10 @@ def test_a_place_is_its_pixel(opened: xr.Dataset) -> None:
 def test_a_place_outside_is_one_line(opened: xr.Dataset) -> None:
     beside = degrees(float(opened.x[0]) - 5.5, float(opened.y[0]))
     for lon, lat in (beside, (13.4, 52.5), (0.0, 0.0)):
-        with pytest.raises(UsageError, match=r"is outside the grid: expected lon 3\.\d+ to 3\.\d+, lat 50") as caught:
-            opened.thalweg.at(lon, lat)
+        with pytest.raises(
+            UsageError, match=r"is outside the grid: expected longitude 3\.\d+ to 3\.\d+, latitude 50"
+        ) as caught:
+            opened.thalweg.at(LonLat(lon, lat))
         assert "\n" not in str(caught.value)
 
 
@@ -79,17 +83,19 @@ def test_a_window_holds_the_pixels_of_a_box(opened: xr.Dataset) -> None:
     left, _, right, top = part.attrs["spatial:bbox"]
     assert (left, right) == (float(part.x[0]) - 5, float(part.x[-1]) + 5)
     assert top == float(part.y[0]) + 5
-    assert part.thalweg.at(*degrees(float(part.x[0]), float(part.y[0]))).embeddings.shape == part.embeddings.shape[:2]
+    assert part.thalweg.at(PixelIndex(0, 0)).embeddings.shape == part.embeddings.shape[:2]
+    corner = LonLat(*degrees(float(part.x[0]), float(part.y[0])))
+    np.testing.assert_array_equal(part.thalweg.at(corner).embeddings, part.embeddings[..., 0, 0])
     with pytest.raises(UsageError, match="no pixel of this store lies in it"):
         opened.thalweg.window(13, 52, 14, 53)
     with pytest.raises(UsageError, match="expected west below east and south below north"):
         opened.thalweg.window(east, south, west, north)
 
 
-def test_likeness_is_that_of_the_figures(opened: xr.Dataset) -> None:
-    alike = opened.thalweg.similar((20, 12))
+def test_similarity_is_that_of_the_figures(opened: xr.Dataset) -> None:
+    alike = opened.thalweg.similar(PixelIndex(12, 20))
     assert alike.dims == ("y", "x")
-    np.testing.assert_allclose(alike.values, similarity(opened, (20, 12)), rtol=1e-6)
+    np.testing.assert_allclose(alike.values, similarity(opened, PixelIndex(12, 20)), rtol=1e-6)
     assert alike.attrs["row"] == 12
     assert alike.rio.crs.to_epsg() == 32631
 

@@ -1,4 +1,4 @@
-"""The Earth tab and its routes served by themselves."""
+"""Earth tab and its routes, served alone."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from thalweg.app.workspace import Workspace
 
 
 def earth_app(workspace: Workspace) -> Any:
-    """The Earth tab and its routes as an app of their own, guarded as the whole app is."""
+    """Return the Earth tab and its routes as an app, with the guards of the whole app."""
     import gradio as gr
     from fastapi import FastAPI
 
-    from thalweg.app.auth import add_guards
     from thalweg.app.earth import earth_router, earth_tab
+    from thalweg.app.security.auth import add_guards
 
     app = FastAPI()
     add_guards(app, "127.0.0.1", None)
@@ -22,7 +22,7 @@ def earth_app(workspace: Workspace) -> Any:
 
 
 def wait_until_drawn(page: Any) -> None:
-    """Wait until both maps have drawn all that is in view."""
+    """Wait until both maps have drawn all tiles in view."""
     page.wait_for_function(
         """() => ["left", "right"].every((name) =>
             document.querySelector(`[data-part="${name}"]`)?.dataset.ready === "true")"""

@@ -28,7 +28,7 @@ def optional_position(
     Raises:
         UsageError: More than one is given, or a coordinate is out of range.
     """
-    given = [
+    given: list[Position] = [
         *([PixelIndex(*pixel)] if pixel is not None else []),
         *([MapPoint(*xy)] if xy is not None else []),
         *([LonLat(*lonlat)] if lonlat is not None else []),

@@ -82,7 +82,7 @@ class LonLat:
         if abs(self.longitude) <= 180 and abs(self.latitude) <= 90:
             return
         advice = ""
-        if abs(self.latitude) <= 90 and 180 < self.longitude <= 360:
+        if abs(self.latitude) <= 90 and 180 < self.longitude <= 540:
             advice = f": write {self.longitude - 360:.10g} {self.latitude:.10g}"
         elif abs(self.latitude) <= 180 and abs(self.longitude) <= 90:
             advice = f": longitude comes first, write {self.latitude:.10g} {self.longitude:.10g}"
@@ -176,7 +176,7 @@ def locate(position: Position, grid: "GeoBox") -> PixelIndex:
             )
         return position
     point = map_point(position, grid)
-    across, down = (float(value) for value in grid.wld2pix(point.x, point.y))
+    across, down = (float(value) for value in ~grid.affine @ (point.x, point.y))
     if not (-_EPS <= across <= columns + _EPS and -_EPS <= down <= rows + _EPS):
         raise UsageError(f"{position} is outside the grid: expected {_extent(position, grid)}")
     column, row = (max(math.ceil(value - _EPS) - 1, 0) for value in (across, down))
@@ -188,7 +188,7 @@ def map_point(position: Position, grid: "GeoBox") -> MapPoint:
     if isinstance(position, MapPoint):
         return position
     if isinstance(position, PixelIndex):
-        x, y = grid.pix2wld(position.column + 0.5, position.row + 0.5)
+        x, y = grid.affine @ (position.column + 0.5, position.row + 0.5)
         return MapPoint(float(x), float(y))
     from pyproj import Transformer
 

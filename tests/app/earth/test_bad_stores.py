@@ -16,7 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from earth_app import earth_app
-from thalweg.app.earth import open_stores as scenes_module
+from thalweg.app.earth import open_stores as stores_module
 from thalweg.app.earth import tiles
 from thalweg.app.earth.open_stores import OpenStores
 from thalweg.app.earth.store_metadata import MAX_DATES
@@ -138,13 +138,13 @@ def test_a_bad_store_is_one_line_and_the_others_are_usable(folder: Path, damage:
     started = time.monotonic()
     listed = client.get("/earth/stores").json()
     assert "good.zarr" in listed
-    for path in ("store", "clear", "tile/picture/0/0/0", "pixel"):
+    for path in ("store", "clear", "tile/preview/0/0/0", "pixel"):
         answer = client.get(f"/earth/{path}", params={"store": BAD, "date": 0, "row": 0, "column": 0})
         assert answer.status_code == 422, (path, answer.text[:200])
         told = answer.json()["error"]
         assert "\n" not in told and len(told) < 600 and str(folder) not in told, told
     good = {"store": "good.zarr", "date": 0, "row": 0, "column": 0}
-    for path in ("store", "tile/picture/0/0/0", "pixel"):
+    for path in ("store", "tile/preview/0/0/0", "pixel"):
         assert client.get(f"/earth/{path}", params=good).status_code == 200
     assert time.monotonic() - started < 20
 
@@ -156,7 +156,7 @@ def test_a_very_wide_store_that_can_be_read_in_parts_is_served(folder: Path) -> 
 
     client = TestClient(earth_app(Workspace(folder)), base_url=ORIGIN, headers={"Origin": ORIGIN})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for path in ("store", "tile/picture/0/0/0", "clear", "pixel"):
+    for path in ("store", "tile/preview/0/0/0", "clear", "pixel"):
         client.get(f"/earth/{path}", params={"store": BAD, "date": 0, "row": 0, "column": 0})
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 600_000, f"{grown / 1000:.0f} MB"
@@ -164,7 +164,7 @@ def test_a_very_wide_store_that_can_be_read_in_parts_is_served(folder: Path) -> 
 
 def test_a_store_that_does_not_open_holds_up_no_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate, entered = threading.Event(), []
-    whole = scenes_module.check_metadata
+    whole = stores_module.check_metadata
 
     def stuck(path: Path, name: str) -> None:
         if name == BAD:
@@ -172,8 +172,8 @@ def test_a_store_that_does_not_open_holds_up_no_other(folder: Path, monkeypatch:
             gate.wait(60)
         whole(path, name)
 
-    monkeypatch.setattr(scenes_module, "check_metadata", stuck)
-    monkeypatch.setattr(scenes_module, "OPEN_SECONDS", 0.5)
+    monkeypatch.setattr(stores_module, "check_metadata", stuck)
+    monkeypatch.setattr(stores_module, "OPEN_SECONDS", 0.5)
     client = TestClient(earth_app(Workspace(folder)), base_url=ORIGIN, headers={"Origin": ORIGIN})
     try:
         for _ in range(MAX_STUCK):
@@ -194,24 +194,24 @@ def test_a_store_that_does_not_open_holds_up_no_other(folder: Path, monkeypatch:
 
 
 def test_an_answer_that_never_comes_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate, draw = threading.Event(), tiles.draw
+    gate, draw = threading.Event(), tiles.draw_tile
 
-    def stuck(scene: Any, *asked: Any) -> bytes:
-        if scene.name == BAD:
+    def stuck(opened: Any, *arguments: Any) -> bytes:
+        if opened.name == BAD:
             gate.wait(60)
-        return draw(scene, *asked)
+        return draw(opened, *arguments)
 
     monkeypatch.setattr(tiles, "draw", stuck)
     client = TestClient(earth_app(Workspace(folder)), base_url=ORIGIN, headers={"Origin": ORIGIN})
     query = {"date": 0, "row": 0, "column": 0}
     assert client.get("/earth/store", params={"store": BAD}).status_code == 200
-    monkeypatch.setattr(scenes_module, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(stores_module, "READ_SECONDS", 0.3)
     try:
         for _ in range(MAX_STUCK + 20):
-            answer = client.get("/earth/tile/picture/0/0/0", params={"store": BAD, **query})
+            answer = client.get("/earth/tile/preview/0/0/0", params={"store": BAD, **query})
             assert answer.status_code == 422
-        monkeypatch.setattr(scenes_module, "READ_SECONDS", 60.0)
-        assert client.get("/earth/tile/picture/0/0/0", params={"store": "good.zarr", **query}).status_code == 200
+        monkeypatch.setattr(stores_module, "READ_SECONDS", 60.0)
+        assert client.get("/earth/tile/preview/0/0/0", params={"store": "good.zarr", **query}).status_code == 200
     finally:
         gate.set()
 
@@ -233,9 +233,9 @@ for shard in [file for file in (folder / "bad.zarr" / "picture" / "c").rglob("*"
     shard.unlink()
     os.mkfifo(shard)
 open_stores.READ_SECONDS = 0.5
-told = [client.get("/earth/tile/picture/0/0/0", params={"store": "bad.zarr", **query}).json() for _ in range(4)]
+told = [client.get("/earth/tile/preview/0/0/0", params={"store": "bad.zarr", **query}).json() for _ in range(4)]
 open_stores.READ_SECONDS = 60.0
-good = client.get("/earth/tile/picture/0/0/0", params={"store": "good.zarr", **query})
+good = client.get("/earth/tile/preview/0/0/0", params={"store": "good.zarr", **query})
 print(told[0]["error"], told[-1]["error"], good.status_code, sep="|", flush=True)
 os._exit(0)
 """

@@ -1,4 +1,4 @@
-"""The Earth tab in a real browser: open, date, pixel, similarity, quality, linked maps, reload, and what is refused."""
+"""Earth tab in a real browser: open, date, pixel, similarity, quality, linked maps, reload, refused stores."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ def address(workspace: Workspace, served: Any) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def pixel(store: Path) -> tuple[int, int]:
-    """Row and column of the pixel seen on most dates."""
+    """Row and column of the pixel with an embedding on most dates."""
     seen = np.isfinite(thalweg.open(store).embeddings.values).all(1).sum(0)
     row, column = np.unravel_index(seen.argmax(), seen.shape)
     return int(row), int(column)
@@ -44,8 +44,8 @@ def page(open_page: OpenPage, address: str) -> "Page":
     return page
 
 
-def kept(page: "Page") -> dict[str, str]:
-    """What the address holds after its #."""
+def saved_state(page: "Page") -> dict[str, str]:
+    """Return the state in the address, after its #."""
     page.evaluate("() => new Promise((done) => setTimeout(done, 200))")  # by its clock: written once things are quiet
     return {key: values[0] for key, values in parse_qs(urlparse(page.url).fragment).items()}
 
@@ -54,8 +54,8 @@ def part(page: "Page", name: str) -> Any:
     return page.locator(f'[data-part="{name}"]')
 
 
-def seen_in(page: "Page", name: str) -> np.ndarray:
-    """(H, W), where a map's canvas is painted rather than see-through."""
+def opaque_in(page: "Page", name: str) -> np.ndarray:
+    """Return where the canvas of a map is opaque, (H, W)."""
     alpha, width = page.evaluate(
         """name => {
             const canvas = document.querySelector(`[data-part="${name}"]`);
@@ -69,7 +69,7 @@ def seen_in(page: "Page", name: str) -> np.ndarray:
 
 
 def views(page: "Page") -> tuple[str, str]:
-    """The view that each map says it drew: middle and zoom."""
+    """Return the view that each map drew: middle and zoom."""
     left, right = (part(page, name).get_attribute("data-view") for name in ("left", "right"))
     return left, right
 
@@ -81,7 +81,7 @@ def test_a_store_opens_on_its_clearest_date(page: "Page", store: Path, screensho
     label = part(page, "date-label")
     assert label.inner_text() == f"{best}, {round(100 * clear.max())} % clear"
     assert part(page, "date").get_attribute("aria-valuetext") == label.inner_text()
-    assert seen_in(page, "left").any()
+    assert opaque_in(page, "left").any()
     screenshot(page, "earth-open")
 
 
@@ -94,7 +94,7 @@ def test_another_date_by_slider_button_and_key(page: "Page") -> None:
     part(page, "date").fill("3")
     wait_until_drawn(page)
     assert part(page, "date-label").inner_text().startswith(dates[3][:10])
-    assert kept(page)["date"] == dates[3]
+    assert saved_state(page)["date"] == dates[3]
     part(page, "later").click()
     assert part(page, "date-label").inner_text().startswith(dates[4][:10])
     part(page, "date").press("ArrowLeft")
@@ -102,7 +102,7 @@ def test_another_date_by_slider_button_and_key(page: "Page") -> None:
 
 
 def test_both_maps_show_the_same_pixels_after_drag_and_wheel(page: "Page") -> None:
-    whole = seen_in(page, "left")
+    whole = opaque_in(page, "left")
     start = views(page)
     for act in (drag, wheel):
         before = views(page)
@@ -111,11 +111,11 @@ def test_both_maps_show_the_same_pixels_after_drag_and_wheel(page: "Page") -> No
         left, right = views(page)
         assert left == right
         assert (left, right) != before
-    # Both are see-through where nothing was seen on the date, so linked maps have one outline.
+    # Both are transparent without a clear view on the date, so linked maps have one outline.
     page.mouse.move(2, 2)
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    assert not np.array_equal(seen_in(page, "left"), whole)
-    np.testing.assert_array_equal(seen_in(page, "left"), seen_in(page, "right"))
+    assert not np.array_equal(opaque_in(page, "left"), whole)
+    np.testing.assert_array_equal(opaque_in(page, "left"), opaque_in(page, "right"))
     part(page, "fit").click()
     wait_until_drawn(page)
     assert views(page) == start
@@ -135,7 +135,7 @@ def wheel(page: "Page") -> None:
     page.mouse.wheel(0, -300)
 
 
-def test_a_clicked_pixel_tells_its_series_and_its_bands(
+def test_a_clicked_pixel_shows_its_series_and_its_bands(
     page: "Page", pixel: tuple[int, int], screenshot: Screenshot
 ) -> None:
     choose_pixel(page, *pixel)
@@ -143,16 +143,16 @@ def test_a_clicked_pixel_tells_its_series_and_its_bands(
     series = part(page, "series")
     assert series.locator("polyline.value").count() == 3
     assert series.locator("polygon.interval").count() == 3
-    part(page, "chips").get_by_role("button", name="value 5").click()
+    part(page, "chips").get_by_role("button", name="dimension 5").click()
     assert series.locator("polyline.value").count() == 4
     titles = part(page, "decoded").locator(".decoded").all_inner_texts()
     assert [title.split("\n")[0] for title in titles] == ["Sentinel-2 L2A, reflectance", "Sentinel-1, dB"]
     assert part(page, "decoded").locator("svg .interval").count() == 12
-    assert kept(page)["pixel"] == f"{pixel[0]},{pixel[1]}"
+    assert saved_state(page)["pixel"] == f"{pixel[0]},{pixel[1]}"
     screenshot(page, "earth-pixel")
 
 
-def test_the_keyboard_alone_picks_a_pixel(page: "Page") -> None:
+def test_the_keyboard_alone_chooses_a_pixel(page: "Page") -> None:
     part(page, "left").focus()
     for key in ("+", "+", "ArrowLeft", "ArrowUp", "Enter"):
         page.keyboard.press(key)
@@ -161,7 +161,7 @@ def test_the_keyboard_alone_picks_a_pixel(page: "Page") -> None:
     assert part(page, "place").inner_text().startswith(f"Row {int(y)}, column {int(x)} (")
 
 
-def test_a_click_in_the_series_is_its_date(page: "Page", pixel: tuple[int, int]) -> None:
+def test_a_click_in_the_series_chooses_the_date(page: "Page", pixel: tuple[int, int]) -> None:
     choose_pixel(page, *pixel)
     chart = part(page, "series").locator("svg")
     box = chart.bounding_box()
@@ -169,44 +169,44 @@ def test_a_click_in_the_series_is_its_date(page: "Page", pixel: tuple[int, int])
     assert part(page, "later").is_disabled()
 
 
-def test_similarity_is_asked_for_a_pixel(page: "Page", pixel: tuple[int, int], screenshot: Screenshot) -> None:
+def test_similarity_is_to_the_chosen_pixel(page: "Page", pixel: tuple[int, int], screenshot: Screenshot) -> None:
     page.get_by_role("radio", name="Similarity").check()
-    assert part(page, "right-caption").inner_text() == "Similarity: click the pixel to compare with"
+    assert part(page, "right-caption").inner_text() == "Similarity: click a pixel to compare with"
     choose_pixel(page, *pixel)
     wait_until_drawn(page)
-    assert part(page, "right-caption").inner_text() == f"Similarity of the season to row {pixel[0]}, column {pixel[1]}"
-    painted = seen_in(page, "right")
+    assert part(page, "right-caption").inner_text() == f"Similarity to row {pixel[0]}, column {pixel[1]} over all dates"
+    painted = opaque_in(page, "right")
     assert painted.mean() > 0.2
-    assert "1: the same season" in part(page, "legend").inner_text()
+    assert "1: the same on all dates" in part(page, "legend").inner_text()
     screenshot(page, "earth-similarity")
 
 
-def test_quality_has_a_legend_in_words(page: "Page", screenshot: Screenshot) -> None:
+def test_quality_has_a_legend_with_labels(page: "Page", screenshot: Screenshot) -> None:
     page.get_by_role("radio", name="Quality").check()
     wait_until_drawn(page)
     assert "cloud or its shadow" in part(page, "legend").inner_text()
-    assert seen_in(page, "right").sum() > seen_in(page, "left").sum()
+    assert opaque_in(page, "right").sum() > opaque_in(page, "left").sum()
     screenshot(page, "earth-quality")
 
 
-def test_a_reload_loses_nothing_and_a_second_person_sees_their_own(
+def test_a_reload_restores_the_page_and_another_page_has_its_own_state(
     page: "Page", open_page: OpenPage, address: str, pixel: tuple[int, int]
 ) -> None:
     part(page, "date").fill("5")
     choose_pixel(page, *pixel)
     page.get_by_role("radio", name="Quality").check()
     part(page, "in").click()
-    before = kept(page)
+    before = saved_state(page)
     page.reload()
     wait_until_drawn(page)
     part(page, "series").locator("svg").wait_for()
-    assert kept(page) == before
+    assert saved_state(page) == before
     assert before["layer"] == "quality"
     assert page.get_by_role("radio", name="Quality").is_checked()
     other = open_page(f"{address}/#store=fields.zarr")
     wait_until_drawn(other)
-    assert "pixel" not in kept(other)
-    assert kept(other)["layer"] == "components"
+    assert "pixel" not in saved_state(other)
+    assert saved_state(other)["layer"] == "components"
 
 
 @pytest.mark.parametrize(
@@ -218,12 +218,14 @@ def test_a_reload_loses_nothing_and_a_second_person_sees_their_own(
         ("<img src=x onerror=alert(1)>", "no such store"),
     ],
 )
-def test_a_bad_store_is_one_line_and_the_page_lives(open_page: OpenPage, address: str, name: str, words: str) -> None:
+def test_a_bad_store_is_one_line_and_the_page_still_works(
+    open_page: OpenPage, address: str, name: str, words: str
+) -> None:
     page = open_page(address)
     page.goto("about:blank")
     page.goto(f"{address}/#store={name}")
     status = part(page, "status")
-    page.wait_for_function("document.querySelector('[data-part=status]')?.classList.contains('wrong')")
+    page.wait_for_function("document.querySelector('[data-part=status]')?.classList.contains('error')")
     assert words in status.inner_text()
     assert "\n" not in status.inner_text()
     assert page.locator("img[src='x']").count() == 0
@@ -250,35 +252,35 @@ def test_text_in_a_store_is_text_in_the_page(
         shutil.rmtree(named)
 
 
-def test_a_what_if_shows_before_and_after(page: "Page", pixel: tuple[int, int], screenshot: Screenshot) -> None:
+def test_a_counterfactual_shows_before_and_after(page: "Page", pixel: tuple[int, int], screenshot: Screenshot) -> None:
     choose_pixel(page, *pixel)
     part(page, "target").fill("ndvi+0.1")
-    page.get_by_role("button", name="Find the change").click()
+    page.get_by_role("button", name="Find the minimal perturbation").click()
     part(page, "answer").locator("img").wait_for(timeout=60_000)
     assert part(page, "answer").locator("p").inner_text()
     screenshot(page, "earth-whatif")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_words_stand_out_from_what_is_behind_them(
+def test_text_has_enough_contrast(
     open_page: OpenPage, address: str, pixel: tuple[int, int], theme: str, screenshot: Screenshot
 ) -> None:
     page = open_page(f"{address}/?__theme={theme}#store=fields.zarr&pixel={pixel[0]},{pixel[1]}")
     wait_until_drawn(page)
     part(page, "decoded").locator("svg").first.wait_for()
-    body = colour(part(page, "status").evaluate(BEHIND))
+    body = colour(part(page, "status").evaluate(BACKGROUND))
     for name in ("status", "left-caption", "date-label", "place"):
         words = colour(part(page, name).evaluate("node => getComputedStyle(node).color"))
         assert contrast(words, body) > 4.5, name
     screenshot(page, f"earth-{theme}")
 
 
-BEHIND = """node => {
+BACKGROUND = """node => {
     const painted = (of) => getComputedStyle(of).backgroundColor;
     while (node.parentElement && /, 0\\)$/.test(painted(node))) node = node.parentElement;
     return painted(node);
 }"""
-"""The colour of the nearest thing behind an element that is not see-through."""
+"""Script that returns the colour of the nearest opaque background of an element."""
 
 
 def colour(css: str) -> np.ndarray:

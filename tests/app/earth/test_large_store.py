@@ -1,4 +1,4 @@
-"""A store far larger than what is shown: only chunks in view are read, and memory stays bounded."""
+"""A store far larger than its tiles: only chunks in view are read, and memory stays bounded."""
 
 import os
 import subprocess
@@ -13,8 +13,9 @@ from zarr.abc.store import RangeByteRequest
 
 from thalweg.app.earth import pixels, tiles
 from thalweg.app.earth.open_stores import OpenStore, OpenStores
-from thalweg.app.earth.routes import describe
+from thalweg.app.earth.routes import describe_store
 from thalweg.app.workspace import Workspace
+from thalweg.earth.positions import PixelIndex
 from thalweg.earth.store.schema import spatial_attributes
 
 BLOCK, BLOCKS = 64, 64
@@ -70,12 +71,12 @@ def large(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def scene(large: Path) -> OpenStore:
+def opened(large: Path) -> OpenStore:
     return OpenStores(Workspace(large)).open("large.zarr")
 
 
 class Reads:
-    """What was asked of the disk: shards touched, and chunks read out of them, by variable."""
+    """Reads from the disk: shards touched, and chunks read from them, by variable."""
 
     def __init__(self) -> None:
         self.chunks: list[str] = []
@@ -101,9 +102,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
     yield found
 
 
-def in_view(level: int, column: int, row: int) -> set[tuple[int, int]]:
+def in_view(level: int, row: int, column: int) -> set[tuple[int, int]]:
     """The shards under a tile."""
-    covered = tiles.TILE * 2**level // BLOCK
+    covered = tiles.TILE_SIZE * 2**level // BLOCK
     return {
         (shard_row, shard_column)
         for shard_row in range(row * covered, min(BLOCKS, (row + 1) * covered))
@@ -111,80 +112,83 @@ def in_view(level: int, column: int, row: int) -> set[tuple[int, int]]:
     }
 
 
-@pytest.mark.parametrize(("layer", "variable"), [("picture", "picture"), ("quality", "quality")])
+@pytest.mark.parametrize(("layer", "variable"), [("preview", "picture"), ("quality", "quality")])
 def test_a_tile_reads_the_chunks_under_it_on_its_date_alone(
-    scene: OpenStore, reads: Reads, layer: str, variable: str
+    opened: OpenStore, reads: Reads, layer: str, variable: str
 ) -> None:
-    tiles.draw(scene, layer, 0, 3, 5, date=2)
+    tiles.draw_tile(opened, layer, 0, 3, 5, date=2)
     assert reads.shards(variable) == in_view(0, 3, 5)
     assert len(reads.of(variable)) == 16
     assert not reads.of("embeddings")
 
 
-def test_a_tile_of_components_reads_no_more_once_the_axes_are_known(scene: OpenStore, reads: Reads) -> None:
-    assert scene.axes is not None
+def test_a_tile_of_components_reads_its_own_chunks_once_the_axes_are_fitted(opened: OpenStore, reads: Reads) -> None:
+    opened.components()
     assert len(reads.of("embeddings")) <= 2048
     reads.chunks.clear()
-    tiles.draw(scene, "components", 0, 3, 5, date=2)
+    tiles.draw_tile(opened, "components", 0, 3, 5, date=2)
     assert reads.shards("embeddings") == in_view(0, 3, 5)
     assert len(reads.chunks) == 16
 
 
 @pytest.mark.parametrize("level", range(5))
-def test_zoomed_out_a_tile_keeps_to_its_budget(scene: OpenStore, reads: Reads, level: int) -> None:
-    shown = np.frombuffer(tiles.draw(scene, "quality", level, 0, 0, date=2), np.uint8)
+def test_a_tile_of_any_level_keeps_to_its_budget(opened: OpenStore, reads: Reads, level: int) -> None:
+    shown = np.frombuffer(tiles.draw_tile(opened, "quality", level, 0, 0, date=2), np.uint8)
     assert shown.size > 50
-    assert 0 < len(reads.of("quality")) <= tiles.CHUNKS
+    assert 0 < len(reads.of("quality")) <= tiles.MAX_CHUNKS
     assert reads.shards("quality") <= in_view(level, 0, 0)
     reads.chunks.clear()
-    likeness = scene.likeness(7, 9, tiles.similarity_dates(scene, level))
+    similarity = opened.similarity_to(PixelIndex(7, 9), tiles.similarity_dates(opened, level))
     reads.chunks.clear()
-    part = tiles.window(scene, level, 0, 0, tiles.stride(scene, level, tiles.SIMILARITY_CHUNKS))
-    likeness.of(part)
-    assert 0 < len(reads.chunks) <= tiles.SIMILARITY_READS
+    part = tiles.window(opened, level, 0, 0, tiles.stride(opened, level, tiles.MAX_SIMILARITY_CHUNKS))
+    similarity.of(part)
+    assert 0 < len(reads.chunks) <= tiles.MAX_SIMILARITY_READS
 
 
-def test_a_pixel_reads_its_own_shard(scene: OpenStore, reads: Reads) -> None:
-    told = pixels.series(scene, 1000, 2000)
-    dates = scene.dataset.sizes["time"]
-    assert len(told["values"]) == dates
+def test_a_pixel_reads_its_own_shard(opened: OpenStore, reads: Reads) -> None:
+    series = pixels.pixel_series(opened, PixelIndex(1000, 2000))
+    dates = opened.dataset.sizes["time"]
+    assert len(series["values"]) == dates
     for variable in ("embeddings", "uncertainty", "quality"):
         assert reads.shards(variable) == {(1000 // BLOCK, 2000 // BLOCK)}
         assert len(reads.of(variable)) <= dates
 
 
-def test_opening_reads_no_data_and_clear_fractions_a_bounded_part(scene: OpenStore, reads: Reads) -> None:
-    describe(scene)
+def test_opening_reads_no_data_and_clear_fractions_a_bounded_part(opened: OpenStore, reads: Reads) -> None:
+    describe_store(opened)
     assert not [key for key in reads.chunks if key.split("/c/")[0] not in ("x", "y", "time", "embedding")]
-    clear = scene.clear
-    assert len(clear) == scene.dataset.sizes["time"]
+    clear = opened.clear_fractions()
+    assert len(clear) == opened.dataset.sizes["time"]
     assert 0 < len(reads.of("quality")) <= 2048
 
 
-LOOK_AT_ALL = """
+READ_EVERYTHING = """
 import resource, sys
 from thalweg.app.earth import pixels, tiles
-from thalweg.app.earth.routes import describe
+from thalweg.app.earth.routes import describe_store
 from thalweg.app.earth.open_stores import OpenStores
 from thalweg.app.workspace import Workspace
+from thalweg.earth.positions import PixelIndex
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-scene = OpenStores(Workspace(sys.argv[1])).open("large.zarr")
+opened = OpenStores(Workspace(sys.argv[1])).open("large.zarr")
 before = peak()
-describe(scene), scene.clear
-for level in range(tiles.levels(scene)):
+describe_store(opened), opened.clear_fractions()
+for level in range(tiles.levels(opened)):
     for layer in tiles.LAYERS:
-        tiles.draw(scene, layer, level, 0, 0, date=2, pixel=(7, 9))
-pixels.series(scene, 1000, 2000)
+        tiles.draw_tile(opened, layer, level, 0, 0, date=2, pixel=PixelIndex(7, 9))
+pixels.pixel_series(opened, PixelIndex(1000, 2000))
 print(peak() - before)
 """
 
 
 def test_memory_stays_far_below_one_date_of_the_store(large: Path) -> None:
     one_date = SIDE * SIDE * 7 * 4
-    done = subprocess.run([sys.executable, "-c", LOOK_AT_ALL, str(large)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", READ_EVERYTHING, str(large)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     grown = int(done.stdout)
     assert grown < one_date / 2, f"{grown / 1e6:.0f} MB, one date of the embeddings has {one_date / 1e6:.0f} MB"

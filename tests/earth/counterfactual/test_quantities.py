@@ -1,4 +1,4 @@
-"""Quantities: what they are called, what they are worth, that their gradients are right."""
+"""Quantities: names, values and gradients."""
 
 from pathlib import Path
 
@@ -8,10 +8,12 @@ import torch
 import xarray as xr
 
 import thalweg  # noqa: F401  (gives datasets their .thalweg)
-from thalweg.earth.counterfactual.quantities import INDICES, LinearProbe, band, by_name, decoded
+from thalweg.earth.counterfactual.quantities import LinearProbe, check_quantity_name, quantity_by_name
+from thalweg.earth.indices import INDICES
 from thalweg.earth.inference.compute import embed
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.errors import UsageError
+from thalweg.earth.sensors import known_sensors
+from thalweg.errors import MissingPathError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +31,12 @@ def vectors(embedded: xr.Dataset) -> torch.Tensor:
 def test_decoded_bands_are_those_of_the_accessor(embedded: xr.Dataset, model: EarthModel) -> None:
     for sensor in model.sensors:
         theirs = embedded.thalweg.decode(sensor, model=model).isel(time=2).values
-        ours = decoded(model, sensor, torch.from_numpy(embedded.embeddings.values[2:3]))[0].numpy()
+        ours = model.decode(torch.from_numpy(embedded.embeddings.values[2:3]), sensor)[0].numpy()
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_indices_follow_from_the_bands(vectors: torch.Tensor, model: EarthModel) -> None:
-    seen = decoded(model, "sentinel-2", vectors).clamp(min=1e-4)
+    seen = model.decode(vectors, "sentinel-2").clamp(min=1e-4)
     blue, red, near = seen[:, 0], seen[:, 2], seen[:, 6]
     ndvi = (near - red) / (near + red)
     expected = {
@@ -45,33 +47,50 @@ def test_indices_follow_from_the_bands(vectors: torch.Tensor, model: EarthModel)
     }
     assert set(expected) == set(INDICES)
     for name, value in expected.items():
-        torch.testing.assert_close(by_name(name.lower(), model, {}).of(vectors), value)
+        torch.testing.assert_close(quantity_by_name(name.lower(), model).evaluate(vectors), value)
 
 
 @pytest.mark.parametrize("name", ["B4", "b04", "red", "VH", "NDVI", "nirv", "EVI", "kndvi"])
 def test_gradients_are_those_of_finite_differences(name: str, vectors: torch.Tensor, model: EarthModel) -> None:
-    quantity = by_name(name, model, {})
+    quantity = quantity_by_name(name, model)
     place = vectors[:1].clone().requires_grad_()
-    slope = torch.autograd.grad(quantity.of(place).sum(), place)[0]
+    slope = torch.autograd.grad(quantity.evaluate(place).sum(), place)[0]
     step = torch.nn.functional.normalize(slope.flatten(), dim=0).reshape(slope.shape)
     with torch.no_grad():
-        found = (quantity.of(vectors[:1] + 1e-2 * step) - quantity.of(vectors[:1] - 1e-2 * step)) / 2e-2
+        found = (quantity.evaluate(vectors[:1] + 1e-2 * step) - quantity.evaluate(vectors[:1] - 1e-2 * step)) / 2e-2
     assert float(found) == pytest.approx(float(slope.norm()), rel=0.02)
 
 
 def test_names_of_bands(model: EarthModel) -> None:
-    assert band(model, "B8").name == "B08"
-    assert band(model, "b8a").name == "B8A"
-    assert (band(model, "vv").name, band(model, "VV").unit) == ("VV", "dB")
-    with pytest.raises(UsageError, match="band 'B99': the model's sensors have B02"):
-        band(model, "B99")
-    with pytest.raises(UsageError, match="target 'lai': give a read-out of it"):
-        by_name("lai", model, {})
-    with pytest.raises(UsageError, match="target 'height': expected NDVI, NIRv, EVI, kNDVI or a band"):
-        by_name("height", model, {})
+    assert quantity_by_name("B8", model).name == "B08"
+    assert quantity_by_name("b8a", model).name == "B8A"
+    assert [(band.name, band.unit) for band in (quantity_by_name(name, model) for name in ("vv", "VV"))] == [
+        ("VV", "dB"),
+        ("VV", "dB"),
+    ]
 
 
-def test_a_readout_is_fitted_saved_and_read(vectors: torch.Tensor, model: EarthModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("B99", "target 'B99': expected NDVI, EVI, NIRv, kNDVI, "),
+        ("lai", "target 'lai': expected NDVI, EVI, NIRv, kNDVI, "),
+        ("nvdi", "did you mean NDVI?"),
+    ],
+)
+def test_an_unknown_quantity_is_refused_with_the_names(name: str, words: str, model: EarthModel) -> None:
+    for check in (
+        lambda: quantity_by_name(name, model),
+        lambda: check_quantity_name(name, model.fusion.sensors),
+        lambda: check_quantity_name(name, known_sensors()),
+    ):
+        with pytest.raises(UsageError) as caught:
+            check()
+        assert words in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_linear_probe_is_fitted_saved_and_read(vectors: torch.Tensor, model: EarthModel, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     rows, weights = random.normal(size=(400, 32)), random.normal(size=32)
     fitted = LinearProbe.fit(rows, rows @ weights + 2, "lai", "m2 m-2", model.identifier, "made up")
@@ -80,25 +99,25 @@ def test_a_readout_is_fitted_saved_and_read(vectors: torch.Tensor, model: EarthM
     np.testing.assert_array_equal(again.weights, fitted.weights)
     assert (again.name, again.unit, again.offset) == (fitted.name, fitted.unit, fitted.offset)
     torch.testing.assert_close(
-        again.quantity(model).of(vectors)[:, 0, 0].double(),
+        again.quantity(model).evaluate(vectors)[:, 0, 0].double(),
         torch.from_numpy(fitted.predict(vectors[..., 0, 0].numpy())),
         atol=1e-4,
         rtol=1e-4,
     )
 
 
-def test_readouts_at_fault_are_refused(vectors: torch.Tensor, model: EarthModel, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="100 embeddings to fit a read-out of 32 values"):
+def test_invalid_linear_probes_are_refused(vectors: torch.Tensor, model: EarthModel, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="100 embeddings for a linear probe of 32 dimensions"):
         LinearProbe.fit(np.zeros((100, 32)), np.zeros(100), "lai", "1", model.identifier)
     foreign = LinearProbe("lai", "1", "another", np.zeros(32), 0.0)
-    with pytest.raises(UsageError, match="read-out lai: of another"):
+    with pytest.raises(UsageError, match="linear probe lai: fitted to another"):
         foreign.quantity(model)
     short = LinearProbe("lai", "1", model.identifier, np.zeros(7), 0.0)
-    with pytest.raises(UsageError, match="reads 7 values, the embeddings have 32"):
-        short.quantity(model).of(vectors)
+    with pytest.raises(UsageError, match="takes 7 dimensions, the embeddings have 32"):
+        short.quantity(model).evaluate(vectors)
     for content in ("no json", "[]", "{}", '{"format": "thalweg-readout"}'):
         (tmp_path / "bad.json").write_text(content)
-        with pytest.raises(UsageError, match=r"bad\.json: not a read-out"):
+        with pytest.raises(UsageError, match=r"bad\.json: not a linear probe"):
             LinearProbe.load(tmp_path / "bad.json")
-    with pytest.raises(UsageError, match="not a read-out"):
+    with pytest.raises(MissingPathError, match="there is no such file"):
         LinearProbe.load(tmp_path / "missing.json")

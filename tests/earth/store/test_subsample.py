@@ -111,5 +111,5 @@ def test_similarity_over_fewer_dates_takes_them_evenly() -> None:
 def test_a_pixel_without_embeddings_raises_one_line_error() -> None:
     data = scene()
     data.embeddings.values[:, :, 3, 5] = np.nan
-    with pytest.raises(UsageError, match="no embedding on any date at row 3, column 5"):
+    with pytest.raises(UsageError, match="pixel row 3, column 5 has no embedding on any date"):
         similarity(data, PixelIndex(3, 5))

@@ -1,4 +1,4 @@
-"""Earth in the browser: two linked maps of an embedding store, its dates, and what one pixel says."""
+"""Earth page in the browser: two linked maps of an embedding store, its dates, and the series of one pixel."""
 
 from thalweg.app.earth.routes import earth_router
 from thalweg.app.earth.tab import earth_tab

@@ -1,4 +1,4 @@
-"""What one pixel says: its series, what each sensor would see there, and what if it were something else."""
+"""Series, decoded bands and counterfactuals of one pixel, as JSON values."""
 
 import base64
 import io
@@ -8,59 +8,75 @@ from typing import Any
 import numpy as np
 
 from thalweg.app.earth.open_stores import OpenStore
-from thalweg.app.earth.tiles import QUALITY_WORDS
+from thalweg.app.earth.tiles import QUALITY_LABELS
 from thalweg.earth.counterfactual.generator import check_made_by
 from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.positions import PixelIndex, dataset_geobox, lon_lat, map_point
 from thalweg.earth.sensors import Quality
 from thalweg.errors import UsageError
 
 
-def series(scene: OpenStore, row: int, column: int) -> dict[str, Any]:
-    """A pixel's embedding on every date, with its uncertainty and why a date is not there; JSON values only."""
-    scene.check_pixel(row, column)
-    here = scene.dataset.isel(y=row, x=column)
-    longitude, latitude = _degrees(scene, float(here.x), float(here.y))
+def pixel_series(store: OpenStore, pixel: PixelIndex) -> dict[str, Any]:
+    """Return the embedding of a pixel on every date, with its uncertainty and the reasons of missing dates.
+
+    Returns:
+        JSON values: `row`, `column`, `x`, `y` (m), `longitude`, `latitude` (degrees); per date `values` and
+        `half_width` (lists of K numbers, null where there is no embedding), `quality`, `context_dates`, and by sensor
+        `gaps` (days).
+
+    Raises:
+        UsageError: The pixel lies outside the grid.
+    """
+    store.check_pixel(pixel)
+    series = store.dataset.isel(y=pixel.row, x=pixel.column)
+    grid = dataset_geobox(store.dataset)
+    point, degrees = map_point(pixel, grid), lon_lat(pixel, grid)
     return {
-        "row": row,
-        "column": column,
-        "x": float(here.x),
-        "y": float(here.y),
-        "longitude": longitude,
-        "latitude": latitude,
-        "values": _numbers(here.embeddings.values),
-        "half_width": _numbers(here.uncertainty.values),
-        "quality": [Quality(int(flag)).name.lower() for flag in here.quality.values],
-        "context_dates": [int(count) for count in here.valid_context_dates.values],
+        "row": pixel.row,
+        "column": pixel.column,
+        "x": point.x,
+        "y": point.y,
+        "longitude": degrees.longitude,
+        "latitude": degrees.latitude,
+        "values": _json_numbers(series.embeddings.values),
+        "half_width": _json_numbers(series.uncertainty.values),
+        "quality": [Quality(int(flag)).name.lower() for flag in series.quality.values],
+        "context_dates": [int(count) for count in series.valid_context_dates.values],
         "gaps": {
-            str(name).removeprefix("gap_"): _numbers(here[name].values)
-            for name in here.data_vars
+            str(name).removeprefix("gap_"): _json_numbers(series[name].values)
+            for name in series.data_vars
             if str(name).startswith("gap_")
         },
     }
 
 
-def decoded(scene: OpenStore, row: int, column: int, date: int) -> dict[str, Any]:
-    """The bands that each sensor of the model would show at a pixel on a date, with 90 % intervals (`whatif.spectra`).
+def decoded_bands(store: OpenStore, pixel: PixelIndex, date: int) -> dict[str, Any]:
+    """Return the decoded bands of each sensor at a pixel on a date, with 90 % intervals.
 
-    The intervals are of bands decoded from embeddings drawn within the embedding's own uncertainty; the decoder's error
-    is not in them.
+    The intervals are those of `thalweg.earth.counterfactual.counterfactual.decoded_spectra`: they hold the uncertainty
+    of the embedding, not the error of the decoder.
+
+    Args:
+        store: the store.
+        pixel: the pixel.
+        date: index of the date, from 0.
 
     Raises:
-        UsageError: the pixel has no embedding on the date, or another model made the store.
+        UsageError: The pixel has no embedding on the date, or another model made the store.
     """
-    from thalweg.earth.counterfactual.counterfactual import spectra
+    from thalweg.earth.counterfactual.counterfactual import decoded_spectra
 
-    scene.check_pixel(row, column)
-    scene.check_date(date)
-    model = _shipped()
-    check_made_by(scene.dataset, model)
-    here = scene.dataset.isel(time=date, y=row, x=column)
-    vector = here.embeddings.values
+    store.check_pixel(pixel)
+    store.check_date(date)
+    model = _shipped_model()
+    check_made_by(store.dataset, model)
+    located = store.dataset.isel(time=date, y=pixel.row, x=pixel.column)
+    vector = located.embeddings.values
     if not np.isfinite(vector).all():
-        flag = QUALITY_WORDS[Quality(int(here.quality.values))]
-        raise UsageError(f"no embedding at this pixel on this date ({flag}): choose another date")
+        label = QUALITY_LABELS[Quality(int(located.quality.values))]
+        raise UsageError(f"no embedding at this pixel on this date ({label}): choose another date")
     sensors = []
-    for name, table in spectra(model, vector, here.uncertainty.values).items():
+    for name, table in decoded_spectra(model, vector, located.uncertainty.values).items():
         declared = model.autoencoder(name).sensor
         bands = [
             {"name": band, "value": float(value), "low": float(low), "high": float(high)}
@@ -70,38 +86,41 @@ def decoded(scene: OpenStore, row: int, column: int, date: int) -> dict[str, Any
     return {"date": date, "sensors": sensors}
 
 
-def asked_what_if(scene: OpenStore, row: int, column: int, date: int, target: str) -> dict[str, Any]:
-    """What would have to change at a pixel on a date for it to be as `target` says (`earth.whatif`)."""
-    from thalweg.earth.counterfactual.counterfactual import draw, what_if
+def pixel_counterfactual(store: OpenStore, pixel: PixelIndex, date: int, target: str) -> dict[str, Any]:
+    """Return the counterfactual of a pixel on a date that reaches a target, with its figure as a data URL.
 
-    scene.check_pixel(row, column)
-    scene.check_date(date)
-    result = what_if(scene.dataset, (column, row), date, target, _shipped(), scene.population)
-    out = io.BytesIO()
-    draw(result).savefig(out, format="png")
+    Args:
+        store: the store.
+        pixel: the pixel.
+        date: index of the date, from 0.
+        target: such as `ndvi+0.1` (`thalweg.earth.counterfactual.target`).
+
+    Raises:
+        UsageError: The pixel has no embedding on the date, the target is invalid, or another model made the store.
+    """
+    from thalweg.earth.counterfactual.counterfactual import find_counterfactual
+    from thalweg.earth.counterfactual.counterfactual_plots import draw_counterfactual
+
+    store.check_pixel(pixel)
+    store.check_date(date)
+    result = find_counterfactual(store.dataset, pixel, date, target, _shipped_model(), store.distribution())
+    png = io.BytesIO()
+    draw_counterfactual(result).savefig(png, format="png")
     return {
-        "text": result.text,
+        "text": result.summary,
         "reached": bool(result.reached),
         "plausible": bool(result.plausible),
-        "figure": "data:image/png;base64," + base64.b64encode(out.getvalue()).decode(),
+        "figure": "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(),
     }
 
 
 @lru_cache(maxsize=1)
-def _shipped() -> EarthModel:
+def _shipped_model() -> EarthModel:
     return EarthModel.load()
 
 
-def _degrees(scene: OpenStore, x: float, y: float) -> tuple[float, float]:
-    from pyproj import Transformer
-
-    transformer = Transformer.from_crs(scene.dataset.attrs["proj:wkt2"], "EPSG:4326", always_xy=True)
-    longitude, latitude = transformer.transform(x, y)
-    return float(longitude), float(latitude)
-
-
-def _numbers(values: np.ndarray) -> list[Any]:
-    """Numbers for JSON, rounded to what can be told apart, None for NaN."""
+def _json_numbers(values: np.ndarray) -> list[Any]:
+    """Return numbers for JSON, rounded to five decimals, None for NaN."""
     rounded = np.round(values.astype(float), 5).astype(object)
     rounded[~np.isfinite(values)] = None
     listed: list[Any] = rounded.tolist()

@@ -1,4 +1,4 @@
-"""Metadata of a Zarr store, looked at before a library believes them: sizes that nothing could hold are refused."""
+"""Checks of a Zarr store's metadata before a library opens it: sizes that no memory could hold are refused."""
 
 import math
 from collections.abc import Iterator
@@ -10,28 +10,32 @@ from thalweg.io.json_files import read_json
 from thalweg.limits import shown
 
 MAX_SIDE = 2_000_000
-"""Rows or columns of a store: their coordinates are read when it is opened."""
+"""Largest number of rows or columns: their coordinates are read when the store is opened."""
 MAX_DATES = 20_000
-"""Dates of a store, for the same reason, and since a pixel's series holds them all."""
+"""Largest number of dates: their coordinates are read too, and the series of a pixel holds all of them."""
 MAX_COORDINATE_CHUNKS = 1000
-"""Chunks of a coordinate, each of them read when the store is opened."""
+"""Largest number of chunks of a coordinate: all are read when the store is opened."""
 MAX_DIMENSIONS = 4096
-"""Dimensions of an embedding, or bands of a preview."""
+"""Largest number of dimensions of an embedding, or of bands of a preview."""
 MAX_CHUNK_BYTES = 512 * 2**20
-"""Largest chunk: the least that is read for one pixel."""
+"""Largest chunk in bytes: reading one pixel reads a whole chunk."""
 MAX_SHARD_CHUNKS = 1_000_000
-"""Chunks of a shard: their index is read with the first of them."""
+"""Largest number of chunks in a shard: reading one of them reads the index of all."""
 MAX_ARRAYS = 1000
-_UNKNOWN_ITEM = 8
+"""Largest number of arrays in a store."""
+_UNKNOWN_ITEM_BYTES = 8
 _LIMITS = {"time": MAX_DATES, "x": MAX_SIDE, "y": MAX_SIDE}
 
 
 def check_metadata(folder: Path, name: str) -> None:
-    """Raise a `UsageError` where a store's metadata can't be read, or declare what no memory could hold.
+    """Check the metadata of a store.
 
     Args:
-        folder: where the store lies.
-        name: what a message calls it.
+        folder: folder of the store.
+        name: name of the store in messages.
+
+    Raises:
+        UsageError: The metadata cannot be read, or declare sizes that no memory could hold.
     """
     for array, metadata in _arrays(folder, name):
         where = f"{name}: its array {shown(array)}"
@@ -39,7 +43,7 @@ def check_metadata(folder: Path, name: str) -> None:
         names = metadata.get("dimension_names")
         dimensions = names if isinstance(names, list) and len(names) == len(shape) else [None] * len(shape)
         if len(shape) == 1 and dimensions == [None]:
-            dimensions = [array]  # a coordinate is called as its dimension
+            dimensions = [array]  # a coordinate has the name of its dimension
         for dimension, size in zip(dimensions, shape, strict=True):
             known = _LIMITS.get(dimension, MAX_DIMENSIONS) if isinstance(dimension, str) else MAX_SIDE
             if size > known:
@@ -72,7 +76,7 @@ def check_metadata(folder: Path, name: str) -> None:
 
 
 def may_hold_embeddings(folder: Path) -> bool:
-    """Whether a store is one of embeddings, or too damaged to tell, which opening it will say."""
+    """Return whether a store holds embeddings; True also where its metadata are damaged, which opening it reports."""
     try:
         found = read_json(folder / "zarr.json")
     except UsageError:
@@ -82,7 +86,7 @@ def may_hold_embeddings(folder: Path) -> bool:
 
 
 def _arrays(folder: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The arrays of a store, with what its root says of them, or each of itself."""
+    """Yield the arrays of a store with their metadata: the consolidated ones of its root, or the array's own."""
     root = _metadata(folder / "zarr.json", name)
     consolidated = root.get("consolidated_metadata")
     listed = consolidated.get("metadata") if isinstance(consolidated, dict) else None
@@ -90,7 +94,7 @@ def _arrays(folder: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, part in enumerate(sorted(folder.iterdir())):
         if number >= MAX_ARRAYS:
             raise UsageError(f"{name}: expected at most {MAX_ARRAYS:,} arrays in the store")
-        # One that the root names is opened by what the root says of it.
+        # Libraries open an array by the consolidated metadata if there are any.
         if part.name not in parts and (part / "zarr.json").exists():
             parts[part.name] = _metadata(part / "zarr.json", f"{name}: its array {shown(part.name)}")
     for array, metadata in parts.items():
@@ -102,7 +106,7 @@ def _arrays(folder: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _metadata(path: Path, where: str) -> dict[str, Any]:
     if not path.exists():
-        return {}  # of an older format, or no store: opening it says which
+        return {}  # of an older format, or no store: opening it reports which
     try:
         found = read_json(path, where)
     except UsageError as error:
@@ -116,7 +120,7 @@ def _metadata(path: Path, where: str) -> dict[str, Any]:
 
 
 def _chunks(metadata: dict[str, Any]) -> list[Any]:
-    """The shapes of an array's chunks; of shards, those of the chunks in them."""
+    """Return the shapes of an array's chunks; for shards, those of the chunks in them."""
     codecs = metadata.get("codecs")
     inner = [
         codec["configuration"].get("chunk_shape")
@@ -129,7 +133,7 @@ def _chunks(metadata: dict[str, Any]) -> list[Any]:
 
 
 def _shards(metadata: dict[str, Any]) -> list[Any]:
-    """The shape of an array's shards, each of which holds an index of its chunks; none where there are no shards."""
+    """Return the shape of an array's shards, each of which holds an index of its chunks; empty without shards."""
     return [] if _chunks(metadata) == _grid(metadata) else _grid(metadata)
 
 
@@ -148,11 +152,11 @@ def _sizes(value: Any, where: str, what: str) -> list[int]:
 
 
 def _item_size(metadata: dict[str, Any]) -> int:
-    """Bytes of one value."""
+    """Return the size of one value in bytes."""
     kind = metadata.get("data_type")
     if isinstance(kind, dict):
         configuration = kind.get("configuration")
         length = configuration.get("length_bytes") if isinstance(configuration, dict) else None
-        return length if isinstance(length, int) and length > 0 else _UNKNOWN_ITEM
+        return length if isinstance(length, int) and length > 0 else _UNKNOWN_ITEM_BYTES
     digits = str(kind).lstrip("abcdefghijklmnopqrstuvwxyz")
-    return max(1, int(digits) // 8) if digits.isdecimal() and len(digits) < 4 else _UNKNOWN_ITEM
+    return max(1, int(digits) // 8) if digits.isdecimal() and len(digits) < 4 else _UNKNOWN_ITEM_BYTES

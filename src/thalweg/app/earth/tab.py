@@ -1,17 +1,17 @@
-"""The tab: one page component whose parts lie in `static`."""
+"""Earth tab: one page component, assembled from the files of `static`."""
 
 from importlib.resources import files
 
 from thalweg.app.workspace import Workspace
 
-_SCRIPTS = ("page.js", "maps.js", "charts.js", "viewer.js")  # one script to the browser, the last begins
+_SCRIPTS = ("page.js", "maps.js", "charts.js", "viewer.js")  # joined to one script; the last one starts the page
 
 
 def earth_tab(workspace: Workspace) -> None:
-    """Build the tab inside an open `gr.Blocks` or `gr.Tab`; the page asks `earth_router` for all it shows.
+    """Build the tab inside an open `gr.Blocks` or `gr.Tab`; the page requests all its data from `earth_router`.
 
     Args:
-        workspace: the folder that the router serves; named to whoever has no store in it yet.
+        workspace: folder that the router serves; the page names it while it holds no store.
     """
     import gradio as gr
 

@@ -56,7 +56,7 @@ class Similarity:
         vectors = dataset.embeddings.isel(y=pixel.row, x=pixel.column).values
         dates = np.flatnonzero(np.isfinite(vectors).all(1))
         if not len(dates):
-            raise UsageError(f"no embedding on any date at {pixel}: choose another pixel")
+            raise UsageError(f"pixel {pixel} has no embedding on any date: choose another")
         if max_dates is not None and len(dates) > max_dates:
             dates = dates[np.linspace(0, len(dates) - 1, max_dates).round().astype(int)]
         spreads = date_spreads(dataset) if spreads is None else spreads

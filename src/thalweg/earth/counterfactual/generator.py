@@ -1,4 +1,4 @@
-"""Earth as a Generator: an embedding of a pixel or a scene in, the decoded picture out, differentiable."""
+"""The Earth model as a `thalweg.generator.Generator`: embeddings of pixels and scenes to decoded images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from thalweg.earth.analysis.distribution import EmbeddingDistribution
-from thalweg.earth.counterfactual.quantities import Quantity, decoded, reference_sensor
+from thalweg.earth.counterfactual.quantities import Quantity, reference_sensor
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.lookup import Seen, at_place
+from thalweg.earth.store.lookup import LocatedEmbedding, embedding_at_place
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import UsageError
 from thalweg.seeds import check_seeds
@@ -18,47 +18,47 @@ from thalweg.seeds import check_seeds
 if TYPE_CHECKING:
     import xarray as xr
 
-WHITE = 0.3
-"""Reflectance that is white in a picture, as in an embedding store's."""
-UNSEEN = 0.85
-"""Grey of pixels that have no embedding."""
-DIRECTIONS = 6
-"""Principal directions that a navigation looks along."""
+WHITE_REFLECTANCE = 0.3
+"""Reflectance that is white in an RGB preview, as in an embedding store's."""
+MISSING_VALUE = 0.85
+"""Value of pixels without an embedding in rendered images: a light grey in RGB previews."""
+MAX_DIRECTIONS = 6
+"""Largest number of principal directions that a navigation is offered."""
 
 
 @dataclass(frozen=True)
-class SensorView:
-    """What is drawn of an embedding: a picture, a sensor's bands, a map of a quantity.
+class DecodedView:
+    """Image that is decoded from an embedding: an RGB preview, the bands of a sensor, or a map of a quantity.
 
     Attributes:
-        channels: how many layers.
-        of: embeddings (Q, K, h, w) to layers (Q, channels, h, w).
+        channels: number of channels, C.
+        decode: embeddings (Q, K, h, w) to images (Q, C, h, w), differentiable.
     """
 
     channels: int
-    of: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
 
 
 class EarthGenerator:
-    """The fused embedding and a sensor's decoder as a `thalweg.generator.Generator`.
+    """The fused embedding and the decoder of a sensor as a `thalweg.generator.Generator`.
 
     An embedding has a tensor `embedding`, (K,) for a pixel or (K, h, w) for a scene, and may have `uncertainty` of the
-    same shape, which tools leave as it is.
+    same shape, which tools do not change.
 
-    **Seeds.** The decoder has no chance in it. Seed 0 shows the embedding itself; any other seed shows a draw from the
-    embedding's own uncertainty, one normal draw a value, the same for all pixels of a scene, values drawn
-    independently of each other since a store does not say how their errors go together. Without a tensor
-    `uncertainty` all seeds show the same.
+    **Seeds.** The decoder is deterministic. Seed 0 renders the embedding itself; any other seed renders a draw from the
+    embedding's own uncertainty: one normal draw per dimension, the same for all pixels of a scene. Dimensions are drawn
+    independently, because a store does not hold the covariance of their errors. Without a tensor `uncertainty` all
+    seeds render the same.
 
     Args:
         earth: the Earth model.
-        size: values of an embedding, 7 or 32; a dataset's own where one is given.
-        dataset: embeddings that `embed` looks places up in.
-        population: real embeddings, whose principal directions a navigation looks along.
-        view: what `render` draws; the reference sensor's true-colour picture by default.
+        size: dimensions of an embedding, 7 or 32; those of `dataset` if there is one.
+        dataset: embedding dataset in which `embed` looks places up.
+        distribution: distribution of real embeddings, whose principal directions a navigation is offered.
+        view: image that `render` decodes; the true-colour preview of the reference sensor by default.
 
     Raises:
-        UsageError: the dataset or the population is another model's.
+        UsageError: Another model made the dataset, or the embeddings of the distribution.
     """
 
     def __init__(
@@ -66,52 +66,71 @@ class EarthGenerator:
         earth: EarthModel,
         size: int = 32,
         dataset: "xr.Dataset | None" = None,
-        population: EmbeddingDistribution | None = None,
-        view: SensorView | None = None,
+        distribution: EmbeddingDistribution | None = None,
+        view: DecodedView | None = None,
     ) -> None:
         self.earth = earth
         self.dataset = dataset
-        self.population = population
+        self.distribution = distribution
         self.size = size if dataset is None else dataset.sizes["embedding"]
         if dataset is not None:
             check_made_by(dataset, earth)
-        if population is not None:
-            population.check_model(earth.identifier)
-        self.view = picture(earth) if view is None else view
+        if distribution is not None:
+            distribution.check_model(earth.identifier)
+        self.view = rgb_view(earth) if view is None else view
 
     @property
     def model(self) -> ModelIdentity:
-        """The Earth model's identifier and the digits of its content hash."""
+        """Identifier of the Earth model, and the digits of its content hash."""
         return ModelIdentity(self.earth.identifier, self.earth.identifier.rpartition("-")[2])
 
-    def showing(self, view: "SensorView | Quantity | str") -> Self:
-        """Return the same generator with another view: a sensor's bands by its name, or a map of a quantity."""
-        if isinstance(view, str):
-            view = bands(self.earth, view)
-        elif isinstance(view, Quantity):
-            view = quantity_map(view)
-        return type(self)(self.earth, self.size, self.dataset, self.population, view)
+    def showing(self, view: "DecodedView | Quantity | str") -> Self:
+        """Return the same generator with another view.
 
-    def embed(self, prompt: str) -> Embedding:
-        """Return the embedding of a place: `COLUMN,ROW@DATE` is a pixel, `DATE` alone the whole scene.
+        Args:
+            view: a view; a quantity, whose map is rendered; or the name of a sensor, whose bands are rendered.
 
         Raises:
-            UsageError: no place of the dataset, or a generator without one: Earth embeddings have no text.
+            UsageError: The model does not have the sensor.
+        """
+        if isinstance(view, str):
+            view = band_view(self.earth, view)
+        elif isinstance(view, Quantity):
+            view = quantity_view(view)
+        return type(self)(self.earth, self.size, self.dataset, self.distribution, view)
+
+    def embed(self, prompt: str) -> Embedding:
+        """Return the embedding of a place of the dataset.
+
+        Args:
+            prompt: `POSITION@DATE` such as `pixel:30,12@2019-07-01` for a pixel, `DATE` alone for the whole scene
+                (`thalweg.earth.store.lookup.parse_place`).
+
+        Raises:
+            UsageError: There is no such place, or the generator has no dataset.
         """
         if self.dataset is None:
             raise UsageError("Earth embeddings have no text: give the generator a dataset, and a place of it")
-        return self.embedding(at_place(self.dataset, prompt))
+        return self.embedding(embedding_at_place(self.dataset, prompt))
 
-    def embedding(self, seen: Seen) -> Embedding:
-        """Return what a dataset holds at a place as an embedding."""
-        tensors = {"embedding": torch.tensor(seen.vector), "uncertainty": torch.tensor(seen.uncertainty)}
-        return Embedding(tensors, Lineage(self.model, seen.name))
+    def embedding(self, located: LocatedEmbedding) -> Embedding:
+        """Return an embedding of a dataset as an `Embedding`, with the place as the prompt of its lineage."""
+        tensors = {"embedding": torch.tensor(located.vector), "uncertainty": torch.tensor(located.uncertainty)}
+        return Embedding(tensors, Lineage(self.model, located.place))
 
     def render(self, embedding: Embedding, seeds: Sequence[int]) -> Tensor:
-        """Return the view's layers (S, channels, h, w), one a seed; a pixel is an image of 1 x 1.
+        """Render the view.
 
-        Pictures are in 0..1, a sensor's bands in its units, maps in their quantity's unit. Differentiable in
-        `embedding`. Pixels without an embedding are grey in pictures.
+        Args:
+            embedding: of a pixel, whose image is 1 x 1, or of a scene.
+            seeds: seeds of the draws from the uncertainty; 0 for the embedding itself.
+
+        Returns:
+            Images (S, C, h, w), float32, one per seed: RGB previews in 0..1, bands in the sensor's units, maps in the
+            quantity's unit; `MISSING_VALUE` where there is no embedding. Differentiable in `embedding`.
+
+        Raises:
+            UsageError: The embedding is another model's or has another shape, or a seed is invalid.
         """
         seeds = check_seeds(seeds)
         embedding.check_model(self.model)
@@ -120,30 +139,35 @@ class EarthGenerator:
             raise UsageError(f"expected an embedding ({self.size},) or ({self.size}, h, w), got {tuple(vectors.shape)}")
         field = vectors if vectors.ndim == 3 else vectors[:, None, None]
         shifted = torch.stack([field + self._draw(embedding, seed, field) for seed in seeds])
-        seen = torch.isfinite(shifted).all(1, keepdim=True)
-        return torch.where(seen, self.view.of(torch.where(seen, shifted, 0.0)), UNSEEN)
+        finite = torch.isfinite(shifted).all(1, keepdim=True)
+        return torch.where(finite, self.view.decode(torch.where(finite, shifted, 0.0)), MISSING_VALUE)
 
     def trainable_masks(self, embedding: Embedding) -> Mapping[str, Tensor]:
-        """Return masks: the embedding moves where there is one, its uncertainty stays."""
+        """Return masks by name: the embedding is trainable where it is finite, its uncertainty is not."""
         masks = {name: torch.zeros_like(tensor, dtype=torch.bool) for name, tensor in embedding.floating.items()}
         masks["embedding"] = torch.isfinite(embedding.tensors["embedding"])
         return masks
 
     def directions(self, embedding: Embedding) -> Mapping[str, Mapping[str, Tensor]]:
-        """Return, by name, moves of two standard deviations either way along the principal directions.
+        """Return moves of two standard deviations either way along the principal directions, by name.
+
+        Directions are counted from 1.
 
         Raises:
-            UsageError: a generator without a population.
+            UsageError: The generator has no distribution.
         """
-        if self.population is None:
-            raise UsageError("no directions: give the generator a population, Population.of(dataset)")
-        axes, spreads = self.population.axes
+        if self.distribution is None:
+            raise UsageError(
+                "no directions: give the generator the `distribution` of real embeddings, "
+                "EmbeddingDistribution.of(dataset)"
+            )
+        axes, stds = self.distribution.axes
         shape = embedding.tensors["embedding"].shape
         found = {}
-        for number in range(min(DIRECTIONS, self.size)):
+        for index in range(min(MAX_DIRECTIONS, self.size)):
             for sign, word in ((1, "up"), (-1, "down")):
-                shift = torch.from_numpy(sign * 2 * spreads[number] * axes[number]).float()
-                found[f"direction {number + 1} {word}"] = {
+                shift = torch.from_numpy(sign * 2 * stds[index] * axes[index]).float()
+                found[f"direction {index + 1} {word}"] = {
                     "embedding": shift.reshape(-1, *(1 for _ in shape[1:])).expand(shape)
                 }
         return found
@@ -155,36 +179,38 @@ class EarthGenerator:
         return embedding.tensors["uncertainty"].reshape(field.shape) * normal.to(field)[:, None, None]
 
 
-def picture(earth: EarthModel) -> SensorView:
-    """The reference sensor's first picture, brightened as a store's pictures are: white is a reflectance of 0.3."""
+def rgb_view(earth: EarthModel) -> DecodedView:
+    """Return the view of the reference sensor's first RGB preview, brightened like the previews of a store."""
     sensor = earth.autoencoder(reference_sensor(earth)).sensor
-    triple = sensor.rgb_previews[0] if sensor.rgb_previews else 3 * (sensor.band_names[0],)
-    chosen = [sensor.band_names.index(name) for name in triple]
+    names = sensor.rgb_previews[0] if sensor.rgb_previews else 3 * (sensor.band_names[0],)
+    indices = [sensor.band_names.index(name) for name in names]
 
-    def of(embeddings: Tensor) -> Tensor:
-        colours = decoded(earth, sensor.name, embeddings)[:, chosen] / WHITE
-        return colours.clamp(1e-4, 1).sqrt()
+    def decode(embeddings: Tensor) -> Tensor:
+        bands = earth.decode(embeddings, sensor.name)[:, indices] / WHITE_REFLECTANCE
+        return bands.clamp(1e-4, 1).sqrt()
 
-    return SensorView(3, of)
+    return DecodedView(3, decode)
 
 
-def bands(earth: EarthModel, sensor: str) -> SensorView:
-    """A sensor's decoded bands, in its units; `UsageError` for a sensor the model does not know."""
-    if sensor not in earth.sensors:
-        raise UsageError(f"sensor {sensor!r}: the model knows {', '.join(earth.sensors)}")
+def band_view(earth: EarthModel, sensor: str) -> DecodedView:
+    """Return the view of the decoded bands of a sensor, in its units.
+
+    Raises:
+        UsageError: The model does not have the sensor.
+    """
     count = len(earth.autoencoder(sensor).sensor.bands)
-    return SensorView(count, lambda embeddings: decoded(earth, sensor, embeddings))
+    return DecodedView(count, lambda embeddings: earth.decode(embeddings, sensor))
 
 
-def quantity_map(quantity: Quantity) -> SensorView:
-    """A map of one quantity."""
-    return SensorView(1, lambda embeddings: quantity.of(embeddings)[:, None])
+def quantity_view(quantity: Quantity) -> DecodedView:
+    """Return the view of a map of one quantity."""
+    return DecodedView(1, lambda embeddings: quantity.evaluate(embeddings)[:, None])
 
 
 def check_made_by(dataset: "xr.Dataset", earth: EarthModel) -> None:
-    """Raise a `UsageError` where another model made a dataset's embeddings."""
+    """Raise a `UsageError` if another model made the embeddings of a dataset."""
     made_by = dataset.attrs.get("thalweg:model")
     if made_by is None:
         raise UsageError("not a dataset of embeddings: open one with thalweg.open(path)")
     if made_by != earth.identifier:
-        raise UsageError(f"embeddings of {made_by}, model {earth.identifier}: name the folder of the former")
+        raise UsageError(f"embeddings of {made_by}, model {earth.identifier}: name the folder of the former as `model`")

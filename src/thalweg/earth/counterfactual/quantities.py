@@ -1,117 +1,145 @@
-"""What can be read from an embedding and has a gradient: decoded bands, spectral indices, fitted read-outs."""
+"""Differentiable quantities of an embedding: decoded bands, spectral indices, linear probes."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from thalweg.earth.cube.names import candidates
-from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.sensors import sensor_by_name
-from thalweg.errors import UsageError
+from thalweg.earth.indices import INDICES, index_band_numbers, index_name, spectral_index
+from thalweg.earth.sensors import Sensor, sensor_by_name
+from thalweg.errors import MissingPathError, UsageError, unknown_name
 from thalweg.io.atomic import atomic_write
+from thalweg.io.json_files import read_json
 
-INDICES = ("NDVI", "NIRv", "EVI", "kNDVI")
-"""Spectral indices that are offered by name; their formulas are spyndex's."""
-_COMMON_NAMES = {"B02": "B", "B04": "R", "B08": "N"}
-_CONSTANTS = {"g": 2.5, "C1": 6.0, "C2": 7.5, "L": 1.0}
-READOUT_FORMAT = "thalweg-readout"
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from thalweg.earth.model.earth_model import EarthModel
+
+PROBE_FORMAT = "thalweg-readout"
+"""Value of `format` in the file of a linear probe."""
+MIN_VECTORS_PER_DIMENSION = 10
+"""Embeddings that fitting a linear probe needs for each dimension."""
+MIN_REFLECTANCE = 1e-4
+"""Lower bound of decoded reflectance in spectral indices, whose denominators must not vanish."""
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A differentiable function from embeddings to one number each.
+    """Differentiable function from an embedding to one number.
 
     Attributes:
-        name: what people call it.
-        unit: of its values; "1" for pure numbers.
-        of: embeddings (Q, K, h, w) to values (Q, h, w).
-        tolerance: a difference that does not matter, in its unit.
+        name: name in targets, messages and figures.
+        unit: unit of the values; "1" for pure numbers.
+        evaluate: embeddings (Q, K, h, w) to values (Q, h, w), float32.
+        tolerance: largest difference that counts as equal, in `unit`.
     """
 
     name: str
     unit: str
-    of: Callable[[Tensor], Tensor]
+    evaluate: "Callable[[Tensor], Tensor]"
     tolerance: float
 
 
-def decoded(model: EarthModel, sensor: str, embeddings: Tensor) -> Tensor:
-    """Decode what a sensor sees on the embedding's own date.
-
-    Args:
-        model: the Earth model.
-        sensor: one of its sensors.
-        embeddings: (Q, K, h, w), K 7 or 32.
-
-    Returns:
-        (Q, C, h, w) in the sensor's units (reflectance as a fraction, dB), differentiable.
-    """
-    days = embeddings.new_zeros(len(embeddings), 1)
-    low, high = model.autoencoder(sensor).sensor.value_range
-    scaled = model.decode(embeddings, sensor, days, embeddings.shape[1])[:, 0]
-    return scaled * (high - low) + low
-
-
-def reference_sensor(model: EarthModel) -> str:
-    """Name of the sensor that sets the dates."""
+def reference_sensor(model: "EarthModel") -> str:
+    """Return the name of the sensor whose dates the embeddings have."""
     return next(sensor.name for sensor in model.fusion.sensors if sensor.is_reference)
 
 
-def band(model: EarthModel, name: str) -> Quantity:
-    """A decoded band by any name that a cube may give it, such as `B4` or `red`.
+def find_band(sensors: Iterable[Sensor], name: str) -> tuple[Sensor, int] | None:
+    """Return the sensor that has a band, and the index of the band in it; None if no sensor has it.
+
+    Args:
+        sensors: sensors to search, in order.
+        name: any name that a cube may give the band, such as `B4` or `red`.
+    """
+    for sensor in sensors:
+        for index, band in enumerate(sensor.bands):
+            if candidates(sensor_by_name(sensor.name), name) == (band.name,):
+                return sensor, index
+    return None
+
+
+def check_quantity_name(name: str, sensors: Sequence[Sensor], others: Iterable[str] = ()) -> None:
+    """Check the name of a quantity without a model.
+
+    Args:
+        name: name of a spectral index, of a band or of another quantity; case does not matter.
+        sensors: sensors whose bands are decoded.
+        others: names of further quantities, such as linear probes.
 
     Raises:
-        UsageError: no sensor of the model has it.
+        UsageError: There is no quantity of that name; the message lists the names and the closest one.
     """
-    for sensor in model.fusion.sensors:
-        for index, known in enumerate(sensor.bands):
-            if candidates(sensor_by_name(sensor.name), name) == (known.name,):
-                is_optical = sensor.units == "reflectance"
-
-                def of(embeddings: Tensor, sensor: str = sensor.name, index: int = index) -> Tensor:
-                    return decoded(model, sensor, embeddings)[:, index]
-
-                return Quantity(known.name, "1" if is_optical else "dB", of, 0.001 if is_optical else 0.1)
-    bands = " ".join(band for sensor in model.fusion.sensors for band in sensor.band_names)
-    raise UsageError(f"band {name!r}: the model's sensors have {bands}")
+    others = list(others)
+    if name.lower() in {other.lower() for other in others} or index_name(name) is not None:
+        return
+    if find_band(sensors, name) is None:
+        bands = [band for sensor in sensors for band in sensor.band_names]
+        raise unknown_name("target", name, [*others, *INDICES, *bands])
 
 
-def index(model: EarthModel, name: str) -> Quantity:
-    """A spectral index of the decoded reference sensor; `name` is one of `INDICES`, in any case."""
-    import spyndex
+def quantity_by_name(name: str, model: "EarthModel", others: Iterable[Quantity] = ()) -> Quantity:
+    """Return a quantity by its name; case does not matter.
 
-    known = next(own for own in INDICES if own.lower() == name.lower())
-    sensor = reference_sensor(model)
-    bands = model.autoencoder(sensor).sensor.band_names
+    Args:
+        name: name of one of `others`, a spectral index (`INDICES`), or a band by any name that a cube may give it.
+        model: the Earth model whose sensors are decoded.
+        others: further quantities, such as linear probes.
 
-    def of(embeddings: Tensor) -> Tensor:
-        seen = decoded(model, sensor, embeddings).clamp(min=1e-4)
-        named: dict[str, Any] = {common: seen[:, bands.index(own)] for own, common in _COMMON_NAMES.items()}
-        if known == "kNDVI":  # with the kernel's width at half the sum of both bands, it is tanh(NDVI^2)
-            return torch.tanh(((named["N"] - named["R"]) / (named["N"] + named["R"])) ** 2)
-        value: Tensor = spyndex.computeIndex(known, params={**named, **_CONSTANTS})
-        return value
+    Raises:
+        UsageError: There is no quantity of that name.
+    """
+    others = list(others)
+    found = next((quantity for quantity in others if quantity.name.lower() == name.lower()), None)
+    if found is not None:
+        return found
+    check_quantity_name(name, model.fusion.sensors, [quantity.name for quantity in others])
+    index = index_name(name)
+    return _band_quantity(model, name) if index is None else _index_quantity(model, index)
 
-    return Quantity(known, "1", of, 0.001)
+
+def _band_quantity(model: "EarthModel", name: str) -> Quantity:
+    """Return a decoded band as a quantity."""
+    found = find_band(model.fusion.sensors, name)
+    assert found is not None
+    sensor, index = found
+    is_optical = sensor.units == "reflectance"
+
+    def evaluate(embeddings: "Tensor") -> "Tensor":
+        return model.decode(embeddings, sensor.name)[:, index]
+
+    return Quantity(sensor.band_names[index], "1" if is_optical else "dB", evaluate, 0.001 if is_optical else 0.1)
+
+
+def _index_quantity(model: "EarthModel", name: str) -> Quantity:
+    """Return a spectral index of the decoded reference sensor as a quantity."""
+    sensor = model.autoencoder(reference_sensor(model)).sensor
+    numbers = index_band_numbers(sensor)
+
+    def evaluate(embeddings: "Tensor") -> "Tensor":
+        bands = model.decode(embeddings, sensor.name).clamp(min=MIN_REFLECTANCE)
+        return spectral_index(name, {common: bands[:, number] for common, number in numbers.items()})
+
+    return Quantity(name, "1", evaluate, 0.001)
 
 
 @dataclass(frozen=True, eq=False)
 class LinearProbe:
-    """A linear read-out of embeddings: what a field campaign, or a simulator, says they mean.
+    """Linear probe of embeddings: a quantity that was measured in the field or simulated, as a linear function of them.
 
     Attributes:
-        name: what it reads, for instance `lai`.
-        unit: of its values.
-        model: identifier of the Earth model whose embeddings it reads.
-        weights: (K,).
-        offset: its value at an embedding of zeros.
-        fitted_to: what it was fitted to, in words.
+        name: name of the quantity, for instance `lai`.
+        unit: unit of its values.
+        model: identifier of the Earth model whose embeddings it takes.
+        weights: (K,), float64.
+        offset: value at an embedding of zeros.
+        fitted_to: description of the data it was fitted to.
     """
 
     name: str
@@ -125,41 +153,64 @@ class LinearProbe:
     def fit(
         cls, vectors: NDArray, values: NDArray, name: str, unit: str, model: str, fitted_to: str = ""
     ) -> "LinearProbe":
-        """Fit by ordinary least squares to embeddings (N, K) and what was measured there (N,).
+        """Fit a linear probe by ordinary least squares.
+
+        Args:
+            vectors: (N, K), embeddings.
+            values: (N,), the quantity at each of them.
+            name: name of the quantity.
+            unit: unit of `values`.
+            model: identifier of the Earth model that made `vectors`.
+            fitted_to: description of the data.
 
         Raises:
-            UsageError: fewer vectors than ten for each value of the embedding.
+            UsageError: N is less than ten times K.
         """
         count, size = vectors.shape
-        if count < 10 * size:
-            raise UsageError(f"{count} embeddings to fit a read-out of {size} values: expected at least {10 * size}")
+        if count < MIN_VECTORS_PER_DIMENSION * size:
+            raise UsageError(
+                f"{count} embeddings for a linear probe of {size} dimensions: expected at least "
+                f"{MIN_VECTORS_PER_DIMENSION * size}"
+            )
         design = np.column_stack([vectors, np.ones(count)]).astype(np.float64)
         found = np.linalg.lstsq(design, values.astype(np.float64), rcond=None)[0]
         return cls(name, unit, model, found[:-1], float(found[-1]), fitted_to)
 
     def predict(self, vectors: NDArray) -> NDArray[np.floating]:
-        """(..., K) embeddings to values (...)."""
+        """Return the values (...) at embeddings (..., K)."""
         return np.asarray(vectors @ self.weights + self.offset)
 
-    def quantity(self, model: EarthModel) -> Quantity:
-        """The read-out as a quantity; `UsageError` where it reads another model's embeddings."""
-        if model.identifier != self.model:
-            raise UsageError(f"read-out {self.name}: of {self.model}, the embeddings are of {model.identifier}")
+    def check_model(self, identifier: str) -> None:
+        """Raise a `UsageError` if the probe was fitted to embeddings of another Earth model than `identifier`."""
+        if identifier != self.model:
+            raise UsageError(f"linear probe {self.name}: fitted to {self.model}, the embeddings are of {identifier}")
 
-        def of(embeddings: Tensor) -> Tensor:
+    def quantity(self, model: "EarthModel") -> Quantity:
+        """Return the probe as a quantity.
+
+        Raises:
+            UsageError: The probe was fitted to embeddings of another model; on evaluation, the embeddings have another
+                number of dimensions.
+        """
+        self.check_model(model.identifier)
+
+        def evaluate(embeddings: "Tensor") -> "Tensor":
+            import torch
+
             if embeddings.shape[1] != len(self.weights):
                 raise UsageError(
-                    f"read-out {self.name} reads {len(self.weights)} values, the embeddings have {embeddings.shape[1]}"
+                    f"linear probe {self.name} takes {len(self.weights)} dimensions, the embeddings have "
+                    f"{embeddings.shape[1]}"
                 )
             weights = torch.as_tensor(self.weights, dtype=embeddings.dtype, device=embeddings.device)
             return torch.einsum("qkhw,k->qhw", embeddings, weights) + self.offset
 
-        return Quantity(self.name, self.unit, of, 0.01)
+        return Quantity(self.name, self.unit, evaluate, 0.01)
 
     def save(self, path: str | Path) -> Path:
-        """Write one JSON file, whole or not at all."""
+        """Write the probe to a JSON file, complete or not at all."""
         record = {
-            "format": READOUT_FORMAT,
+            "format": PROBE_FORMAT,
             **{key: getattr(self, key) for key in ("name", "unit", "model", "offset", "fitted_to")},
             "weights": self.weights.tolist(),
         }
@@ -167,32 +218,20 @@ class LinearProbe:
 
     @classmethod
     def load(cls, path: str | Path) -> "LinearProbe":
-        """Read what `save` wrote; `UsageError` where the file is no read-out."""
+        """Read a probe that `save` wrote.
+
+        Raises:
+            MissingPathError: There is no such file.
+            UsageError: The file holds no linear probe.
+        """
         try:
-            record = json.loads(Path(path).read_text())
-            if record.pop("format") != READOUT_FORMAT:
+            record = dict(read_json(Path(path)))
+            if record.pop("format") != PROBE_FORMAT:
                 raise ValueError("its format is another one")
             return cls(**{**record, "weights": np.array(record["weights"], np.float64)})
-        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UsageError(f"{path}: not a read-out ({error}): expected a file of Readout.save") from error
-
-
-def by_name(name: str, model: EarthModel, given: Mapping[str, Quantity]) -> Quantity:
-    """A quantity by name: one of those given, a spectral index, or a band.
-
-    Raises:
-        UsageError: there is none of that name.
-    """
-    key = name.lower()
-    for own, quantity in given.items():
-        if own.lower() == key:
-            return quantity
-    if key in {known.lower() for known in INDICES}:
-        return index(model, name)
-    if key in ("lai", "gpp"):
-        need = "a read-out of it (--readout FILE)" if key == "lai" else "a GPP model (--gpp MODEL)"
-        raise UsageError(f"target {name!r}: give {need}; the shipped weights bring none")
-    try:
-        return band(model, name)
-    except UsageError as error:
-        raise UsageError(f"target {name!r}: expected {', '.join([*given, *INDICES])} or a band ({error})") from error
+        except MissingPathError:
+            raise
+        except (UsageError, KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{path}: not a linear probe ({error}): expected a file that LinearProbe.save wrote"
+            ) from error

@@ -1,4 +1,4 @@
-"""The trust region of Earth embeddings: Mahalanobis distance to real ones in the place of an embedding's own spread."""
+"""Trust region of Earth embeddings for `steer.optimization`, measured by the Mahalanobis norm of real embeddings."""
 
 import math
 from collections.abc import Mapping
@@ -12,60 +12,63 @@ from thalweg.errors import UsageError
 from thalweg.generator import Generator
 from thalweg.steer.trust_region import TrustRegion
 
-_PROJECTIONS = 50
+MAX_PROJECTIONS = 50
+"""Largest number of alternating projections on the bounds of the norm and of the region."""
 
 
 class MahalanobisRegion(TrustRegion):
-    """The plausible embeddings near a pixel's, for `thalweg.steer.optimization.optimize`.
+    """Plausible embeddings near that of a pixel, for `thalweg.steer.optimize`.
 
-    Offsets (K,) are in whitened coordinates of a population: 1 is a standard deviation of real embeddings in whatever
-    direction. The drift is their root mean square, Mahalanobis length over the root of K.
+    Offsets (K,) are in whitened coordinates of a distribution: 1 is a standard deviation of real embeddings in any
+    direction. The drift is their root mean square, the Mahalanobis norm divided by the root of K.
 
     Args:
         generator: an `EarthGenerator`.
-        start: a pixel's embedding.
-        population: real embeddings.
-        level: share of real embeddings inside the region; a start outside of it may stay where it is, not go further.
-        apart: share of pairs of real embeddings that lie nearer to each other than the longest change; the median.
+        start: the embedding of a pixel.
+        distribution: distribution of real embeddings.
+        level: fraction of real embeddings inside the region; a start outside of it may stay at its distance, but not
+            move further away.
+        pairs: fraction of pairs of real embeddings that are closer to each other than the largest change.
 
     Raises:
-        UsageError: an embedding of a scene, or of another model than the population's.
+        UsageError: The embedding is that of a scene, or of another model than the distribution's, or a fraction is not
+            between 0 and 1.
     """
 
     def __init__(
         self,
         generator: Generator,
         start: Embedding,
-        population: EmbeddingDistribution,
+        distribution: EmbeddingDistribution,
         level: float = 0.95,
-        apart: float = 0.5,
+        pairs: float = 0.5,
     ) -> None:
         vector = start.tensors["embedding"]
-        if vector.shape != (population.size,):
-            raise UsageError(f"expected the embedding ({population.size},) of a pixel, got {tuple(vector.shape)}")
-        population.check_model(generator.model.name)
-        super().__init__(generator, start, population.apart(apart) / math.sqrt(population.size))
+        if vector.shape != (distribution.size,):
+            raise UsageError(f"expected the embedding ({distribution.size},) of a pixel, got {tuple(vector.shape)}")
+        distribution.check_model(generator.model.name)
+        super().__init__(generator, start, distribution.pairwise_quantile(pairs) / math.sqrt(distribution.size))
         self.spread = torch.ones_like(self.spread)
-        self.factor = torch.from_numpy(population.factor).to(vector)
-        self.origin = torch.from_numpy(population.whiten(vector.numpy())).to(vector)
-        self.bound = max(population.bound(level), float(self.origin.norm()))
+        self.factor = torch.from_numpy(distribution.factor).to(vector)
+        self.origin = torch.from_numpy(distribution.whiten(vector.numpy())).to(vector)
+        self.max_distance = max(distribution.radius_quantile(level), float(self.origin.norm()))
 
     def tensors(self, offsets: Tensor) -> dict[str, Tensor]:
-        """Return the moved embedding at `offsets` (K); differentiable in them."""
+        """Return the changed embedding at `offsets` (K); differentiable in them."""
         return {"embedding": self.start.tensors["embedding"] + self.factor @ offsets}
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Return whitened coordinates (K) of an embedding's tensors, so that differences of two are offsets."""
+        """Return the whitened coordinates (K) of an embedding's tensors, so that differences of two are offsets."""
         return torch.linalg.solve_triangular(self.factor, tensors["embedding"][:, None], upper=False)[:, 0]
 
     def project(self, offsets: Tensor) -> Tensor:
-        """Return the nearest offsets (K) that are neither too long nor lead out of the region."""
-        longest = self.radius * math.sqrt(self.size)
-        for _ in range(_PROJECTIONS):
-            offsets = offsets * min(1.0, longest / max(float(offsets.norm()), 1e-12))
-            place = self.origin + offsets
-            distance = float(place.norm())
-            if distance <= self.bound * (1 + 1e-6):
+        """Return the nearest offsets (K) within the bounds of the norm and of the region."""
+        max_norm = self.radius * math.sqrt(self.size)
+        for _ in range(MAX_PROJECTIONS):
+            offsets = offsets * min(1.0, max_norm / max(float(offsets.norm()), 1e-12))
+            point = self.origin + offsets
+            distance = float(point.norm())
+            if distance <= self.max_distance * (1 + 1e-6):
                 break
-            offsets = place * (self.bound / distance) - self.origin
+            offsets = point * (self.max_distance / distance) - self.origin
         return offsets

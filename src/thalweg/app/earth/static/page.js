@@ -1,4 +1,4 @@
-// Making elements and asking the server. Text given to `make` and `trace` is only ever text, never markup.
+// Elements of the page and requests to the server. Text passed to `make` and `makeSvg` is never markup.
 
 function make(name, attributes = {}, ...children) {
   const node = document.createElement(name);
@@ -7,7 +7,7 @@ function make(name, attributes = {}, ...children) {
   return node;
 }
 
-function trace(name, attributes = {}, ...children) {
+function makeSvg(name, attributes = {}, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   node.append(...children);
@@ -20,19 +20,19 @@ function addressOf(path, query = {}) {
   return address;
 }
 
-async function answerOf(address, options = {}) {
+async function fetchOk(address, options = {}) {
   let answer;
   try {
     answer = await fetch(address, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("the app does not answer: is it still running?");
+    throw new Error("the app does not answer: check that it is running");
   }
   if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
-  throw new Error(told.error || `the app answered ${answer.status}`);
+  const failure = await answer.json().catch(() => ({}));
+  throw new Error(failure.error || `the app answered ${answer.status}`);
 }
 
-async function ask(path, query, options) {
-  return (await answerOf(addressOf(path, query), options)).json();
+async function fetchJson(path, query, options) {
+  return (await fetchOk(addressOf(path, query), options)).json();
 }
