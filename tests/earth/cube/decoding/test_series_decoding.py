@@ -153,7 +153,7 @@ def test_inspect_counts_masked_values_and_embed_reports_them(
         ("earth", "inspect", source),
         ("earth", "embed", source, out),
         ("earth", "train", "sentinel-2", source, "--out", out),
-        ("gpp", "prepare", source, "--tower", 500_100, 5_599_900, "--out", out),
+        ("gpp", "prepare", source, "--xy", 500_100, 5_599_900, "--out", out),
     ):
         refused = cli(*command)
         assert refused.code == 2 and "--assume-clear" in refused.err.splitlines()[-1]
