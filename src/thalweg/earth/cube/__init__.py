@@ -1,1 +1,1 @@
-"""A user's data in: files and datasets as aligned space-time cubes."""
+"""Aligned space-time cubes, read from a user's files and datasets."""

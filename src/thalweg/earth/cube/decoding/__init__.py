@@ -1,1 +1,1 @@
-"""Stored numbers to values in a sensor's units."""
+"""Decoding of stored numbers into values in a sensor's units, with a quality per pixel."""

@@ -161,8 +161,7 @@ def decoded_dates(variable: "xr.Variable", where: str) -> np.ndarray | None:
     calendar = str(attrs.get("calendar", getattr(first, "calendar", "standard"))).lower()
     if calendar not in _CALENDARS:
         raise UsageError(
-            f"{where}: time has the calendar {calendar!r}, expected dates of the standard calendar: convert it with "
-            "ds.convert_calendar('standard')"
+            f"{where}: time has the calendar {calendar!r}, expected the standard calendar: convert the dates to it"
         )
     if np.issubdtype(values.dtype, np.datetime64):
         return _in_nanoseconds(values, where)

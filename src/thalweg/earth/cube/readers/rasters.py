@@ -149,7 +149,7 @@ def _date_of(path: Path, texts: list[str], tags: dict[str, str]) -> np.datetime6
     tagged = date_in_tags(tags, str(path))
     named = next((date for text in texts if (date := date_in(text, str(path))) is not None), None)
     if tagged is not None and named is not None and _day(tagged) != _day(named):
-        raise UsageError(f"{path}: its name says {_day(named)}, its tags {_day(tagged)}: correct the one that is wrong")
+        raise UsageError(f"{path}: its name says {_day(named)}, its tags {_day(tagged)}: correct the wrong one")
     return next((date for date in (tagged, named, date_of_writing(tags)) if date is not None), None)
 
 
