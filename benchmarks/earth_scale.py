@@ -52,7 +52,7 @@ from thalweg.earth.inference.dask_backend import local_workers
 from thalweg.earth.inference.job import DATES_AT_ONCE, Job
 from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.store.quantization import quantizations
+from thalweg.earth.store.quantization import dequantize, quantizations, quantize
 from thalweg.earth.store.writer import create_store, write_block
 from thalweg.io.progress_log import LOG_FILE
 from thalweg.simulate import simulate
@@ -276,8 +276,8 @@ def probe_losses(model: EarthModel, data: Path) -> dict[str, Any]:
     before = scores(exact)
     losses = {}
     for bits in (8, 16):
-        coding = quantizations(bits)["embeddings"]
-        losses[bits] = float(np.max(1 - scores(coding.decode(coding.encode(exact))) / before))
+        encoding = quantizations(bits)["embeddings"]
+        losses[bits] = float(np.max(1 - scores(dequantize(quantize(exact, encoding), encoding)) / before))
     return {"probe_loss_quantised": losses[8], "probe_loss_quantised_16": losses[16]}
 
 

@@ -18,7 +18,7 @@ CommonName = Literal[
 # fmt: on
 """Common names of bands in STAC's electro-optical extension, version 2."""
 
-IntegerType = Literal["uint8", "int16", "uint16", "int32"]
+IntegerType = Literal["int8", "uint8", "int16", "uint16", "int32"]
 """Integer types of stored arrays."""
 
 
@@ -60,6 +60,18 @@ class StorageEncoding(Declaration):
     def _consistent(self) -> "StorageEncoding":
         _check_fill(self.fill, self.dtype)
         return self
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Smallest and largest integer that stand for a measurement; the fill value lies beyond them."""
+        bounds = np.iinfo(self.dtype)
+        return (bounds.min, bounds.max - 1) if self.fill == bounds.max else (self.fill + 1, bounds.max)
+
+    def to_integers(self, numbers: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        """Round numbers (any shape, in steps of `scale`) to `dtype`, clipped to `limits`; `fill` where `missing`."""
+        integers = np.rint(np.clip(np.nan_to_num(numbers), *self.limits)).astype(self.dtype)
+        integers[missing] = self.fill
+        return integers
 
 
 class MaskEncoding(Declaration):

@@ -20,8 +20,8 @@ def test_the_loss_is_small_and_decreases_with_more_bits(cube: Cube, model: Earth
 def test_the_loss_is_large_if_the_steps_are_too_coarse(
     cube: Cube, model: EarthModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coarse = {"embeddings": 1.5, "uncertainty": 1.5}
-    monkeypatch.setitem(quantizations.__globals__["_STEPS"], 8, coarse)
+    coarse = {name: encoding.model_copy(update={"scale": 1.5}) for name, encoding in quantizations(8).items()}
+    monkeypatch.setitem(quantizations.__globals__["_ENCODINGS"], 8, coarse)
     assert measure_loss(Job(cube, model, quantize=8)).probe > 0.05
 
 

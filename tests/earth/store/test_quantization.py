@@ -12,7 +12,7 @@ from thalweg.earth.inference.job import Job
 from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.store.portable import structured
-from thalweg.earth.store.quantization import quantizations
+from thalweg.earth.store.quantization import dequantize, quantizations, quantize
 from thalweg.earth.store.reader import open_store
 from thalweg.errors import UsageError
 
@@ -41,9 +41,9 @@ def test_dequantized_values_are_within_half_a_step(quantized: Path, exact: xr.Da
         values, truth = dataset[name].values, exact[name].values
         np.testing.assert_array_equal(np.isnan(values), np.isnan(truth))
         low, high = encoding.limits
-        within = np.isfinite(truth) & (truth >= low * encoding.step) & (truth <= high * encoding.step)
+        within = np.isfinite(truth) & (truth >= low * encoding.scale) & (truth <= high * encoding.scale)
         assert within.any()
-        assert np.abs(values - truth)[within].max() <= encoding.step / 2 + 1e-5
+        assert np.abs(values - truth)[within].max() <= encoding.scale / 2 + 1e-5
     for name in ("quality", "valid_context_dates", "picture"):
         np.testing.assert_array_equal(dataset[name].values, exact[name].values)
 
@@ -58,14 +58,14 @@ def test_a_quantized_store_declares_its_encoding(quantized: Path) -> None:
     bits = bits_of(quantized)
     array = zarr.open_group(quantized, mode="r")["embeddings"]
     assert array.dtype == np.dtype(f"int{bits}")
-    assert array.attrs["scale_factor"] == quantizations(bits)["embeddings"].step
+    assert array.attrs["scale_factor"] == quantizations(bits)["embeddings"].scale
     attributes = open_store(quantized).attrs
     assert attributes["geoemb:data_type"] == f"int{bits}"
     assert structured(attributes, "geoemb:quantization") == {
         "method": "linear",
         "original_dtype": "float32",
         "quantized_dtype": f"int{bits}",
-        "scale": {"type": "scalar", "scale": quantizations(bits)["embeddings"].step, "offset": 0.0},
+        "scale": {"type": "scalar", "scale": quantizations(bits)["embeddings"].scale, "offset": 0.0},
     }
 
 
@@ -73,12 +73,12 @@ def test_only_nan_becomes_the_fill_value() -> None:
     for bits in (8, 16):
         for encoding in quantizations(bits).values():
             low, high = encoding.limits
-            values = np.array([np.nan, -1e9, 1e9, 0, low * encoding.step, high * encoding.step], np.float32)
-            integers = encoding.encode(values)
-            assert (integers == encoding.fill_value).tolist() == [True] + 5 * [False]
-            back = encoding.decode(integers)
+            values = np.array([np.nan, -1e9, 1e9, 0, low * encoding.scale, high * encoding.scale], np.float32)
+            integers = quantize(values, encoding)
+            assert (integers == encoding.fill).tolist() == [True] + 5 * [False]
+            back = dequantize(integers, encoding)
             assert np.isnan(back[0])
-            np.testing.assert_allclose(back[1:], np.array([low, high, 0, low, high]) * encoding.step, rtol=1e-6)
+            np.testing.assert_allclose(back[1:], np.array([low, high, 0, low, high]) * encoding.scale, rtol=1e-6)
 
 
 @pytest.mark.parametrize("bits", [0, 1, 7, 32])

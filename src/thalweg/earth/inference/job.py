@@ -51,7 +51,7 @@ class Job:
     def __post_init__(self) -> None:
         check_bits(self.quantize)
         if self.size not in (SMALL_SIZE, FULL_SIZE):
-            raise UsageError(f"size {self.size}: expected {SMALL} or {FULL}")
+            raise UsageError(f"size {self.size}: expected {SMALL_SIZE} or {FULL_SIZE}")
         reference = self.cube.reference.sensor
         if not reference.is_reference or reference.name not in self.model.sensors:
             raise UsageError(

@@ -7,7 +7,7 @@ import numpy as np
 
 from thalweg.earth.inference.compute import embed_block
 from thalweg.earth.inference.job import Job
-from thalweg.earth.store.quantization import quantizations
+from thalweg.earth.store.quantization import dequantize, quantizations, quantize
 from thalweg.errors import UsageError
 
 MIN_VECTORS = 200
@@ -44,13 +44,13 @@ def measure_loss(job: Job) -> QuantizationLoss:
         if min((usable & is_left).sum(), (usable & ~is_left).sum()) >= MIN_VECTORS:
             break
     exact = np.moveaxis(block.embeddings, 1, -1)
-    decoded = encoding.decode(encoding.encode(exact))
+    decoded = dequantize(quantize(exact, encoding), encoding)
     colours = np.moveaxis(block.preview, 1, -1).astype(np.float64)
     left, right = usable & is_left, usable & ~is_left
     exact_r2, quantized_r2 = (
         _probe_r2(vectors[left], colours[left], vectors[right], colours[right]) for vectors in (exact, decoded)
     )
-    is_clipped = np.abs(exact[usable]) > (encoding.limits[1] + 0.5) * encoding.step
+    is_clipped = np.abs(exact[usable]) > (encoding.limits[1] + 0.5) * encoding.scale
     return QuantizationLoss(probe=(exact_r2 - quantized_r2) / abs(exact_r2), clipped=float(is_clipped.mean()))
 
 

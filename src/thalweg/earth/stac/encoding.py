@@ -54,7 +54,7 @@ def encode_numbers(
     """
     numbers = raw.astype(np.float64) * (scale / storage.scale) + (offset - storage.offset) / storage.scale
     too_small = numbers < (smallest - storage.offset) / storage.scale
-    return _as_integers(numbers, ~np.isfinite(numbers) | (raw == nodata) | too_small, storage)
+    return storage.to_integers(numbers, ~np.isfinite(numbers) | (raw == nodata) | too_small)
 
 
 def encode_power(power: np.ndarray, storage: StorageEncoding) -> np.ndarray:
@@ -69,7 +69,7 @@ def encode_power(power: np.ndarray, storage: StorageEncoding) -> np.ndarray:
     """
     has_data = (power > 0) & np.isfinite(power)
     decibel = 10 * np.log10(np.where(has_data, power, 1.0))
-    return _as_integers((decibel - storage.offset) / storage.scale, ~has_data, storage)
+    return storage.to_integers((decibel - storage.offset) / storage.scale, ~has_data)
 
 
 def encode_mask(raw: np.ndarray, storage: MaskEncoding) -> np.ndarray:
@@ -85,13 +85,3 @@ def date_bytes(sensor: Sensor, shape: tuple[int, int]) -> int:
     if sensor.validity is not None:
         encodings.append(sensor.validity.storage)
     return int(shape[0] * shape[1]) * sum(np.dtype(encoding.dtype).itemsize for encoding in encodings)
-
-
-def _as_integers(numbers: np.ndarray, missing: np.ndarray, storage: StorageEncoding) -> np.ndarray:
-    """Round and clip numbers to the dtype of an encoding; a number that has data never equals the fill value."""
-    limits = np.iinfo(storage.dtype)
-    low = limits.min + 1 if storage.fill == limits.min else limits.min
-    low = max(low, storage.fill + 1) if storage.fill >= low else low
-    integers = np.rint(np.clip(np.nan_to_num(numbers), low, limits.max)).astype(storage.dtype)
-    integers[missing] = storage.fill
-    return integers

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thalweg.earth.store.portable import portable
-from thalweg.earth.store.quantization import quantizations
+from thalweg.earth.store.quantization import quantization_attributes, quantizations
 from thalweg.earth.store.schema import fill_value, spatial_attributes
 from thalweg.earth.store.zarr_chunks import with_checked_reading
 from thalweg.errors import MissingPathError, UsageError, one_line
@@ -137,7 +137,7 @@ def _check_encodings(dataset: "xr.Dataset") -> None:
         bits = 8 * dataset[name].dtype.itemsize if dataset[name].dtype.kind in "iu" else None
         if bits is not None:
             encoding = quantizations(bits)[name]
-            if stated != {**encoding.attributes, "_FillValue": encoding.fill_value}:
+            if stated != {**quantization_attributes(encoding), "_FillValue": encoding.fill}:
                 raise ValueError(f"{name} of {bits} bits with {stated}")
     for key, variable in dataset.data_vars.items():
         if variable.encoding.get("shards"):  # written by `create_store`, not copied by another program

@@ -9,8 +9,8 @@ import numpy as np
 from thalweg._version import __version__
 from thalweg.earth.cube.grid import projection
 from thalweg.earth.cube.windows import Window
-from thalweg.earth.sensors import Quality
-from thalweg.earth.store.quantization import Quantization, quantization_attribute, quantizations
+from thalweg.earth.declarations import Quality, StorageEncoding
+from thalweg.earth.store.quantization import quantization_attributes, quantization_convention, quantizations, quantize
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,7 +69,7 @@ class StoreSchema:
     interval_factors: Mapping[float, float]
 
     @property
-    def quantizations(self) -> dict[str, Quantization]:
+    def quantizations(self) -> dict[str, StorageEncoding]:
         """Encoding of each quantized variable by its name; empty for float32."""
         return quantizations(self.quantize)
 
@@ -85,8 +85,8 @@ class StoreSchema:
             "geoemb:dimensions": self.dimensions,
             "geoemb:model": self.model,
             "geoemb:source_data": list(self.source_titles),
-            "geoemb:data_type": encoding.dtype.name if encoding else "float32",
-            **({"geoemb:quantization": quantization_attribute(self.quantize)} if self.quantize else {}),
+            "geoemb:data_type": encoding.dtype if encoding else "float32",
+            **({"geoemb:quantization": quantization_convention(self.quantize)} if self.quantize else {}),
             "geoemb:gsd": self.grid.resolution.x,
             "geoemb:build_version": __version__,
             **({"proj:code": f"EPSG:{crs.to_epsg()}"} if crs.to_epsg() else {}),
@@ -120,8 +120,8 @@ class Block:
     preview: np.ndarray
     gaps: dict[str, np.ndarray]
 
-    def arrays(self, quantize: int | None = None) -> dict[str, np.ndarray]:
-        """Return the results under the names of the store's variables, quantized to `quantize` bits if given."""
+    def arrays(self, bits: int | None = None) -> dict[str, np.ndarray]:
+        """Return the results under the names of the store's variables, quantized to `bits` if given."""
         arrays = {
             "embeddings": self.embeddings,
             "uncertainty": self.uncertainty,
@@ -130,7 +130,7 @@ class Block:
             PREVIEW: self.preview,
             **{f"gap_{name}": gap for name, gap in self.gaps.items()},
         }
-        return arrays | {name: encoding.encode(arrays[name]) for name, encoding in quantizations(quantize).items()}
+        return arrays | {name: quantize(arrays[name], encoding) for name, encoding in quantizations(bits).items()}
 
 
 def spatial_attributes(x: np.ndarray, y: np.ndarray, step: float) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def fill_value(name: str, dtype: np.dtype) -> Any:
     if np.issubdtype(dtype, np.floating):
         return np.nan
     is_quantized = name in ("embeddings", "uncertainty")
-    return quantizations(8 * dtype.itemsize)[name].fill_value if is_quantized else 0
+    return quantizations(8 * dtype.itemsize)[name].fill if is_quantized else 0
 
 
 def empty_dataset(schema: StoreSchema, lazy: bool = False) -> "xr.Dataset":
@@ -177,7 +177,7 @@ def empty_dataset(schema: StoreSchema, lazy: bool = False) -> "xr.Dataset":
 
     def numbers(name: str) -> Any:
         encoding = encodings.get(name)
-        return full(vectors, encoding.fill_value, encoding.dtype) if encoding else full(vectors, np.nan, np.float32)
+        return full(vectors, encoding.fill, encoding.dtype) if encoding else full(vectors, np.nan, np.float32)
 
     flags = [quality.name.lower() for quality in Quality]
     pixel, vector = ("time", "y", "x"), ("time", "embedding", "y", "x")
@@ -215,7 +215,7 @@ def empty_dataset(schema: StoreSchema, lazy: bool = False) -> "xr.Dataset":
             {"long_name": f"signed days to the nearest valid {name} acquisition", "units": "days"},
         )
     for name, encoding in encodings.items():
-        variables[name][2].update(encoding.attributes)
+        variables[name][2].update(quantization_attributes(encoding))
     dataset = xr.Dataset(
         variables,
         coords={

@@ -29,9 +29,15 @@ def block_shape(dataset: "xr.Dataset") -> tuple[int, int]:
     return int(chunks.get("y", _SIDE)), int(chunks.get("x", _SIDE))
 
 
-def spread_parts(dataset: "xr.Dataset", dates: int) -> list[Part]:
+def spread_dates(dataset: "xr.Dataset", count: int) -> range:
+    """Return indices of dates, evenly spaced: `count` of them up to a factor of two, or all where there are fewer."""
+    dates = dataset.sizes["time"]
+    return range(0, dates, max(1, dates // count))
+
+
+def spread_parts(dataset: "xr.Dataset", dates: int, chunk_reads: int | None = None) -> list[Part]:
     """What a statistic over a number of dates looks at: the whole grid, or blocks on an even grid of their own."""
-    most = max(1, min(CHUNK_READS // max(1, dates), _BLOCKS))
+    most = max(1, min((chunk_reads or CHUNK_READS) // max(1, dates), _BLOCKS))
     size = dataset.sizes["y"], dataset.sizes["x"]
     side = block_shape(dataset)
     down, across = (math.ceil(pixels / step) for pixels, step in zip(size, side, strict=True))
@@ -68,12 +74,12 @@ def pieces(dataset: "xr.Dataset", name: str, dates: range, parts: Sequence[Part]
             yield slice(first, first + len(some)), piece.values
 
 
-def sample_vectors(dataset: "xr.Dataset", dates: range, most: int) -> np.ndarray:
+def sample_vectors(dataset: "xr.Dataset", dates: range, most: int, chunk_reads: int | None = None) -> np.ndarray:
     """Embeddings (N, K) of some dates, spread over the grid; `most` of them, give or take a factor of two.
 
     Where the grid is read whole and holds fewer than twice `most` vectors, these are all of them.
     """
-    parts = spread_parts(dataset, len(dates))
+    parts = spread_parts(dataset, len(dates), chunk_reads)
     pixels = sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in parts)
     every = max(1, pixels * len(dates) // (2 * most))
     found = []

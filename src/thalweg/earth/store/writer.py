@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thalweg.earth.cube.windows import Window
+from thalweg.earth.store.quantization import quantization_attributes
 from thalweg.earth.store.schema import Block, StoreSchema, empty_dataset, fill_value
 from thalweg.earth.store.zarr_chunks import checked_compressor
 
@@ -31,10 +32,10 @@ def create_store(schema: StoreSchema, path: Path) -> None:
         encoding[str(name)] = {
             "chunks": (1, *inner, schema.block, schema.block),
             "shards": (len(schema.dates), *inner, schema.block, schema.block),
-            "_FillValue": quantized[str(name)].fill_value if name in quantized else np.nan if floating else None,
+            "_FillValue": quantized[str(name)].fill if name in quantized else np.nan if floating else None,
             "fill_value": fill_value(str(name), variable.dtype),
         }
-        for key in quantized[str(name)].attributes if name in quantized else ():
+        for key in quantization_attributes(quantized[str(name)]) if name in quantized else ():
             del variable.attrs[key]  # written below: here they would make xarray encode the variable twice
     encoding["time"] = {"units": "seconds since 1970-01-01", "dtype": "int64"}
     for name in dataset.variables:
@@ -45,7 +46,7 @@ def create_store(schema: StoreSchema, path: Path) -> None:
         dataset.to_zarr(path, mode="a", encoding=encoding, compute=False, zarr_format=3, consolidated=False)
         group = zarr.open_group(path, mode="r+", use_consolidated=False)
         for name, quantization in quantized.items():
-            group[name].attrs.update(quantization.attributes)
+            group[name].attrs.update(quantization_attributes(quantization))
         # Listed here, the reference system is a coordinate to every reader that decodes CF.
         group.attrs["coordinates"] = "spatial_ref"
         zarr.consolidate_metadata(path)
