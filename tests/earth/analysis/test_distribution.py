@@ -1,4 +1,4 @@
-"""Populations: distances that are Mahalanobis distances, regions that hold the share they name."""
+"""Distributions of embeddings: Mahalanobis distances, and regions that hold the share they name."""
 
 from pathlib import Path
 
@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from thalweg.earth.analysis import distribution as rooms
+from thalweg.earth.analysis import distribution
 from thalweg.earth.analysis.distribution import EmbeddingDistribution
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.compute import embed
 from thalweg.earth.inference.job import Job
 from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.store import subsample
 from thalweg.earth.store.reader import open_store
 from thalweg.errors import UsageError
 
@@ -50,13 +51,13 @@ def test_axes_are_principal_directions(vectors: np.ndarray) -> None:
     np.testing.assert_allclose(((vectors - vectors.mean(0)) @ axes.T).std(0, ddof=1), spreads, rtol=1e-3)
 
 
-def test_a_value_that_never_differs_does_no_harm(vectors: np.ndarray) -> None:
+def test_a_constant_dimension_is_allowed(vectors: np.ndarray) -> None:
     vectors = vectors.copy()
     vectors[:, 2] = 1.0
     assert np.isfinite(EmbeddingDistribution.from_vectors(vectors, "m").distance(vectors)).all()
 
 
-def test_a_store_and_a_dataset_give_one_population(cube: Cube, model: EarthModel, tmp_path: Path) -> None:
+def test_a_store_and_a_dataset_give_the_same_distribution(cube: Cube, model: EarthModel, tmp_path: Path) -> None:
     dataset = embed(cube, model)
     stored = open_store(embed_to_zarr(Job(cube, model), tmp_path / "out.zarr"))
     one, other = EmbeddingDistribution.of(dataset), EmbeddingDistribution.of(stored)
@@ -72,9 +73,9 @@ def test_a_sample_is_bounded_and_reads_only_what_it_samples(
     cube: Cube, model: EarthModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = embed(cube, model)
-    monkeypatch.setattr(rooms, "WINDOWS", 2)
-    monkeypatch.setattr(rooms, "DATES", 3)
-    monkeypatch.setattr(rooms, "SIDE", 8)
+    monkeypatch.setattr(distribution, "NUM_DATES", 3)
+    monkeypatch.setattr(distribution, "CHUNK_READS", 8)
+    monkeypatch.setattr(subsample, "_SIDE", 8)
     read: list[tuple[int, ...]] = []
     plain = xr.DataArray.values.fget
     assert plain is not None
@@ -86,15 +87,16 @@ def test_a_sample_is_bounded_and_reads_only_what_it_samples(
     monkeypatch.setattr(xr.DataArray, "values", property(watched))
     found = EmbeddingDistribution.of(dataset, vectors=100)
     assert len(found.distances) <= 100
-    assert set(read) == {(7, 8, 8)}
-    assert len(read) == 6
+    dates = len(subsample.spread_dates(dataset, 3))
+    assert 3 <= dates < 6
+    assert read == [(dates, 7, 8, 8)] * (8 // dates)
 
 
 def test_too_few_and_foreign_embeddings_are_refused(vectors: np.ndarray) -> None:
-    with pytest.raises(UsageError, match="20 embeddings: expected at least 50 for a population of 5 values"):
+    with pytest.raises(UsageError, match="20 embeddings: expected at least 50 for a distribution in 5 dimensions"):
         EmbeddingDistribution.from_vectors(vectors[:20], "m")
     found = EmbeddingDistribution.from_vectors(vectors, "m")
-    with pytest.raises(UsageError, match="expected a population of other, got one of m"):
+    with pytest.raises(UsageError, match="expected a distribution of embeddings of other, got one of m"):
         found.check_model("other")
     for level in (0.0, 1.0, 95.0):
         with pytest.raises(UsageError, match="expected a level between 0 and 1"):

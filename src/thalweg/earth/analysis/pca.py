@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.earth.store.subsample import sample_vectors
+from thalweg.earth.store.subsample import sample_vectors, spread_dates
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ class PrincipalComponents:
         Raises:
             UsageError: the dataset has no embedding, or fewer dimensions.
         """
-        size, dates = dataset.sizes["embedding"], dataset.sizes["time"]
+        size = dataset.sizes["embedding"]
         if not 1 <= count <= size:  # before anything is read
             raise UsageError(f"{count} components: expected 1 to {size}, the dimensions of an embedding")
-        vectors = sample_vectors(dataset, range(0, dates, max(1, dates // NUM_DATES)), MAX_VECTORS)
+        vectors = sample_vectors(dataset, spread_dates(dataset, NUM_DATES), MAX_VECTORS)
         if len(vectors) < 2:
             raise UsageError("no embedding in this part of the store: choose another")
         return cls.fit(vectors, count)
