@@ -87,7 +87,7 @@ def relative_errors(folder: Path | None) -> dict[str, float]:
 
     wide = load(folder, torch.float64).with_settings(steps=6)
     flowing = load(folder, torch.float64)
-    flowing.family.pipeline.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    flowing.adapter.pipeline.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
     embedding = wide.embed(PROMPTS[0])
     values = leaves(embedding)
     random = torch.Generator().manual_seed(0)

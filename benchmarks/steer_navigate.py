@@ -36,8 +36,9 @@ from thalweg.diffusion.miniature.attribute_classifier import AttributeClassifier
 from thalweg.diffusion.miniature.renderer import ATTRIBUTES
 from thalweg.embedding import Embedding, ModelIdentity
 from thalweg.generator import Generator
-from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
-from thalweg.steer.navigation.simulated_user import DesiredImage, SimulatedUser, Walk
+from thalweg.steer.navigation.navigate_config import NavigateConfig
+from thalweg.steer.navigation.navigation import Navigation
+from thalweg.steer.navigation.simulated_user import DesiredImage, SimulatedNavigation, SimulatedUser
 
 RECIPES: dict[str, dict[str, Any]] = {
     "ours": {"recipe": "preference"},
@@ -96,17 +97,17 @@ class Counted:
 
 
 class Bench:
-    """The model and the reader of one process."""
+    """The model and the classifier of one process."""
 
     generator: Counted
-    reader: AttributeClassifier
+    classifier: AttributeClassifier
 
     @classmethod
     def load(cls, folder: Path, steps: int) -> None:
         """Load both, once a process."""
         torch.set_num_threads(1)
         cls.generator = Counted(miniature.load(folder, steps=steps, gradient=None))
-        cls.reader = miniature.load_attribute_classifier()
+        cls.classifier = miniature.load_attribute_classifier()
 
     @classmethod
     def target(cls, wish: Wish) -> DesiredImage | None:
@@ -115,21 +116,21 @@ class Bench:
             start, wanted = (
                 cls.generator.render(cls.generator.embed(prompt), (wish.seed,)) for prompt in (wish.start, wish.wanted)
             )
-            here, there = cls.reader.read(start), cls.reader.read(wanted)
+            here, there = cls.classifier.predict(start), cls.classifier.predict(wanted)
         arrived = all(here[name] == [value] for name, value in wish.values.items())
         shown = all(there[name] == [value] for name, value in wish.values.items())
         return DesiredImage(wanted, tuple(wish.values)) if shown and not arrived else None
 
     @classmethod
-    def walk(cls, wish: Wish, recipe: dict[str, Any], cap: int) -> tuple[Walk, int]:
+    def walk(cls, wish: Wish, recipe: dict[str, Any], cap: int) -> tuple[SimulatedNavigation, int]:
         """Return how one user fared with one recipe, and how many images were rendered for it."""
         target = cls.target(wish)
         assert target is not None  # drawn so
-        user = SimulatedUser(target, cls.reader.probabilities, error_rate=ERROR_RATE, seed=wish.number)
+        user = SimulatedUser(target, cls.classifier.probabilities, error_rate=ERROR_RATE, seed=wish.number)
         rendered = cls.generator.rendered
         settings = NavigateConfig(wish.start, (wish.seed,), pool=POOL, renders=RENDERS, **recipe)
         navigation = Navigation(cls.generator, settings)
-        return user.walk(navigation, CANDIDATES, cap), cls.generator.rendered - rendered
+        return user.navigate(navigation, CANDIDATES, cap), cls.generator.rendered - rendered
 
 
 def draw_wishes(count: int, draw: int) -> list[Wish]:
@@ -148,7 +149,7 @@ def feasible(wish: Wish) -> bool:
     return Bench.target(wish) is not None
 
 
-def walk(task: tuple[Wish, dict[str, Any], int]) -> tuple[Walk, int]:
+def walk(task: tuple[Wish, dict[str, Any], int]) -> tuple[SimulatedNavigation, int]:
     return Bench.walk(*task)
 
 

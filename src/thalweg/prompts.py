@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
-from thalweg.embedding import SUFFIX
-from thalweg.errors import PromptSyntax, UsageError
+from thalweg.errors import MissingPathError, PromptSyntax, UsageError
+from thalweg.io.safetensors_files import SUFFIX
 from thalweg.limits import check_text, shown
 from thalweg.notices import warn
 
@@ -78,6 +78,18 @@ def read_prompt(text: str, locate: Callable[[str], Path] = Path) -> Path | str:
         )
     _check_no_path(text, suffix, locate)
     return text
+
+
+def check_prompt_or_file(text: str) -> None:
+    """Check a prompt or the name of an embedding file; needs no model, so that a command can refuse early.
+
+    Raises:
+        UsageError: as `read_prompt`.
+        MissingPathError: there is no such file.
+    """
+    found = read_prompt(text)
+    if isinstance(found, Path) and not found.is_file():
+        raise MissingPathError(f"expected an embedding file, found none at {found}")
 
 
 def check_prompt(text: str) -> str:

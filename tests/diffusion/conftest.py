@@ -7,7 +7,7 @@ from thalweg.diffusion import DiffusionGenerator
 
 
 @pytest.fixture(params=BUILDERS)
-def any_family(request: pytest.FixtureRequest) -> DiffusionGenerator:
+def any_generator(request: pytest.FixtureRequest) -> DiffusionGenerator:
     return generator(request.param)
 
 

@@ -84,7 +84,7 @@ def test_pickles_and_other_models_are_refused(clip_folder: Path, tmp_path: Path)
         load_scorer(str(folder))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "siglip"}))
-    with pytest.raises(UsageError, match="expected a CLIP model, got one of the kind 'siglip'"):
+    with pytest.raises(UsageError, match="expected a CLIP model, got one of the type 'siglip'"):
         load_scorer(str(folder))
     with pytest.raises(UsageError, match="expected a device of this machine"):
         load_scorer(str(folder), "gpu")

@@ -34,26 +34,26 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return cache
 
 
-@pytest.mark.parametrize("family", BUILDERS)
-def test_a_folder(family: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    pipeline = build(family)
-    pipeline.save_pretrained(tmp_path / f"tiny-{family}")
-    made = DiffusionGenerator(pipeline, f"tiny-{family}", steps=2, height=16, width=16)
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_a_folder(builder: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pipeline = build(builder)
+    pipeline.save_pretrained(tmp_path / f"tiny-{builder}")
+    made = DiffusionGenerator(pipeline, f"tiny-{builder}", steps=2, height=16, width=16)
     capfd.readouterr()
-    loaded = load(tmp_path / f"tiny-{family}", steps=2, height=16, width=16)
+    loaded = load(tmp_path / f"tiny-{builder}", steps=2, height=16, width=16)
     printed = capfd.readouterr()
     assert printed.out + printed.err == ""
     assert loaded.model == made.model
-    assert type(loaded.family) is type(made.family)
+    assert type(loaded.adapter) is type(made.adapter)
     images = loaded.render(loaded.embed("a red ball"), (1,))
     torch.testing.assert_close(images, made.render(made.embed("a red ball"), (1,)), rtol=0, atol=1e-5)
 
 
 def test_settings_and_precision(folder: Path) -> None:
     model = load(str(folder), dtype=torch.bfloat16, scheduler="euler", guidance_scale=3.0)
-    assert (model.family.network.dtype, model.settings.guidance_scale) == (torch.bfloat16, 3.0)
+    assert (model.adapter.network.dtype, model.settings.guidance_scale) == (torch.bfloat16, 3.0)
     assert type(model.schedule.scheduler).__name__ == "EulerDiscreteScheduler"
-    assert load(folder).family.network.dtype == torch.float32
+    assert load(folder).adapter.network.dtype == torch.float32
 
 
 def test_a_cached_hub_model_offline(folder: Path, offline: Path) -> None:
@@ -100,7 +100,7 @@ def test_an_unknown_hub_model(monkeypatch: pytest.MonkeyPatch) -> None:
         raise huggingface_hub.errors.RepositoryNotFoundError("404", response=answer)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", missing)
-    with pytest.raises(UsageError, match=r"known family \(StableDiffusionPipeline, .*\), found no someone/thing"):
+    with pytest.raises(UsageError, match=r"supported pipeline, StableDiffusionPipeline, .*; found no someone/thing"):
         load("someone/thing")
 
 
@@ -112,7 +112,7 @@ def test_bad_folders(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="names no pipeline class"):
         load(tmp_path)
     index.write_text(json.dumps({"_class_name": "KandinskyPipeline"}))
-    with pytest.raises(UsageError, match=r"known family, StableDiffusionPipeline, .*; got a KandinskyPipeline"):
+    with pytest.raises(UsageError, match=r"supported pipeline, StableDiffusionPipeline, .*; got a KandinskyPipeline"):
         load(tmp_path)
 
 

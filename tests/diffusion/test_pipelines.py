@@ -1,4 +1,4 @@
-"""Every family against its pipeline's own call, and what a generator promises."""
+"""Every supported pipeline against its own call, and the promises of a generator."""
 
 import warnings
 from pathlib import Path
@@ -23,7 +23,7 @@ NAMES = {
 
 
 def kind(model: DiffusionGenerator) -> str:
-    return model.family.name.removeprefix("tiny-")
+    return model.adapter.name.removeprefix("tiny-")
 
 
 def leaves(embedding: Embedding) -> Embedding:
@@ -34,7 +34,7 @@ def leaves(embedding: Embedding) -> Embedding:
 
 def reference(model: DiffusionGenerator, prompt: str, **arguments: Any) -> torch.Tensor:
     """The pipeline's own images of SEEDS."""
-    return model.family.pipeline(
+    return model.adapter.pipeline(
         prompt,
         num_inference_steps=model.settings.steps,
         guidance_scale=model.settings.guidance_scale,
@@ -47,18 +47,18 @@ def reference(model: DiffusionGenerator, prompt: str, **arguments: Any) -> torch
     ).images
 
 
-def test_the_pipelines_own_image(any_family: DiffusionGenerator) -> None:
-    images = any_family.render(any_family.embed("a red ball"), SEEDS)
+def test_the_pipelines_own_image(any_generator: DiffusionGenerator) -> None:
+    images = any_generator.render(any_generator.embed("a red ball"), SEEDS)
     assert images.shape == (2, 3, 16, 16)
     assert 0 <= images.min() < images.max() <= 1
-    torch.testing.assert_close(images, reference(any_family, "a red ball"), rtol=0, atol=1e-5)
-    other = any_family.render(any_family.embed("cone"), SEEDS)
+    torch.testing.assert_close(images, reference(any_generator, "a red ball"), rtol=0, atol=1e-5)
+    other = any_generator.render(any_generator.embed("cone"), SEEDS)
     assert (images - other).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3"])
-def test_a_negative_prompt(family: str) -> None:
-    model = generator(family)
+@pytest.mark.parametrize("builder", ["sd", "sdxl", "sd3"])
+def test_a_negative_prompt(builder: str) -> None:
+    model = generator(builder)
     embedding = model.embed("a red ball", negative="cone")
     assert embedding.lineage.parameters == {"negative": "cone"}
     expected = reference(model, "a red ball", negative_prompt="cone")
@@ -75,7 +75,7 @@ def test_without_guidance(tiny: DiffusionGenerator) -> None:
 def test_the_pipelines_own_image_with_other_schedulers(scheduler: str) -> None:
     model = DiffusionGenerator(build("sd"), "tiny-sd", steps=4, height=16, width=16).with_settings(scheduler=scheduler)
     images = model.render(model.embed("a red ball"), SEEDS)
-    model.family.pipeline.scheduler = model.schedule.scheduler
+    model.adapter.pipeline.scheduler = model.schedule.scheduler
     torch.testing.assert_close(images, reference(model, "a red ball"), rtol=0, atol=1e-5)
 
 
@@ -83,9 +83,9 @@ def test_the_pipelines_own_gradient(tiny: DiffusionGenerator) -> None:
     embedding = leaves(tiny.embed("a red ball"))
     tiny.render(embedding, SEEDS).square().mean().backward()
     rows = {name: value.detach().clone().requires_grad_() for name, value in embedding.tensors.items()}
-    recorded = type(tiny.family.pipeline).__call__.__wrapped__
+    recorded = type(tiny.adapter.pipeline).__call__.__wrapped__
     images = recorded(
-        tiny.family.pipeline,
+        tiny.adapter.pipeline,
         prompt_embeds=rows["prompt"][None].expand(2, -1, -1),
         negative_prompt_embeds=rows["negative"][None].expand(2, -1, -1),
         latents=tiny.noise(SEEDS),
@@ -99,14 +99,14 @@ def test_the_pipelines_own_gradient(tiny: DiffusionGenerator) -> None:
         torch.testing.assert_close(embedding.tensors[name].grad, value.grad, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("family", BUILDERS)
-def test_the_gradient_of_every_tensor_by_finite_differences(family: str) -> None:
-    model = DiffusionGenerator(build(family).to(torch.float64), "double", steps=3, height=16, width=16)
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_the_gradient_of_every_tensor_by_finite_differences(builder: str) -> None:
+    model = DiffusionGenerator(build(builder).to(torch.float64), "double", steps=3, height=16, width=16)
     start = model.embed("a red ball")
     assert {value.dtype for value in start.tensors.values()} == {torch.float64}
     embedding = leaves(start)
     # FLUX's attention computes in float32 whatever its weights are, so its differences need a longer step.
-    step, tolerance = (1e-3, 1e-3) if family == "flux" else (1e-5, 1e-5)
+    step, tolerance = (1e-3, 1e-3) if builder == "flux" else (1e-5, 1e-5)
     random = torch.Generator().manual_seed(0)
     for name, value in embedding.tensors.items():
         (slope,) = torch.autograd.grad(model.render(embedding, (5,)).square().mean(), value)
@@ -121,37 +121,37 @@ def test_the_gradient_of_every_tensor_by_finite_differences(family: str) -> None
         assert expected.abs() > 1e-8
 
 
-def test_the_embedding_as_a_value(any_family: DiffusionGenerator, tmp_path: Path) -> None:
-    embedding = any_family.embed("a red ball")
-    assert {name: tuple(value.shape) for name, value in embedding.tensors.items()} == NAMES[kind(any_family)]
+def test_the_embedding_as_a_value(any_generator: DiffusionGenerator, tmp_path: Path) -> None:
+    embedding = any_generator.embed("a red ball")
+    assert {name: tuple(value.shape) for name, value in embedding.tensors.items()} == NAMES[kind(any_generator)]
     assert {value.dtype for value in embedding.tensors.values()} == {torch.float32}
     assert embedding.lineage.prompt == "a red ball"
-    assert embedding.lineage.model == any_family.model
+    assert embedding.lineage.model == any_generator.model
     assert not any(value.requires_grad for value in embedding.tensors.values())
-    loaded = Embedding.load(embedding.save(tmp_path / "ball.safetensors"), any_family.model)
-    assert torch.equal(any_family.render(loaded, SEEDS), any_family.render(embedding, SEEDS))
+    loaded = Embedding.load(embedding.save(tmp_path / "ball.safetensors"), any_generator.model)
+    assert torch.equal(any_generator.render(loaded, SEEDS), any_generator.render(embedding, SEEDS))
 
 
-def test_what_may_move(any_family: DiffusionGenerator) -> None:
-    embedding = any_family.embed("a red ball")
-    masks = any_family.trainable_masks(embedding)
+def test_what_may_move(any_generator: DiffusionGenerator) -> None:
+    embedding = any_generator.embed("a red ball")
+    masks = any_generator.trainable_masks(embedding)
     assert set(masks) == set(embedding.floating)
     for name, mask in masks.items():
         where = mask.expand(embedding.tensors[name].shape)
-        if "pooled" in name or kind(any_family) == "flux":
+        if "pooled" in name or kind(any_generator) == "flux":
             assert where.all()
         else:
             assert not where[0].any()
             assert where[1:].all()
-    if kind(any_family) in ("sd", "sdxl"):
-        other = any_family.embed("cone").tensors["prompt"]
+    if kind(any_generator) in ("sd", "sdxl"):
+        other = any_generator.embed("cone").tensors["prompt"]
         torch.testing.assert_close(embedding.tensors["prompt"][0], other[0])
 
 
-def test_an_image_does_not_depend_on_its_batch(any_family: DiffusionGenerator) -> None:
-    embedding = any_family.embed("a red ball")
-    both = any_family.render(embedding, SEEDS)
-    alone = any_family.render(embedding, SEEDS[1:])
+def test_an_image_does_not_depend_on_its_batch(any_generator: DiffusionGenerator) -> None:
+    embedding = any_generator.embed("a red ball")
+    both = any_generator.render(embedding, SEEDS)
+    alone = any_generator.render(embedding, SEEDS[1:])
     torch.testing.assert_close(both[1:], alone, rtol=0, atol=1e-5)
 
 
@@ -163,15 +163,15 @@ def test_a_stochastic_scheduler_repeats_itself(tiny: DiffusionGenerator) -> None
     assert torch.equal(both, model.decode(model.latents(embedding, model.noise(SEEDS))))
 
 
-@pytest.mark.parametrize("family", BUILDERS)
+@pytest.mark.parametrize("builder", BUILDERS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision(family: str, dtype: torch.dtype) -> None:
-    model = DiffusionGenerator(build(family).to(dtype=dtype), "half", steps=2, height=16, width=16)
-    full = DiffusionGenerator(build(family), "full", steps=2, height=16, width=16)
+def test_half_precision(builder: str, dtype: torch.dtype) -> None:
+    model = DiffusionGenerator(build(builder).to(dtype=dtype), "half", steps=2, height=16, width=16)
+    full = DiffusionGenerator(build(builder), "full", steps=2, height=16, width=16)
     embedding = leaves(model.embed("a red ball"))
     images = model.render(embedding, (5,))
     assert {images.dtype, *(value.dtype for value in embedding.tensors.values())} == {torch.float32}
-    assert model.family.pipeline.vae.dtype == (torch.float32 if dtype == torch.float16 else dtype)
+    assert model.adapter.pipeline.vae.dtype == (torch.float32 if dtype == torch.float16 else dtype)
     assert torch.equal(model.noise((5,)), full.noise((5,)))
     (1e-6 * images.mean()).backward()
     wide = leaves(full.embed("a red ball"))
@@ -200,10 +200,10 @@ def test_calls_are_counted_for_images() -> None:
 
 def test_settings_share_weights(tiny: DiffusionGenerator) -> None:
     other = tiny.with_gradient("one_step").with_settings(steps=2)
-    assert other.family is tiny.family
+    assert other.adapter is tiny.adapter
     assert (tiny.settings.gradient, tiny.settings.steps) == ("full", 3)
     assert (other.settings.gradient, other.steps) == ("one_step", 2)
-    assert not any(parameter.requires_grad for parameter in tiny.family.pipeline.unet.parameters())
+    assert not any(parameter.requires_grad for parameter in tiny.adapter.pipeline.unet.parameters())
 
 
 def test_gradient_none(tiny: DiffusionGenerator) -> None:
@@ -220,9 +220,9 @@ def test_latents_between_the_steps(tiny: DiffusionGenerator) -> None:
         tiny.latents(embedding, noise, 4)
 
 
-def test_protocols(any_family: DiffusionGenerator) -> None:
-    assert isinstance(any_family, ChainGenerator)
-    assert isinstance(any_family, TokenGenerator)
+def test_protocols(any_generator: DiffusionGenerator) -> None:
+    assert isinstance(any_generator, ChainGenerator)
+    assert isinstance(any_generator, TokenGenerator)
 
 
 def test_the_models_hash() -> None:
@@ -265,11 +265,12 @@ def test_bad_seeds(tiny: DiffusionGenerator, seeds: tuple[int, ...], message: st
         ({"scheduler": "ddim", "eta": float("nan")}, "eta to be a number from 0 to 1, got nan"),
         ({"eta": 0.5, "scheduler": "euler"}, "no eta for EulerDiscreteScheduler"),
         ({"gradient": "some"}, "full, last_k, one_step or None, got 'some'"),
-        ({"scheduler": "fast"}, "one of ddim, .*; got 'fast'"),
+        ({"scheduler": "fast"}, "^scheduler 'fast': expected ddim, .*flow_heun$"),
+        ({"scheduler": "eulr"}, r"^scheduler 'eulr': expected ddim, .*; did you mean euler\?$"),
         ({"scheduler": "flow_euler"}, "for this model, one of ddim, .*; got 'flow_euler'"),
         ({"height": 15}, "height in multiples of 2 px, got 15"),
         ({"width": -16}, "width to be a whole number from 1 to 16,384, got -16"),
-        ({"guidance": 3}, "expected settings steps, .*; got guidance"),
+        ({"guidance": 3}, "^setting 'guidance': expected steps, .*; did you mean guidance_scale\\?$"),
     ],
 )
 def test_bad_settings(tiny: DiffusionGenerator, settings: dict[str, Any], message: str) -> None:
@@ -277,24 +278,24 @@ def test_bad_settings(tiny: DiffusionGenerator, settings: dict[str, Any], messag
         tiny.with_settings(**settings)
 
 
-def test_a_pipeline_of_an_unknown_family() -> None:
+def test_a_pipeline_of_an_unsupported_class() -> None:
     with pytest.raises(UsageError, match=r"thing: expected a pipeline of StableDiffusionPipeline, .*; got object"):
         DiffusionGenerator(object(), "thing")
 
 
-def test_a_familys_own_size_and_defaults() -> None:
+def test_a_pipelines_own_size_and_defaults() -> None:
     model = DiffusionGenerator(build("sd3"), "tiny")
     assert model.settings == SamplingConfig(steps=28, guidance_scale=7.0)
     assert model.noise((1,)).shape == (1, 4, 8, 8)
     assert DiffusionGenerator(build("flux"), "tiny").noise((1,)).shape == (1, 4, 128, 128)
 
 
-@pytest.mark.parametrize("family", ["sd3", "flux"])
-def test_flow_matching_heun(family: str) -> None:
-    model = generator(family).with_settings(scheduler="flow_heun")
+@pytest.mark.parametrize("builder", ["sd3", "flux"])
+def test_flow_matching_heun(builder: str) -> None:
+    model = generator(builder).with_settings(scheduler="flow_heun")
     images = model.render(model.embed("a red ball"), SEEDS)
     assert model.steps == 5
-    assert (images - generator(family).render(model.embed("a red ball"), SEEDS)).abs().max() > 1e-4
+    assert (images - generator(builder).render(model.embed("a red ball"), SEEDS)).abs().max() > 1e-4
 
 
 def test_sd3_with_a_shift_that_depends_on_the_size() -> None:
@@ -416,10 +417,10 @@ def test_out_of_memory(tiny: DiffusionGenerator, monkeypatch: pytest.MonkeyPatch
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     embedding, noise = tiny.embed("cone"), tiny.noise(SEEDS)
-    monkeypatch.setattr(tiny.family, "predict", greedy)
+    monkeypatch.setattr(tiny.adapter, "predict", greedy)
     with pytest.raises(ThalwegError, match="fewer seeds, a smaller height"):
         tiny.latents(embedding, noise)
-    monkeypatch.setattr(tiny.family, "unscale", greedy)
+    monkeypatch.setattr(tiny.adapter, "unscale", greedy)
     with pytest.raises(ThalwegError, match="fewer seeds, a smaller height"):
         tiny.decode(noise)
 
@@ -427,13 +428,13 @@ def test_out_of_memory(tiny: DiffusionGenerator, monkeypatch: pytest.MonkeyPatch
 def test_an_image_that_is_not_finite_names_seed_and_step(
     tiny: DiffusionGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predict = type(tiny.family).predict
+    predict = type(tiny.adapter).predict
     last = tiny.schedule.begin().timesteps[-1]
 
     def overflowing(
         settings: SamplingConfig, latents: torch.Tensor, timestep: torch.Tensor, *conditions: Any
     ) -> torch.Tensor:
-        output = predict(tiny.family, settings, latents, timestep, *conditions)
+        output = predict(tiny.adapter, settings, latents, timestep, *conditions)
         alike = latents[:, 0, 0, 0] < 0 if timestep == last else torch.zeros(len(latents), dtype=torch.bool)
         return torch.where(alike[:, None, None, None], torch.inf, output)
 
@@ -443,7 +444,7 @@ def test_an_image_that_is_not_finite_names_seed_and_step(
         [seed for seed, bad in zip(SEEDS, before, strict=True) if bad == which] for which in (True, False)
     )
     assert finite and broken
-    monkeypatch.setattr(tiny.family, "predict", overflowing)
+    monkeypatch.setattr(tiny.adapter, "predict", overflowing)
     says = rf"^seed {broken[0]}: NaN or infinity from denoising step 3 of 3 on \(DDIMScheduler, guidance 7.5, float32\)"
     with pytest.raises(NotFiniteError, match=says):
         tiny.render(embedding, SEEDS)
@@ -458,11 +459,11 @@ def test_a_decoder_or_an_embedding_that_is_not_finite(
     rows[2, 3] = torch.nan
     with pytest.raises(NotFiniteError, match="tensor prompt holds NaN"):
         tiny.render(embedding.derive({"prompt": rows}, "move"), SEEDS)
-    decode = tiny.family.pipeline.vae.decode
+    decode = tiny.adapter.pipeline.vae.decode
     monkeypatch.setattr(
-        tiny.family.pipeline.vae, "decode", lambda *given, **more: [1e39 * decode(*given, **more)[0].double()]
+        tiny.adapter.pipeline.vae, "decode", lambda *given, **more: [1e39 * decode(*given, **more)[0].double()]
     )
     assert tiny.render(embedding, SEEDS).isfinite().all()
-    monkeypatch.setattr(tiny.family.pipeline.vae, "decode", lambda *given, **more: [1e39 * decode(*given, **more)[0]])
+    monkeypatch.setattr(tiny.adapter.pipeline.vae, "decode", lambda *given, **more: [1e39 * decode(*given, **more)[0]])
     with pytest.raises(NotFiniteError, match="seed 3, seed 11: the decoder of tiny-sd gives NaN or infinity"):
         tiny.render(embedding, SEEDS)

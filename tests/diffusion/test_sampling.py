@@ -332,10 +332,10 @@ def test_noise_is_not_looked_for_where_there_is_no_signal(name: str) -> None:
         ("ddpm", 2000, "DDPMScheduler cannot take 2000 .*it takes 1000$"),
         ("pndm", 1, r"PNDMScheduler cannot take 1 .*it takes 2$"),
         ("pndm", 1500, r"PNDMScheduler cannot take 1500 .*it takes 1000$"),
-        ("heun", 1, "HeunDiscreteScheduler cannot take 1 .*partly done; it takes 2$"),
-        ("ddim", 251, "DDIMScheduler cannot take 251 .*partly done; it takes 250$"),
-        ("pndm", 600, "PNDMScheduler cannot take 600 .*partly done; it takes 1000$"),
-        ("ddim", 1, "DDIMScheduler cannot take 1 .*partly done; it takes 2$"),
+        ("heun", 1, "HeunDiscreteScheduler cannot take 1 .*partly denoised image; it takes 2$"),
+        ("ddim", 251, "DDIMScheduler cannot take 251 .*partly denoised image; it takes 250$"),
+        ("pndm", 600, "PNDMScheduler cannot take 600 .*partly denoised image; it takes 1000$"),
+        ("ddim", 1, "DDIMScheduler cannot take 1 .*partly denoised image; it takes 2$"),
     ],
 )
 def test_a_number_of_steps_that_a_scheduler_cannot_take(name: str, steps: int, says: str) -> None:

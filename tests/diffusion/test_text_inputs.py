@@ -12,7 +12,7 @@ from pipelines import LENGTH, build, generator
 from thalweg.diffusion import DiffusionGenerator, miniature
 from thalweg.diffusion.miniature import captions
 from thalweg.diffusion.miniature.renderer import draw_attributes
-from thalweg.diffusion.text_inputs import TextInput
+from thalweg.diffusion.pipelines.text_inputs import TextInput
 from thalweg.errors import NotFiniteError, PromptCut, PromptSyntax, UnknownWords, UsageError
 
 Say = Callable[[str], object]
@@ -46,7 +46,7 @@ def test_the_miniature_names_what_it_was_never_trained_on(small: DiffusionGenera
 
 def test_captions_are_known_whatever_their_wording(small: DiffusionGenerator) -> None:
     random = torch.Generator().manual_seed(0)
-    tokenizer = small.family.pipeline.tokenizer
+    tokenizer = small.adapter.pipeline.tokenizer
     seen = TextInput(tokenizer, captions.TOKENS)
     for attributes in draw_attributes(200, random):
         assert seen.unknown(captions.caption(attributes, random).capitalize() + ".") == []
@@ -58,27 +58,27 @@ def test_captions_are_known_whatever_their_wording(small: DiffusionGenerator) ->
 
 
 def test_only_the_captions_tokenizer_is_the_miniatures(small: DiffusionGenerator) -> None:
-    assert captions.is_own_tokenizer(small.family.pipeline.tokenizer)
-    assert not captions.is_own_tokenizer(generator("sd").family.pipeline.tokenizer)
-    assert not captions.is_own_tokenizer(generator("flux").family.pipeline.tokenizer_2)
+    assert captions.is_own_tokenizer(small.adapter.pipeline.tokenizer)
+    assert not captions.is_own_tokenizer(generator("sd").adapter.pipeline.tokenizer)
+    assert not captions.is_own_tokenizer(generator("flux").adapter.pipeline.tokenizer_2)
 
 
-@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
-def test_words_without_tokens_are_named(family: str) -> None:
-    model = generator(family)
+@pytest.mark.parametrize("builder", ["sd", "sdxl", "sd3", "flux"])
+def test_words_without_tokens_are_named(builder: str) -> None:
+    model = generator(builder)
     assert said(model.embed, "a red e") == {}
     message = said(model.embed, "红 e 蓝")[UnknownWords]
     assert message.startswith("a text encoder of the model does not know: 红, 蓝;")
 
 
-@pytest.mark.parametrize("family", ["sd", "sdxl"])
-def test_a_cut_is_counted_after_learned_words_are_expanded(family: str, tmp_path: Path) -> None:
-    pipeline = build(family)
+@pytest.mark.parametrize("builder", ["sd", "sdxl"])
+def test_a_cut_is_counted_after_learned_words_are_expanded(builder: str, tmp_path: Path) -> None:
+    pipeline = build(builder)
     vectors = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
     pipeline.load_textual_inversion(
         {"turn": vectors}, token="turn", text_encoder=pipeline.text_encoder, tokenizer=pipeline.tokenizer
     )
-    if family == "sdxl":
+    if builder == "sdxl":
         pipeline.load_textual_inversion(
             {"turn": vectors}, token="turn", text_encoder=pipeline.text_encoder_2, tokenizer=pipeline.tokenizer_2
         )
@@ -130,6 +130,6 @@ def test_an_encoder_that_is_not_finite_is_said(tiny: DiffusionGenerator, monkeyp
     def overflowing(prompt: str, against: str) -> dict[str, Any]:
         return {"prompt": torch.full((1, LENGTH, 16), torch.inf), "negative": torch.zeros(1, LENGTH, 16)}
 
-    monkeypatch.setattr(tiny.family, "encode", overflowing)
+    monkeypatch.setattr(tiny.adapter, "encode", overflowing)
     with pytest.raises(NotFiniteError, match="finite values in the embedding, tensor prompt"):
         tiny.embed("a red e")

@@ -1,4 +1,4 @@
-"""Tiny pipelines of every family with random weights and hand-made tokenizers: nothing comes from the hub."""
+"""Tiny pipelines of every supported class with random weights and hand-made tokenizers; nothing comes from the hub."""
 
 from collections.abc import Callable
 from functools import cache
@@ -182,11 +182,11 @@ BUILDERS: dict[str, Callable[[], Any]] = {
 }
 
 
-def build(family: str) -> Any:
+def build(builder: str) -> Any:
     """A new tiny pipeline whose random weights are large enough for the prompt to show in the image."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        pipeline = BUILDERS[family]()
+        pipeline = BUILDERS[builder]()
         for name in ("unet", "transformer"):
             for parameter in getattr(pipeline, name, torch.nn.Module()).parameters():
                 if parameter.ndim > 1:
@@ -196,8 +196,8 @@ def build(family: str) -> Any:
 
 
 @cache
-def generator(family: str) -> Any:
+def generator(builder: str) -> Any:
     """A generator on a pipeline of `build`, three steps of 16 px: shared between tests, which change settings only."""
     from thalweg.diffusion import DiffusionGenerator
 
-    return DiffusionGenerator(build(family), f"tiny-{family}", steps=3, height=16, width=16)
+    return DiffusionGenerator(build(builder), f"tiny-{builder}", steps=3, height=16, width=16)

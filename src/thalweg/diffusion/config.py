@@ -1,21 +1,81 @@
-"""Which text-to-image model is used and how it renders: what a command line, a run folder and the browser agree on."""
+"""Configs of a text-to-image model: how it samples, and which model is loaded; checked before anything is loaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
+from thalweg.devices import check_device_name
 from thalweg.diffusion.checkpoints.model_folder import find_folder
-from thalweg.errors import UsageError
+from thalweg.diffusion.schedulers import SCHEDULERS
+from thalweg.errors import UsageError, unknown_name
 from thalweg.io.json_files import read_as
+from thalweg.limits import MAX_STEPS, check_count, check_number
 
 if TYPE_CHECKING:
     from thalweg.diffusion.clip import ClipScorer
     from thalweg.diffusion.generator import DiffusionGenerator
 
+MAX_GUIDANCE = 1000.0
+"""Largest guidance scale; models are guided by 1 to 20."""
+MAX_SIDE = 16_384
+"""Largest height and width of an image, pixels."""
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Sampling of images; each pipeline adapter has its own defaults.
+
+    Attributes:
+        steps: the scheduler's number of steps.
+        guidance_scale: of classifier-free guidance, 0 to 1,000; 1 or less: none. FLUX takes it as an input of its own.
+        gradient: part of the chain that the gradient passes through: "full", "last_k", "one_step" or None.
+        last_k: denoiser calls that "last_k" passes through.
+        height: of the images, pixels; None: the size that the model was trained for.
+        width: of the images, pixels; None: the size that the model was trained for.
+        scheduler: a name of `thalweg.diffusion.schedulers.SCHEDULERS`, a diffusers scheduler, or None: the model's own.
+        eta: share of fresh noise, 0 to 1, for schedulers that take one; None: the scheduler's default.
+
+    Raises:
+        UsageError: a value that no model takes.
+    """
+
+    steps: int = 50
+    guidance_scale: float = 7.5
+    gradient: Literal["full", "last_k", "one_step"] | None = "full"
+    last_k: int = 5
+    height: int | None = None
+    width: int | None = None
+    scheduler: Any = field(default=None, repr=False)
+    eta: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "last_k"):
+            check_count(name, getattr(self, name), 1, MAX_STEPS)
+        for name in ("height", "width"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name), 1, MAX_SIDE)
+        check_number("guidance_scale", self.guidance_scale, 0, MAX_GUIDANCE)
+        check_number("eta", 0 if self.eta is None else self.eta, 0, 1)
+        if self.gradient not in ("full", "last_k", "one_step", None):
+            raise UsageError(f"expected gradient full, last_k, one_step or None, got {self.gradient!r}")
+        if isinstance(self.scheduler, str) and self.scheduler not in SCHEDULERS:
+            raise unknown_name("scheduler", self.scheduler, SCHEDULERS)
+
+    def changed(self, **changes: Any) -> "SamplingConfig":
+        """Return these settings with some others.
+
+        Raises:
+            UsageError: an unknown setting, or a value that no model takes.
+        """
+        unknown = sorted(set(changes) - set(self.__dataclass_fields__))
+        if unknown:
+            raise unknown_name("setting", unknown[0], self.__dataclass_fields__)
+        return replace(self, **changes)
+
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which model, where, and how it renders; settings left None are the model's own.
+    """Model and sampling as a command, a run folder and the browser name them; None stands for the model's own.
 
     A folder's path is made absolute, so that a run can be resumed from anywhere.
 
@@ -27,6 +87,9 @@ class ModelConfig:
         scheduler: scheduler, such as ddim or euler.
         gradient: gradient mode; None: no gradient.
         clip: the CLIP model to score with; None: the miniature's.
+
+    Raises:
+        UsageError: a value that no model takes, or a name of neither a folder nor a hub model.
     """
 
     model: str | None = None
@@ -38,37 +101,47 @@ class ModelConfig:
     clip: str | None = None
 
     def __post_init__(self) -> None:
+        SamplingConfig().changed(**self._sampling())
+        check_device_name(self.device)
         for name in ("model", "clip"):
             given = getattr(self, name)
             if given is not None and (folder := find_folder(given)) is not None:
                 object.__setattr__(self, name, str(folder.resolve()))
 
+    @property
+    def name(self) -> str:
+        """Name of the model for users."""
+        return self.model or "the miniature"
+
     @classmethod
     def read(cls, record: Mapping[str, Any], where: str) -> "ModelConfig":
-        """Return the choice that a run's record holds; `where` is what a message names.
+        """Return the config in a run's record; `where` is the name of the record in messages.
 
         Raises:
             UsageError: it can't be read.
         """
-        return read_as(cls, dict(record), f"{where}: how its model was loaded")
+        return read_as(cls, dict(record), f"{where}: its model config")
 
     def load(self) -> "DiffusionGenerator":
-        """Load the model, the shipped miniature where none is named."""
-        from thalweg import diffusion
-        from thalweg.diffusion import miniature
-
-        settings: dict[str, Any] = {"gradient": self.gradient}
-        asked = {"steps": self.steps, "guidance_scale": self.guidance, "scheduler": self.scheduler}
-        settings |= {name: value for name, value in asked.items() if value is not None}
-        if self.model is None:
-            return miniature.load(device=self.device, **settings)
-        return diffusion.load(self.model, device=self.device, **settings)
-
-    def load_scorer(self) -> "ClipScorer":
-        """Load the scorer `clip`, the miniature's where none is named.
+        """Return the model, loaded; the shipped miniature where none is named.
 
         Raises:
-            UsageError: another model is steered and no scorer is named: the miniature's knows its own world alone.
+            UsageError: as `thalweg.diffusion.load`.
+            ThalwegError: as `thalweg.diffusion.load`.
+        """
+        if self.model is None:
+            from thalweg.diffusion import miniature
+
+            return miniature.load(device=self.device, **self._sampling())
+        from thalweg.diffusion.loading import load
+
+        return load(self.model, device=self.device, **self._sampling())
+
+    def load_scorer(self) -> "ClipScorer":
+        """Return the scorer `clip`, loaded; the miniature's where none is named.
+
+        Raises:
+            UsageError: another model is used and no scorer is named: the miniature's scorer knows its own images alone.
         """
         from thalweg.diffusion import miniature
         from thalweg.diffusion.clip import load_scorer
@@ -77,6 +150,11 @@ class ModelConfig:
             return load_scorer(self.clip, self.device)
         if self.model is not None:
             raise UsageError(
-                f"expected --clip to score images of {self.model} with, such as openai/clip-vit-base-patch32"
+                f"expected `clip` to score images of {self.model} with, such as openai/clip-vit-base-patch32"
             )
         return miniature.load_scorer(device=self.device)
+
+    def _sampling(self) -> dict[str, Any]:
+        """Return the sampling settings that are given, under the names of `SamplingConfig`."""
+        given = {"steps": self.steps, "guidance_scale": self.guidance, "scheduler": self.scheduler}
+        return {"gradient": self.gradient} | {name: value for name, value in given.items() if value is not None}

@@ -1,4 +1,4 @@
-"""DiffusionGenerator: a text-to-image model of any family, as the tools see it."""
+"""DiffusionGenerator: a diffusers pipeline behind the generator protocol, with exact gradients."""
 
 import bisect
 import copy
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from thalweg.diffusion.pipeline import PipelineAdapter
-from thalweg.diffusion.pipelines.stable_diffusion import FAMILIES, StableDiffusion
+from thalweg.diffusion.pipelines.registry import PIPELINE_ADAPTERS
+from thalweg.diffusion.pipelines.stable_diffusion import StableDiffusion
 from thalweg.diffusion.sampling import Schedule, out_of_memory, sample
 from thalweg.diffusion.schedulers import check_kind, make_scheduler
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
@@ -20,28 +21,28 @@ from thalweg.prompts import check_prompt
 from thalweg.seeds import check_seeds
 
 MAX_RENDERED_BYTES = 4 * 2**30
-"""Largest memory of the images that are rendered for one embedding where rendering can be interrupted."""
+"""Largest memory of the images of one embedding where rendering can be interrupted."""
 
 
 class DiffusionGenerator:
-    """A diffusers pipeline of a known family; its weights are frozen.
+    """Generator of a diffusers pipeline of a supported class; its weights are frozen.
 
     Attributes:
-        family: the pipeline and what is particular to its family.
+        adapter: the pipeline with the conditioning and denoising of its class.
         settings: steps, guidance, gradient mode, image size and scheduler.
     """
 
     def __init__(self, pipeline: Any, name: str, **settings: Any) -> None:
-        """Wrap `pipeline`, which is frozen, under the model's `name`; `settings` replace the family's defaults.
+        """Freeze and wrap `pipeline` under the model's `name`; `settings` replace the adapter's defaults.
 
         Raises:
-            UsageError: a pipeline of an unknown family, or settings that it does not take.
+            UsageError: a pipeline of an unsupported class, or settings that it does not take.
         """
-        kind = type(pipeline).__name__
-        if kind not in FAMILIES:
-            raise UsageError(f"{name}: expected a pipeline of {', '.join(FAMILIES)}; got {kind}")
-        self.family: PipelineAdapter = FAMILIES[kind](pipeline, name)
-        self.settings = self.family.defaults.changed(**settings)
+        class_name = type(pipeline).__name__
+        if class_name not in PIPELINE_ADAPTERS:
+            raise UsageError(f"{name}: expected a pipeline of {', '.join(PIPELINE_ADAPTERS)}; got {class_name}")
+        self.adapter: PipelineAdapter = PIPELINE_ADAPTERS[class_name](pipeline, name)
+        self.settings = self.adapter.defaults.changed(**settings)
         self._interrupt: Callable[[], None] | None = None
         self._check(settings)
 
@@ -49,7 +50,7 @@ class DiffusionGenerator:
         """Return the same model with other settings; it shares weights and the count of calls.
 
         Raises:
-            UsageError: settings the model does not take.
+            UsageError: settings that the model does not take.
         """
         other = copy.copy(self)
         other.__dict__.pop("schedule", None)
@@ -64,8 +65,8 @@ class DiffusionGenerator:
     def interruptible(self, check: Callable[[], None]) -> Self:
         """Return the same model, which calls `check` before each image and each denoiser call.
 
-        What `check` raises ends the work. Images without a gradient are rendered one at a time, so that it is called
-        within the time of one image however many seeds there are.
+        An exception that `check` raises ends the rendering. Images without a gradient are rendered one at a time, so
+        that `check` is called within the time of one image for any number of seeds.
         """
         other = copy.copy(self)
         other._interrupt = check
@@ -76,33 +77,33 @@ class DiffusionGenerator:
             self._interrupt()
 
     def _check(self, given: Mapping[str, Any]) -> None:
-        """Raise a `UsageError` where the model does not take its settings, or would ignore one that is given."""
+        """Raise a UsageError where the model does not take its settings, or would ignore a given one."""
         guidance = given.get("guidance_scale", 0)
-        if guidance > 1 and not self.family.takes_guidance:
+        if guidance > 1 and not self.adapter.takes_guidance:
             raise UsageError(
-                f"expected no guidance_scale above 1 for {self.family.name}, which is sampled without guidance; "
+                f"expected no guidance_scale above 1 for {self.adapter.name}, which is sampled without guidance; "
                 f"got {guidance:g}"
             )
-        self.family.latent_shape(self.settings)
+        self.adapter.latent_shape(self.settings)
         _ = self.schedule.calls
 
     @cached_property
     def schedule(self) -> Schedule:
-        """The scheduler and its steps."""
-        own, scheduler = self.family.pipeline.scheduler, self.settings.scheduler
+        """Scheduler and number of steps of a chain."""
+        own, scheduler = self.adapter.pipeline.scheduler, self.settings.scheduler
         if scheduler is None:
             scheduler = own
         elif isinstance(scheduler, str):
             scheduler = make_scheduler(scheduler, own)
         else:
             check_kind(scheduler, own)
-        arguments = self.family.schedule_arguments(scheduler, self.settings)
-        return Schedule(scheduler, self.settings.steps, self.settings.eta, arguments, self.family.device)
+        arguments = self.adapter.schedule_arguments(scheduler, self.settings)
+        return Schedule(scheduler, self.settings.steps, self.settings.eta, arguments, self.adapter.device)
 
     @property
     def model(self) -> ModelIdentity:
-        """The model's name and the hashes of its text encoders' and its denoiser's weights, adapters included."""
-        return self.family.model
+        """Name of the model and hashes of the weights of its text encoders and its denoiser, adapters included."""
+        return self.adapter.model
 
     @property
     def steps(self) -> int:
@@ -111,27 +112,28 @@ class DiffusionGenerator:
 
     @property
     def calls(self) -> int:
-        """Images that went through the denoiser so far, those run again in backward passes included.
+        """Images that went through the denoiser so far, recomputation in backward passes included.
 
-        An image with guidance counts once, though it goes through with two conditions.
+        An image with guidance counts once, though the denoiser takes it with two conditions.
         """
-        return self.family.calls
+        return self.adapter.calls
 
     def embed(self, prompt: str, negative: str = "") -> Embedding:
-        """Return the embedding of `prompt`, to be guided away from `negative`.
+        """Return the embedding of `prompt`, guided away from `negative`.
 
         Its tensors are float32 (float64 for a model in float64) without a batch dimension: `prompt` (tokens, width),
-        `negative` alike; SDXL and SD3 add `pooled` and `negative_pooled` (width); FLUX has `prompt` and `pooled`.
+        `negative` of the same shape; SDXL and SD3 add `pooled` and `negative_pooled` (width); FLUX has `prompt` and
+        `pooled`.
 
-        Warns (PromptCut, UnknownWords, PromptSyntax) of what of the two texts the model does not see as it is written.
+        Warns (PromptCut, UnknownWords, PromptSyntax) of parts of the two texts that the model does not see.
 
         Raises:
-            UsageError: no text, or one that no model takes, see `thalweg.prompts.check_prompt`.
+            UsageError: a text that no model takes, see `thalweg.prompts.check_prompt`.
             NotFiniteError: a text encoder gives NaN or infinity.
         """
         self._check_interrupt()
         parameters = {"negative": negative} if negative else {}
-        tensors = self.family.embed(check_prompt(prompt), check_prompt(negative))
+        tensors = self.adapter.embed(check_prompt(prompt), check_prompt(negative))
         embedding = Embedding(tensors, Lineage(self.model, prompt, parameters=parameters))
         embedding.check_finite()
         return embedding
@@ -139,13 +141,13 @@ class DiffusionGenerator:
     def trainable_masks(self, embedding: Embedding) -> Mapping[str, Tensor]:
         """Return what a tool may move: all but the start token's row, which is the same for every prompt."""
         self._check_tensors(embedding)
-        return {name: mask.to(embedding.tensors[name].device) for name, mask in self.family.trainable_masks().items()}
+        return {name: mask.to(embedding.tensors[name].device) for name, mask in self.adapter.trainable_masks().items()}
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
         """Return the start noise (S, C, h, w) of each seed, the same on every device and in every precision."""
-        shape = self.family.latent_shape(self.settings)
+        shape = self.adapter.latent_shape(self.settings)
         draws = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in check_seeds(seeds)]
-        return torch.stack(draws).to(self.family.device, self.family.precision)
+        return torch.stack(draws).to(self.adapter.device, self.adapter.precision)
 
     def latents(self, embedding: Embedding, noise: Tensor, steps: int | None = None) -> Tensor:
         """Return the latents (S, C, h, w) after the first `steps` denoiser calls; None: after the whole chain.
@@ -157,19 +159,19 @@ class DiffusionGenerator:
         """
         return self._latents(embedding, noise, steps, [f"image {index + 1}" for index in range(len(noise))])
 
-    def _latents(self, embedding: Embedding, noise: Tensor, steps: int | None, called: Sequence[str]) -> Tensor:
-        """Return what `latents` does; `called` is what a message calls each of the images."""
+    def _latents(self, embedding: Embedding, noise: Tensor, steps: int | None, names: Sequence[str]) -> Tensor:
+        """Return the same as `latents`; `names` are the names of the images in messages."""
         self._check_embedding(embedding)
         if steps is not None and not 0 <= steps <= self.steps:
             raise UsageError(f"expected steps in 0..{self.steps}, got {steps}")
-        family, settings, names = self.family, self.settings, self.family.names
+        adapter, settings, tensor_names = self.adapter, self.settings, self.adapter.names
 
         def denoise(latents: Tensor, timestep: Tensor, *tensors: Tensor) -> Tensor:
             self._check_interrupt()
-            return family.denoise(settings, latents, timestep, dict(zip(names, tensors, strict=True)))
+            return adapter.denoise(settings, latents, timestep, dict(zip(tensor_names, tensors, strict=True)))
 
-        tensors = [embedding.tensors[name].to(family.device, family.precision) for name in names]
-        noise = noise.to(family.device, family.precision)
+        tensors = [embedding.tensors[name].to(adapter.device, adapter.precision) for name in tensor_names]
+        noise = noise.to(adapter.device, adapter.precision)
 
         def latents_after(calls: int | None, start: Tensor, gradient: Gradient) -> Tensor:
             return sample(denoise, self.schedule, start, tensors, gradient, settings.last_k, calls)
@@ -184,15 +186,16 @@ class DiffusionGenerator:
                     True,
                     key=lambda calls: not bool(latents_after(calls, noise[index : index + 1], None).isfinite().all()),
                 )
-                raise NotFiniteError(self._why_not_finite(called[index], first + 1))
+                raise NotFiniteError(self._not_finite(names[index], first + 1))
         return latents
 
-    def _why_not_finite(self, which: str, step: int) -> str:
-        settings, precision = self.settings, str(self.family.network.dtype).removeprefix("torch.")
+    def _not_finite(self, image: str, step: int) -> str:
+        """Return the message for NaN or infinity in an image from a step on."""
+        settings, precision = self.settings, str(self.adapter.network.dtype).removeprefix("torch.")
         return (
-            f"{which}: NaN or infinity from denoising step {step} of {self.steps} on "
-            f"({type(self.schedule.scheduler).__name__}, guidance {settings.guidance_scale:g}, {precision}); nothing "
-            "is drawn: choose another scheduler, less guidance or float32, or look at the model's weights"
+            f"{image}: NaN or infinity from denoising step {step} of {self.steps} on "
+            f"({type(self.schedule.scheduler).__name__}, guidance {settings.guidance_scale:g}, {precision}); choose "
+            "another scheduler, less guidance or float32, or check the model's weights"
         )
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -205,10 +208,10 @@ class DiffusionGenerator:
         self._check_interrupt()
         recorded = torch.is_grad_enabled() and self.settings.gradient is not None
         with torch.set_grad_enabled(recorded), out_of_memory(len(latents)):
-            return self.family.decode(latents)
+            return self.adapter.decode(latents)
 
     def render(self, embedding: Embedding, seeds: Sequence[int]) -> Tensor:
-        """Return images (S, 3, H, W) in 0..1, one a seed; the gradient is that of the settings' mode.
+        """Return images (S, 3, H, W) in 0..1, one per seed; the settings name the gradient mode.
 
         Raises:
             UsageError: seeds negative or repeated, or an embedding of another model.
@@ -239,7 +242,7 @@ class DiffusionGenerator:
         """Return the mean input vector (width) of the tokens of `word`.
 
         Raises:
-            UsageError: the model has several text encoders, or the word no token.
+            UsageError: the model has several text encoders, or the word has no token.
         """
         return self._single_encoder().token_vector(word)
 
@@ -253,20 +256,20 @@ class DiffusionGenerator:
         return Embedding(tensors, Lineage(self.model, prompt, parameters={"placeholder": placeholder}))
 
     def _single_encoder(self) -> StableDiffusion:
-        if not isinstance(self.family, StableDiffusion):
+        if not isinstance(self.adapter, StableDiffusion):
             raise UsageError(
                 f"expected a model with a single text encoder (Stable Diffusion 1 or 2) for token vectors, "
-                f"got {self.family.name} with {len(self.family.encoders)}"
+                f"got {self.adapter.name} with {len(self.adapter.encoders)}"
             )
-        return self.family
+        return self.adapter
 
     def _check_embedding(self, embedding: Embedding) -> None:
-        self.family.check_inputs()
+        self.adapter.check_inputs()
         embedding.check_model(self.model)
         self._check_tensors(embedding)
         embedding.check_finite()
 
     def _check_tensors(self, embedding: Embedding) -> None:
-        missing = [name for name in self.family.names if name not in embedding.tensors]
+        missing = [name for name in self.adapter.names if name not in embedding.tensors]
         if missing:
-            raise UsageError(f"expected an embedding with {', '.join(self.family.names)}; {missing[0]} is missing")
+            raise UsageError(f"expected an embedding with {', '.join(self.adapter.names)}; {missing[0]} is missing")

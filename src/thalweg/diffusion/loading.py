@@ -1,4 +1,4 @@
-"""Models from a diffusers folder or, by name, from the Hugging Face hub and its cache."""
+"""Loading of models from a diffusers folder or, by name, from the Hugging Face hub and its cache."""
 
 import inspect
 from pathlib import Path
@@ -12,17 +12,21 @@ from thalweg.diffusion.checkpoints.model_folder import (
     INDEX,
     VOCABULARIES,
     WEIGHT_STEMS,
-    beside_index,
     check_files,
     find_folder,
     find_weights,
+    hint_nearby,
     read_config,
     read_object,
 )
 from thalweg.diffusion.checkpoints.weight_files import file_type, load_network, load_part
+from thalweg.diffusion.config import SamplingConfig
 from thalweg.diffusion.generator import DiffusionGenerator
-from thalweg.diffusion.pipeline import PipelineAdapter, quiet
-from thalweg.diffusion.pipelines.stable_diffusion import FAMILIES
+from thalweg.diffusion.library_logging import quiet
+from thalweg.diffusion.miniature import captions
+from thalweg.diffusion.pipeline import PipelineAdapter
+from thalweg.diffusion.pipelines.registry import PIPELINE_ADAPTERS
+from thalweg.diffusion.schedulers import make_scheduler
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import shown
 
@@ -34,118 +38,128 @@ def load(
     dtype: torch.dtype | str | None = None,
     **settings: Any,
 ) -> DiffusionGenerator:
-    """Return the generator of a model in a diffusers folder, or of a hub model by its name (owner/model).
+    """Load the model in a diffusers folder, or a hub model by its name (owner/model), as a generator.
 
-    Weights come from safetensors only, and no code in the folder is run. All of them must be there: nothing is filled
-    in at random. Where a folder holds the variant fp16 only, that is loaded.
+    Weights are read from safetensors only, and no code in the folder is run. All weights must be there; none are
+    initialised at random. Where a folder holds the variant fp16 only, that is loaded. Settings, device and the model's
+    scheduler are checked before any network is loaded.
 
     Args:
-        name_or_folder: a folder with a model_index.json, or a hub name; what is in the hub's cache loads offline.
-        device: where its weights go, such as cpu, cuda, cuda:1 or mps.
-        dtype: their type, or its name; None: float32 on a CPU, elsewhere the half precision that the family uses.
-        **settings: of `thalweg.diffusion.Settings`, in place of the family's defaults.
+        name_or_folder: a folder with a model_index.json, or a hub name; models in the hub's cache load offline.
+        device: device of the weights, such as cpu, cuda, cuda:1 or mps.
+        dtype: floating type of the weights, or its name; None: float32 on a CPU, elsewhere the half precision of the
+            pipeline adapter.
+        **settings: fields of `thalweg.diffusion.SamplingConfig`, which replace the adapter's defaults.
+
+    Returns:
+        The generator: images (S, 3, H, W), float32 in 0..1, from embeddings and seeds.
 
     Raises:
-        UsageError: no such model, a family this package does not know, settings that it does not take, or a device
-            that this machine lacks.
+        UsageError: no such model, an unsupported pipeline class, settings that it does not take, or a device that this
+            machine lacks.
         ThalwegError: no network, or files that can't be read; weights that are missing, unexpected or not finite.
     """
+    sampling = SamplingConfig().changed(**settings)
+    place, wanted = read_device(device), read_dtype(dtype)
     import diffusers
 
-    place, wanted = read_device(device), read_dtype(dtype)
     folder = find_folder(str(name_or_folder))
     name = folder.resolve().name if folder else str(name_or_folder)
     index_file = folder / INDEX if folder else _download_index(name)
     if not index_file.is_file():
-        raise UsageError(f"expected a diffusers folder, found no {INDEX} in {name}{beside_index(index_file.parent)}")
+        raise UsageError(f"expected a diffusers folder, found no {INDEX} in {name}{hint_nearby(index_file.parent)}")
     index = read_object(index_file, name)
-    kind = _pipeline_class(name, index)
-    family = FAMILIES[kind]
-    family.defaults.changed(**settings)
-    pipeline_type = load_part(lambda: getattr(diffusers, kind), name)
-    types = _part_types(name, pipeline_type, family, index)
-    folder = folder or _download(pipeline_type, name, family)
-    wanted = wanted or (torch.float32 if place.type == "cpu" else family.half)
-    parts: dict[str, Any] = dict.fromkeys(_parts(pipeline_type, family))
+    class_name = _pipeline_class(name, index)
+    adapter = PIPELINE_ADAPTERS[class_name]
+    pipeline_type = load_part(lambda: getattr(diffusers, class_name), name)
+    types = _part_types(name, pipeline_type, adapter, index)
+    folder = folder or _download(pipeline_type, name, adapter)
+    wanted = wanted or (torch.float32 if place.type == "cpu" else adapter.half)
+    parts: dict[str, Any] = dict.fromkeys(_parts(pipeline_type, adapter))
     hashes: dict[str, Hashes] = {}
-    for part, part_type in types.items():
+    for part, part_type in sorted(types.items(), key=lambda item: issubclass(item[1], torch.nn.Module)):
         label = f"{name}: its {part}"
         if not (folder / part).is_dir():
-            raise ThalwegError(f"{label}: expected a folder {part}, found none; {_without(part, family)}")
+            raise ThalwegError(f"{label}: expected a folder {part}, found none; {_without(part, adapter)}")
         if issubclass(part_type, torch.nn.Module):
             parts[part], precise = _load_network(part_type, folder / part, label, wanted)
-            if precise is not None and part in (*family.encoders, family.denoiser):
+            if precise is not None and part in (*adapter.encoders, adapter.denoiser):
                 hashes[part] = precise
         else:
             check_files(folder / part, label)
             if "tokenizer" in part and not any((folder / part / file).is_file() for file in VOCABULARIES):
                 raise ThalwegError(f"{label}: expected {' or '.join(VOCABULARIES)}, found none; fetch the model again")
-            parts[part] = load_part(lambda: part_type.from_pretrained(folder / part), label)  # noqa: B023 (run at once)
+            parts[part] = load_part(lambda: part_type.from_pretrained(folder / part), label)  # noqa: B023 (called now)
+            if part == "scheduler" and isinstance(sampling.scheduler, str):
+                make_scheduler(sampling.scheduler, parts[part])
     _check_tokenizers(name, parts)
-    # Of the parts it is given it loads none; the rest of the index are settings of the pipeline.
+    # The pipeline loads none of the parts that it is given; the rest of the index are settings of the pipeline.
     pipeline = load_part(lambda: pipeline_type.from_pretrained(str(folder), **parts), name)
     generator = DiffusionGenerator(load_part(lambda: pipeline.to(place), f"{name}: on {place}"), name, **settings)
-    generator.family.identifier.remember(parts, hashes)
+    generator.adapter.identifier.remember(parts, hashes)
+    if captions.is_own_tokenizer(pipeline.tokenizer):
+        generator.adapter.vocabulary = captions.VOCABULARY
     return generator
 
 
-def _load_network(kind: Any, folder: Path, label: str, dtype: torch.dtype) -> tuple[Any, Hashes | None]:
-    """Return a part's network and, where `dtype` is less precise than its file, the hashes of what the file holds."""
+def _load_network(network_type: Any, folder: Path, label: str, dtype: torch.dtype) -> tuple[Any, Hashes | None]:
+    """Return a part's network and, where `dtype` is less precise than its file, the hashes of the file's weights."""
     read_config(folder, label)
-    files = find_weights(folder, WEIGHT_STEMS[kind.__module__.partition(".")[0]], label)
+    files = find_weights(folder, WEIGHT_STEMS[network_type.__module__.partition(".")[0]], label)
     precise, own = None, file_type(files)
     if torch.promote_types(own, dtype) != dtype:
-        precise = hash_network(load_network(kind, folder, label, own, files))
-    return load_network(kind, folder, label, dtype, files), precise
+        precise = hash_network(load_network(network_type, folder, label, own, files))
+    return load_network(network_type, folder, label, dtype, files), precise
 
 
 def _pipeline_class(name: str, index: dict[str, Any]) -> str:
     """Return the pipeline class that a model's index names."""
-    kind = index.get("_class_name")
-    if kind is None:
+    class_name = index.get("_class_name")
+    if class_name is None:
         raise UsageError(f"{name}: its {INDEX} names no pipeline class (_class_name)")
-    if isinstance(kind, list):
+    supported = ", ".join(PIPELINE_ADAPTERS)
+    if isinstance(class_name, list):
         raise UsageError(
-            f"{name}: expected a model of a known family, {', '.join(FAMILIES)}; got a custom pipeline, "
-            f"{shown(kind)}, whose own code is never run"
+            f"{name}: expected a supported pipeline, {supported}; got a custom pipeline, {shown(class_name)}, whose "
+            "own code is never run"
         )
-    if not isinstance(kind, str) or kind not in FAMILIES:
-        named = kind if isinstance(kind, str) and kind.isidentifier() else shown(kind)
-        raise UsageError(f"{name}: expected a model of a known family, {', '.join(FAMILIES)}; got a {named}")
-    return kind
+    if not isinstance(class_name, str) or class_name not in PIPELINE_ADAPTERS:
+        found = class_name if isinstance(class_name, str) and class_name.isidentifier() else shown(class_name)
+        raise UsageError(f"{name}: expected a supported pipeline, {supported}; got a {found}")
+    return class_name
 
 
-def _parts(pipeline_type: Any, family: type[PipelineAdapter]) -> dict[str, bool]:
-    """Return the names of a pipeline's parts: True for those that are used, False for those that are left out."""
+def _parts(pipeline_type: Any, adapter: type[PipelineAdapter]) -> dict[str, bool]:
+    """Return the names of a pipeline's parts: True for the parts that are used, False for those that are left out."""
     found = inspect.signature(pipeline_type.__init__).parameters
-    left_out = [part for part in family.left_out if part in found]
+    left_out = [part for part in adapter.left_out if part in found]
     used = [part for part, taken in found.items() if part != "self" and taken.default is inspect.Parameter.empty]
     return dict.fromkeys(used, True) | dict.fromkeys(left_out, False)
 
 
-def _part_types(name: str, pipeline_type: Any, family: type[PipelineAdapter], index: dict[str, Any]) -> dict[str, Any]:
+def _part_types(name: str, pipeline_type: Any, adapter: type[PipelineAdapter], index: dict[str, Any]) -> dict[str, Any]:
     """Return the classes of a model's parts by the folder each lies in, without those that are not used."""
     types: dict[str, Any] = {}
-    for part, used in _parts(pipeline_type, family).items():
+    for part, used in _parts(pipeline_type, adapter).items():
         if not used:
             continue
         named = index.get(part)
         if named in (None, [None, None]):
-            if part not in family.optional_parts:
+            if part not in adapter.optional_parts:
                 hint = "; a refiner alone makes no images of prompts" if part == "text_encoder" else ""
                 raise UsageError(
                     f"{name}: expected a whole {pipeline_type.__name__}, its {INDEX} names no {part}{hint}"
                 )
             continue
         types[part] = _part_type(f"{name}: its {part}", named)
-    if 0 < len(named_ones := [part for part in family.optional_parts if part in types]) < len(family.optional_parts):
-        together = " and ".join(family.optional_parts)
+    if 0 < len(named_ones := [part for part in adapter.optional_parts if part in types]) < len(adapter.optional_parts):
+        together = " and ".join(adapter.optional_parts)
         raise UsageError(f"{name}: expected {together}, or neither, its {INDEX} names {named_ones[0]} alone")
     return types
 
 
 def _part_type(label: str, named: Any) -> Any:
-    """Return the class that an index names for a part, of diffusers or transformers: no code of a model is run."""
+    """Return the class of diffusers or transformers that an index names for a part; no code of a model is run."""
     import diffusers
     import transformers
 
@@ -158,7 +172,7 @@ def _part_type(label: str, named: Any) -> Any:
             f"{label}: expected a class of diffusers or transformers, got {shown(class_name)} of {shown(library)}; "
             "a model's own code is never run"
         )
-    # What is not installed for it shows as the attribute is taken.
+    # A missing dependency of the class shows when the attribute is taken.
     found = load_part(lambda: getattr(libraries[library], class_name, None), f"{label}: {shown(class_name)}")
     guessing = library == "transformers" and class_name.startswith("Auto")
     if guessing or not isinstance(found, type) or not load_part(lambda: hasattr(found, "from_pretrained"), label):
@@ -167,16 +181,16 @@ def _part_type(label: str, named: Any) -> Any:
     return found
 
 
-def _without(part: str, family: type[PipelineAdapter]) -> str:
-    """Say what to do about a part whose folder is missing."""
-    if part not in family.optional_parts:
+def _without(part: str, adapter: type[PipelineAdapter]) -> str:
+    """Return the next step where a part's folder is missing."""
+    if part not in adapter.optional_parts:
         return "fetch the model again"
-    parts = " and ".join(family.optional_parts)
+    parts = " and ".join(adapter.optional_parts)
     return f"fetch it, or write [null, null] for {parts} in {INDEX} to use the model without"
 
 
 def _check_tokenizers(name: str, parts: dict[str, Any]) -> None:
-    """Refuse a tokenizer that gives its encoder tokens, or a number of them, that it does not take."""
+    """Refuse a tokenizer with more tokens, or longer texts, than its encoder takes."""
     for part, encoder in parts.items():
         tokenizer = parts.get(part.replace("text_encoder", "tokenizer"))
         if not part.startswith("text_encoder") or tokenizer is None or encoder is None:
@@ -185,7 +199,7 @@ def _check_tokenizers(name: str, parts: dict[str, Any]) -> None:
         most = getattr(encoder.config, "max_position_embeddings", None)
         if len(tokenizer) > encoder.config.vocab_size:
             raise ThalwegError(
-                f"{label}: it knows {len(tokenizer)} tokens, its encoder {encoder.config.vocab_size}; they are of "
+                f"{label}: it has {len(tokenizer)} tokens, its encoder {encoder.config.vocab_size}; they belong to "
                 "two models"
             )
         if most is not None and tokenizer.model_max_length > most:
@@ -217,7 +231,8 @@ def _download_index(name: str) -> Path:
         ) from error
     except RepositoryNotFoundError as error:
         raise UsageError(
-            f"expected a folder or a hub model of a known family ({', '.join(FAMILIES)}), found no {name}"
+            f"expected a folder or a hub model with a supported pipeline, {', '.join(PIPELINE_ADAPTERS)}; found no "
+            f"{name}"
         ) from error
     except LocalEntryNotFoundError as error:
         raise ThalwegError(
@@ -234,12 +249,12 @@ def _download_index(name: str) -> Path:
         raise ThalwegError(f"{name}: the hub can't be reached ({type(error).__name__}); try again later") from error
 
 
-def _download(pipeline_type: Any, name: str, family: type[PipelineAdapter]) -> Path:
-    """Return the folder of a hub model in the cache, its weights in safetensors fetched; its fp16 where that is all."""
+def _download(pipeline_type: Any, name: str, adapter: type[PipelineAdapter]) -> Path:
+    """Download a hub model's safetensors weights, the variant fp16 where it has no other; return its cache folder."""
 
     def fetch(variant: str | None) -> Path:
         with quiet():
-            left_out = dict.fromkeys(part for part, used in _parts(pipeline_type, family).items() if not used)
+            left_out = dict.fromkeys(part for part, used in _parts(pipeline_type, adapter).items() if not used)
             return Path(pipeline_type.download(name, use_safetensors=True, variant=variant, **left_out))
 
     try:

@@ -1,7 +1,7 @@
-"""The denoising chain with exact gradients: a library's scheduler and any denoiser, at the memory of one step.
+"""Denoising chain with exact gradients: a diffusers scheduler and any denoiser, at the memory of one step.
 
-Only the denoiser is run again in the backward pass. The scheduler's steps stay in the graph: they are a few sums over
-latents, and schedulers carry state, so running one twice gives another result.
+The backward pass recomputes only the denoiser. The scheduler's steps stay in the graph: they are a few sums over
+latents, and schedulers carry state, so that a repeated step gives another result.
 """
 
 import copy
@@ -18,28 +18,28 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from thalweg.diffusion.pipeline import quiet
+from thalweg.diffusion.library_logging import quiet
 from thalweg.diffusion.schedulers import lacks_signal, starts_late
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import Gradient
 
 Denoiser = Callable[..., Tensor]
-"""`(latents (S, C, h, w), timestep (), *tensors) -> (S, C, h, w)`: what a scheduler calls the model output, guided."""
+"""`(latents (S, C, h, w), timestep (), *tensors) -> (S, C, h, w)`: guided model output, as schedulers name it."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a chain goes from noise to latents.
+    """Scheduler of a chain from noise to latents, with its number of steps.
 
     Attributes:
         scheduler: a diffusers scheduler; chains run on copies of it.
-        steps: the number of steps it is asked for.
-        eta: the share of fresh noise where the scheduler takes one (DDIM, TCD); None: the scheduler's default.
-        arguments: what its `set_timesteps` takes beside (a family's `mu` or `sigmas`).
-        device: where its timesteps lie.
+        steps: number of steps.
+        eta: share of fresh noise where the scheduler takes one (DDIM, TCD); None: the scheduler's default.
+        arguments: further arguments of its `set_timesteps` (`mu` or `sigmas` of a pipeline).
+        device: device of its timesteps.
 
     Raises:
-        UsageError: at first use, a scheduler that cannot go that number of steps, or that finds no steps for the
+        UsageError: at first use, a scheduler that cannot take that number of steps, or that finds no steps for the
             model's noise levels.
     """
 
@@ -58,16 +58,17 @@ class Schedule:
         if finite and lacks_signal(scheduler):
             raise UsageError(
                 f"{name} divides by the signal of this model's first noise level, which holds none (alphas_cumprod of "
-                "0: zero terminal SNR) while the model is said to predict noise (epsilon): choose another scheduler, "
-                "such as euler, or mend rescale_betas_zero_snr or prediction_type in the model's scheduler_config.json"
+                "0: zero terminal SNR) while the model's config says that it predicts noise (epsilon): choose another "
+                "scheduler, such as euler, or correct rescale_betas_zero_snr or prediction_type in the model's "
+                "scheduler_config.json"
             )
         if starts_late(scheduler, self.steps):
             raise UsageError(
-                f"{name} cannot take {self.steps} step(s): pure noise would be taken for an image that is partly "
-                f"done; {self._that_work()}"
+                f"{name} cannot take {self.steps} step(s): pure noise would be taken for a partly denoised image; "
+                f"{self._nearest_steps()}"
             )
-        with self._one_line(scheduler):
-            latents = self._try_out(scheduler) if finite else torch.tensor(torch.nan)
+        with self._usage_errors(scheduler):
+            latents = self._trial_latents(scheduler) if finite else torch.tensor(torch.nan)
         if not bool(latents.isfinite().all()):
             # Where a model's last levels hold no signal, most schedulers divide by it or take its logarithm.
             raise UsageError(
@@ -78,16 +79,16 @@ class Schedule:
 
     def _start(self) -> Any:
         scheduler = copy.deepcopy(self.scheduler)
-        with self._one_line(scheduler), quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of numpy, about levels that are refused in words
+        with self._usage_errors(scheduler), quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of numpy, about levels that are refused below
             scheduler.set_timesteps(self.steps, device=self.device, **self.arguments)
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(0)
         return scheduler
 
     @contextmanager
-    def _one_line(self, scheduler: Any) -> Iterator[None]:
-        """Turn what a library raises about the number of steps into a line that says which numbers it takes."""
+    def _usage_errors(self, scheduler: Any) -> Iterator[None]:
+        """Turn a library's error about the number of steps into a UsageError that names a number it takes."""
         try:
             yield
         except ThalwegError:
@@ -95,42 +96,42 @@ class Schedule:
         except (ValueError, TypeError, IndexError, ArithmeticError, AssertionError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             raise UsageError(
-                f"{type(scheduler).__name__} cannot take {self.steps} step(s) here ({reason}); {self._that_work()}"
+                f"{type(scheduler).__name__} cannot take {self.steps} step(s) here ({reason}); {self._nearest_steps()}"
             ) from error
 
-    def _try_out(self, scheduler: Any) -> Tensor:
-        """Return what a chain of two by two latents ends as: a scheduler's faults show here, before any image."""
+    def _trial_latents(self, scheduler: Any) -> Tensor:
+        """Return the latents (1, 4, 2, 2) of a trial chain, in which a scheduler's faults show before any image."""
         noise = torch.randn((1, 4, 2, 2), generator=torch.Generator().manual_seed(0)).to(self.device)
         with torch.no_grad():
             return _chain(
                 lambda latents, timestep: 0.9 * latents, copy.deepcopy(scheduler), scheduler.timesteps, self, noise
             )
 
-    def _that_work(self) -> str:
-        """Return in words the nearest number of steps that the scheduler takes, if there is one near."""
+    def _nearest_steps(self) -> str:
+        """Return a hint with the nearest number of steps that the scheduler takes, if one is within 16."""
         config = self.scheduler.config
         limits = {config.get(name) for name in ("num_train_timesteps", "original_inference_steps")} - {None}
         near = range(max(1, self.steps - 16), self.steps + 17)
         for steps in sorted({*near, *limits} - {self.steps}, key=lambda steps: (abs(steps - self.steps), steps)):
             scheduler = copy.deepcopy(self.scheduler)
-            with quiet(), suppress(Exception):  # whatever it is, this number of steps is none to name
+            with quiet(), suppress(Exception):  # any error: the scheduler does not take this number of steps
                 scheduler.set_timesteps(steps, device=self.device)
                 if not starts_late(scheduler, steps):
                     return f"it takes {steps}"
         return "choose another scheduler"
 
     def begin(self) -> Any:
-        """Return a scheduler at the start of a chain, which may change it."""
+        """Return a copy of the scheduler at the start of a chain."""
         return copy.deepcopy(self._started)
 
     @property
     def calls(self) -> int:
-        """Denoiser calls of a whole chain: `steps`, nearly twice as many for second-order schedulers."""
+        """Number of denoiser calls of a whole chain: `steps`, nearly twice as many for second-order schedulers."""
         return len(self._started.timesteps)
 
 
 def recorded_calls(gradient: Gradient, calls: int, last_k: int) -> int:
-    """Return how many of a chain's `calls`, the last ones, the gradient passes through."""
+    """Return the number of a chain's last `calls` that the gradient passes through."""
     return {"full": calls, "last_k": min(last_k, calls), "one_step": min(1, calls), None: 0}[gradient]
 
 
@@ -143,21 +144,24 @@ def sample(
     last_k: int = 5,
     calls: int | None = None,
 ) -> Tensor:
-    """Return the latents (S, C, h, w) that `denoiser` makes of `noise` (S, C, h, w) of unit variance.
+    """Return the latents (S, C, h, w) that a chain of denoiser calls makes of `noise`.
 
-    The result is differentiable with respect to `noise` and `tensors`, which the denoiser must take as arguments: what
-    it reaches in another way gets no gradient. Noise that a scheduler adds on the way follows from an image's own start
-    noise, so an image does not depend on the batch it is in. A float64 chain is float64 throughout.
+    The result is differentiable with respect to `noise` and `tensors`, which the denoiser must take as arguments;
+    tensors that it reads in another way get no gradient. Noise that a scheduler adds at its steps is seeded by an
+    image's own start noise, so that an image does not depend on its batch. A float64 chain is float64 throughout.
 
     Args:
         denoiser: called with (latents, timestep, *tensors).
-        schedule: the scheduler and its steps.
-        noise: start noise.
-        tensors: what the denoiser is conditioned on.
+        schedule: scheduler and number of steps.
+        noise: start noise (S, C, h, w) of unit variance, float32 or float64.
+        tensors: conditions of the denoiser.
         gradient: "full": through the whole chain; "last_k": through the last `last_k` denoiser calls; "one_step":
             through the last; None: no gradient.
-        last_k: for "last_k".
-        calls: stop after that many denoiser calls; None: the whole chain.
+        last_k: number of calls of "last_k".
+        calls: denoiser calls to stop after; None: the whole chain.
+
+    Raises:
+        UsageError: an eta that the scheduler does not take, or as `Schedule`.
     """
     scheduler = schedule.begin()
     timesteps = scheduler.timesteps[:calls]
@@ -175,10 +179,10 @@ def _chain(
     tensors: Sequence[Tensor] = (),
     recorded: int = 0,
 ) -> Tensor:
-    """Take the steps of a started scheduler at `timesteps`; the gradient passes through the last `recorded` calls."""
+    """Run a started scheduler's steps at `timesteps`; the gradient passes through the last `recorded` calls."""
     arguments = _step_arguments(scheduler, schedule, noise)
     first_recorded = len(timesteps) - recorded
-    precision = _Double if noise.dtype == torch.float64 else nullcontext
+    precision = _Float64Steps if noise.dtype == torch.float64 else nullcontext
     latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)
     for index, timestep in enumerate(timesteps):
         with torch.set_grad_enabled(torch.is_grad_enabled() and index >= first_recorded):
@@ -192,16 +196,16 @@ def _chain(
 
 
 def _step_arguments(scheduler: Any, schedule: Schedule, noise: Tensor) -> dict[str, Any]:
-    """Return what `scheduler.step` takes beside, with a source of noise for each image."""
-    takes = inspect.signature(scheduler.step).parameters
+    """Return further arguments of `scheduler.step`, with a source of noise per image."""
+    parameters = inspect.signature(scheduler.step).parameters
     seeds = [_seed(row) for row in noise]
     arguments: dict[str, Any] = {}
-    if "generator" in takes:
+    if "generator" in parameters:
         arguments["generator"] = [torch.Generator().manual_seed(seed) for seed in seeds]
     if hasattr(scheduler, "noise_sampler_seed"):
         scheduler.noise_sampler_seed = seeds
     if schedule.eta is not None:
-        if "eta" not in takes:
+        if "eta" not in parameters:
             raise UsageError(
                 f"expected no eta for {type(scheduler).__name__}, got {schedule.eta}; ddim and tcd take it"
             )
@@ -210,23 +214,23 @@ def _step_arguments(scheduler: Any, schedule: Schedule, noise: Tensor) -> dict[s
 
 
 def _seed(noise: Tensor) -> int:
-    """Return a seed that follows from one image's start noise."""
+    """Return a seed computed from one image's start noise."""
     content = noise.detach().to("cpu", torch.float32).contiguous().numpy().tobytes()
     return int.from_bytes(hashlib.sha256(content).digest()[:7], "big")
 
 
-class _Double(TorchFunctionMode):
-    """Schedulers that step in float32 whatever they are given: in a float64 chain they step in float64."""
+class _Float64Steps(TorchFunctionMode):
+    """Mode in which schedulers that cast to float32 step in float64 instead."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        def wider(value: Any) -> Any:
+        def widened(value: Any) -> Any:
             return torch.float64 if value is torch.float32 else value
 
-        return func(*map(wider, args), **{name: wider(value) for name, value in (kwargs or {}).items()})
+        return func(*map(widened, args), **{name: widened(value) for name, value in (kwargs or {}).items()})
 
 
 class _Recomputed(torch.autograd.Function):
-    """A denoiser call that keeps its inputs only, and is run again when its gradient is asked for.
+    """Denoiser call that stores its inputs only and is recomputed in the backward pass.
 
     Unlike `torch.utils.checkpoint` it builds no graph of the denoiser in the forward pass.
     """
@@ -242,7 +246,7 @@ class _Recomputed(torch.autograd.Function):
         needed = ctx.needs_input_grad[1:]
         inputs = [tensor.detach().requires_grad_(need) for tensor, need in zip(ctx.saved_tensors, needed, strict=True)]
         wanted = [tensor for tensor in inputs if tensor.requires_grad]
-        # Half-precision denoisers: a gradient of length one does not underflow; a power of two rounds nothing.
+        # In half precision a gradient scaled to about 1 does not underflow; scaling by a power of two is exact.
         (gradient,) = gradients
         exponent = torch.frexp(gradient.abs().amax()).exponent
         with torch.enable_grad(), out_of_memory(len(inputs[0])):
@@ -254,12 +258,12 @@ class _Recomputed(torch.autograd.Function):
 
 @contextmanager
 def out_of_memory(images: int) -> Iterator[None]:
-    """Turn the device's or the allocator's failure within the block into a ThalwegError that says what needs less."""
+    """Turn an out-of-memory error of the block into a ThalwegError that names ways to need less memory."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        short = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-        if not short:
+        is_out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not is_out_of_memory and "can't allocate memory" not in str(error):
             raise
         raise ThalwegError(
             f"out of memory with {images} image(s) at once: fewer seeds, a smaller height and width or dtype float16 "

@@ -3,13 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from thalweg.errors import ThalwegError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SUFFIX = ".safetensors"
+"""End of the name of a safetensors file."""
 LFS_POINTER = "it is a Git LFS pointer to the file; fetch the file itself with `git lfs pull` or `hf download`"
 """What is said of the text that Git leaves instead of a large file."""
 
@@ -36,7 +40,7 @@ def open_safetensors(path: Path, label: str, fault: type[ThalwegError] = Thalweg
         raise fault(f"{label} is not a whole safetensors file: {reason or damaged}") from error
 
 
-def read_tensors(path: Path, label: str, fault: type[ThalwegError] = ThalwegError) -> dict[str, Tensor]:
+def read_tensors(path: Path, label: str, fault: type[ThalwegError] = ThalwegError) -> "dict[str, Tensor]":
     """Return the tensors of a safetensors file; the arguments are those of `open_safetensors`.
 
     Raises:

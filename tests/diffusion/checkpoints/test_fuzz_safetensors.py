@@ -144,7 +144,7 @@ def same_tensors(path: Path, other: Path) -> bool:
 
 def test_the_attribute_readers_file_is_refused_or_whole(tmp_path: Path) -> None:
     path = tmp_path / "reader.safetensors"
-    content, refused = miniature.READER.read_bytes(), 0
+    content, refused = miniature.ATTRIBUTE_CLASSIFIER.read_bytes(), 0
     for seed in range(60):
         path.write_bytes(CHANGES[seed % len(CHANGES)](content, random.Random(seed)))
         try:

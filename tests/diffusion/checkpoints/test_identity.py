@@ -40,7 +40,7 @@ class Adapted(nn.Module):
 
 def adapt(generator: DiffusionGenerator) -> Adapted:
     """Put an adapter around one layer of a generator's denoiser, as `load_lora_weights` does."""
-    attention = generator.family.network.mid_block.attentions[0].transformer_blocks[0].attn2
+    attention = generator.adapter.network.mid_block.attentions[0].transformer_blocks[0].attn2
     attention.to_q = Adapted(attention.to_q)
     return attention.to_q
 
@@ -80,7 +80,7 @@ def test_it_follows_the_weights(model: DiffusionGenerator) -> None:
     assert model.model == before
     embedding = model.embed("a red ball")
     with torch.no_grad():
-        model.family.network.conv_out.bias[0] += 0.5
+        model.adapter.network.conv_out.bias[0] += 0.5
     assert not model.model.matches(before)
     with pytest.raises(UsageError, match="the weights, the adapters or their strengths differ"):
         model.render(embedding, [0])
@@ -118,28 +118,28 @@ def test_a_fused_adapter_counts_by_its_weights(model: DiffusionGenerator) -> Non
     layer.merged_adapters = ["style"]
     fused = model.model
     assert not fused.matches(base)
-    model.family.network.mid_block.attentions[0].transformer_blocks[0].attn2.to_q = layer.base_layer
+    model.adapter.network.mid_block.attentions[0].transformer_blocks[0].attn2.to_q = layer.base_layer
     assert model.model == fused
 
 
 def test_the_words_of_textual_inversions_count(model: DiffusionGenerator) -> None:
     before = model.model
-    pipeline: Any = model.family.pipeline
+    pipeline: Any = model.adapter.pipeline
     pipeline.tokenizer.add_tokens(["<mine>"])
     assert not model.model.matches(before)
 
 
 def test_an_image_adapter_is_refused_whenever_it_is_added(model: DiffusionGenerator) -> None:
     embedding = model.embed("a red ball")
-    model.family.network.encoder_hid_proj = nn.Linear(4, 4)
+    model.adapter.network.encoder_hid_proj = nn.Linear(4, 4)
     with pytest.raises(UsageError, match=r"guided by prompts alone, .* \(an IP-Adapter\)"):
         model.render(embedding, [0])
     with pytest.raises(UsageError, match="IP-Adapter"):
-        DiffusionGenerator(model.family.pipeline, "tiny")
+        DiffusionGenerator(model.adapter.pipeline, "tiny")
 
 
 def test_files_of_the_former_hash_keep_working(model: DiffusionGenerator, tmp_path: Path) -> None:
-    parts = {"text_encoder": model.family.pipeline.text_encoder, "unet": model.family.network}
+    parts = {"text_encoder": model.adapter.pipeline.text_encoder, "unet": model.adapter.network}
     weights = {f"{part}.{name}": value for part, module in parts.items() for name, value in module.state_dict().items()}
     old = Embedding(
         model.embed("a red ball").tensors, Lineage(ModelIdentity("tiny", content_hash(weights)), "a red ball")
@@ -173,7 +173,7 @@ def test_what_is_embedded_follows_the_adapters(model: DiffusionGenerator) -> Non
     vector = model.token_vector("red")
     before = model.embed_with("a * ball", "*", vector)
     with torch.no_grad():
-        model.family.pipeline.text_encoder.get_input_embeddings().weight.mul_(1.5)
+        model.adapter.pipeline.text_encoder.get_input_embeddings().weight.mul_(1.5)
     after = model.embed_with("a * ball", "*", vector)
     assert not torch.equal(after.tensors["negative"], before.tensors["negative"])
     assert torch.equal(after.tensors["negative"], model.embed("").tensors["negative"])

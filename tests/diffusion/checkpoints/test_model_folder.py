@@ -26,13 +26,13 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 49
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A function that gives the folder of a tiny model of a family, saved once."""
+    """A function that returns the folder of a tiny model, saved once."""
     root = tmp_path_factory.mktemp("saved")
 
-    def save(family: str) -> Path:
-        if not (root / family).is_dir():
-            build(family).save_pretrained(root / family)
-        return root / family
+    def save(builder: str) -> Path:
+        if not (root / builder).is_dir():
+            build(builder).save_pretrained(root / builder)
+        return root / builder
 
     return save
 
@@ -41,8 +41,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def copy(saved: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
     """A function that gives a copy of such a folder to change."""
 
-    def copied(family: str = "sd") -> Path:
-        return Path(shutil.copytree(saved(family), tmp_path / family))
+    def copied(builder: str = "sd") -> Path:
+        return Path(shutil.copytree(saved(builder), tmp_path / builder))
 
     return copied
 
@@ -77,7 +77,7 @@ def refusal(folder: Path | str, kind: type[ThalwegError] = ThalwegError, **optio
 
 
 @pytest.mark.parametrize(
-    ("family", "file", "lost", "count"),
+    ("builder", "file", "lost", "count"),
     [
         ("sd", TEXT, "layers.1.", 16),
         ("sd", DENOISER, "mid_block.attentions", 26),
@@ -87,11 +87,11 @@ def refusal(folder: Path | str, kind: type[ThalwegError] = ThalwegError, **optio
         ("sd3", "transformer/diffusion_pytorch_model.safetensors", "pos_embed.proj.bias", 1),
     ],
 )
-def test_missing_weights_are_named(copy: Callable[[str], Path], family: str, file: str, lost: str, count: int) -> None:
-    folder = copy(family)
+def test_missing_weights_are_named(copy: Callable[[str], Path], builder: str, file: str, lost: str, count: int) -> None:
+    folder = copy(builder)
     edit_weights(folder / file, drop(lost))
     part = file.partition("/")[0]
-    assert f"{family}: its {part}: {count} of its weights are missing: " in (line := refusal(folder))
+    assert f"{builder}: its {part}: {count} of its weights are missing: " in (line := refusal(folder))
     assert lost.removesuffix(".") in line
 
 
@@ -184,7 +184,7 @@ def test_the_only_variant_is_loaded(tmp_path: Path, saved: Callable[[str], Path]
     build("sd").to(dtype=torch.float16).save_pretrained(tmp_path / "half", variant=variant)
     assert not (tmp_path / "half" / DENOISER).exists()
     model = load(tmp_path / "half", steps=2)
-    assert model.family.network.dtype == torch.float32
+    assert model.adapter.network.dtype == torch.float32
     assert model.model.matches(load(saved("sd")).model)
 
 
@@ -348,7 +348,7 @@ def test_a_tokenizer_of_another_model(copy: Callable[[str], Path]) -> None:
 
 def test_denoisers_of_more_inputs_than_a_prompt() -> None:
     for config, said in (
-        ({"in_channels": 9}, "got one of 9; models for inpainting"),
+        ({"in_channels": 9}, "got one with 9; models for inpainting"),
         ({"num_class_embeds": 3}, "labels"),
     ):
         pipeline = build("sd")
@@ -358,10 +358,10 @@ def test_denoisers_of_more_inputs_than_a_prompt() -> None:
 
 
 def test_parts_of_two_models() -> None:
-    for family in ("sd", "sdxl", "sd3", "flux"):
-        pipeline = build(family)
-        part = "text_encoder_2" if family in ("sdxl", "sd3") else "text_encoder"
-        pipeline.register_modules(**{part: clip_encoder(24, projected=family in ("sdxl", "sd3"))})
+    for builder in ("sd", "sdxl", "sd3", "flux"):
+        pipeline = build(builder)
+        part = "text_encoder_2" if builder in ("sdxl", "sd3") else "text_encoder"
+        pipeline.register_modules(**{part: clip_encoder(24, projected=builder in ("sdxl", "sd3"))})
         with pytest.raises(
             UsageError, match=r"expected parts of one model, its \w+ takes [\w ]+ of width \d+, .* give"
         ):
@@ -383,4 +383,4 @@ def test_sd3_has_a_largest_size(saved: Callable[[str], Path]) -> None:
 def test_devices_and_types_are_checked_first(saved: Callable[[str], Path]) -> None:
     assert "expected a device of this machine" in refusal(saved("sd"), UsageError, device="gpu")
     assert "expected dtype float16" in refusal(saved("sd"), UsageError, dtype="int4")
-    assert load(saved("sd"), dtype="bfloat16", device="CPU").family.network.dtype == torch.bfloat16
+    assert load(saved("sd"), dtype="bfloat16", device="CPU").adapter.network.dtype == torch.bfloat16

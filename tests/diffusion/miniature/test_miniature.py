@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from thalweg.diffusion import miniature
 from thalweg.diffusion.miniature import captions, renderer
 from thalweg.diffusion.miniature.attribute_classifier import spread
-from thalweg.diffusion.miniature.evaluation import evaluate, read_right
+from thalweg.diffusion.miniature.evaluation import evaluate, accuracy
 from thalweg.diffusion.miniature.training import TrainingRecipe, train
 from thalweg.errors import ThalwegError, UsageError
 
@@ -141,7 +141,7 @@ class TestShipped:
 
     def test_the_reader_reads_renderings(self) -> None:
         objects = renderer.draw_attributes(400, draws(5))
-        right = read_right(miniature.load_attribute_classifier(), renderer.render(objects, draws(6)), objects)
+        right = accuracy(miniature.load_attribute_classifier(), renderer.render(objects, draws(6)), objects)
         assert sum(right.values()) / len(right) >= 0.97
 
     def test_images_show_what_captions_say_and_seeds_differ_in_the_rest(self) -> None:
@@ -175,11 +175,11 @@ class TestShipped:
             miniature.load_scorer(folder)
 
     def test_a_reader_without_all_its_weights_is_refused(self, tmp_path: Path) -> None:
-        path = Path(shutil.copy(miniature.READER, tmp_path / "reader.safetensors"))
+        path = Path(shutil.copy(miniature.ATTRIBUTE_CLASSIFIER, tmp_path / "reader.safetensors"))
         lost = without_last(path)
-        with pytest.raises(ThalwegError, match=f"the attribute reader: 1 of its weights are missing: {lost}"):
+        with pytest.raises(ThalwegError, match=f"the attribute classifier: 1 of its weights are missing: {lost}"):
             miniature.load_attribute_classifier(path)
-        save_file({**load_file(miniature.READER), "extra": torch.zeros(1)}, path)
+        save_file({**load_file(miniature.ATTRIBUTE_CLASSIFIER), "extra": torch.zeros(1)}, path)
         with pytest.raises(ThalwegError, match="1 weights in its file belong to no part of it: extra"):
             miniature.load_attribute_classifier(path)
 

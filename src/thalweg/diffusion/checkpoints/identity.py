@@ -1,8 +1,8 @@
-"""Which model an embedding belongs to: hashes of what the weights are, whatever type and device they are cast to.
+"""Identity of a model: hashes of its weights that do not depend on floating type and device.
 
 A weight in float32, float16 and bfloat16 is three numbers, and no function of one number is the same for all three and
-still tells models apart. So a model has two hashes, of its weights rounded to float16 and to bfloat16: rounding twice
-to the same type changes nothing, so each half-precision copy shares one hash with the model it was cast from.
+still distinguishes models. So a model has two hashes, of its weights rounded to float16 and to bfloat16. Rounding twice
+to the same type changes nothing, so that each half-precision copy shares one hash with the model it was cast from.
 """
 
 import hashlib
@@ -18,29 +18,29 @@ from thalweg.embedding import ModelIdentity
 from thalweg.io.hashing import content_hash
 
 CONSTANT_BUFFERS = ("position_ids",)
-"""Last parts of the names of buffers that hold no weights: 0, 1, 2, ...; old files store them, present networks do not.
+"""Last parts of the names of buffers without weights (0, 1, 2, ...); old files store them, current networks do not.
 
-Tied weights (a T5 encoder's second name of its token table) and what a class says it ignores (a T5 encoder's decoder)
-are left out by transformers itself.
+Transformers itself leaves out tied weights (a T5 encoder's second name of its token table) and weights that a class
+declares as ignored (a T5 encoder's decoder).
 """
 
 FORMER_HASH_WEIGHTS = 2**26
-"""Largest model, in weights, whose hash by thalweg 0.1.0 is computed as well, so that old embeddings keep working."""
+"""Largest model, in weights, whose hash in the form of thalweg 0.1.0 is computed too, so that old embeddings load."""
 
-PROBED = 16
-"""Values per tensor that tell whether weights have changed in place."""
+NUM_PROBES = 16
+"""Values per tensor that are compared to find weights changed in place."""
 
 
 class Hashes(NamedTuple):
-    """Hashes of the same weights, rounded to two types, hexadecimal."""
+    """Hashes of the same weights rounded to two floating types, hexadecimal."""
 
     float16: str
     bfloat16: str
 
 
 def hash_network(network: nn.Module) -> Hashes:
-    """Return the hashes of a network's weights with the adapters that are in effect, and their strengths."""
-    tensors, strengths = _in_effect(network)
+    """Return the hashes of a network's weights, with the active adapters and their strengths."""
+    tensors, strengths = _active_weights(network)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         hashes = dict(zip(tensors, pool.map(_hash_tensor, tensors.values()), strict=True))
     rows = [
@@ -59,7 +59,13 @@ class Identifier:
     def identify(
         self, name: str, parts: Mapping[str, nn.Module | None], tokenizers: Mapping[str, Any]
     ) -> ModelIdentity:
-        """Return the identity of the model `name` of these networks, and of the words added to its tokenizers."""
+        """Return the identity of the model `name`: hashes of its networks and of the words added to its tokenizers.
+
+        Args:
+            name: name of the model.
+            parts: networks by the name of their part; None for an optional part that the model lacks.
+            tokenizers: tokenizers by the part of their encoder.
+        """
         present = {part: network for part, network in parts.items() if network is not None}
         for part, network in present.items():
             state = fingerprint(network)
@@ -73,11 +79,11 @@ class Identifier:
         return ModelIdentity(name, float16, bfloat16, self._former_hash(present))
 
     def remember(self, networks: Mapping[str, nn.Module], hashes: Mapping[str, Hashes]) -> None:
-        """Take the hashes of parts whose files are more precise than what was loaded; valid until a part changes."""
+        """Store hashes of parts that were loaded less precise than their files; valid until a part changes."""
         self._hashes |= {part: (fingerprint(networks[part]), hashed) for part, hashed in hashes.items()}
 
     def _former_hash(self, parts: Mapping[str, nn.Module]) -> str:
-        """Return the hash that thalweg 0.1.0 gave the model, where that costs next to nothing; else nothing."""
+        """Return the hash that thalweg 0.1.0 gave a small model without adapters; empty for others."""
         states = tuple(self._hashes[part][0] for part in parts)
         if self._former is None or self._former[0] != states:
             weights = {
@@ -85,19 +91,19 @@ class Identifier:
                 for part, network in parts.items()
                 for name, tensor in network.state_dict().items()
             }
-            plain = not any(strengths for _, strengths, _ in states)  # it did not tell strengths apart
+            plain = not any(strengths for _, strengths, _ in states)  # that hash did not depend on strengths
             small = sum(tensor.numel() for tensor in weights.values()) <= FORMER_HASH_WEIGHTS
             self._former = states, content_hash(weights) if plain and small else ""
         return self._former[1]
 
 
 def fingerprint(network: nn.Module) -> tuple[Any, ...]:
-    """Return a value that changes, as good as surely, with a network's weights or adapters; it takes milliseconds."""
-    tensors, strengths = _in_effect(network)
+    """Return a value that almost certainly changes with a network's weights or adapters; takes milliseconds."""
+    tensors, strengths = _active_weights(network)
     probes: dict[torch.device, list[Tensor]] = {}
     for tensor in tensors.values():
         flat = tensor.flatten()
-        probes.setdefault(tensor.device, []).append(flat[:: max(1, len(flat) // PROBED)][:PROBED].float())
+        probes.setdefault(tensor.device, []).append(flat[:: max(1, len(flat) // NUM_PROBES)][:NUM_PROBES].float())
     digest = hashlib.sha256()
     for values in probes.values():
         digest.update(torch.cat(values).cpu().numpy().tobytes())
@@ -106,16 +112,16 @@ def fingerprint(network: nn.Module) -> tuple[Any, ...]:
 
 
 def added_tokens(tokenizer: Any) -> list[str]:
-    """Return the words that a tokenizer was given after its training, as textual inversions do, in order."""
+    """Return the sorted words added to a tokenizer after its training, for instance by a textual inversion."""
     special = set(tokenizer.all_special_tokens)
     return sorted(word for word in tokenizer.get_added_vocab() if word not in special)
 
 
-def _in_effect(network: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the weights that make a network's output, by name, and the strengths of its adapters in words.
+def _active_weights(network: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the weights that affect a network's output, by name, and one line per adapter with its strength.
 
-    Weights keep the names they have without adapters; those of an adapter that is switched off are left out, so that a
-    model whose adapters are all off is the model without them.
+    Weights have the names that they have without adapters. Weights of disabled adapters are left out, so that a model
+    whose adapters are all disabled has the hash of the model without them.
     """
     modules = dict(network.named_modules())
     layers = {name: module for name, module in modules.items() if _is_adapted(module)}
@@ -140,23 +146,23 @@ def _in_effect(network: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _version(tensor: Tensor) -> int:
-    """Return how often a tensor was changed in place, as far as torch counts that."""
+    """Return the number of in-place changes of a tensor; torch does not count those of inference tensors."""
     return 0 if tensor.is_inference() else tensor._version
 
 
 def _prefixes(name: str) -> list[str]:
-    """Return the names of the modules that a tensor lies in, the innermost first."""
+    """Return the names of the modules that contain a tensor, the innermost first."""
     parts = name.split(".")
     return [".".join(parts[:count]) for count in range(len(parts) - 1, 0, -1)]
 
 
 def _is_adapted(layer: Any) -> bool:
-    """Whether a layer is one that peft wraps around another: LoRA and its kin."""
+    """Return whether a layer is a peft adapter around another layer, such as a LoRA."""
     return "base_layer" in layer._modules and hasattr(layer, "active_adapters") and hasattr(layer, "disable_adapters")
 
 
 def _active(layer: Any) -> list[str]:
-    """Return the adapters that add to the layer's output: switched on, of a strength other than 0, not fused."""
+    """Return the adapters that add to the layer's output: enabled, of a strength other than 0, not fused."""
     if layer.disable_adapters:
         return []
     names = [layer.active_adapters] if isinstance(layer.active_adapters, str) else list(layer.active_adapters)
@@ -165,23 +171,26 @@ def _active(layer: Any) -> list[str]:
 
 
 def _has_effect(layer: Any) -> bool:
-    """Whether a layer's output may be another than its base layer's."""
+    """Return whether a layer's output may differ from its base layer's."""
     return bool(_active(layer)) or bool(layer.disable_adapters and getattr(layer, "merged_adapters", []))
 
 
 def _strengths(layer: Any, active: list[str]) -> str:
-    """Return the strengths of a layer's adapters; a fused one that is switched off is taken out when the layer runs."""
+    """Return a line with the strengths of a layer's adapters and the fused ones that are disabled.
+
+    The layer subtracts a fused adapter that is disabled when it runs.
+    """
     scaling = getattr(layer, "scaling", {})
     taken_out = list(getattr(layer, "merged_adapters", [])) if layer.disable_adapters else []
     return f"{[(name, float(scaling.get(name, 1.0))) for name in active]} without {taken_out}"
 
 
 def _hash_tensor(tensor: Tensor) -> Hashes:
-    """Return the hashes of one tensor's values; other than floating ones are taken as they are."""
+    """Return the hashes of one tensor's values; values of other than floating types are not rounded."""
     values = tensor.detach().cpu()
-    kinds = (torch.float16, torch.bfloat16) if values.is_floating_point() else (values.dtype,) * 2
-    hashed = (values.to(kind).contiguous().reshape(-1).view(torch.uint8).numpy() for kind in kinds)
-    return Hashes(*(hashlib.sha256(content.data).hexdigest() for content in hashed))
+    dtypes = (torch.float16, torch.bfloat16) if values.is_floating_point() else (values.dtype,) * 2
+    contents = (values.to(dtype).contiguous().reshape(-1).view(torch.uint8).numpy() for dtype in dtypes)
+    return Hashes(*(hashlib.sha256(content.data).hexdigest() for content in contents))
 
 
 def _hash_rows(rows: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""A model's folder before anything in it is loaded: index, parts, weight files; what is wrong is named."""
+"""Checks of a model's folder before anything in it is loaded: index, parts, configs and weight files."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from thalweg.embedding import FORMAT
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.io.json_files import read_json
 from thalweg.io.safetensors_files import LFS_POINTER, instead_of_file, open_safetensors
@@ -17,7 +16,7 @@ INDEX = "model_index.json"
 CONFIG = "config.json"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 WEIGHT_STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
-"""How each library calls a part's weight files, without variant and suffix."""
+"""Name of a part's weight files by library, without variant and suffix."""
 
 PREFERRED_VARIANTS = ("", "fp32", "fp16", "bf16")
 """Variants of the same weights, the most precise first; a folder may hold several."""
@@ -35,16 +34,16 @@ QUANTIZERS = {
     "quanto": ("optimum.quanto", "optimum-quanto"),
     "torchao": ("torchao", "torchao"),
 }
-"""What quantized weights need: the module, and the package that brings it, by the method's name."""
+"""Module and package that quantized weights need, by the name of the method."""
 
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """A part's weights as they lie on the disk.
+    """Weight files of a part.
 
     Attributes:
-        variant: such as fp16; None: the plain files.
-        types: the tensors' types as safetensors names them (F32, F16, BF16, ...), by name.
+        variant: variant such as fp16; None: the plain files.
+        types: type of each tensor as safetensors names it (F32, F16, BF16, ...), by the tensor's name.
     """
 
     variant: str | None
@@ -52,7 +51,7 @@ class WeightFiles:
 
 
 def find_folder(name: str) -> Path | None:
-    """Return the folder `name`; None where it can only be a hub model's name (owner/model).
+    """Return the folder `name`; None where `name` is a hub model's name (owner/model).
 
     Raises:
         UsageError: a file instead of a folder, or neither a folder nor a hub name.
@@ -65,7 +64,7 @@ def find_folder(name: str) -> Path | None:
     except (OSError, ValueError, RuntimeError) as error:  # too long, a null character, no such user's home
         raise UsageError(f"expected a model's folder or a hub name (owner/model), got {shown(name)}") from error
     if is_file:
-        raise UsageError(f"{path.name}: {_file_instead(path)}")
+        raise UsageError(f"{path.name}: {_hint_for_file(path)}")
     if path.suffix in (*PICKLES, ".safetensors", ".gguf"):
         raise UsageError(f"expected a model's folder or a hub name (owner/model), found no file {shown(name)}")
     if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
@@ -75,8 +74,10 @@ def find_folder(name: str) -> Path | None:
     return None
 
 
-def _file_instead(path: Path) -> str:
-    """Say what to do about a model that is one file instead of a folder."""
+def _hint_for_file(path: Path) -> str:
+    """Return the next step for a model that is one file instead of a folder."""
+    from thalweg.embedding import FORMAT
+
     if path.suffix == ".gguf":
         return "gguf weights are not read; expected a diffusers folder with safetensors weights"
     kind = "a single file"
@@ -98,15 +99,15 @@ def _file_instead(path: Path) -> str:
     )
 
 
-def beside_index(folder: Path) -> str:
-    """Say where near a folder without an index the model may lie."""
+def hint_nearby(folder: Path) -> str:
+    """Return a hint at a model near a folder without an index; empty where there is none."""
     if (folder.resolve().parent / INDEX).is_file():
         return f"; it is a part of the model {folder.resolve().parent.name}, give that folder"
     inner = sorted({*folder.glob(f"*/{INDEX}"), *folder.glob(f"snapshots/*/{INDEX}")})
     if inner:
         return f"; there is one in {inner[0].parent.relative_to(folder)}, give that folder"
     files = sorted(entry.name for entry in folder.iterdir() if entry.suffix in (*PICKLES, ".safetensors", ".gguf"))
-    return f"; {files[0]} there: {_file_instead(folder / files[0])}" if files else ""
+    return f"; {files[0]} there: {_hint_for_file(folder / files[0])}" if files else ""
 
 
 def read_object(path: Path, label: str) -> dict[str, Any]:
@@ -126,10 +127,10 @@ def read_object(path: Path, label: str) -> dict[str, Any]:
 
 
 def check_files(folder: Path, label: str) -> None:
-    """Refuse a tokenizer's or a scheduler's folder in which a Git LFS pointer stands for a file.
+    """Check that no file in a tokenizer's or a scheduler's folder is a Git LFS pointer.
 
     Raises:
-        ThalwegError: with the file's name.
+        ThalwegError: a file is a pointer; the message names it.
     """
     for file in sorted(folder.iterdir()):
         if file.is_file() and instead_of_file(file) == LFS_POINTER:
@@ -140,7 +141,7 @@ def read_config(folder: Path, label: str) -> dict[str, Any]:
     """Return a part's config.json.
 
     Raises:
-        UsageError: none, or no JSON object.
+        UsageError: no such file, or no JSON object in it.
         ThalwegError: its weights are quantized by a library that is not installed.
     """
     config = read_object(folder / CONFIG, label)
@@ -171,10 +172,10 @@ def read_config(folder: Path, label: str) -> dict[str, Any]:
 
 
 def find_weights(folder: Path, stem: str, label: str) -> WeightFiles:
-    """Return the safetensors files of a part, every header read; of several variants the most precise.
+    """Return the safetensors files of a part, of several variants the most precise; reads every header.
 
     Raises:
-        ThalwegError: no safetensors, or files that are not whole; it says what lies there instead.
+        ThalwegError: no safetensors files, or incomplete ones; the message names the files found instead.
     """
     names = sorted(entry.name for entry in folder.iterdir())
     single = re.compile(rf"{stem}(?:\.(\w+))?\.safetensors")
@@ -205,7 +206,7 @@ def find_weights(folder: Path, stem: str, label: str) -> WeightFiles:
 
 
 def _weights_instead(names: list[str], stem: str) -> str:
-    """Say what a folder of these files holds instead of safetensors weights."""
+    """Return the message for a folder of these files, which has no safetensors weights."""
     expected = f"expected weights in {stem}.safetensors"
     if others := [name for name in names if name.endswith(".safetensors")]:
         return f"{expected}, found {', '.join(others[:3])}; its name or its index file is missing"
@@ -220,10 +221,10 @@ def _weights_instead(names: list[str], stem: str) -> str:
 
 
 def read_header(path: Path, label: str) -> dict[str, str]:
-    """Return the type of each tensor in a safetensors file, by name; no tensor is read.
+    """Return the type of each tensor in a safetensors file, by name; reads no tensor.
 
     Raises:
-        ThalwegError: not a whole safetensors file.
+        ThalwegError: not a complete safetensors file.
     """
     with open_safetensors(path, f"{label}: its {path.name}") as file:
         return {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 (it is no mapping)

@@ -1,4 +1,4 @@
-"""The attribute reader says what an image of the miniature's world shows: the judge, not part of the model."""
+"""Attribute classifier of synthetic images, for the evaluation of the miniature; no part of the model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from thalweg.errors import UsageError
 
 
 class AttributeClassifier(nn.Module):
-    """A small convolutional network with one softmax for each attribute."""
+    """Small convolutional network with one softmax per attribute."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,37 +21,41 @@ class AttributeClassifier(nn.Module):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
             layers += [nn.Conv2d(after, after, 3, padding=1), nn.SiLU()]
         self.features = nn.Sequential(*layers, nn.Flatten())
-        places = (SIZE // 16) ** 2
-        self.trunk = nn.Sequential(nn.Linear(widths[-1] * places, 128), nn.SiLU())
+        positions = (SIZE // 16) ** 2
+        self.trunk = nn.Sequential(nn.Linear(widths[-1] * positions, 128), nn.SiLU())
         self.heads = nn.ModuleDict({name: nn.Linear(128, len(values)) for name, values in ATTRIBUTES.items()})
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return logits (N, values) by attribute for images (N, 3, 64, 64) in 0..1."""
+        """Return logits (N, values) by attribute for images (N, 3, 64, 64) in 0..1.
+
+        Raises:
+            UsageError: images of another shape.
+        """
         if images.shape[1:] != (3, SIZE, SIZE):
             raise UsageError(f"expected images (N, 3, {SIZE}, {SIZE}), got {tuple(images.shape)}")
         trunk = self.trunk(self.features(2 * images - 1))
         return {name: head(trunk) for name, head in self.heads.items()}
 
     def probabilities(self, images: Tensor) -> dict[str, Tensor]:
-        """Return probabilities (N, values) by attribute, differentiable."""
+        """Return probabilities (N, values) by attribute for images (N, 3, 64, 64) in 0..1; differentiable."""
         return {name: logits.softmax(dim=-1) for name, logits in self(images).items()}
 
     @torch.no_grad()
-    def read(self, images: Tensor) -> dict[str, list[str]]:
-        """Return, by attribute, the likeliest value in each image."""
+    def predict(self, images: Tensor) -> dict[str, list[str]]:
+        """Return, by attribute, the most probable value in each of the images (N, 3, 64, 64) in 0..1."""
         return {
             name: [ATTRIBUTES[name][index] for index in logits.argmax(dim=-1).tolist()]
             for name, logits in self(images).items()
         }
 
     def adherence(self, images: Tensor, named: Mapping[str, str]) -> dict[str, float]:
-        """Return, by attribute in `named`, the share of images that show its value."""
-        seen = self.read(images)
-        return {name: seen[name].count(value) / len(images) for name, value in named.items()}
+        """Return, by attribute in `named`, the share of images (N, 3, 64, 64) that show its value."""
+        predicted = self.predict(images)
+        return {name: predicted[name].count(value) / len(images) for name, value in named.items()}
 
 
 def spread(values: list[str], attribute: str) -> float:
-    """Entropy of an attribute's `values` over images, as a share of the uniform distribution's."""
+    """Return the entropy of an attribute's `values` over images, as a share of the uniform distribution's entropy."""
     counts = torch.tensor([values.count(value) for value in ATTRIBUTES[attribute]], dtype=torch.float64)
     shares = counts[counts > 0] / counts.sum()
     entropy = -(shares * shares.log()).sum() / torch.tensor(float(len(counts))).log()
@@ -59,13 +63,13 @@ def spread(values: list[str], attribute: str) -> float:
 
 
 def load(path: Path) -> AttributeClassifier:
-    """Load a reader's weights from a safetensors file.
+    """Load an attribute classifier from a safetensors file.
 
     Raises:
-        ThalwegError: weights that are missing, unexpected or not finite, or no whole file.
+        ThalwegError: weights that are missing, unexpected or not finite, or an incomplete file.
     """
     from thalweg.diffusion.checkpoints.weight_files import fill
 
-    reader = AttributeClassifier()
-    fill(reader, path, f"{path.name}: the attribute reader")
-    return reader.eval().requires_grad_(False)
+    classifier = AttributeClassifier()
+    fill(classifier, path, f"{path.name}: the attribute classifier")
+    return classifier.eval().requires_grad_(False)

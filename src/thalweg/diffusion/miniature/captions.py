@@ -1,4 +1,4 @@
-"""Captions of the miniature's world: any subset of the attributes, varied wording; and the tokenizer of these words."""
+"""Captions of the synthetic images, which name any subset of the attributes, and the tokenizer of their words."""
 
 import json
 from collections import Counter
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from thalweg.diffusion.miniature.renderer import ATTRIBUTES
+from thalweg.diffusion.pipelines.text_inputs import Vocabulary
 
 WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "shape": {
@@ -53,14 +54,14 @@ BACKDROPS = ("on a {} background", "on {}", "in front of a {} background", "{} b
 FUNCTION_WORDS = frozenset(
     {"the", "an", "and", "or", "is", "are", "be", "of", "to", "by", "for", "with", "it", "its", "this", "that", "as"}
 )
-"""Words that link others; what they say a caption says in another way, or not at all."""
+"""Words that link other words; captions do without most of them, and a prompt may hold them."""
 START_TOKEN, END_TOKEN = "<|startoftext|>", "<|endoftext|>"
 TOKENS = 32
-"""Rows of a prompt embedding: start token, words, end and padding."""
+"""Number of rows of a prompt embedding: start token, words, end token and padding."""
 
 
 def caption(attributes: Mapping[str, str], random: torch.Generator) -> str:
-    """Return a caption that names exactly `attributes` (attribute to value), in a wording drawn at random."""
+    """Return a caption that names exactly `attributes` (attribute to value), its phrases drawn at random."""
 
     def pick(choices: tuple[str, ...]) -> str:
         return choices[int(torch.randint(len(choices), (1,), generator=random))]
@@ -84,7 +85,7 @@ def caption(attributes: Mapping[str, str], random: torch.Generator) -> str:
 
 
 def draw_named(attributes: Mapping[str, str], random: torch.Generator) -> dict[str, str]:
-    """Return the subset of `attributes` that a caption names; its size is drawn first: short ones are common."""
+    """Draw the subset of `attributes` that a caption names; all sizes of it are equally probable."""
     count = int(torch.randint(len(attributes) + 1, (1,), generator=random))
     kept = torch.randperm(len(attributes), generator=random)[:count].tolist()
     names = list(attributes)
@@ -92,7 +93,7 @@ def draw_named(attributes: Mapping[str, str], random: torch.Generator) -> dict[s
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Write a CLIP tokenizer's vocabulary and merges: every word of the captions is whole, others fall into pieces."""
+    """Write a CLIP tokenizer's vocabulary and merges; words of captions are one token, other words several."""
     vocabulary, merges = _tokens()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({entry: index for index, entry in enumerate(vocabulary)}))
@@ -100,7 +101,7 @@ def write_tokenizer(folder: Path) -> None:
 
 
 def is_own_tokenizer(tokenizer: Any) -> bool:
-    """Return whether a tokenizer's vocabulary is that of the captions, tokens added to it apart."""
+    """Return whether a tokenizer has the vocabulary of the captions, apart from tokens added to it."""
     added = set(tokenizer.added_tokens_encoder)
     return len(tokenizer) <= len(_tokens()[0]) + len(added) and set(tokenizer.get_vocab()) - added == set(
         _tokens()[0]
@@ -108,13 +109,17 @@ def is_own_tokenizer(tokenizer: Any) -> bool:
 
 
 def is_known(word: str) -> bool:
-    """Return whether captions hold a word, in small letters or not, or whether it says nothing that an image shows."""
+    """Return whether a word, in lower case, is a word of captions or a function word."""
     return word.lower() in caption_words() or word.lower() in FUNCTION_WORDS
+
+
+VOCABULARY = Vocabulary("the miniature", is_known)
+"""Words of the miniature's text encoder, for warnings about unknown words."""
 
 
 @cache
 def caption_words() -> frozenset[str]:
-    """The words of all captions."""
+    """Return the words of all captions."""
     words: set[str] = {"single", "colour", ",", *NOUNS}
     for choices in WORDS.values():
         for alternatives in choices.values():
@@ -126,7 +131,7 @@ def caption_words() -> frozenset[str]:
 
 @cache
 def _tokens() -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """The tokenizer's vocabulary, in the order of its ids, and its merges."""
+    """Return the tokenizer's vocabulary, in the order of its ids, and its merges."""
     letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
     merges = _learn_merges(caption_words())
     entries = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges)]
@@ -134,7 +139,7 @@ def _tokens() -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
 
 
 def _learn_merges(words: Collection[str]) -> list[tuple[str, str]]:
-    """Byte pair encoding until every word is whole; ties go to the alphabet, so that it is reproducible."""
+    """Return byte pair merges until every word is one token; ties in alphabetical order, for reproducibility."""
     split = [[*word[:-1], word[-1] + "</w>"] for word in sorted(words)]
     merges: list[tuple[str, str]] = []
     while pairs := Counter(pair for parts in split for pair in pairwise(parts)):

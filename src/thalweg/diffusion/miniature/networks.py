@@ -1,4 +1,4 @@
-"""The miniature's networks: the standard diffusers and transformers classes, small."""
+"""Networks of the miniature: standard classes of diffusers and transformers with small configs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,38 +10,38 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 WIDTH = 128
-"""Width of a prompt embedding's rows, and of the space text and images share."""
+"""Width of a prompt embedding's rows, and of the features of texts and images."""
 
 
 def tokenizer(folder: Path) -> "CLIPTokenizer":
-    """Write the tokenizer's files to `folder` and load it."""
+    """Write the tokenizer's files to `folder` and return the tokenizer."""
     from transformers import CLIPTokenizer
 
     captions.write_tokenizer(folder)
     return CLIPTokenizer.from_pretrained(folder, model_max_length=captions.TOKENS, pad_token="<|endoftext|>")
 
 
-def text_encoder(words: "CLIPTokenizer") -> "CLIPTextModel":
-    """The text encoder; its last hidden state is the prompt embedding, its pooled output the text's point."""
+def text_encoder(tokenizer: "CLIPTokenizer") -> "CLIPTextModel":
+    """Return the text encoder; its last hidden state is the prompt embedding, its pooled output the text's features."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     config = CLIPTextConfig(
-        vocab_size=len(words),
+        vocab_size=len(tokenizer),
         hidden_size=WIDTH,
         intermediate_size=2 * WIDTH,
         projection_dim=WIDTH,
         num_hidden_layers=4,
         num_attention_heads=4,
         max_position_embeddings=captions.TOKENS,
-        bos_token_id=words.bos_token_id,
-        eos_token_id=words.eos_token_id,
-        pad_token_id=words.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
     return CLIPTextModel(config)
 
 
 def image_encoder() -> "CLIPVisionModelWithProjection":
-    """The image encoder, whose projection lies in the space of the text encoder's pooled output."""
+    """Return the image encoder; its projection has the feature space of the text encoder's pooled output."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     config = CLIPVisionConfig(
@@ -57,7 +57,7 @@ def image_encoder() -> "CLIPVisionModelWithProjection":
 
 
 def autoencoder() -> "AutoencoderKL":
-    """Images (N, 3, 64, 64) to latents (N, 4, 16, 16) and back."""
+    """Return the autoencoder between images (N, 3, 64, 64) and latents (N, 4, 16, 16)."""
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
@@ -73,7 +73,7 @@ def autoencoder() -> "AutoencoderKL":
 
 
 def denoiser() -> "UNet2DConditionModel":
-    """The denoiser of latents (N, 4, 16, 16) under a prompt embedding (N, 32, 128)."""
+    """Return the denoiser of latents (N, 4, 16, 16), conditioned on prompt embeddings (N, 32, 128)."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
@@ -92,7 +92,7 @@ def denoiser() -> "UNet2DConditionModel":
 
 
 def scheduler() -> "DDIMScheduler":
-    """Cosine noise levels, of which the last holds no signal, so that a background can take any colour."""
+    """Return the scheduler: cosine noise levels, the last without signal, so that a background can take any colour."""
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(

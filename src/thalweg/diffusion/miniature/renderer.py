@@ -1,6 +1,6 @@
-"""The miniature's world: single objects in front of a plain or graded background, 64 x 64 px, rendered from attributes.
+"""Renderer of the synthetic dataset: an object before a plain or graded background, 64 x 64 px, from its attributes.
 
-Each shape is traced once, orthographically, into a map of surface normals and object coordinates; an image is that map
+Each shape is traced once, orthographically, into a map of surface normals and object coordinates. An image is that map
 scaled, moved, lit and coloured, so that thousands of renderings take seconds.
 """
 
@@ -15,7 +15,9 @@ from torch.nn.functional import avg_pool2d, conv2d, grid_sample, normalize, pad
 from thalweg.errors import UsageError
 
 SIZE = 64
+"""Height and width of an image, pixels."""
 SUPERSAMPLING = 2
+"""Rendered pixels per image pixel, each way."""
 
 COLOURS = {
     "red": (0.85, 0.08, 0.08),
@@ -61,17 +63,19 @@ LIGHTS = {
 BLURS = {"sharp": 0.0, "soft": 0.9, "blurred": 1.8}
 """Standard deviation of the blur, px."""
 
-SPRITE = 160  # pixels a side of a traced shape
-MARGIN = 1.1  # half a sprite's side, in object radii
+SPRITE = 160
+"""Height and width of a traced shape, pixels."""
+MARGIN = 1.1
+"""Half the side of a traced shape's map, in object radii."""
 
 
 def draw_attributes(
     count: int, random: torch.Generator, named: Mapping[str, str] | None = None
 ) -> list[dict[str, str]]:
-    """Draw attributes of `count` objects, uniform and independent; those in `named` are as given.
+    """Draw the attributes of `count` objects, uniform and independent, with fixed values for those in `named`.
 
     Raises:
-        UsageError: an attribute or a value the world does not have.
+        UsageError: an unknown attribute or value.
     """
     named = dict(named or {})
     for attribute, value in named.items():
@@ -89,9 +93,9 @@ def draw_attributes(
 
 
 def render(objects: Sequence[Mapping[str, str]], random: torch.Generator) -> Tensor:
-    """Render objects with all attributes given to images (N, 3, 64, 64) in 0..1.
+    """Render objects, with a value for each attribute, to images (N, 3, 64, 64), float32 in 0..1.
 
-    What an attribute's name leaves open (exact size, place, hue, light, the ends of a gradient) is drawn at random.
+    Exact size, position, hue, light and the ends of a gradient are drawn at random within the attributes' values.
     """
     count = len(objects)
 
@@ -116,7 +120,7 @@ def render(objects: Sequence[Mapping[str, str]], random: torch.Generator) -> Ten
 
 @dataclass(frozen=True)
 class _Surface:
-    """What the camera sees, (N, C, H, W) each: cover, unit normals, stripe coordinate, offset from the middle."""
+    """Visible surface, (N, C, H, W) each: cover, unit normals, stripe coordinate, offset from the centre."""
 
     cover: Tensor
     normals: Tensor
@@ -125,7 +129,7 @@ class _Surface:
 
 
 def _place(shapes: Sequence[str], radius: Tensor, centre: Tensor) -> _Surface:
-    """Scale and move the traced shapes; `radius` (N) and `centre` (N, 2: right, down) in image widths."""
+    """Return the traced shapes scaled and moved; `radius` (N) and `centre` (N, 2: right, down) in image widths."""
     sprites = torch.stack([_sprites()[shape] for shape in shapes])
     side = SIZE * SUPERSAMPLING
     line = (torch.arange(side) + 0.5) / side - 0.5
@@ -133,13 +137,13 @@ def _place(shapes: Sequence[str], radius: Tensor, centre: Tensor) -> _Surface:
     grid = (torch.stack([right, down], dim=-1) - centre[:, None, None]) / (radius * MARGIN)[:, None, None, None]
     sampled = grid_sample(sprites, grid, align_corners=False)
     cover = sampled[:, :1]
-    inside = sampled[:, 1:] / cover.clamp(min=1e-3)  # at the rim the samples are mixed with nothing
+    inside = sampled[:, 1:] / cover.clamp(min=1e-3)  # at the rim, samples are averaged with empty pixels
     offset = torch.stack([grid[..., 0], -grid[..., 1]], dim=1) * MARGIN
     return _Surface(cover, normalize(inside[:, :3], dim=1), inside[:, 3:], offset)
 
 
 def _shade(surface: _Surface, colour: Tensor, light: Tensor, materials: Sequence[str]) -> Tensor:
-    """Lambert shading; a Blinn-Phong highlight and a mirrored sky for glossy objects, pale bands for striped ones."""
+    """Return Lambert shading, with a Blinn-Phong highlight and a reflected sky if glossy, and pale bands if striped."""
     is_glossy = torch.tensor([material == "glossy" for material in materials]).float()[:, None, None, None]
     is_striped = torch.tensor([material == "striped" for material in materials]).float()[:, None, None, None]
     albedo = colour[:, :, None, None].expand_as(surface.normals)
@@ -149,16 +153,16 @@ def _shade(surface: _Surface, colour: Tensor, light: Tensor, materials: Sequence
     diffuse = (surface.normals * light[:, :, None, None]).sum(1, keepdim=True).clamp(min=0)
     toward = (1 - surface.offset.square().sum(1, keepdim=True)).clamp(min=0.05).sqrt()
     ball = torch.cat([surface.offset, toward], dim=1)
-    bent = normalize(surface.normals + 1.5 * ball, dim=1)  # so that flat faces, too, mirror more than one direction
+    bent = normalize(surface.normals + 1.5 * ball, dim=1)  # so that flat faces reflect more than one direction
     half = normalize(light + torch.tensor([0.0, 0.0, 1.0]), dim=1)
     shine = (bent * half[:, :, None, None]).sum(1, keepdim=True).clamp(min=0) ** 30
-    mirrored_up = 2 * bent[:, 1:2] * bent[:, 2:]  # the view reflected: how high it looks
-    sky = torch.sigmoid(14 * (mirrored_up - 0.6))
+    elevation = 2 * bent[:, 1:2] * bent[:, 2:]  # vertical component of the reflected view
+    sky = torch.sigmoid(14 * (elevation - 0.6))
     return (albedo * (0.40 + 0.65 * diffuse) + is_glossy * (0.85 * shine + 0.30 * sky)).clamp(0, 1)
 
 
 def _backdrops(names: Sequence[str], random: torch.Generator) -> Tensor:
-    """Plain backgrounds, or a vertical gradient between two that differ clearly, (N, 3, H, W)."""
+    """Return backgrounds (N, 3, H, W): plain, or a vertical gradient between two that differ clearly."""
     palette = torch.tensor(list(BACKGROUNDS.values()))
     distance = torch.cdist(palette, palette)
     pairs = (distance > 0.6).nonzero()
@@ -179,7 +183,7 @@ def _backdrops(names: Sequence[str], random: torch.Generator) -> Tensor:
 
 
 def _blur(images: Tensor, deviation: Tensor) -> Tensor:
-    """Gaussian blur (N, 3, H, W) with a standard deviation (N) in px for each image."""
+    """Return images (N, 3, H, W) under a Gaussian blur with standard deviations (N), pixels."""
     reach = 7
     distance = torch.arange(-reach, reach + 1)
     kernel = torch.exp(-0.5 * (distance / deviation[:, None].clamp(min=0.05)) ** 2)
@@ -192,40 +196,40 @@ def _blur(images: Tensor, deviation: Tensor) -> Tensor:
 
 @cache
 def _sprites() -> dict[str, Tensor]:
-    """Trace every shape: (5, SPRITE, SPRITE): cover, normal right, up and toward the camera, stripe coordinate."""
+    """Return the traced shapes (5, SPRITE, SPRITE): cover, normal (right, up, toward the camera), stripe coordinate."""
     return {shape: _trace(shape) for shape in ATTRIBUTES["shape"]}
 
 
 def _trace(shape: str) -> Tensor:
-    """Sphere tracing of a signed distance, orthographic, the camera raised by 30 degrees."""
+    """Return a shape (5, SPRITE, SPRITE) by sphere tracing of its signed distance; the camera is orthographic."""
     line = ((torch.arange(SPRITE) + 0.5) / SPRITE * 2 - 1) * MARGIN
     down, right = torch.meshgrid(line, line, indexing="ij")
-    turn = _rotation(shape)
+    rotation = _rotation(shape)
     points = torch.stack([right, -down, torch.full_like(right, 2.0)], dim=-1)
     ahead = torch.tensor([0.0, 0.0, -1.0])
-    for _ in range(80):  # rays that miss run on to where nothing is
-        points = points + ahead * 0.9 * _distance(shape, points @ turn)[..., None]
+    for _ in range(80):  # rays that miss the shape leave it behind
+        points = points + ahead * 0.9 * _distance(shape, points @ rotation)[..., None]
     here = points.requires_grad_()
     with torch.enable_grad():
-        distance = _distance(shape, here @ turn)
+        distance = _distance(shape, here @ rotation)
         (normals,) = torch.autograd.grad(distance.sum(), here)
     hit = (distance.detach().abs() < 0.01) & (points.detach()[..., 2] > -2)
-    local = (points.detach() @ turn) @ torch.tensor([0.45, 1.0, 0.25])
+    local = (points.detach() @ rotation) @ torch.tensor([0.45, 1.0, 0.25])
     layers = torch.where(hit[..., None], torch.cat([normalize(normals, dim=-1), local[..., None]], dim=-1), 0.0)
     return torch.cat([hit[..., None].float(), layers], dim=-1).permute(2, 0, 1)
 
 
 def _rotation(shape: str) -> Tensor:
-    """From camera to object coordinates: a turn about the upright axis, then the camera's height."""
-    turn = torch.tensor(0.6 if shape == "cube" else 0.0)
-    rise = torch.tensor(1.1 if shape == "ring" else 0.5)  # a ring is seen through
-    about = torch.tensor([[turn.cos(), 0, turn.sin()], [0, 1, 0], [-turn.sin(), 0, turn.cos()]])
-    over = torch.tensor([[1, 0, 0], [0, rise.cos(), -rise.sin()], [0, rise.sin(), rise.cos()]])
+    """Return the rotation (3, 3) from camera to object coordinates: azimuth of the object, then camera elevation."""
+    azimuth = torch.tensor(0.6 if shape == "cube" else 0.0)
+    elevation = torch.tensor(1.1 if shape == "ring" else 0.5)  # the hole of a ring is visible from above
+    about = torch.tensor([[azimuth.cos(), 0, azimuth.sin()], [0, 1, 0], [-azimuth.sin(), 0, azimuth.cos()]])
+    over = torch.tensor([[1, 0, 0], [0, elevation.cos(), -elevation.sin()], [0, elevation.sin(), elevation.cos()]])
     return (over @ about).float()
 
 
 def _distance(shape: str, points: Tensor) -> Tensor:
-    """Signed distance (H, W) from points (H, W, 3) in object coordinates to the surface of a shape of radius 1."""
+    """Return the signed distance (H, W) of points (H, W, 3) in object coordinates to a shape of radius 1."""
     across, up = points[..., [0, 2]].norm(dim=-1), points[..., 1]
     if shape == "ball":
         return points.norm(dim=-1) - 0.92

@@ -1,0 +1,93 @@
+"""Pipeline adapter of FLUX.1."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thalweg.diffusion.config import SamplingConfig
+from thalweg.diffusion.pipeline import PipelineAdapter
+from thalweg.diffusion.pipelines.time_shift import parameter_names, time_shift
+from thalweg.errors import UsageError
+from thalweg.limits import shown
+
+
+class Flux(PipelineAdapter):
+    """FLUX: the rows of T5 and CLIP's pooled vector; distilled guidance, so no negative tensors; flow matching."""
+
+    defaults = SamplingConfig(steps=28, guidance_scale=3.5)
+    half = torch.bfloat16
+    fixed_rows = 0
+    patch = 2
+    guided = False
+
+    @property
+    def takes_guidance(self) -> bool:
+        """True where the guidance scale is an input of the model; FLUX.1 schnell has none."""
+        return bool(self.network.config.guidance_embeds)
+
+    @property
+    def tokens(self) -> int:
+        """Number of rows of the prompt tensor: the length the model was trained with."""
+        return 512 if self.takes_guidance else 256
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the latents, before two by two latent pixels become one row."""
+        return self.network.config.in_channels // 4
+
+    @property
+    def trained_size(self) -> tuple[int, int]:
+        """Rows and columns of the latents that the model was trained for."""
+        return self.pipeline.default_sample_size, self.pipeline.default_sample_size
+
+    def tokenizers(self) -> list[tuple[Any, int]]:
+        """Return T5's tokenizer; CLIP's takes only the beginning of the prompt, by design."""
+        return [(self.pipeline.tokenizer_2, self.tokens)]
+
+    def widths(self) -> list[tuple[str, int, int]]:
+        """Return the width of T5's rows and of CLIP's pooled vector."""
+        config, pipeline = self.network.config, self.pipeline
+        return [
+            ("prompts", config.joint_attention_dim, pipeline.text_encoder_2.config.d_model),
+            ("pooled prompts", config.pooled_projection_dim, pipeline.text_encoder.config.hidden_size),
+        ]
+
+    def encode(self, prompt: str, negative: str) -> dict[str, Tensor]:
+        """Return T5's rows and CLIP's pooled vector."""
+        if negative:
+            reason = "FLUX models are sampled without a second condition here"
+            if self.takes_guidance:
+                reason = "its guidance is distilled"
+            raise UsageError(f"expected no negative prompt for {self.name}: {reason}; got {shown(negative)}")
+        rows, pooled, _ = self.pipeline.encode_prompt(prompt, device=self.device, max_sequence_length=self.tokens)
+        return {"prompt": rows, "pooled": pooled}
+
+    def schedule_arguments(self, scheduler: Any, settings: SamplingConfig) -> dict[str, Any]:
+        """Return evenly spaced noise levels and the time shift for the image's size, where the scheduler takes them."""
+        shift = time_shift(scheduler, self.latent_shape(settings), self.patch, longest=1.15)
+        if "sigmas" not in parameter_names(scheduler.set_timesteps) or scheduler.config.get("use_flow_sigmas"):
+            return shift
+        return {"sigmas": [1 - index / settings.steps for index in range(settings.steps)], **shift}
+
+    def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
+        """Return the transformer's output, from rows of two by two latent pixels and back."""
+        prompt, pooled = conditions
+        count, channels, height, width = latents.shape
+        rows = latents.reshape(count, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
+        positions = torch.cartesian_prod(torch.zeros(1), torch.arange(height // 2.0), torch.arange(width // 2.0))
+        guidance = None
+        if self.takes_guidance:
+            guidance = torch.full((count,), settings.guidance_scale, dtype=torch.float32, device=latents.device)
+        output = self.network(
+            rows.reshape(count, -1, channels * 4),
+            encoder_hidden_states=prompt,
+            pooled_projections=pooled,
+            timestep=timestep.expand(count).to(latents.dtype) / 1000,
+            img_ids=positions.to(latents),
+            txt_ids=latents.new_zeros(prompt.shape[1], 3),
+            guidance=guidance,
+            return_dict=False,
+        )[0]
+        patches = output.reshape(count, height // 2, width // 2, channels, 2, 2).permute(0, 3, 1, 4, 2, 5)
+        return patches.reshape(latents.shape)

@@ -1,0 +1,42 @@
+"""Pipeline adapter of Stable Diffusion XL."""
+
+from torch import Tensor
+
+from thalweg.diffusion.config import SamplingConfig
+from thalweg.diffusion.pipeline import PipelineAdapter
+
+
+class StableDiffusionXL(PipelineAdapter):
+    """Stable Diffusion XL: concatenated rows of two encoders and a pooled vector; the image's size is an input."""
+
+    defaults = SamplingConfig(steps=50, guidance_scale=5.0)
+    denoiser = "unet"
+    added_condition = "text_time"
+
+    def widths(self) -> list[tuple[str, int, int]]:
+        """Return the width of both encoders' concatenated rows."""
+        encoders = (self.pipeline.text_encoder, self.pipeline.text_encoder_2)
+        given = sum(encoder.config.hidden_size for encoder in encoders)
+        return [("prompts", self.network.config.cross_attention_dim, given)]
+
+    def encode(self, prompt: str, negative: str) -> dict[str, Tensor]:
+        """Return both encoders' rows and the second's pooled vector."""
+        found = self.pipeline.encode_prompt(prompt, device=self.device, negative_prompt=negative or None)
+        return dict(zip(("prompt", "negative", "pooled", "negative_pooled"), found, strict=True))
+
+    def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
+        """Return the UNet's output for an image that is neither scaled nor cropped."""
+        prompt, pooled = conditions
+        scale = self.pipeline.vae_scale_factor
+        height, width = (scale * size for size in latents.shape[-2:])
+        sizes = latents.new_tensor([height, width, 0, 0, height, width]).expand(len(latents), 6)
+        added = {"text_embeds": pooled, "time_ids": sizes}
+        return self.network(latents, timestep, prompt, added_cond_kwargs=added, return_dict=False)[0]
+
+    def unscale(self, latents: Tensor) -> Tensor:
+        """Return latents in the units of the decoder; some models give a mean and a standard deviation per channel."""
+        config = self.pipeline.vae.config
+        if config.get("latents_mean") is None or config.get("latents_std") is None:
+            return super().unscale(latents)
+        mean, deviation = (latents.new_tensor(config[name])[:, None, None] for name in ("latents_mean", "latents_std"))
+        return latents * deviation / config.scaling_factor + mean
