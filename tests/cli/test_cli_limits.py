@@ -34,11 +34,11 @@ FEW = ("--steps", 2)
             ("steer", "imprint", "a ball", "out", "--seed", 0, "--iterations", 10**9),
             "from 1 to 100,000, got 1000000000",
         ),
-        (("steer", "imprint", "a ball", "out", "--seed", 0, "--radius", "nan"), "the radius to be a number from"),
+        (("steer", "imprint", "a ball", "out", "--seed", 0, "--radius", "nan"), "--radius to be a number from"),
         (("steer", "optimize", "a ball", "out", "--metric", "blur", "--iterations", 0), "from 1 to 100,000, got 0"),
         (
             ("steer", "optimize", "a ball", "out", "--metric", "blur", "--radius", "inf"),
-            "the radius to be a number from",
+            "--radius to be a number from",
         ),
         (("steer", "optimize", "a ball", "out", "--metric", "blur", "--unseen", "0-99999"), "at most 4,096 seeds"),
         (("miniature", "train", "out", "--images", 0), "--images to be a whole number from 1"),

@@ -59,7 +59,7 @@ def walked(folder: Path, toy: Any) -> str:
         + ([] if node.round is None else [asdict(node.round)])
         for node in walk.nodes.values()
     ]
-    return plain([asdict(walk.settings), nodes, walk.node.number, dict(walk.names)])
+    return plain([asdict(walk.config), nodes, walk.node.number, dict(walk.names)])
 
 
 def optimized(folder: Path, toy: Any) -> str:

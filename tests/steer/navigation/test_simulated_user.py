@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from thalweg.errors import UsageError
-from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
+from thalweg.steer.navigation.navigate_config import NavigateConfig
+from thalweg.steer.navigation.navigation import Navigation
 from thalweg.steer.navigation.prompt_edits import WordGroup
 from thalweg.steer.navigation.simulated_user import DesiredImage, SimulatedUser
 
@@ -10,7 +11,7 @@ WORDS = (WordGroup("colour", ("red", "green", "blue", "yellow")), WordGroup("siz
 
 
 def brightness(images):
-    """A reader of the toy's images: is the left half, is the top half brighter?"""
+    """Attribute classifier of the toy's images: whether the left half and the top half are brighter."""
     left = images[..., :8].mean(dim=(1, 2, 3)) - images[..., 8:].mean(dim=(1, 2, 3))
     top = images[..., :8, :].mean(dim=(1, 2, 3)) - images[..., 8:, :].mean(dim=(1, 2, 3))
     return {
@@ -35,7 +36,7 @@ def test_the_target_is_at_no_distance_and_reached(toy, target):
     assert user.distance(target.images) < user.distance(start)
 
 
-def test_the_user_takes_the_nearest_or_none(toy, target):
+def test_the_user_chooses_the_nearest_or_none(toy, target):
     for recipe in ("preference", "random", "paper"):
         session = navigation(toy, recipe)
         user = SimulatedUser(target, brightness, error_rate=0)
@@ -50,13 +51,13 @@ def test_the_user_takes_the_nearest_or_none(toy, target):
                 assert session.node.choice.kind == "none"
 
 
-def test_walks_without_errors_never_lead_away(toy, target):
-    walk = SimulatedUser(target, brightness, error_rate=0).walk(navigation(toy), 4, cap=4)
-    assert list(walk.distances) == sorted(walk.distances, reverse=True)
-    assert len(walk.distances) == walk.rounds + 1
+def test_without_errors_the_distance_never_grows(toy, target):
+    course = SimulatedUser(target, brightness, error_rate=0).navigate(navigation(toy), 4, max_rounds=4)
+    assert list(course.distances) == sorted(course.distances, reverse=True)
+    assert len(course.distances) == course.rounds + 1
 
 
-def test_a_walk_that_does_not_arrive_counts_as_the_cap(toy):
+def test_a_target_that_is_not_reached_counts_as_max_rounds(toy):
     images = torch.zeros(1, 3, 16, 16)
     images[..., :8, 8:] = 1
     user = SimulatedUser(
@@ -66,17 +67,17 @@ def test_a_walk_that_does_not_arrive_counts_as_the_cap(toy):
             "top": torch.tensor([[0.0, 1.0] if float(seen.mean()) == 0.25 else [1.0, 0.0]]),
         },
     )
-    walk = user.walk(navigation(toy, "random"), 3, cap=2)
-    assert (walk.rounds, walk.reached) == (2, False)
+    course = user.navigate(navigation(toy, "random"), 3, max_rounds=2)
+    assert (course.rounds, course.reached) == (2, False)
 
 
 def test_a_target_that_is_there_takes_no_round(toy):
     target = DesiredImage(toy.render(toy.embed("a red ball"), (1,)), ("left", "top"))
-    walk = SimulatedUser(target, brightness).walk(navigation(toy))
-    assert (walk.rounds, walk.reached) == (0, True)
+    course = SimulatedUser(target, brightness).navigate(navigation(toy))
+    assert (course.rounds, course.reached) == (0, True)
 
 
-def test_errors_come_at_their_rate_and_by_their_seed(toy, target):
+def test_errors_follow_their_rate_and_seed(toy, target):
     def indices(seed):
         session = navigation(toy, "random")
         user = SimulatedUser(target, brightness, error_rate=0.99, seed=seed)
@@ -88,7 +89,7 @@ def test_errors_come_at_their_rate_and_by_their_seed(toy, target):
     assert indices(0) != indices(1)
 
 
-def test_bad_input_is_refused(target):
+def test_invalid_arguments_are_refused(target):
     with pytest.raises(UsageError, match="error rate"):
         SimulatedUser(target, brightness, error_rate=1.0)
     with pytest.raises(UsageError, match="strengths"):

@@ -1,4 +1,4 @@
-"""The tree of choices of a navigation, and its file: every node is what the choices that lead to it made."""
+"""History of a navigation: the tree of its choices, and its file. Every node follows from the choices before it."""
 
 import hashlib
 import json
@@ -19,13 +19,13 @@ Kind = Literal["start", "choose", "none", "fork"]
 
 @dataclass(frozen=True)
 class Choice:
-    """What led from a node to its child.
+    """Choice that leads from a node to its child.
 
     Attributes:
-        kind: "choose" one of the candidates; "none" of them; "fork": other candidates from the same embedding.
-        count: how many candidates were shown.
-        index: which one was chosen; for a fork, how many there were before at the same node.
-        strength: how far toward it, 1 being the candidate itself.
+        kind: "choose": one of the candidates; "none": none of them; "fork": other candidates from the same embedding.
+        count: number of candidates asked for.
+        index: index of the candidate that was chosen; for a fork, the number of earlier forks of the same node.
+        strength: weight on the path to the candidate; 1 is the candidate itself.
     """
 
     kind: Kind
@@ -36,12 +36,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Round:
-    """What was shown before a choice: enough to learn from it again.
+    """Candidates shown before a choice: enough to learn from it again.
 
     Attributes:
-        points: where the current embedding (first) and the candidates lie in the subspace that preferences live in.
-        labels: what each candidate is, in words.
-        distances: image distance of each candidate to the current embedding.
+        points: coordinates of the current embedding (first) and of the candidates in the subspace of preferences.
+        labels: description of each candidate.
+        distances: image distance of each candidate from the current embedding.
     """
 
     points: list[list[float]]
@@ -51,17 +51,17 @@ class Round:
 
 @dataclass(frozen=True)
 class Node:
-    """A place that choices led to.
+    """Node of the tree: an embedding that choices led to.
 
     Attributes:
-        number: in order of making.
-        parent: the number of the node it was reached from.
-        choice: what led here.
-        seed: of all random draws made here; it follows from the choices, so equal choices give equal nodes.
-        embedding: the current embedding.
-        words: the words of the prompt by group, as choices changed them.
-        point: where it lies in the subspace that preferences live in.
-        round: what was shown at the parent.
+        number: index in order of creation.
+        parent: number of the node it was reached from; None for the start.
+        choice: the choice that led here.
+        seed: seed of all random draws at this node; it follows from the choices, so equal choices give equal nodes.
+        embedding: the embedding.
+        words: words of the prompt by group, as choices changed them.
+        point: coordinates in the subspace of preferences.
+        round: the candidates shown at the parent; None for the start and for forks.
     """
 
     number: int
@@ -76,25 +76,34 @@ class Node:
 
 @dataclass
 class Tree:
-    """Nodes by number, the current one, and the names people gave to some."""
+    """Nodes by number, the current node, and names that users gave to some nodes."""
 
     nodes: dict[int, Node] = field(default_factory=dict)
     current: int = 0
     names: dict[int, str] = field(default_factory=dict)
 
-    def node(self, number: int) -> Node:
-        """Return a node; `UsageError` where there is none of that number."""
+    def node(self, number: int | None = None) -> Node:
+        """Return a node, by default the current one.
+
+        Raises:
+            UsageError: there is no node of that number.
+        """
+        number = self.current if number is None else number
         if number not in self.nodes:
             raise UsageError(f"expected a node from 0 to {len(self.nodes) - 1}, got {number}")
         return self.nodes[number]
 
     def name(self, number: int, name: str) -> None:
-        """Name a node; an empty name takes it away."""
+        """Name a node; an empty name removes the name.
+
+        Raises:
+            UsageError: there is no node of that number.
+        """
         self.names[self.node(number).number] = " ".join(name.split())
         self.names = {known: given for known, given in self.names.items() if given}
 
     def add(self, node: Node) -> Node:
-        """Go to `node`; where the same choice was made before at its parent, to the node it made then."""
+        """Add a node and go to it; if the same choice was made before at its parent, go to that node instead."""
         for known in self.children(node.parent):
             if known.seed == node.seed:
                 node = known
@@ -103,20 +112,25 @@ class Tree:
         return node
 
     def children(self, parent: int | None) -> list[Node]:
-        """The nodes reached from `parent`, in order."""
+        """Return the nodes reached from `parent`, in order of creation."""
         return [node for node in self.nodes.values() if node.parent == parent]
 
-    def way(self, number: int | None = None) -> list[Node]:
-        """The nodes from the root to `number`, by default the current one."""
-        way: list[Node] = []
-        place: int | None = self.current if number is None else number
-        while place is not None:
-            way.append(self.nodes[place])
-            place = self.nodes[place].parent
-        return way[::-1]
+    def path(self) -> list[Node]:
+        """Return the nodes from the root to the current one."""
+        path: list[Node] = []
+        number: int | None = self.current
+        while number is not None:
+            path.append(self.nodes[number])
+            number = self.nodes[number].parent
+        return path[::-1]
+
+    def refusals(self) -> int:
+        """Return how many rounds in a row, up to the current node, had no candidate better than the embedding."""
+        path = self.path()
+        return next((count for count, node in enumerate(reversed(path)) if node.choice.kind != "none"), 0)
 
     def save(self, run: Run) -> None:
-        """Write tree.json, and the embedding of each node that has no file yet."""
+        """Write tree.json, and the embedding of each node without a file."""
         for node in self.nodes.values():
             file = run.path(embedding_file(node.number))
             if not file.is_file():
@@ -135,16 +149,16 @@ class Tree:
         """Read the tree of a run.
 
         Raises:
-            UsageError: there is none, it can't be read, or an embedding in it was changed.
+            UsageError: the run has no tree, it can't be read, or an embedding in it was changed.
         """
         if not (run.folder / TREE).is_file():
-            raise UsageError(f"{run.folder}: expected a navigation with its {TREE}, found none; start it anew")
+            raise UsageError(f"{run.folder}: expected a navigation with its {TREE}, found none; begin a new run")
         saved = read_as(_SavedTree, run.read_record(TREE), f"{run.folder}: its {TREE}")
         for number, node in enumerate(saved.nodes):
             _check_node(run, saved.nodes, number, node)
-        strange = {saved.current, *saved.names} - set(range(len(saved.nodes)))
-        if strange:
-            raise _fault(run, f"it names node {shown(min(strange))} of {len(saved.nodes)}")
+        unknown = {saved.current, *saved.names} - set(range(len(saved.nodes)))
+        if unknown:
+            raise _invalid(run, f"it names node {shown(min(unknown))} of {len(saved.nodes)}")
         nodes = {number: _read_node(run, node, model) for number, node in enumerate(saved.nodes)}
         return cls(nodes, saved.current, dict(saved.names))
 
@@ -156,7 +170,7 @@ def embedding_file(number: int) -> str:
 
 @dataclass(frozen=True)
 class _SavedNode:
-    """A node as tree.json holds it: its embedding by file and hash."""
+    """Node in tree.json: its embedding by file and hash."""
 
     number: int
     parent: int | None
@@ -171,7 +185,7 @@ class _SavedNode:
 
 @dataclass(frozen=True)
 class _SavedTree:
-    """What tree.json holds."""
+    """Content of tree.json."""
 
     current: int
     nodes: list[_SavedNode]
@@ -179,39 +193,45 @@ class _SavedTree:
 
 
 def _check_node(run: Run, nodes: Sequence[_SavedNode], number: int, node: _SavedNode) -> None:
-    """Raise a UsageError where a node does not follow from those before it."""
+    """Refuse a node that does not follow from those before it.
+
+    Raises:
+        UsageError: the node's number, file, parent, seed, choice or round is invalid.
+    """
     # A file of another name would be read from another run, or from anywhere.
     if node.number != number or node.embedding != embedding_file(number):
-        raise _fault(run, f"expected node {number} in {embedding_file(number)}, got {node.number} in {node.embedding}")
+        raise _invalid(
+            run, f"expected node {number} in {embedding_file(number)}, got {node.number} in {node.embedding}"
+        )
     if len(node.point) != len(nodes[0].point) or not all(map(math.isfinite, node.point)):
-        raise _fault(run, f"node {number}: expected a point of {len(nodes[0].point)} numbers")
+        raise _invalid(run, f"node {number}: expected a point of {len(nodes[0].point)} numbers")
     if number == 0:
         if node.parent is not None or node.choice.kind != "start" or node.round is not None:
-            raise _fault(run, "expected node 0 to be the start")
+            raise _invalid(run, "expected node 0 to be the start")
         return
-    choice, shown_before = node.choice, node.round
+    choice, before = node.choice, node.round
     if node.parent is None or not 0 <= node.parent < number:
-        raise _fault(run, f"node {number}: expected a parent before it, got {node.parent}")
+        raise _invalid(run, f"node {number}: expected a parent before it, got {node.parent}")
     if node.seed != chained_seed(nodes[node.parent].seed, choice):
-        raise _fault(run, f"node {number}: its seed does not follow from its choice")
-    if (shown_before is None) != (choice.kind == "fork") or choice.kind == "start":
-        raise _fault(run, f"node {number}: expected a choice and what was shown before it")
-    if shown_before is not None:
-        count = len(shown_before.labels)
-        lengths = {len(point) for point in shown_before.points}
-        numbers = [number for point in shown_before.points for number in point] + shown_before.distances
+        raise _invalid(run, f"node {number}: its seed does not follow from its choice")
+    if (before is None) != (choice.kind == "fork") or choice.kind == "start":
+        raise _invalid(run, f"node {number}: expected a choice and the candidates shown before it")
+    if before is not None:
+        count = len(before.labels)
+        lengths = {len(point) for point in before.points}
+        numbers = [number for point in before.points for number in point] + before.distances
         if (
-            len(shown_before.points) != count + 1
-            or len(shown_before.distances) != count
+            len(before.points) != count + 1
+            or len(before.distances) != count
             or lengths != {len(node.point)}
             or not all(map(math.isfinite, numbers))
             or not 0 <= choice.index < count <= choice.count <= MAX_CANDIDATES
             or not 0 <= choice.strength < math.inf
         ):
-            raise _fault(run, f"node {number}: what was shown before it does not agree with its choice")
+            raise _invalid(run, f"node {number}: the candidates shown before it do not agree with its choice")
 
 
-def _fault(run: Run, reason: str) -> UsageError:
+def _invalid(run: Run, reason: str) -> UsageError:
     return UsageError(f"{run.folder}: its {TREE} can't be read: {reason}")
 
 
@@ -223,6 +243,6 @@ def _read_node(run: Run, saved: _SavedNode, model: ModelIdentity) -> Node:
 
 
 def chained_seed(*parts: Any) -> int:
-    """Return a seed of 63 bits that follows from `parts` (JSON values or dataclasses of them) and nothing else."""
+    """Return a seed of 63 bits that depends only on `parts` (JSON values or dataclasses of them)."""
     text = json.dumps([asdict(part) if isinstance(part, Choice) else part for part in parts], sort_keys=True)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

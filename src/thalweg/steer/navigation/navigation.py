@@ -1,4 +1,4 @@
-"""Tool 2, navigate: show candidates near the current embedding, take a choice, keep the tree of choices."""
+"""Navigation: show candidates near the current embedding, take a choice, keep the tree of choices."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -13,122 +13,108 @@ from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import Generator
 from thalweg.limits import MAX_CANDIDATES, MAX_STRENGTH, MIN_STRENGTH, check_count, check_number
-from thalweg.steer.image_features import Features, max_min_subset, pooled_features
-from thalweg.steer.navigation.candidates import Candidate, Viewer
+from thalweg.steer.image_features import Features, pooled_features
+from thalweg.steer.navigation.candidates import Candidate, CandidateRenderer
 from thalweg.steer.navigation.history import Choice, Node, Round, Tree, chained_seed
 from thalweg.steer.navigation.navigate_config import NavigateConfig
-from thalweg.steer.navigation.preferences import Preferences
+from thalweg.steer.navigation.policies import make_policy
 from thalweg.steer.navigation.prompt_edits import PromptTemplate
-from thalweg.steer.navigation.proposals import (
-    ISOTROPIC,
-    MOST_CHANGES,
-    Endpoint,
-    PromptNeighbourhood,
-    directed_endpoints,
-    drawn_prompts,
-    near_plans,
-    paper_endpoints,
-    planned,
-    random_endpoints,
-    spread_endpoints,
-)
+from thalweg.steer.navigation.proposals import PromptNeighbourhood
 from thalweg.steer.runs import Run, contact_sheet
 
-OTHERS = 0.2
-"""Share of the endpoints rendered that are no near prompts: mixed and random directions, and the last one again."""
-QUANTILE = 0.6
-"""Where the step of a round lies among the image distances of its endpoints."""
-NEARER = 0.5
-"""What that is multiplied by for each refused round: where nothing was better, all were too far."""
-ARRIVED = 0.5
-"""Weight on the way to a near prompt from which on its words count as the prompt's."""
+MIN_ARRIVAL = 0.5
+"""Weight on the path to a near prompt from which on its words count as the current prompt's."""
 
 
 class Navigation:
-    """A walk through an embedding space by choices between images (arXiv 2308.12059, its second tool).
+    """Navigation of an embedding space by choices between images (arXiv 2308.12059, its second tool).
 
     Args:
         generator: the model.
-        settings: what to do; a prompt alone for the defaults.
-        folder: where to keep the tree, the embeddings and the images; None: nowhere.
+        config: the configuration; a prompt alone for the defaults.
+        folder: run folder for the tree, the embeddings and the images; None: nothing is written.
         start: an embedding to start from instead of the prompt's.
-        features: images (S, 3, H, W) to features (S, d) in which distance is image distance, for instance a scorer's
-            `embed_images`.
-        loading: how the model was loaded, kept in the folder for who goes on.
+        features: images (S, 3, H, W) in 0..1 to features (S, d) in which distance is image distance, for instance a
+            scorer's `embed_images`.
+        loading: how the model was loaded, as JSON values; stored in the run folder for resuming.
+
+    Attributes:
+        config: the configuration.
 
     Raises:
-        UsageError: settings at fault, an embedding of another model, or something in the folder already.
+        UsageError: an invalid configuration, an embedding of another model, or a folder that is not empty.
     """
 
     def __init__(
         self,
         generator: Generator,
-        settings: NavigateConfig | str,
+        config: NavigateConfig | str,
         folder: Path | str | None = None,
         start: Embedding | None = None,
         features: Features = pooled_features,
         loading: Mapping[str, Any] | None = None,
     ) -> None:
-        settings = NavigateConfig(settings) if isinstance(settings, str) else settings
-        root = generator.embed(settings.prompt) if start is None else start
+        config = NavigateConfig(config) if isinstance(config, str) else config
+        root = generator.embed(config.prompt) if start is None else start
         root.check_model(generator.model)
-        around = PromptNeighbourhood(generator, PromptTemplate.of(settings.prompt, settings.groups))
-        seed = _root_seed(settings)
-        point = around.point(around.wording.words).tolist()
-        tree = Tree({0: Node(0, None, Choice("start"), seed, root, around.wording.words, point)})
-        run = None if folder is None else Run.create(folder, "navigate", generator.model, asdict(settings), loading)
-        self._begin(generator, settings, around, tree, run, features)
+        neighbourhood = PromptNeighbourhood(generator, PromptTemplate.of(config.prompt, config.groups))
+        words = neighbourhood.template.words
+        point = neighbourhood.point(words).tolist()
+        tree = Tree({0: Node(0, None, Choice("start"), _root_seed(config), root, words, point)})
+        run = None if folder is None else Run.create(folder, "navigate", generator.model, asdict(config), loading)
+        self._begin(generator, config, neighbourhood, tree, run, features)
         self._save()
 
     def _begin(
         self,
         generator: Generator,
-        settings: NavigateConfig,
-        around: PromptNeighbourhood,
+        config: NavigateConfig,
+        neighbourhood: PromptNeighbourhood,
         tree: Tree,
         run: Run | None,
         features: Features,
     ) -> None:
-        self.settings = settings
+        self.config = config
         self._generator = generator
         self._features = features
-        self._around = around
+        self._neighbourhood = neighbourhood
         self._tree = tree
         self._run = run
-        self._viewer = Viewer(generator, around, settings.seeds, features, settings.method)
-        self._asked = 0
+        self._renderer = CandidateRenderer(generator, neighbourhood, config.seeds, features, config.method)
+        self._policy = make_policy(config, neighbourhood, self._renderer)
+        self._count = 0
         self._candidates: list[Candidate] = []
-        self._finding: Iterator[Candidate] = iter(())
+        self._proposals: Iterator[Candidate] = iter(())
 
     @classmethod
     def open(cls, folder: Path | str, generator: Generator, features: Features = pooled_features) -> Self:
-        """Go on with a navigation that was saved; `propose` shows the same candidates again.
+        """Open a navigation that was saved; `propose` shows the same candidates again.
 
         Raises:
-            UsageError: there is none in the folder, it can't be read, or it belongs to another model.
+            UsageError: the folder holds no navigation, it can't be read, or it belongs to another model.
         """
         run = Run.open(folder, "navigate", generator.model)
-        settings = NavigateConfig.read(run)
+        config = NavigateConfig.read(run)
         tree = Tree.load(run, generator.model)
-        if tree.nodes[0].seed != _root_seed(settings):
+        if tree.nodes[0].seed != _root_seed(config):
             raise UsageError(f"{folder}: its tree does not belong to its settings; the run was changed")
         navigation = cls.__new__(cls)
-        around = PromptNeighbourhood(generator, PromptTemplate.of(settings.prompt, settings.groups))
-        navigation._begin(generator, settings, around, tree, run, features)
+        neighbourhood = PromptNeighbourhood(generator, PromptTemplate.of(config.prompt, config.groups))
+        navigation._begin(generator, config, neighbourhood, tree, run, features)
         return navigation
 
     def replay(self) -> None:
-        """Make every choice of the tree again and compare.
+        """Make every choice of the tree again and compare the embeddings.
 
         Raises:
-            ThalwegError: an embedding came out differently, as it may on other hardware or with other libraries.
+            ThalwegError: an embedding differs, as it may on other hardware or with other libraries.
         """
-        again = Navigation(self._generator, self.settings, None, self._tree.nodes[0].embedding, self._features)
+        again = Navigation(self._generator, self.config, None, self._tree.nodes[0].embedding, self._features)
         numbers = {0: 0}
         for node in list(self._tree.nodes.values())[1:]:
-            assert node.parent is not None  # the root alone has none
-            again._go(numbers[node.parent])
-            again._make(node)
+            assert node.parent is not None  # only the root has none
+            again.go(numbers[node.parent])
+            again._repeat(node)
             numbers[node.number] = again.node.number
             if again.current.hash != node.embedding.hash:
                 raise ThalwegError(
@@ -136,26 +122,31 @@ class Navigation:
                     "and the library versions that the navigation was made with"
                 )
 
-    def _make(self, made: Node) -> None:
-        choice = made.choice
-        if made.round is None:
+    def _repeat(self, node: Node) -> None:
+        """Make the choice again that led to a node."""
+        if node.round is None:
             self.fork()
             return
-        list(islice(self.candidates(choice.count), len(made.round.labels)))
-        if choice.kind == "choose":
-            self.choose(choice.index, choice.strength)
+        list(islice(self.candidates(node.choice.count), len(node.round.labels)))
+        if node.choice.kind == "choose":
+            self.choose(node.choice.index, node.choice.strength)
         else:
             self.none()
 
     @property
     def node(self) -> Node:
         """The current node of the tree."""
-        return self._tree.nodes[self._tree.current]
+        return self._tree.node()
 
     @property
     def nodes(self) -> Mapping[int, Node]:
         """All nodes of the tree, by number."""
         return self._tree.nodes
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """Names that users gave to nodes, by number."""
+        return self._tree.names
 
     @property
     def current(self) -> Embedding:
@@ -164,24 +155,27 @@ class Navigation:
 
     @property
     def images(self) -> Tensor:
-        """The current embedding's images (S, 3, H, W), one a seed; in the folder they are the round's current.png."""
-        images = self._viewer.images(self.current)
+        """The current embedding's images (S, 3, H, W) in 0..1, one per seed; in the run folder the round's current.png.
+
+        They are rendered at the first access.
+        """
+        images = self._renderer.images(self.current)
         if self._run is not None and not (self._run.folder / self._in_round("current.png")).is_file():
             self._run.write_image(self._in_round("current.png"), contact_sheet(images, len(images)))
         return images
 
     @property
     def found(self) -> Sequence[Candidate]:
-        """The candidates found so far in this round: those that `choose` may name."""
+        """The candidates found so far in this round, among which `choose` chooses."""
         return tuple(self._candidates)
 
     def propose(self, n: int = 5) -> list[Candidate]:
-        """Return `n` candidates near the current embedding, far from each other, at equal image distances from it.
+        """Return `n` candidates near the current embedding that differ, at equal image distances from it.
 
-        They stay the same until a choice is made. The paper's are at its constant weight instead.
+        They stay the same until a choice is made. The recipe "paper" has a constant weight instead of equal distances.
 
         Raises:
-            UsageError: fewer than 1.
+            UsageError: `n` is not a number from 1 to `MAX_CANDIDATES`.
             ThalwegError: no direction changes the images, or the embedding holds NaN.
         """
         return list(self.candidates(n))
@@ -190,25 +184,26 @@ class Navigation:
         """Yield the candidates of `propose` as they are found; a choice may be made among those yielded so far.
 
         Raises:
-            UsageError, ThalwegError: as `propose`.
+            UsageError: as `propose`.
+            ThalwegError: as `propose`.
         """
         n = check_count("the number of candidates", n, 1, MAX_CANDIDATES)
-        if self._asked != n:
+        if self._count != n:
             self.current.check_finite()
-            self._forget_round()
-            self._asked, self._finding = n, self._find(n)
-        found = self._candidates  # a choice begins others
+            self._clear_round()
+            self._count, self._proposals = n, self._policy.candidates(self._tree, n)
+        found = self._candidates  # a choice begins another list
         yield from tuple(found)
         while self._candidates is found and self._find_next(n):
             yield found[-1]
 
     def _find_next(self, n: int) -> bool:
-        """Find one more candidate of `n`; False where there is none. What is broken off is found the next time."""
-        found, finding = self._candidates, self._finding
+        """Find one more candidate of `n` and return True, or False if there is none; an interrupted one is repeated."""
+        found, proposals = self._candidates, self._proposals
         try:
-            candidate = next(finding, None)
+            candidate = next(proposals, None)
         except BaseException:  # a generator that raised yields no more
-            self._finding = islice(self._find(n), len(found), None)
+            self._proposals = islice(self._policy.candidates(self._tree, n), len(found), None)
             raise
         if candidate is None:
             return False
@@ -217,49 +212,54 @@ class Navigation:
         return True
 
     def choose(self, index: int, strength: float = 1.0) -> Embedding:
-        """Move toward candidate `index` (from 0): by `strength` 1 to it, by less or more not as far or beyond.
+        """Move toward a candidate and return the new embedding.
+
+        Args:
+            index: index of the candidate, from 0.
+            strength: weight on the path to it: 1 is the candidate, less is nearer, more is beyond.
 
         Raises:
-            UsageError: nothing was proposed, there is no such candidate, or the strength is not above 0.
+            UsageError: nothing was proposed, there is no such candidate, or the strength is out of range.
         """
         candidate = self._candidate(index)
-        arrived = candidate.weight * strength >= ARRIVED
-        choice = Choice("choose", self._asked, index, float(strength))
+        arrived = candidate.weight * strength >= MIN_ARRIVAL
+        choice = Choice("choose", self._count, index, float(strength))
         words = candidate.words if arrived else self.node.words
         point = self._point(candidate, strength)
         return self._descend(choice, self._toward(candidate, strength), words, point)
 
     def none(self) -> Embedding:
-        """Say that no candidate is better than the current embedding: what they have in common is avoided next.
+        """Refuse all candidates; the next ones avoid what they have in common. Return the same embedding.
 
         Raises:
             UsageError: nothing was proposed.
         """
         self._candidate(0)
-        return self._descend(Choice("none", self._asked), self.current, self.node.words, self.node.point)
+        return self._descend(Choice("none", self._count), self.current, self.node.words, self.node.point)
 
     def undo(self) -> Embedding:
-        """Go back to where the last choice was made; the branch that it made stays in the tree, but teaches no more.
+        """Return to the node before the last choice; the branch stays in the tree, but teaches no more.
 
         Raises:
-            UsageError: there is no choice to take back.
+            UsageError: there is no choice to undo.
         """
         if self.node.parent is None:
             raise UsageError("expected a choice to take back, this is the start")
-        self._go(self.node.parent)
-        return self.current
+        return self.go(self.node.parent)
 
     def go(self, number: int) -> Embedding:
-        """Return to node `number`: its candidates are shown again, and choices made there before lead where they did.
+        """Go to a node; its candidates are shown again, and earlier choices there lead to the same nodes.
 
         Raises:
             UsageError: there is no such node.
         """
-        self._go(number)
+        self._tree.current = self._tree.node(number).number
+        self._clear_round()
+        self._save()
         return self.current
 
     def name(self, number: int, name: str) -> None:
-        """Name a node, for people; an empty name takes it away.
+        """Name a node, for users; an empty name removes it.
 
         Raises:
             UsageError: there is no such node.
@@ -267,36 +267,33 @@ class Navigation:
         self._tree.name(number, name)
         self._save()
 
-    @property
-    def names(self) -> Mapping[int, str]:
-        """The names that nodes were given, by number."""
-        return self._tree.names
-
     def fork(self, number: int | None = None) -> Embedding:
-        """Begin a branch at node `number`, by default the current one: the same embedding, other candidates.
+        """Begin a branch at a node, by default the current one: the same embedding, other candidates.
 
         Raises:
             UsageError: there is no such node.
         """
-        self._go(self.node.number if number is None else number)
+        self.go(self.node.number if number is None else number)
         forks = sum(child.choice.kind == "fork" for child in self._tree.children(self.node.number))
         return self._descend(Choice("fork", index=forks), self.current, self.node.words, self.node.point)
 
     def preview(self, index: int, strength: float) -> Tensor:
-        """Return the images (S, 3, H, W) that `choose` with these arguments leads to.
+        """Return the images (S, 3, H, W) in 0..1 of the embedding that `choose` would lead to.
 
         Raises:
             UsageError: as `choose`.
         """
-        return self._viewer.images(self._toward(self._candidate(index), strength))
+        return self._renderer.images(self._toward(self._candidate(index), strength))
 
-    def _go(self, number: int) -> None:
-        self._tree.current = self._tree.node(number).number
-        self._forget_round()
-        self._save()
+    def point_of(self, candidate: Candidate) -> list[float]:
+        """Return a candidate's coordinates in the subspace of preferences, as `Node.point`.
 
-    def _forget_round(self) -> None:
-        self._asked, self._candidates, self._finding = 0, [], iter(())
+        The axes are the principal components of the prompts near the start, the longest first; the start is zero.
+        """
+        return self._point(candidate)
+
+    def _clear_round(self) -> None:
+        self._count, self._candidates, self._proposals = 0, [], iter(())
 
     def _candidate(self, index: int) -> Candidate:
         if not self._candidates:
@@ -307,26 +304,20 @@ class Navigation:
         check_number("the strength", strength, MIN_STRENGTH, MAX_STRENGTH)
         if strength == 1:
             return candidate.embedding
-        return self._around.toward(self.current, candidate.embedding, strength)
-
-    def point_of(self, candidate: Candidate) -> list[float]:
-        """Where a candidate lies in the subspace that preferences live in, as `Node.point` does.
-
-        Its axes are the principal ones of the prompts near the start, the longest first, the start at zero.
-        """
-        return self._point(candidate)
+        return self._neighbourhood.toward(self.current, candidate.embedding, strength)
 
     def _point(self, candidate: Candidate, strength: float = 1.0) -> list[float]:
-        """Where a candidate lies in the subspace: as far toward its endpoint as it is in the embedding."""
+        """Return a candidate's coordinates: as far toward its endpoint as its embedding is."""
         here = torch.tensor(self.node.point, dtype=torch.float64)
         return torch.lerp(here, candidate.point, candidate.weight * strength).tolist()
 
     def _descend(self, choice: Choice, embedding: Embedding, words: Mapping[str, str], point: list[float]) -> Embedding:
+        """Go to the child node of a choice."""
         seed = chained_seed(self.node.seed, choice)
         number = len(self._tree.nodes)
         self._tree.add(Node(number, self.node.number, choice, seed, embedding, words, point, self._round()))
-        self._forget_round()
-        self._viewer.forget(self.current)
+        self._clear_round()
+        self._renderer.forget_others(self.current)
         self._save()
         return self.current
 
@@ -339,101 +330,12 @@ class Navigation:
             [candidate.distance for candidate in self._candidates],
         )
 
-    def _paper(self, n: int) -> list[Candidate]:
-        prompts = drawn_prompts(self.settings.seed)
-        seen = {label for node in self._tree.way() if node.round for label in node.round.labels}
-        unseen = [prompt for prompt in prompts if prompt not in seen]
-        node = self.node
-        point = torch.tensor(node.point, dtype=torch.float64)
-        endpoints = paper_endpoints(self._around, node.embedding, node.words, point, n, unseen or prompts, node.seed)
-        return [self._viewer.at(node.embedding, endpoint) for endpoint in endpoints]
-
-    def _find(self, n: int) -> Iterator[Candidate]:
-        settings = self.settings
-        if settings.recipe == "paper":
-            yield from self._paper(n)
-            return
-        nearer = 1 if settings.recipe == "random" else NEARER ** self._refusals()
-        if settings.one_by_one:
-            yield from self._viewer.one_by_one(self.current, self._endpoints(n), nearer)
-            return
-        endpoints = list(self._endpoints(max(n, round(n * settings.pool))))
-        yield from self._viewer.at_equal_steps(
-            self.current, endpoints, n, settings.step, QUANTILE * nearer, settings.renders
-        )
-
-    def _refusals(self) -> int:
-        """How many rounds in a row, up to now, had nothing better than the current embedding."""
-        way = self._tree.way()
-        return next((passed for passed, node in enumerate(reversed(way)) if node.choice.kind != "none"), 0)
-
-    def _most_changes(self) -> int:
-        """How many words a near prompt may change: any at first, few once something is wanted, fewer if refused."""
-        if not any(node.choice.kind == "choose" for node in self._tree.way()):
-            return len(self._around.wording.groups)
-        return max(MOST_CHANGES - self._refusals(), 1)
-
-    def _endpoints(self, count: int) -> Iterator[Endpoint]:
-        """Choose `count` endpoints to render, the most promising first: near prompts, and others for a share.
-
-        For a generator without words these are the directions it names, and others where they are too few. A prompt is
-        encoded when it is asked for, so that the first one does not wait for the others.
-        """
-        node, around = self.node, self._around
-        here = torch.tensor(node.point, dtype=torch.float64)
-        current = (around, node.embedding, node.words, here)
-        if self.settings.recipe == "random":
-            yield from random_endpoints(*current, count, node.seed)
-            return
-        others = directed_endpoints(*current)
-        if len(others) < count:
-            others += spread_endpoints(*current, node.seed) + random_endpoints(*current, ISOTROPIC, node.seed)
-        if node.choice.kind == "choose" and node.parent is not None:
-            before = self._tree.nodes[node.parent]
-            onward = around.toward(before.embedding, node.embedding, 2.0)
-            point = 2 * here - torch.tensor(before.point, dtype=torch.float64)
-            others.append(Endpoint(onward, "onward", node.words, point))
-        plans = near_plans(around, node.words, self._most_changes(), node.seed)
-        shown, comparisons = self._comparisons()
-        taught = Preferences(shown, comparisons) if comparisons else None
-
-        def best(points: list[Tensor], of_them: int) -> list[int]:
-            if taught is None:
-                return max_min_subset(torch.stack(points), of_them)
-            return taught.best_batch(torch.stack(points), of_them, here[None], node.seed % 2**31)
-
-        few = max(1, round(count * OTHERS)) if count > 1 else 0
-        few = few if plans else count
-        near = best([plan.point for plan in plans], count - few) if plans else []
-        rest = best([endpoint.point for endpoint in others], few) if few else []
-        yield from (planned(*current, plans[index]) for index in near)
-        yield from (others[index] for index in rest)
-
-    def _comparisons(self) -> tuple[Tensor, list[tuple[int, int]]]:
-        """Return the points (N, k) shown on the way here, and pairs of them, the preferred one first."""
-        points: list[list[float]] = []
-        comparisons: list[tuple[int, int]] = []
-        for node in self._tree.way():
-            if node.round is None:
-                continue
-            current, shown = len(points), range(len(points) + 1, len(points) + len(node.round.points))
-            points += node.round.points
-            if node.choice.kind == "none":
-                comparisons += [(current, other) for other in shown]
-                continue
-            best = shown[node.choice.index]
-            comparisons += [(best, other) for other in (current, *shown) if other != best]
-            if node.choice.strength != 1:
-                points.append(node.point)
-                comparisons.append((len(points) - 1, best))
-        return torch.tensor(points, dtype=torch.float64), comparisons
-
     def _save(self) -> None:
         if self._run is not None:
             self._tree.save(self._run)
 
     def _write_candidate(self) -> None:
-        """Write the last candidate's images, and a sheet of all so far: the current embedding first, a row a seed."""
+        """Write the last candidate's images, and a sheet of all: the current embedding first, one row per seed."""
         if self._run is None:
             return
         last = self._candidates[-1].images
@@ -447,5 +349,5 @@ class Navigation:
         return f"rounds/{self.node.number:03d}/{name}"
 
 
-def _root_seed(settings: NavigateConfig) -> int:
-    return chained_seed(settings.seed, settings.prompt, settings.recipe)
+def _root_seed(config: NavigateConfig) -> int:
+    return chained_seed(config.seed, config.prompt, config.recipe)

@@ -1,4 +1,4 @@
-"""Preferential Bayesian optimisation: a Gaussian process learns from choices what to show next."""
+"""Preferential Bayesian optimization: a Gaussian process learns from choices which points are preferred."""
 
 import warnings
 from collections.abc import Sequence
@@ -8,25 +8,25 @@ import torch
 from torch import Tensor
 
 LENGTHSCALE = 1.5
-"""Of the Gaussian process, in the points' unit: distances about this long say little about each other."""
-LINEAR = 0.3
-"""Variance of the linear part, a unit of length squared; that of the squared exponential is 1."""
-SCALE = 4.0
-"""Variance of the utility, where the noise of a comparison has 1: people mostly mean their choices."""
-SAMPLES = 128
+"""Length scale of the Gaussian process, in the points' unit: points that far apart are nearly independent."""
+LINEAR_VARIANCE = 0.3
+"""Variance of the linear kernel per unit of length squared; that of the squared exponential is 1."""
+UTILITY_VARIANCE = 4.0
+"""Variance of the utility, in units of the variance of a comparison's noise: most choices are meant."""
+NUM_SAMPLES = 128
 """Draws from the posterior for the expected utility of the best option."""
 
 
 class Preferences:
-    """What comparisons say about the utility of points.
+    """Model of the utility of points, learned from comparisons.
 
     The model is botorch's PairwiseGP (probit likelihood, Laplace approximation) with a fixed kernel: a dozen
-    comparisons are too few to learn its scales from. A linear part carries what was liked to points that were never
-    near to any shown; the squared exponential says that more is not always better.
+    comparisons are too few to learn its scales. The linear kernel extrapolates preferences to points far from those
+    shown; the squared exponential allows for optima between them.
     """
 
     def __init__(self, points: Tensor, comparisons: Sequence[tuple[int, int]]) -> None:
-        """Learn from comparisons.
+        """Fit the model to comparisons.
 
         Args:
             points: points (N, k), at unit scale.
@@ -37,12 +37,12 @@ class Preferences:
 
         rbf, linear = RBFKernel(), LinearKernel()
         rbf.lengthscale = LENGTHSCALE
-        linear.variance = LINEAR
+        linear.variance = LINEAR_VARIANCE
         kernel = ScaleKernel(rbf + linear)
-        kernel.outputscale = SCALE
+        kernel.outputscale = UTILITY_VARIANCE
         self.points = points.double()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that points are not standardised
+            warnings.simplefilter("ignore")  # about points that are not standardised
             pairs = torch.tensor(list(comparisons))
             self._model = PairwiseGP(self.points, pairs, covar_module=kernel.double(), jitter=1e-5)
         self._model.eval()
@@ -54,20 +54,23 @@ class Preferences:
             return posterior.mean.squeeze(-1)
 
     def best_batch(self, points: Tensor, count: int, shown: Tensor, seed: int) -> list[int]:
-        """Choose `count` of `points` (P, k) that together promise the best option (qEUBO, greedily).
+        """Choose points that together have the largest expected utility of the best option (qEUBO, greedily).
 
         Args:
             points: points (P, k) to choose from.
-            count: how many, at most P.
-            shown: the point (1, k) that can be kept: a batch is worth what it offers beyond it.
-            seed: of the draws from the posterior.
+            count: number of points to choose, at most P.
+            shown: the point (1, k) that can be kept; a batch's value is its gain over that point.
+            seed: seed of the draws from the posterior.
+
+        Returns:
+            Indices of the chosen points.
         """
         from botorch.acquisition.preference import qExpectedUtilityOfBestOption
         from botorch.optim import optimize_acqf_discrete
         from botorch.sampling import SobolQMCNormalSampler
 
         points = points.double()
-        sampler = SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=seed)
+        sampler = SobolQMCNormalSampler(torch.Size([NUM_SAMPLES]), seed=seed)
         value: Any = qExpectedUtilityOfBestOption(self._model, sampler=sampler, X_pending=shown.double())
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")

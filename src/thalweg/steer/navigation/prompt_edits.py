@@ -1,4 +1,4 @@
-"""Our own word list, and how a word is put into a prompt: near prompts differ from it in one word or two."""
+"""Prompt templates and their edits: near prompts differ from a prompt in one word or two of a word list."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ from thalweg.errors import UsageError
 
 @dataclass(frozen=True)
 class WordGroup:
-    """Words that say the same kind of thing, so that a prompt holds one of them at most.
+    """Words of the same kind, of which a prompt holds at most one.
 
     Attributes:
-        name: what they say.
-        words: adjectives, or phrases with all that stands between the prompt and them.
-        adjective: they stand before the noun; otherwise they follow the prompt.
+        name: the kind, such as "colour".
+        words: adjectives, or phrases with the characters that separate them from the prompt.
+        adjective: whether they come before the noun; otherwise they follow the prompt.
     """
 
     name: str
@@ -50,10 +50,10 @@ GROUPS: tuple[WordGroup, ...] = (
         "style", (", watercolour", ", oil painting", ", pencil drawing", ", photograph", ", pastel"), adjective=False
     ),
 )
-"""The default list: plain English for what an image shows, in the order in which adjectives and phrases stand."""
+"""Default word list: plain English for the content of images, in the order of adjectives and phrases."""
 
 STYLE_WORDS = ("colourful", "minimalist", "detailed", "bright", "dark", "soft", "vivid", "abstract", "realistic")
-"""Words for the published recipe, which adds some to every prompt."""
+"""Words that the published recipe adds to every prompt."""
 
 _OPENING = re.compile(
     r"^(?P<before>(?:.*\b(?:photo|photograph|picture|image|painting|drawing|portrait) of )?)(?:(?P<article>an?|the) )?",
@@ -63,7 +63,7 @@ _OPENING = re.compile(
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """A prompt taken apart: its head, and the word of each group that it holds.
+    """Prompt split into a head and the word of each group that it holds.
 
     Attributes:
         head: the prompt without those words.
@@ -77,7 +77,7 @@ class PromptTemplate:
 
     @classmethod
     def of(cls, prompt: str, groups: Sequence[WordGroup] = GROUPS) -> "PromptTemplate":
-        """Take `prompt` apart: phrases first, since adjectives stand in them, too."""
+        """Split a prompt; phrases first, since they contain adjectives, too."""
         head, words = prompt, {}
         for group in sorted(groups, key=lambda group: group.adjective):
             for word in sorted(group.words, key=len, reverse=True):
@@ -88,8 +88,12 @@ class PromptTemplate:
                     break
         return cls(head, words, tuple(groups))
 
-    def put(self, words: Mapping[str, str | None]) -> "PromptTemplate":
-        """Return the prompt with other words of some groups; None takes a group's word away."""
+    def with_words(self, words: Mapping[str, str]) -> "PromptTemplate":
+        """Return the same head with exactly these words by group."""
+        return PromptTemplate(self.head, words, self.groups)
+
+    def edited(self, words: Mapping[str, str | None]) -> "PromptTemplate":
+        """Return the prompt with other words of some groups; None removes a group's word."""
         changed = {**self.words, **words}
         return PromptTemplate(
             self.head, {name: word for name, word in changed.items() if word is not None}, self.groups
@@ -97,10 +101,10 @@ class PromptTemplate:
 
     @property
     def text(self) -> str:
-        """The prompt: adjectives after the article, in the list's order, and phrases after the head."""
-        spoken = [(group, self.words[group.name]) for group in self.groups if group.name in self.words]
-        adjectives = "".join(f"{word} " for group, word in spoken if group.adjective)
-        phrases = "".join(word for group, word in spoken if not group.adjective)
+        """The prompt's text: adjectives after the article, in the list's order, and phrases after the head."""
+        held = [(group, self.words[group.name]) for group in self.groups if group.name in self.words]
+        adjectives = "".join(f"{word} " for group, word in held if group.adjective)
+        phrases = "".join(word for group, word in held if not group.adjective)
         opening = _OPENING.match(self.head)
         assert opening is not None  # every part of the expression is optional
         noun = adjectives + self.head[opening.end() :]
@@ -110,13 +114,13 @@ class PromptTemplate:
         return opening["before"] + (f"{article} " if article else "") + noun + phrases
 
     def variations(self, only: WordGroup | None = None) -> "list[PromptTemplate]":
-        """Return the near prompts: one group's word exchanged, added or taken away; `only` those of one group."""
+        """Return the near prompts: one group's word exchanged, added or removed; with `only`, those of one group."""
         near = []
         for group in self.groups if only is None else (only,):
-            had = self.words.get(group.name)
-            near += [self.put({group.name: word}) for word in group.words if word != had]
-            if had is not None:
-                near.append(self.put({group.name: None}))
+            before = self.words.get(group.name)
+            near += [self.edited({group.name: word}) for word in group.words if word != before]
+            if before is not None:
+                near.append(self.edited({group.name: None}))
         return near
 
 
@@ -124,7 +128,7 @@ def check_groups(groups: Sequence[WordGroup]) -> tuple[WordGroup, ...]:
     """Return `groups` as a tuple.
 
     Raises:
-        UsageError: a name comes twice, or a group is empty.
+        UsageError: a name occurs twice, or a group is empty.
     """
     names = [group.name for group in groups]
     for group in groups:

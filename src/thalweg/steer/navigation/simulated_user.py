@@ -1,4 +1,4 @@
-"""A simulated user: wants one image, sees candidates, chooses the nearest; measures how many rounds a recipe takes."""
+"""Simulated user: has a target image, chooses the nearest candidate; counts the rounds that a recipe needs."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -13,16 +13,16 @@ from thalweg.steer.image_features import Features, image_features, pooled_featur
 from thalweg.steer.navigation.navigation import Navigation
 
 Probabilities = Callable[[Tensor], Mapping[str, Tensor]]
-"""Images (S, 3, H, W) to the probability of each value (S, K) of each attribute."""
+"""Function from images (S, 3, H, W) to the probability of each value (S, K) of each attribute."""
 
 
 @dataclass(frozen=True)
 class DesiredImage:
-    """What a user wants to see.
+    """Target of a simulated user.
 
     Attributes:
-        images: the images wanted (S, 3, H, W), of the seeds that the navigation shows.
-        attributes: the attributes that matter; what the others show is left open.
+        images: the target's images (S, 3, H, W) in 0..1, of the seeds that the navigation shows.
+        attributes: the attributes that matter; others may have any value.
     """
 
     images: Tensor
@@ -30,11 +30,11 @@ class DesiredImage:
 
 
 @dataclass(frozen=True)
-class Walk:
-    """How a navigation with a simulated user went.
+class SimulatedNavigation:
+    """Course of a navigation by a simulated user.
 
     Attributes:
-        rounds: choices made until the target was reached, "none" among them; the cap where it was not.
+        rounds: choices made until the target was reached, including refusals; the largest number if it was not.
         reached: whether it was reached.
         distances: the user's distance from the target at the start and after each round.
     """
@@ -45,19 +45,22 @@ class Walk:
 
 
 class SimulatedUser:
-    """Chooses by distance to a target: attributes that differ, and image distance.
+    """User who chooses by the distance from a target: attributes that differ, and image distance.
 
-    The distance is 1 minus the probability of the target's value, mean over the attributes that matter and the seeds,
-    plus the image distance. The target is reached when every attribute that matters reads as in the target, on every
-    seed: a rule on images alone, the same whatever made them.
+    The distance is 1 minus the probability of the target's value, averaged over the attributes that matter and the
+    seeds, plus the image distance. The target is reached when every attribute that matters has the target's value on
+    every seed: a rule on images alone, the same for every recipe.
 
     Args:
-        target: what the user wants.
-        probabilities: reads attributes off images.
-        error_rate: share of rounds in which the user takes any candidate at all, without looking.
-        strengths: positions of the slider that the user tries on the candidate chosen.
-        seed: of the user's errors.
-        features: in which image distance is measured; 1 is far.
+        target: the target.
+        probabilities: attribute classifier of images.
+        error_rate: fraction of rounds in which the user chooses a random candidate.
+        strengths: strengths that the user tries on the chosen candidate.
+        seed: seed of the errors.
+        features: images to features in which image distance is measured; a distance of 1 is large.
+
+    Raises:
+        UsageError: an error rate or a strength out of range, no strengths, or an unknown attribute.
     """
 
     def __init__(
@@ -78,13 +81,13 @@ class SimulatedUser:
         self._attributes = target.attributes
         self._probabilities = probabilities
         self._features = features
-        self._wanted = {name: row.argmax(dim=1) for name, row in self._read(target.images).items()}
-        self._look = image_features(target.images, features)
+        self._target_values = {name: row.argmax(dim=1) for name, row in self._classify(target.images).items()}
+        self._target_features = image_features(target.images, features)
         self._error_rate = error_rate
         self._strengths = tuple(strengths)
         self._draws = random.Random(seed)
 
-    def _read(self, images: Tensor) -> dict[str, Tensor]:
+    def _classify(self, images: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
             found = self._probabilities(images)
         missing = [name for name in self._attributes if name not in found]
@@ -93,20 +96,21 @@ class SimulatedUser:
         return {name: found[name] for name in self._attributes}
 
     def distance(self, images: Tensor) -> float:
-        """Return how far images (S, 3, H, W) are from the target."""
+        """Return the distance of images (S, 3, H, W) from the target."""
         misses = [
-            1 - float(row.gather(1, self._wanted[name][:, None]).mean()) for name, row in self._read(images).items()
+            1 - float(row.gather(1, self._target_values[name][:, None]).mean())
+            for name, row in self._classify(images).items()
         ]
-        apart = float((image_features(images, self._features) - self._look).norm())
-        return sum(misses) / max(len(misses), 1) + apart
+        image_distance = float((image_features(images, self._features) - self._target_features).norm())
+        return sum(misses) / max(len(misses), 1) + image_distance
 
     def reached(self, images: Tensor) -> bool:
-        """Return whether images (S, 3, H, W) show what the target shows."""
-        read = self._read(images)
-        return all(bool((row.argmax(dim=1) == self._wanted[name]).all()) for name, row in read.items())
+        """Return whether images (S, 3, H, W) have the target's values."""
+        classified = self._classify(images)
+        return all(bool((row.argmax(dim=1) == self._target_values[name]).all()) for name, row in classified.items())
 
     def take_round(self, navigation: Navigation, candidates: int) -> None:
-        """Look at a round of candidates and make one choice."""
+        """Propose a round of candidates and make one choice."""
         shown = navigation.propose(candidates)
         if self._draws.random() < self._error_rate:
             navigation.choose(self._draws.randrange(len(shown)))
@@ -120,12 +124,12 @@ class SimulatedUser:
         strength = min(self._strengths, key=lambda strength: self.distance(navigation.preview(best, strength)))
         navigation.choose(best, strength)
 
-    def walk(self, navigation: Navigation, candidates: int = 5, cap: int = 12) -> Walk:
-        """Make choices until the target is reached, at most `cap`."""
+    def navigate(self, navigation: Navigation, candidates: int = 5, max_rounds: int = 12) -> SimulatedNavigation:
+        """Make choices until the target is reached, at most `max_rounds`."""
         distances = [self.distance(navigation.images)]
         while not self.reached(navigation.images):
-            if len(distances) > cap:
-                return Walk(cap, False, tuple(distances))
+            if len(distances) > max_rounds:
+                return SimulatedNavigation(max_rounds, False, tuple(distances))
             self.take_round(navigation, candidates)
             distances.append(self.distance(navigation.images))
-        return Walk(len(distances) - 1, True, tuple(distances))
+        return SimulatedNavigation(len(distances) - 1, True, tuple(distances))
