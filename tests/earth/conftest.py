@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from stac_server import Site, StacServer, serve, write_site
+from stac_server import StacServer, serve
+from stac_site import Site, write_site
 from thalweg.simulate import Landscape
 
 

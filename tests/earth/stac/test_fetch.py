@@ -1,10 +1,5 @@
 """Fetch of a catalogue over HTTP: the store holds the values of the files; faults of a server or a file are handled."""
 
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +7,17 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from stac_server import BANDS, EAST_ZONE, WEST_ZONE, Site, StacServer, ground_range_decibel, serve
+from stac_fetching import QUICK, WEST, fetch_site, opened
+from stac_server import StacServer, serve
+from stac_site import BANDS, EAST_ZONE, WEST_ZONE, Site, ground_range_decibel
 from thalweg.earth.cube.cube import Cube
-from thalweg.earth.cube.decoding.measurements import measurements
+from thalweg.earth.cube.decoding.measurements import decode_block
 from thalweg.earth.inference.compute import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import sensor_by_name
-from thalweg.earth.stac import CATALOGUES, Catalogue, Request, fetch, fetched_request, plan, zarr_writer
-from thalweg.earth.stac.search.client import RetryPolicy
+from thalweg.earth.stac import Request, fetch, fetched_request, plan, zarr_writer
 from thalweg.earth.store.portable import structured
-from thalweg.errors import ThalwegError, UsageError
-
-QUICK = RetryPolicy(attempts=4, delay=0.05, timeout=1.0)
-WEST = slice(2, 18)
-"""Columns that only the western tile covers."""
-
-Fetched = Callable[..., xr.Dataset]
-
-
-def fetch_site(
-    out: Path, catalogue: str | Catalogue, bbox: Any, time: str, *sensors: str, crs: str | None = None
-) -> Path:
-    return fetch(plan(Request(bbox, time, sensors or None, crs), catalogue, QUICK), out, retry_policy=QUICK)
-
-
-def opened(store: Path, sensor: str) -> xr.Dataset:
-    return xr.open_zarr(store, group=sensor, mask_and_scale=False).compute()
+from thalweg.errors import ThalwegError
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +48,8 @@ def test_reflectance_equals_the_files_for_each_baseline(site: Site, year: Path) 
 def test_the_offset_is_not_removed_twice(site: Site, year: Path) -> None:
     sensor = sensor_by_name("sentinel-2")
     series = Cube.open(year).series["sentinel-2"]
-    seen, quality = measurements(series.dataset, sensor, "store")
-    truth, expected = measurements(on_grid(site.sentinel2, series.dataset), sensor, "truth")
+    seen, quality = decode_block(series.dataset, sensor, "store")
+    truth, expected = decode_block(on_grid(site.sentinel2, series.dataset), sensor, "truth")
     np.testing.assert_array_equal(quality, expected)
     np.testing.assert_allclose(seen, truth, atol=1e-7)
 
@@ -207,7 +187,7 @@ def test_a_band_that_no_item_has_is_not_in_the_store(site: Site, tmp_path: Path)
     assert what.notes == ("sentinel-2: no item has B11: the cube is without",)
     series = Cube.open(fetch(what, tmp_path / "out.zarr")).series["sentinel-2"]
     assert "B11" not in series.dataset and series.present_bands.sum() == 9
-    _, quality = measurements(series.dataset, series.sensor, "store")
+    _, quality = decode_block(series.dataset, series.sensor, "store")
     assert (quality < 2).any()
 
 
@@ -229,9 +209,9 @@ def test_landsat_is_read_by_its_declaration(site: Site, server: StacServer, tmp_
     sensor = sensor_by_name("landsat-8")
     series = Cube.open(out).series["landsat-8"]
     assert "L8_00" in series.items and "L8_01" not in series.items  # the latter is Landsat 7's
-    seen, quality = measurements(series.dataset, sensor, "store")
+    seen, quality = decode_block(series.dataset, sensor, "store")
     kept = site.landsat8.isel(time=[index for index in range(site.landsat8.sizes["time"]) if index != 1])
-    truth, expected = measurements(on_grid(kept, series.dataset), sensor, "truth")
+    truth, expected = decode_block(on_grid(kept, series.dataset), sensor, "truth")
     np.testing.assert_array_equal(quality, expected)
     np.testing.assert_allclose(seen, truth, atol=2.75e-5)
 
@@ -254,93 +234,6 @@ def test_a_ground_range_product_without_its_table_is_skipped(site: Site, server:
     server.faults = {"calibration-vh.xml": [404] * 9}
     with pytest.raises(ThalwegError, match=r"1 items skipped\): VH cannot be read"):
         fetch_site(tmp_path / "grd.zarr", server.api, site.box(slice(6, 26)), "2022-06", "sentinel-1")
-
-
-def test_requests_are_repeated_after_two_faults_of_the_server(site: Site, server: StacServer, tmp_path: Path) -> None:
-    server.faults = {"S2_31_01/B04.tif": [503, 503], "S2_31_00/SCL.tif": [500, 429], "/api/search": [502, 503]}
-    out = fetch_site(tmp_path / "out.zarr", server.api, site.box(WEST), "2018-01", "sentinel-2")
-    assert not any(server.faults.values())
-    assert xr.open_zarr(out).attrs["thalweg:skipped"] == {}
-    plain = fetch_site(tmp_path / "plain.zarr", str(site.catalogue), site.box(WEST), "2018-01", "sentinel-2")
-    xr.testing.assert_identical(opened(out, "sentinel-2"), opened(plain, "sentinel-2"))
-
-
-def test_a_slow_server_is_waited_for_and_a_hanging_request_is_repeated(
-    site: Site, server: StacServer, tmp_path: Path
-) -> None:
-    server.pauses = {"B02.tif": [0.2] * 50, "S2_31_01/B04.tif": [2.0], "/api/search": [2.0]}
-    out = fetch_site(tmp_path / "out.zarr", server.api, site.box(WEST), "2018-01", "sentinel-2")
-    assert xr.open_zarr(out).attrs["thalweg:skipped"] == {}
-    assert opened(out, "sentinel-2").sizes["time"] >= 2
-
-
-def test_a_fetch_whose_server_stops_answering_is_resumed(site: Site, server: StacServer, tmp_path: Path) -> None:
-    out = tmp_path / "out.zarr"
-    server.faults = {"S2_31_02/B04.tif": [503] * 50}
-    with pytest.raises(ThalwegError, match=r"S2_31_02/B04.tif: no answer after 4 attempts .*same request again"):
-        fetch_site(out, server.api, site.box(WEST), "2018-01/2018-02", "sentinel-2")
-    assert not out.exists()
-    server.faults.clear()
-    server.requests.clear()
-    fetch_site(out, server.api, site.box(WEST), "2018-01/2018-02", "sentinel-2")
-    assert server.requests["/files/S2_31_02/B04.tif"] > 0
-    assert not [path for path in server.requests if "S2_31_00" in path or "S2_31_01" in path]
-    plain = fetch_site(tmp_path / "plain.zarr", str(site.catalogue), site.box(WEST), "2018-01/2018-02", "sentinel-2")
-    xr.testing.assert_identical(opened(out, "sentinel-2"), opened(plain, "sentinel-2"))
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.zarr", "plain.zarr"]
-
-
-def test_two_processes_cannot_write_one_store(site: Site, tmp_path: Path) -> None:
-    what = plan(Request(site.box(WEST), "2018-01", ("sentinel-2",)), str(site.catalogue))
-
-    def second(done: int, total: int) -> None:
-        with pytest.raises(UsageError, match="another process is writing it"):
-            fetch(what, tmp_path / "out.zarr")
-
-    assert opened(fetch(what, tmp_path / "out.zarr", second), "sentinel-2").sizes["time"] >= 2
-
-
-def test_another_request_starts_from_scratch(site: Site, server: StacServer, tmp_path: Path) -> None:
-    out = tmp_path / "out.zarr"
-    server.faults = {"S2_31_01/B04.tif": [503] * 50}
-    with pytest.raises(ThalwegError):
-        fetch_site(out, server.api, site.box(WEST), "2018-01", "sentinel-2")
-    server.faults.clear()
-    fetch_site(out, server.api, site.box(slice(4, 16)), "2018-01", "sentinel-2")
-    assert str(opened(out, "sentinel-2").item_id.values[0]) == "S2_31_00"
-
-
-KILLED = """
-import os, signal, sys
-from thalweg.earth.stac import Request, fetch, plan
-catalogue, out, calls, *bbox = sys.argv[1:]
-told = []
-def progress(done, total):
-    told.append(done)
-    if len(told) == int(calls):
-        os.kill(os.getpid(), signal.SIGKILL)
-fetch(plan(Request(tuple(map(float, bbox)), "2018-01/2018-02", ("sentinel-2", "sentinel-1")), catalogue), out, progress)
-"""
-
-
-def test_a_killed_fetch_is_resumed(site: Site, server: StacServer, tmp_path: Path) -> None:
-    box, out = site.box(WEST), tmp_path / "out.zarr"
-    arguments = [f"{server.url}/catalog.json", out, 3, *box]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, *map(str, arguments)], capture_output=True, text=True, env=os.environ
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert [entry.name for entry in tmp_path.iterdir()] == [".out.zarr.unfinished"]
-    server.requests.clear()
-    told: list[tuple[int, int]] = []
-    what = plan(Request(box, "2018-01/2018-02", ("sentinel-2", "sentinel-1")), f"{server.url}/catalog.json", QUICK)
-    fetch(what, out, lambda done, total: told.append((done, total)), retry_policy=QUICK)
-    dates = sum(len(dates) for dates in what.dates.values())
-    assert len(told) == dates - 2  # the third was read and not yet recorded
-    assert not [path for path in server.requests if "files/S2_31_00" in path]
-    plain = fetch_site(tmp_path / "plain.zarr", str(site.catalogue), box, "2018-01/2018-02", "sentinel-2", "sentinel-1")
-    for sensor in ("sentinel-2", "sentinel-1"):
-        xr.testing.assert_identical(opened(out, sensor), opened(plain, sensor))
 
 
 @pytest.fixture
@@ -375,112 +268,3 @@ def test_an_item_lost_between_windows_leaves_no_pixels(
         stores.append(opened(out, "sentinel-2"))
     xr.testing.assert_identical(*stores)
     assert list(map(str, stores[0].item_id.values)) == ["S2_32_00"]
-
-
-def test_forbidden_files_are_reported_as_such(site: Site, server: StacServer, tmp_path: Path) -> None:
-    server.faults = {".tif": [403] * 1000}
-    with pytest.raises(ThalwegError, match=r"refuses access .*check the credentials"):
-        fetch_site(tmp_path / "out.zarr", server.api, site.box(WEST), "2018-01", "sentinel-2")
-    assert not list(tmp_path.iterdir())
-
-
-def test_nothing_is_left_if_no_item_can_be_read(site: Site, server: StacServer, tmp_path: Path) -> None:
-    with pytest.raises(ThalwegError, match=r"no pixel in the box on any date \(1 items skipped\): B04 cannot be read"):
-        fetch_site(tmp_path / "out.zarr", server.api, site.box(WEST), "2022-05-04", "sentinel-2")
-    assert not list(tmp_path.iterdir())
-
-
-EMPTY: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "box": ({"bbox": (7.0, 51.0, 7.1, 51.1)}, ("no item of sentinel-2-l2a", "touches the box 7 51 7.1 51.1")),
-    "time": ({"time": "2019"}, ("has items in the box, none of 2019-01-01 to 2019-12-31", "check `time`")),
-    "bands": ({"time": "2018-01", "sensor": "landsat-8"}, ("landsat-c2-l2 has items in the box, none of",)),
-}
-
-
-@pytest.mark.parametrize("where", ["api", "catalog.json"])
-@pytest.mark.parametrize("name", EMPTY)
-def test_an_empty_search_names_the_filter_that_removed_everything(
-    name: str, where: str, site: Site, server: StacServer
-) -> None:
-    given, words = EMPTY[name]
-    if name == "bands":  # only Landsat 7 flew on that day
-        day = str(site.landsat8.time.values[1])[:10]
-        given, words = {"time": day, "sensor": "landsat-8"}, ("none of the platforms landsat-8, landsat-9",)
-    request = Request(
-        given.get("bbox", site.box(WEST)), given.get("time", "2018"), (given.get("sensor", "sentinel-2"),)
-    )
-    with pytest.raises(UsageError) as error:
-        plan(request, f"{server.url}/{where}", QUICK)
-    for word in ("nothing found", *words):
-        assert word in str(error.value)
-
-
-def test_a_missing_collection_is_reported_with_those_available(site: Site, server: StacServer) -> None:
-    only = CATALOGUES["earth-search"].model_copy(update={"url": server.api})
-    products = tuple(p for p in only.products if p.collection == "sentinel-2-c1-l2a")
-    only = only.model_copy(update={"products": products})
-    with pytest.raises(
-        UsageError, match=r"expected sentinel-2-c1-l2a, it has landsat-c2-l2, sentinel-1-grd, sentinel-1-rtc"
-    ):
-        plan(Request(site.box(WEST), "2018", ("sentinel-2",)), only, QUICK)
-
-
-@pytest.mark.parametrize("name", ["planetary-computer", "earth-search"])
-def test_declared_catalogues_give_the_same_store(name: str, site: Site, server: StacServer, tmp_path: Path) -> None:
-    """Declarations with the address of this machine; signing does not change addresses of other servers."""
-    if name == "planetary-computer":
-        pytest.importorskip("planetary_computer")
-    here = CATALOGUES[name].model_copy(update={"url": server.api})
-    out = fetch_site(tmp_path / "out.zarr", here, site.box(WEST), "2018-01", "sentinel-2")
-    plain = fetch_site(tmp_path / "plain.zarr", str(site.catalogue), site.box(WEST), "2018-01", "sentinel-2")
-    xr.testing.assert_identical(opened(out, "sentinel-2"), opened(plain, "sentinel-2"))
-
-
-def test_credentials_are_checked_before_anything_is_read(
-    site: Site, server: StacServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(key, raising=False)
-    here = CATALOGUES["cdse"].model_copy(update={"url": server.api})
-    with pytest.raises(UsageError, match=r"cdse: .*set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
-        plan(Request(site.box(WEST), "2018", ("sentinel-2",)), here, QUICK)
-    assert not [path for path in server.requests if path.endswith(".tif")]
-
-
-def test_a_default_sensor_may_be_absent(site: Site, server: StacServer) -> None:
-    what = plan(Request(site.box(WEST), "2022-05"), server.api, QUICK)
-    assert list(what.dates) == ["sentinel-2"]
-    assert any(line.startswith("without sentinel-1:") and "none of 2022-05-01" in line for line in what.notes)
-
-
-NO_STAC: dict[str, tuple[bytes | None, str]] = {
-    "page.html": (b"<html>", "no STAC"),
-    "some.json": (b'{"type": "Thing"}', "no STAC"),
-    "list.json": (b"[1, 2]", "no STAC"),
-    "absent.json": (None, "no STAC"),
-}
-
-
-@pytest.mark.parametrize("where", ["file", "address"])
-@pytest.mark.parametrize("name", NO_STAC)
-def test_invalid_stac_raises_one_line_error(name: str, where: str, tmp_path: Path) -> None:
-    content, words = NO_STAC[name]
-    path = tmp_path / name
-    if content is not None:
-        path.write_bytes(content)
-    elif where == "file":
-        words = "a path that exists"
-    with serve(tmp_path) as server, pytest.raises(UsageError) as error:
-        plan(Request((5.9, 51.0, 5.95, 51.05), "2022"), str(path) if where == "file" else f"{server.url}/{name}", QUICK)
-    assert words in str(error.value) and "\n" not in str(error.value)
-
-
-def test_a_folder_is_not_a_catalogue(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no STAC: expected a catalogue's JSON"):
-        plan(Request((5.9, 51.0, 5.95, 51.05), "2022"), str(tmp_path), QUICK)
-
-
-def test_an_absent_server_raises_one_line_error() -> None:
-    with pytest.raises(ThalwegError, match="does not answer") as error:
-        plan(Request((5.9, 51.0, 5.95, 51.05), "2022"), "http://127.0.0.1:9/catalog.json", RetryPolicy(2, 0.01, 1.0))
-    assert "\n" not in str(error.value)

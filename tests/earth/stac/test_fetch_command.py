@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from stac_server import Site, StacServer
+from stac_server import StacServer
+from stac_site import Site
 from thalweg.earth.store.portable import structured
 from thalweg.earth.store.reader import open_store
 
