@@ -64,7 +64,6 @@ def whatif(
 
     announce("loading the model")
     from thalweg.earth.counterfactual.counterfactual import find_counterfactual
-    from thalweg.earth.counterfactual.generator import check_made_by
     from thalweg.earth.model.earth_model import EarthModel
 
     quantities = []
@@ -74,7 +73,7 @@ def whatif(
 
         quantities.append(gpp_quantity(load_model(gpp), dataset, located))
     loaded = EarthModel.load(model)
-    check_made_by(dataset, loaded)
+    loaded.check_made(dataset)
     quantities += [probe.quantity(loaded) for probe in probes]
 
     announce("searching the minimal perturbation")

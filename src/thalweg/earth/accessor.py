@@ -101,9 +101,7 @@ class Embeddings:
         """
         self._need("time", "y", "x")
         loaded = model if isinstance(model, EarthModel) else EarthModel.load(model)
-        made_by = self._dataset.attrs["thalweg:model"]
-        if loaded.identifier != made_by:
-            raise UsageError(f"embeddings of {made_by}, model {loaded.identifier}: name the folder of the former")
+        loaded.check_made(self._dataset)
         declared = loaded.autoencoder(sensor).sensor
         bands = [self._decoded(loaded, sensor, index, days) for index in range(self._dataset.sizes["time"])]
         return xr.DataArray(

@@ -185,7 +185,7 @@ def test_what_is_refused(
     refused("embeddings of other, model", dataset=embedded.assign_attrs({"thalweg:model": "other"}))
     refused("not a dataset of embeddings", dataset=xr.Dataset())
     foreign = EmbeddingDistribution("other", distribution.mean, distribution.covariance, np.ones(1), np.ones(1))
-    refused("expected a population of", distribution=foreign)
+    refused("expected a distribution of embeddings of", distribution=foreign)
     unseen = np.flatnonzero(~np.isfinite(embedded.embeddings.values[:, 0, 12, 20]))
     if len(unseen):
         refused("has no embedding on .*: the nearest date on which it has one is", date=int(unseen[0]))

@@ -9,7 +9,6 @@ import numpy as np
 
 from thalweg.app.earth.open_stores import OpenStore
 from thalweg.app.earth.tiles import QUALITY_LABELS
-from thalweg.earth.counterfactual.generator import check_made_by
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.positions import PixelIndex, dataset_geobox, lon_lat, map_point
 from thalweg.earth.sensors import Quality
@@ -69,7 +68,7 @@ def decoded_bands(store: OpenStore, pixel: PixelIndex, date: int) -> dict[str, A
     store.check_pixel(pixel)
     store.check_date(date)
     model = _shipped_model()
-    check_made_by(store.dataset, model)
+    model.check_made(store.dataset)
     located = store.dataset.isel(time=date, y=pixel.row, x=pixel.column)
     vector = located.embeddings.values
     if not np.isfinite(vector).all():

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from thalweg.earth.analysis.distribution import EmbeddingDistribution
-from thalweg.earth.counterfactual.generator import EarthGenerator, check_made_by
+from thalweg.earth.counterfactual.generator import EarthGenerator
 from thalweg.earth.counterfactual.quantities import Quantity
 from thalweg.earth.counterfactual.solver import MinimalPerturbation, minimal_perturbation
 from thalweg.earth.counterfactual.target import Target
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.model.fusion import SMALL_SIZE
+from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE
 from thalweg.earth.positions import Position
 from thalweg.earth.store.lookup import embedding_at
 from thalweg.embedding import Embedding
@@ -99,7 +99,7 @@ def find_counterfactual(
         UsageError: The position, date, target or level is invalid, or another model made the embeddings.
     """
     model = EarthModel.load() if model is None else model
-    check_made_by(dataset, model)
+    model.check_made(dataset)
     located = embedding_at(dataset, position, date)
     goal = Target.read(target, model, quantities)
     distribution = EmbeddingDistribution.of(dataset) if distribution is None else distribution
@@ -117,7 +117,8 @@ def find_counterfactual(
         sentences.append(f"The pixel itself lies outside the {_region(level)}, so the change also leads back into it.")
     if distribution.size == SMALL_SIZE:
         sentences.append(
-            f"The first {SMALL_SIZE} dimensions hold the season rather than the date's own bands: embed with 32 for those."
+            f"The first {SMALL_SIZE} dimensions hold the season rather than the date's own bands: "
+            f"embed with {FULL_SIZE} for those."
         )
     return Counterfactual(
         before=decoded_spectra(model, located.vector, located.uncertainty),

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from thalweg.earth.analysis.distribution import EmbeddingDistribution
-from thalweg.earth.counterfactual.generator import check_made_by, rgb_view
+from thalweg.earth.counterfactual.generator import rgb_view
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.errors import UsageError
 
@@ -58,7 +58,7 @@ def principal_directions(
         UsageError: Another model made the embeddings, or there are fewer dimensions than `count`.
     """
     model = EarthModel.load() if model is None else model
-    check_made_by(dataset, model)
+    model.check_made(dataset)
     distribution = EmbeddingDistribution.of(dataset) if distribution is None else distribution
     distribution.check_model(model.identifier)
     if not 1 <= count <= distribution.size:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thalweg.earth.analysis.distribution import EmbeddingDistribution
-from thalweg.earth.counterfactual.quantities import Quantity, reference_sensor
+from thalweg.earth.counterfactual.quantities import Quantity
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.store.lookup import LocatedEmbedding, embedding_at_place
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
@@ -74,7 +74,7 @@ class EarthGenerator:
         self.distribution = distribution
         self.size = size if dataset is None else dataset.sizes["embedding"]
         if dataset is not None:
-            check_made_by(dataset, earth)
+            earth.check_made(dataset)
         if distribution is not None:
             distribution.check_model(earth.identifier)
         self.view = rgb_view(earth) if view is None else view
@@ -181,7 +181,7 @@ class EarthGenerator:
 
 def rgb_view(earth: EarthModel) -> DecodedView:
     """Return the view of the reference sensor's first RGB preview, brightened like the previews of a store."""
-    sensor = earth.autoencoder(reference_sensor(earth)).sensor
+    sensor = earth.reference
     names = sensor.rgb_previews[0] if sensor.rgb_previews else 3 * (sensor.band_names[0],)
     indices = [sensor.band_names.index(name) for name in names]
 
@@ -205,12 +205,3 @@ def band_view(earth: EarthModel, sensor: str) -> DecodedView:
 def quantity_view(quantity: Quantity) -> DecodedView:
     """Return the view of a map of one quantity."""
     return DecodedView(1, lambda embeddings: quantity.evaluate(embeddings)[:, None])
-
-
-def check_made_by(dataset: "xr.Dataset", earth: EarthModel) -> None:
-    """Raise a `UsageError` if another model made the embeddings of a dataset."""
-    made_by = dataset.attrs.get("thalweg:model")
-    if made_by is None:
-        raise UsageError("not a dataset of embeddings: open one with thalweg.open(path)")
-    if made_by != earth.identifier:
-        raise UsageError(f"embeddings of {made_by}, model {earth.identifier}: name the folder of the former as `model`")

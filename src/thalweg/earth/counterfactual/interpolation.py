@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 
 from thalweg.earth.counterfactual.generator import EarthGenerator
-from thalweg.earth.counterfactual.quantities import reference_sensor
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.steer.interpolation import path
@@ -59,7 +58,7 @@ def decode_path(generator: EarthGenerator, start: str, end: str, count: int = 7)
     common = torch.isfinite(first.tensors["embedding"] + last.tensors["embedding"]).all(0)
     if not bool(common.any()):
         raise UsageError(f"no pixel has an embedding both on {start} and on {end}: choose other dates")
-    sensor = reference_sensor(generator.earth)
+    sensor = generator.earth.reference.name
     spectral = generator.showing(sensor)
     pixels = common if common.ndim == 2 else common[None, None]
     embeddings = path(first, last, count, method="lerp")

@@ -46,11 +46,6 @@ class Quantity:
     tolerance: float
 
 
-def reference_sensor(model: "EarthModel") -> str:
-    """Return the name of the sensor whose dates the embeddings have."""
-    return next(sensor.name for sensor in model.fusion.sensors if sensor.is_reference)
-
-
 def find_band(sensors: Iterable[Sensor], name: str) -> tuple[Sensor, int] | None:
     """Return the sensor that has a band, and the index of the band in it; None if no sensor has it.
 
@@ -119,7 +114,7 @@ def _band_quantity(model: "EarthModel", name: str) -> Quantity:
 
 def _index_quantity(model: "EarthModel", name: str) -> Quantity:
     """Return a spectral index of the decoded reference sensor as a quantity."""
-    sensor = model.autoencoder(reference_sensor(model)).sensor
+    sensor = model.reference
     numbers = index_band_numbers(sensor)
 
     def evaluate(embeddings: "Tensor") -> "Tensor":

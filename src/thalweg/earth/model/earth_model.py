@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from thalweg.earth.model.encoder import Encoding
 from thalweg.earth.model.fusion import Fusion, FusionOutput
 from thalweg.earth.sensors import sensor_by_name
 from thalweg.errors import UsageError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 """The weights that come with the package (docs/model-card.md)."""
@@ -53,6 +56,20 @@ class EarthModel(nn.Module):
         if sensor not in self.autoencoders:
             raise UsageError(f"sensor {sensor!r}: the model knows {', '.join(self.sensors)}")
         return cast(Autoencoder, self.autoencoders[sensor])
+
+    def check_made(self, dataset: "xr.Dataset") -> None:
+        """Check that this model made the embeddings of a dataset.
+
+        Raises:
+            UsageError: another model did, or the dataset holds no embeddings.
+        """
+        made_by = dataset.attrs.get("thalweg:model")
+        if made_by is None:
+            raise UsageError("not a dataset of embeddings: open one with thalweg.open(path)")
+        if made_by != self.identifier:
+            raise UsageError(
+                f"embeddings of {made_by}, model {self.identifier}: name the folder of the former as `model`"
+            )
 
     def encode(self, contexts: Mapping[str, SensorContext], centre_days: Tensor) -> dict[str, Encoding]:
         """Encode each sensor's context at Q centre days."""
