@@ -78,7 +78,8 @@ def export(
     ] = None,
 ) -> None:
     """Export embeddings: cloud-optimised GeoTIFFs, GeoParquet of points, or a STAC collection."""
-    from thalweg.earth.export.raster import write_cogs, write_geoparquet
+    from thalweg.earth.export.geoparquet import write_geoparquet
+    from thalweg.earth.export.raster import write_cogs
     from thalweg.earth.export.stac import write_catalogue
     from thalweg.earth.store.reader import open_store
 

@@ -1,4 +1,4 @@
-"""Exports: GeoTIFFs, tables and catalogues that hold what the store holds."""
+"""Exports: the embeddings and metadata of a store in GeoTIFFs, tables and catalogues."""
 
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from rio_cogeo.cogeo import cog_validate
 
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.export import raster
-from thalweg.earth.export.raster import day_of, renormalised_means, write_cogs, write_geoparquet
+from thalweg.earth.export.date_names import date_name
+from thalweg.earth.export.geoparquet import write_geoparquet
+from thalweg.earth.export.raster import renormalized_means, write_cogs
 from thalweg.earth.export.stac import EMBEDDING_EXTENSION, write_catalogue
 from thalweg.earth.inference.compute import embed
 from thalweg.earth.inference.job import Job
@@ -35,27 +37,27 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(raster, "TILE", 16)
 
 
-def test_a_renormalised_mean_keeps_the_length_and_the_direction() -> None:
+def test_a_renormalized_mean_keeps_the_length_and_the_direction() -> None:
     vectors = np.zeros((2, 2, 4), np.float32)
-    vectors[:, :, :2] = np.array([[[3, 0], [3, 0]], [[0, 4], [0, 4]]])  # lengths 3 and 4, at right angles
+    vectors[:, :, :2] = np.array([[[3, 0], [3, 0]], [[0, 4], [0, 4]]])  # lengths 3 and 4, orthogonal
     vectors[:, 0, 2], vectors[:, 1, 2] = (1, 1), np.nan
     vectors[:, :, 3] = np.nan
-    means = renormalised_means(vectors, 2)
+    means = renormalized_means(vectors, 2)
     assert means.shape == (2, 1, 2)
     assert np.linalg.norm(means[:, 0, 0]) == pytest.approx(3.5)
     assert means[1, 0, 0] / means[0, 0, 0] == pytest.approx(4 / 3)
     np.testing.assert_allclose(means[:, 0, 1], [1, 1])
-    assert np.isnan(renormalised_means(np.full((2, 3, 3), np.nan), 2)).all()
-    assert renormalised_means(np.ones((2, 5, 3)), 2).shape == (2, 3, 2)
+    assert np.isnan(renormalized_means(np.full((2, 3, 3), np.nan), 2)).all()
+    assert renormalized_means(np.ones((2, 5, 3)), 2).shape == (2, 3, 2)
 
 
 def test_geotiffs_hold_the_embeddings_of_their_date(embedded: xr.Dataset, tmp_path: Path, small_tiles: None) -> None:
-    told: list[tuple[int, int]] = []
-    out = write_cogs(embedded, tmp_path / "cogs", lambda *at: told.append(at))
-    assert told == [(1, 2), (2, 2)]
-    assert sorted(file.name for file in out.iterdir()) == [f"{day_of(embedded, index)}.tif" for index in (0, 1)]
+    calls: list[tuple[int, int]] = []
+    out = write_cogs(embedded, tmp_path / "cogs", lambda *at: calls.append(at))
+    assert calls == [(1, 2), (2, 2)]
+    assert sorted(file.name for file in out.iterdir()) == [f"{date_name(embedded, index)}.tif" for index in (0, 1)]
     for index in (0, 1):
-        path = out / f"{day_of(embedded, index)}.tif"
+        path = out / f"{date_name(embedded, index)}.tif"
         valid, errors, warnings = cog_validate(path, strict=True)
         assert (valid, errors, warnings) == (True, [], [])
         vectors = embedded.embeddings.values[index]
@@ -68,10 +70,10 @@ def test_geotiffs_hold_the_embeddings_of_their_date(embedded: xr.Dataset, tmp_pa
             assert file.tags()["model"] == embedded.attrs["thalweg:model"]
             assert file.tags()["datetime"] == f"{np.datetime_as_string(embedded.time.values[index], 's')}Z"
         with rasterio.open(path, overview_level=0) as file:
-            np.testing.assert_array_equal(file.read(), renormalised_means(vectors, 2))
+            np.testing.assert_array_equal(file.read(), renormalized_means(vectors, 2))
 
 
-def test_strips_make_no_seams_in_overviews(
+def test_overviews_have_no_seams_between_strips(
     embedded: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tall = xr.concat([embedded.isel(time=[0])] * 3, "y", data_vars="minimal")
@@ -81,17 +83,17 @@ def test_strips_make_no_seams_in_overviews(
     (path,) = (tmp_path / "cogs").iterdir()
     for level, factor in enumerate((2, 4, 8)):
         with rasterio.open(path, overview_level=level) as file:
-            np.testing.assert_array_equal(file.read(), renormalised_means(tall.embeddings.values[0], factor))
+            np.testing.assert_array_equal(file.read(), renormalized_means(tall.embeddings.values[0], factor))
 
 
-def test_tables_hold_a_point_for_each_embedding(embedded: xr.Dataset, tmp_path: Path) -> None:
+def test_tables_hold_one_point_per_embedding(embedded: xr.Dataset, tmp_path: Path) -> None:
     out = write_geoparquet(embedded, tmp_path / "tables")
     for index in (0, 1):
         date = embedded.isel(time=index)
-        table = geopandas.read_parquet(out / f"{day_of(embedded, index)}.parquet")
+        table = geopandas.read_parquet(out / f"{date_name(embedded, index)}.parquet")
         assert table.crs.to_epsg() == 32631
-        seen = np.isfinite(date.embeddings.values).all(0)
-        assert len(table) == seen.sum() > 0
+        has_embedding = np.isfinite(date.embeddings.values).all(0)
+        assert len(table) == has_embedding.sum() > 0
         for row in (0, len(table) // 2, len(table) - 1):
             point = table.geometry[row]
             here = date.sel(x=point.x, y=point.y)
@@ -101,7 +103,7 @@ def test_tables_hold_a_point_for_each_embedding(embedded: xr.Dataset, tmp_path: 
             assert table.time[row] == date.time.values
 
 
-def test_a_quantised_store_is_exported_as_the_numbers_it_stands_for(
+def test_a_quantized_store_is_exported_dequantized(
     cube: Cube, model: EarthModel, model_folder: Path, tmp_path: Path
 ) -> None:
     dataset = open_store(embed_to_zarr(Job(cube, model, quantize=8), tmp_path / "q.zarr")).isel(time=slice(0, 1))
@@ -126,9 +128,9 @@ def collection(embedded: xr.Dataset, model_folder: Path, tmp_path_factory: pytes
 
 def test_the_catalogue_follows_the_core_schemas(collection: pystac.Collection) -> None:
     validator = JsonSchemaSTACValidator()  # the core schemas come with pystac: no network
-    for thing in (collection, *collection.get_items()):
-        kind = pystac.STACObjectType(thing.STAC_OBJECT_TYPE)
-        assert validator.validate_core(thing.to_dict(), kind, thing.to_dict()["stac_version"])
+    for stac_object in (collection, *collection.get_items()):
+        kind = pystac.STACObjectType(stac_object.STAC_OBJECT_TYPE)
+        assert validator.validate_core(stac_object.to_dict(), kind, stac_object.to_dict()["stac_version"])
 
 
 def test_the_collection_has_the_fields_of_the_embedding_extension(
@@ -147,13 +149,13 @@ def test_the_collection_has_the_fields_of_the_embedding_extension(
     relations = [link.rel for link in collection.links]
     assert relations.count("emb:model") == relations.count("emb:decoder") == 1
     assert relations.count("emb:source-data") == 2
-    (described,) = (link for link in collection.links if link.rel == "emb:model")
-    assert Path(described.get_absolute_href()).is_file()
+    (link,) = (link for link in collection.links if link.rel == "emb:model")
+    assert Path(link.get_absolute_href()).is_file()
 
 
-def test_an_item_a_date_points_to_its_geotiff(collection: pystac.Collection, embedded: xr.Dataset) -> None:
+def test_each_item_refers_to_the_geotiff_of_its_date(collection: pystac.Collection, embedded: xr.Dataset) -> None:
     items = [item for item in collection.get_items() if item.geometry]
-    assert [item.id for item in items] == [day_of(embedded, index) for index in (0, 1)]
+    assert [item.id for item in items] == [date_name(embedded, index) for index in (0, 1)]
     for index, item in enumerate(items):
         assert item.datetime.replace(tzinfo=None) == embedded.time.values[index].astype("datetime64[us]").item()
         assert item.properties["proj:code"] == "EPSG:32631"
@@ -170,26 +172,26 @@ def test_the_model_is_an_item_of_the_model_extension(
     collection: pystac.Collection, model: EarthModel, model_folder: Path
 ) -> None:
     item = collection.get_item(model.identifier)
-    described = MLMExtension.ext(item)
-    assert described.mlm_name == model.identifier
-    assert described.framework == "PyTorch"
-    assert described.total_parameters == sum(parameter.numel() for parameter in model.parameters())
-    assert [one.name for one in described.input] == list(model.sensors)
-    assert described.input[1].to_dict()["bands"] == ["VV", "VH"]
-    assert described.output[0].result.shape == [-1, 32, -1, -1]
+    extension = MLMExtension.ext(item)
+    assert extension.mlm_name == model.identifier
+    assert extension.framework == "PyTorch"
+    assert extension.total_parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert [one.name for one in extension.input] == list(model.sensors)
+    assert extension.input[1].to_dict()["bands"] == ["VV", "VH"]
+    assert extension.output[0].result.shape == [-1, 32, -1, -1]
     weights = item.assets["fusion"].href
     assert weights == (model_folder / "fusion" / "weights.safetensors").resolve().as_uri()
     assert "mlm:model" in item.assets["fusion"].roles
 
 
-def test_the_model_described_is_the_one_that_made_them(embedded: xr.Dataset, tmp_path: Path) -> None:
+def test_another_model_is_refused(embedded: xr.Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"embeddings of thalweg-earth-.*, model thalweg-earth-.*: name the folder"):
         write_catalogue(embedded, tmp_path / "stac")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("write", [write_cogs, write_geoparquet])
-def test_what_exists_is_refused_and_a_failure_leaves_nothing(
+def test_an_existing_folder_is_refused_and_a_failure_leaves_nothing(
     write: object, embedded: xr.Dataset, tmp_path: Path
 ) -> None:
     (tmp_path / "taken").mkdir()
@@ -208,7 +210,7 @@ def test_what_exists_is_refused_and_a_failure_leaves_nothing(
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "taken"]
 
 
-def test_two_acquisitions_of_a_day_get_names_of_their_own(embedded: xr.Dataset) -> None:
+def test_two_overpasses_of_a_day_have_different_names(embedded: xr.Dataset) -> None:
     times = np.array(["2018-05-01T10:30:00", "2018-05-01T10:30:25", "2018-05-04T10:30:00"], "datetime64[ns]")
     names = xr.Dataset(coords={"time": times})
-    assert [day_of(names, index) for index in range(3)] == ["2018-05-01T103000", "2018-05-01T103025", "2018-05-04"]
+    assert [date_name(names, index) for index in range(3)] == ["2018-05-01T103000", "2018-05-01T103025", "2018-05-04"]

@@ -1,45 +1,42 @@
-"""Embeddings in other formats: a cloud-optimised GeoTIFF or a GeoParquet table of points for each date."""
+"""Export of embeddings to cloud-optimised GeoTIFFs (COG), one per date."""
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thalweg.earth.export.date_names import Progress, date_name
 from thalweg.io.atomic import atomic_folder
 
 if TYPE_CHECKING:
     import xarray as xr
 
 TILE = 256
-"""Pixels of a GeoTIFF's tiles, each way; its smallest overview fits into one."""
-
-Progress = Callable[[int, int], None]
-"""Called with dates done and dates in all."""
+"""Side of the tiles of a GeoTIFF in pixels; its smallest overview fits into one tile."""
 
 
-def renormalised_means(vectors: np.ndarray, factor: int) -> np.ndarray:
-    """Average embeddings over `factor` x `factor` pixels, keeping their length.
+def renormalized_means(vectors: np.ndarray, factor: int) -> np.ndarray:
+    """Average embeddings over `factor` x `factor` pixels and keep their length.
 
-    A mean of vectors that point apart is shorter than they are and would look like another place; here it is
-    scaled to their mean length.
+    The mean of vectors in different directions is shorter than the vectors and would be similar to other pixels; it
+    is therefore scaled to their mean length.
 
     Args:
-        vectors: (K, H, W), NaN where there is none.
-        factor: pixels averaged, each way.
+        vectors: embeddings (K, H, W), NaN where there is none.
+        factor: side of the averaged squares in pixels.
 
     Returns:
-        (K, ceil(H / factor), ceil(W / factor)): NaN where no pixel has a vector.
+        Float32 (K, ceil(H / factor), ceil(W / factor)), NaN where no pixel has an embedding.
     """
     size, rows, columns = vectors.shape
     missing = ((0, 0), (0, -rows % factor), (0, -columns % factor))
     padded = np.pad(vectors.astype(np.float64), missing, constant_values=np.nan)
     blocks = padded.reshape(size, padded.shape[1] // factor, factor, padded.shape[2] // factor, factor)
-    seen = np.isfinite(blocks).all(0)
-    number = seen.sum((1, 3))
-    total = np.where(seen, blocks, 0).sum((2, 4))
-    lengths = np.where(seen, np.linalg.norm(np.where(seen, blocks, 0), axis=0), 0).sum((1, 3))
+    has_embedding = np.isfinite(blocks).all(0)
+    number = has_embedding.sum((1, 3))
+    total = np.where(has_embedding, blocks, 0).sum((2, 4))
+    lengths = np.where(has_embedding, np.linalg.norm(np.where(has_embedding, blocks, 0), axis=0), 0).sum((1, 3))
     with np.errstate(invalid="ignore", divide="ignore"):
         mean, length = total / number, lengths / number
         shrunk = np.linalg.norm(mean, axis=0)
@@ -47,32 +44,27 @@ def renormalised_means(vectors: np.ndarray, factor: int) -> np.ndarray:
     return np.where(number > 0, scaled, np.nan).astype(np.float32)
 
 
-def day_of(dataset: "xr.Dataset", index: int) -> str:
-    """A date's name in files: `2018-06-30`, with the time of day where a day has two."""
-    days = dataset.time.values.astype("datetime64[D]")
-    moment = dataset.time.values[index]
-    unique = (days == days[index]).sum() == 1
-    return str(days[index]) if unique else np.datetime_as_string(moment, "s").replace(":", "")
-
-
 def write_cogs(dataset: "xr.Dataset", out: str | Path, progress: Progress | None = None) -> Path:
-    """Write one cloud-optimised GeoTIFF a date, float32, one band a value, overviews as renormalised means.
+    """Write one cloud-optimised GeoTIFF per date: float32, one band per dimension, overviews as renormalized means.
 
     Args:
-        dataset: embeddings, as `open_store` gives them.
+        dataset: embeddings as `thalweg.open` returns them.
         out: folder to write; must not exist.
-        progress: told dates done and in all.
+        progress: callback with the number of finished dates and their total.
+
+    Returns:
+        The folder, with one file `DATE.tif` per date.
 
     Raises:
-        UsageError: `out` exists already.
-        ThalwegError: it can not be written.
+        UsageError: `out` exists.
+        ThalwegError: the folder cannot be written.
     """
     from rasterio.errors import RasterioError
 
     dates = dataset.sizes["time"]
     with atomic_folder(out, RasterioError) as folder:
         for index in range(dates):
-            write_cog(dataset, index, folder / f"{day_of(dataset, index)}.tif")
+            write_cog(dataset, index, folder / f"{date_name(dataset, index)}.tif")
             if progress:
                 progress(index + 1, dates)
     return Path(out)
@@ -90,7 +82,7 @@ def write_cog(dataset: "xr.Dataset", index: int, path: Path) -> None:
         levels = [Path(scratch) / f"{factor}.tif" for factor in factors]
         _write_levels(dataset, index, dict(zip(factors, levels, strict=True)))
         mosaic = Path(scratch) / "levels.vrt"
-        mosaic.write_text(_with_overviews(dataset, index, levels))
+        mosaic.write_text(_virtual_raster(dataset, index, levels))
         copy(
             mosaic,
             path,
@@ -104,7 +96,7 @@ def write_cog(dataset: "xr.Dataset", index: int, path: Path) -> None:
 
 
 def _profile(dataset: "xr.Dataset", factor: int) -> dict[str, Any]:
-    """How a GeoTIFF of one level is created."""
+    """Return rasterio's profile of the GeoTIFF of one level, reduced by `factor`."""
     from rasterio.transform import Affine
 
     step, _, left, _, _, top = dataset.attrs["spatial:transform"]
@@ -125,25 +117,25 @@ def _profile(dataset: "xr.Dataset", factor: int) -> dict[str, Any]:
 
 
 def _write_levels(dataset: "xr.Dataset", index: int, levels: dict[int, Path]) -> None:
-    """Write the date at full resolution and its overviews, each computed from the pixels themselves."""
+    """Write a date at full resolution and its overviews, each computed from the pixels at full resolution."""
     import rasterio
     from rasterio.windows import Window
 
     files = {factor: rasterio.open(path, "w", **_profile(dataset, factor)) for factor, path in levels.items()}
     try:
-        height = max(TILE, *levels)  # a whole number of rows of every level
+        height = max(TILE, *levels)  # a multiple of the rows of every level
         for top in range(0, dataset.sizes["y"], height):
             vectors = dataset.embeddings.isel(time=index, y=slice(top, top + height)).values
             for factor, file in files.items():
-                part = vectors if factor == 1 else renormalised_means(vectors, factor)
+                part = vectors if factor == 1 else renormalized_means(vectors, factor)
                 file.write(part, window=Window(0, top // factor, part.shape[2], part.shape[1]))
     finally:
         for file in files.values():
             file.close()
 
 
-def _with_overviews(dataset: "xr.Dataset", index: int, levels: list[Path]) -> str:
-    """A virtual raster whose overviews are files of ours, which the COG driver then takes as they are."""
+def _virtual_raster(dataset: "xr.Dataset", index: int, levels: list[Path]) -> str:
+    """Return a virtual raster whose overviews are these files; the COG driver copies them unchanged."""
     from xml.etree.ElementTree import Element, SubElement, tostring
 
     profile = _profile(dataset, 1)
@@ -166,42 +158,3 @@ def _with_overviews(dataset: "xr.Dataset", index: int, levels: list[Path]) -> st
         SubElement(source, "SourceFilename", relativeToVRT="0").text = str(levels[0])
         SubElement(source, "SourceBand").text = str(band)
     return tostring(root, encoding="unicode")
-
-
-def write_geoparquet(dataset: "xr.Dataset", out: str | Path, progress: Progress | None = None) -> Path:
-    """Write one GeoParquet table a date: a point for each pixel with an embedding, in the store's reference system.
-
-    Columns: `time`, `embedding` (list of float32), `valid_context_dates`, `quality`, `geometry`.
-
-    Args:
-        dataset: embeddings, as `open_store` gives them.
-        out: folder to write; must not exist.
-        progress: told dates done and in all.
-
-    Raises:
-        UsageError: `out` exists already.
-        ThalwegError: it can not be written.
-    """
-    import geopandas
-    import shapely
-
-    dates = dataset.sizes["time"]
-    x, y = np.meshgrid(dataset.x.values, dataset.y.values)
-    with atomic_folder(out) as folder:
-        for index in range(dates):
-            date = dataset.isel(time=index)
-            vectors = date.embeddings.values
-            seen = np.isfinite(vectors).all(0)
-            columns = {
-                "time": np.full(seen.sum(), dataset.time.values[index]),
-                "embedding": list(vectors[:, seen].T),
-                "valid_context_dates": date.valid_context_dates.values[seen],
-                "quality": date.quality.values[seen],
-            }
-            table = geopandas.GeoDataFrame(
-                columns, geometry=shapely.points(x[seen], y[seen]), crs=dataset.attrs["proj:wkt2"]
-            )
-            table.to_parquet(folder / f"{day_of(dataset, index)}.parquet", index=False, compression="zstd")
-            if progress:
-                progress(index + 1, dates)
-    return Path(out)

@@ -1,7 +1,7 @@
-"""A STAC catalogue of an embedding store: a collection, an item and a GeoTIFF for each date, and the model's item.
+"""Export of embeddings to a STAC collection: an item with a GeoTIFF per date, and an item for the model.
 
-Fields by the embedding extension (`emb:`, a proposal, version 0.0.1), the projection extension and the machine
-learning model extension; docs/store.md lists those written.
+The fields follow the embedding extension (`emb:`, a proposal, version 0.0.1), the projection extension and the machine
+learning model extension; docs/store.md lists them.
 """
 
 from datetime import UTC, datetime
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thalweg.earth.export.raster import Progress, day_of, write_cog
+from thalweg.earth.export.date_names import Progress, date_name
+from thalweg.earth.export.raster import write_cog
 from thalweg.earth.model.earth_model import SHIPPED, EarthModel
 from thalweg.earth.store.portable import structured
 from thalweg.errors import UsageError
@@ -21,23 +22,29 @@ if TYPE_CHECKING:
     import xarray as xr
 
 EMBEDDING_EXTENSION = "https://stac-extensions.github.io/embeddings/v0.0.1/schema.json"
+"""Schema of the embedding extension."""
+
 _MODEL_TASK = "similarity-search"
 
 
 def write_catalogue(
     dataset: "xr.Dataset", out: str | Path, model: str | Path | None = None, progress: Progress | None = None
 ) -> Path:
-    """Write a self-contained STAC collection of a store's dates.
+    """Write a self-contained STAC collection with one item and one GeoTIFF per date.
 
     Args:
-        dataset: embeddings, as `open_store` gives them.
-        out: folder to write; must not exist. `collection.json` lies at its top.
-        model: folder of the model that made them; the shipped weights by default.
-        progress: told dates done and in all.
+        dataset: embeddings as `thalweg.open` returns them.
+        out: folder to write; must not exist.
+        model: folder of the model of the embeddings; the shipped weights by default.
+        progress: callback with the number of finished dates and their total.
+
+    Returns:
+        The folder, with `collection.json` and one folder per item.
 
     Raises:
-        UsageError: `out` exists already, or another model made the embeddings.
-        ThalwegError: it can not be written.
+        MissingPathError: there is no folder `model`.
+        UsageError: `out` exists, or the embeddings are those of another model.
+        ThalwegError: the folder cannot be written.
     """
     import pystac
 
@@ -49,8 +56,8 @@ def write_catalogue(
     dates = dataset.sizes["time"]
     with atomic_folder(out) as root:
         collection = _collection(dataset)
-        described = model_item(loaded, folder)
-        collection.add_item(described)
+        model_entry = model_item(loaded, folder)
+        collection.add_item(model_entry)
         for index in range(dates):
             item = _item(dataset, index)
             (root / item.id).mkdir()
@@ -58,12 +65,12 @@ def write_catalogue(
             collection.add_item(item)
             if progress:
                 progress(index + 1, dates)
-        collection.add_link(pystac.Link("emb:model", described, "application/geo+json", "the encoder"))
-        collection.add_link(pystac.Link("emb:decoder", described, "application/geo+json", "rebuilds each sensor"))
+        collection.add_link(pystac.Link("emb:model", model_entry, "application/geo+json", "the encoder"))
+        collection.add_link(pystac.Link("emb:decoder", model_entry, "application/geo+json", "rebuilds each sensor"))
         for name, source in structured(dataset.attrs, "thalweg:sources").items():
             link = pystac.Link("emb:source-data", source["where"], title=f"{name}: {', '.join(source['bands'])}")
             collection.add_link(link)
-        collection.normalize_hrefs(f"{root}/")  # without the slash a name with a dot is taken for a file
+        collection.normalize_hrefs(f"{root.as_posix()}/")  # without the slash, a name with a dot counts as a file
         collection.save(pystac.CatalogType.SELF_CONTAINED)
     return Path(out)
 
@@ -72,22 +79,22 @@ def _moment(value: np.datetime64) -> datetime:
     return datetime.fromtimestamp(float(value.astype("datetime64[ms]").astype(np.int64)) / 1000, UTC)
 
 
-def _degrees(dataset: "xr.Dataset") -> list[float]:
-    """West, south, east and north of the grid."""
+def _bounds(dataset: "xr.Dataset") -> list[float]:
+    """Return west, south, east and north of the grid in degrees."""
     from pyproj import Transformer
 
-    to_degrees = Transformer.from_crs(dataset.attrs["proj:wkt2"], "EPSG:4326", always_xy=True)
-    return [float(value) for value in to_degrees.transform_bounds(*dataset.attrs["spatial:bbox"])]
+    to_bounds = Transformer.from_crs(dataset.attrs["proj:wkt2"], "EPSG:4326", always_xy=True)
+    return [float(value) for value in to_bounds.transform_bounds(*dataset.attrs["spatial:bbox"])]
 
 
-def _footprint(dataset: "xr.Dataset") -> dict[str, Any]:
-    """The grid's outline in degrees, GeoJSON."""
+def _outline(dataset: "xr.Dataset") -> dict[str, Any]:
+    """Return the outline of the grid in degrees as GeoJSON."""
     from pyproj import Transformer
     from shapely.geometry import Polygon, mapping
 
     left, bottom, right, top = dataset.attrs["spatial:bbox"]
-    to_degrees = Transformer.from_crs(dataset.attrs["proj:wkt2"], "EPSG:4326", always_xy=True)
-    corners = to_degrees.transform([left, right, right, left], [bottom, bottom, top, top])
+    to_bounds = Transformer.from_crs(dataset.attrs["proj:wkt2"], "EPSG:4326", always_xy=True)
+    corners = to_bounds.transform([left, right, right, left], [bottom, bottom, top, top])
     outline: dict[str, Any] = mapping(Polygon(zip(*corners, strict=True)))
     return outline
 
@@ -104,7 +111,7 @@ def _collection(dataset: "xr.Dataset") -> "pystac.Collection":
             f"{dataset.sizes['embedding']} values a pixel and clear date, learned from "
             f"{', '.join(structured(dataset.attrs, 'thalweg:sources'))} by {dataset.attrs['thalweg:model']}."
         ),
-        extent=pystac.Extent(pystac.SpatialExtent([_degrees(dataset)]), pystac.TemporalExtent([[times[0], times[1]]])),
+        extent=pystac.Extent(pystac.SpatialExtent([_bounds(dataset)]), pystac.TemporalExtent([[times[0], times[1]]])),
         license="other",
         stac_extensions=[EMBEDDING_EXTENSION],
         extra_fields={
@@ -122,7 +129,7 @@ def _item(dataset: "xr.Dataset", index: int) -> "pystac.Item":
     import pystac
     from pystac.extensions.projection import ProjectionExtension
 
-    identifier = day_of(dataset, index)
+    identifier = date_name(dataset, index)
     sources = structured(dataset.attrs, "thalweg:sources")
     properties: dict[str, Any] = {
         "gsd": dataset.attrs["geoemb:gsd"],
@@ -141,8 +148,8 @@ def _item(dataset: "xr.Dataset", index: int) -> "pystac.Item":
         }
     item = pystac.Item(
         id=identifier,
-        geometry=_footprint(dataset),
-        bbox=_degrees(dataset),
+        geometry=_outline(dataset),
+        bbox=_bounds(dataset),
         datetime=_moment(dataset.time.values[index]),
         properties=properties,
         stac_extensions=[EMBEDDING_EXTENSION],
@@ -171,7 +178,7 @@ def _item(dataset: "xr.Dataset", index: int) -> "pystac.Item":
 
 
 def model_item(model: EarthModel, folder: Path) -> "pystac.Item":
-    """The model as an item of the machine learning model extension: inputs, output, and where its weights lie."""
+    """Return the item of a model by the machine learning model extension: inputs, output and paths of the weights."""
     import pystac
     import torch
     from pystac.extensions.mlm import InputStructure, MLMExtension, ModelInput, ModelOutput, ResultStructure, TaskType
