@@ -1,15 +1,15 @@
 """GPP on real tower tables: an embedding of single chips, and the temporal transformer on meteorology.
 
-`hls_*`: 729 chip means of six HLS bands at 31 towers, each embedded by the shipped model as one date without context
-(four bands, the neighbours and every other date are missing), against bands, indices and day of year. One learner,
-a random forest of 500 trees with at least 3 rows a leaf, leave one site out. The embedding is the one of all 32 values;
-`..._7` are of its first 7. `hls_lead_of_both_low` and `..._high` hold the middle 95 % of what both together are ahead
-of the embedding alone in R2, over draws of the towers: where they have two signs, other towers could turn it.
+`hls_*`: 729 chip means of six HLS bands at 31 towers. The shipped model embeds each as one date without context (four
+bands, the neighbours and all other dates are missing). The embedding is compared with bands, indices and day of year by
+a random forest of 500 trees with at least 3 rows per leaf, leave one site out. The embedding has all 32 dimensions;
+`..._7` are its first 7. `hls_lead_of_both_low` and `..._high` are the 95 % bootstrap interval over towers of the
+difference in R2 between both together and the embedding alone: if it contains 0, other towers could reverse the order.
 
 `towers_*`: daily GPP of 30 towers from 90 days of ERA meteorology, potential radiation and the IGBP class, leave one
-site out. Both see the last day and means of 7, 30 and 90 days; the transformer also every day of them. Both are
-ensembles whose members left out a group of sites; a site is predicted by members that left it out, and none of its
-GPP chooses, stops or calibrates anything. `coverage_90` is that of the transformer's 90 % intervals.
+site out. Both models get the last day and means of 7, 30 and 90 days; the transformer also gets every day. Both are
+ensembles whose members left out a group of sites. A site is predicted by members that left it out, and its GPP has no
+part in model choice, early stopping or calibration. `coverage_90` is the coverage of the transformer's 90 % intervals.
 
     gpp_tables.py [--part hls|towers] [--flux FOLDER] [--forest-seeds 1] [--partitions 3] [--seeds 1] [--workers 2]
                   [--report FOLDER]
@@ -25,14 +25,15 @@ from numpy.typing import NDArray
 from common import SHARED, parser, report
 from thalweg.earth.model.context import HALO, RECEPTIVE_FIELD, SensorContext
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.model.fusion import SMALL
+from thalweg.earth.model.fusion import SMALL_SIZE
 from thalweg.earth.sensors import SENTINEL_2
-from thalweg.gpp.data.daily_table import feature_columns, with_vegetation_columns
 from thalweg.gpp.data.fluxnet import read_flux
-from thalweg.gpp.evaluation.protocol import Evaluation, Predictors, evaluate
+from thalweg.gpp.evaluation.protocol import Evaluation, EvaluationConfig, evaluate
 from thalweg.gpp.evaluation.report import mean_scores, write_report
-from thalweg.gpp.evaluation.scores import r_squared, r_squared_lead
-from thalweg.gpp.models.predictors import boosting, climatology, transformer
+from thalweg.gpp.evaluation.scores import r_squared, r_squared_difference
+from thalweg.gpp.models.predictors import PredictorSet
+from thalweg.gpp.models.registry import FEATURELESS, MODELS
+from thalweg.gpp.tables.daily_table import feature_columns, with_vegetation_columns
 
 HLS_BANDS = {"b2": "B02", "b3": "B03", "b4": "B04", "b5": "B8A", "b6": "B11", "b7": "B12"}
 HLS_INDICES = ["NDVI", "EVI", "GCI", "NDWI", "NIRv", "kNDVI"]
@@ -40,9 +41,9 @@ HLS_INDICES = ["NDVI", "EVI", "GCI", "NDWI", "NIRv", "kNDVI"]
 
 @torch.inference_mode()
 def embed_chips(chips: pd.DataFrame, model: EarthModel) -> NDArray[np.float32]:
-    """Embed N chip means (reflectance), each a lone pixel on a lone date; (N, 32).
+    """Embed N chip means (reflectance), each a single pixel on a single date; (N, 32).
 
-    The chips stand on one grid, a receptive field apart, so that none sees another.
+    The chips are placed on one grid, a receptive field apart, so that none is in the context of another.
     """
     side = int(np.ceil(len(chips) ** 0.5))
     size = side * RECEPTIVE_FIELD
@@ -78,10 +79,10 @@ def hls(chips: pd.DataFrame, model: EarthModel, seeds: int) -> dict[str, float]:
     embedded = embed_chips(chips, model)
     sets = {
         "embedding": np.column_stack([embedded, season]),
-        "embedding_7": np.column_stack([embedded[:, :SMALL], season]),
+        "embedding_7": np.column_stack([embedded[:, :SMALL_SIZE], season]),
         "bands_vi_doy": bands,
         "both": np.column_stack([embedded, bands]),
-        "both_7": np.column_stack([embedded[:, :SMALL], bands]),
+        "both_7": np.column_stack([embedded[:, :SMALL_SIZE], bands]),
     }
     observed = chips["GPP"].to_numpy()
     results, found = {}, {}
@@ -94,7 +95,7 @@ def hls(chips: pd.DataFrame, model: EarthModel, seeds: int) -> dict[str, float]:
         print(f"{name}: R2 {', '.join(f'{score:.4f}' for score in scores)}", flush=True)
     for suffix in ("", "_7"):
         both, alone = found[f"both{suffix}"], found[f"embedding{suffix}"]
-        low, high = r_squared_lead(observed, both, alone, chips["SITE_ID"].to_numpy())
+        low, high = r_squared_difference(observed, both, alone, chips["SITE_ID"].to_numpy())
         results |= {f"hls_lead_of_both{suffix}_low": low, f"hls_lead_of_both{suffix}_high": high}
     return results
 
@@ -102,14 +103,15 @@ def hls(chips: pd.DataFrame, model: EarthModel, seeds: int) -> dict[str, float]:
 def towers(folder: Path, partitions: int, seeds: int, workers: int) -> Evaluation:
     """Leave-one-site-out on the daily towers."""
     table, classes = with_vegetation_columns(read_flux(folder))
-    predictors = Predictors("meteorology, potential radiation, vegetation", tuple(feature_columns(table)))
+    predictors = PredictorSet("meteorology, potential radiation, vegetation", tuple(feature_columns(table)))
     assert set(classes) <= set(predictors.columns)
-    models = {"transformer": transformer, "boosting": boosting, "climatology": climatology}
+    models = {name: MODELS[name] for name in ("transformer", "boosting", "climatology")}
+    config = EvaluationConfig(
+        seeds=tuple(range(seeds)), partitions=partitions, workers=workers, featureless=FEATURELESS
+    )
     return evaluate(
-        table, [predictors], models, ("site",), range(seeds), partitions=partitions, workers=workers,
-        featureless=("climatology",),
-        progress=lambda done, total: print(f"towers: {done} of {total} models", flush=True),
-    )  # fmt: skip
+        table, [predictors], models, config, lambda done, total: print(f"towers: {done} of {total} models", flush=True)
+    )
 
 
 def tower_scores(evaluation: Evaluation) -> dict[str, float]:
@@ -129,11 +131,11 @@ def tower_scores(evaluation: Evaluation) -> dict[str, float]:
 def main() -> None:
     given = parser(__doc__)
     given.add_argument("--flux", type=Path, default=SHARED.parent / "flux", help="folder of the flux tables")
-    given.add_argument("--forest-seeds", type=int, default=1, help="forests per set of predictors, averaged in score")
+    given.add_argument("--forest-seeds", type=int, default=1, help="forests per set of predictors; scores are averaged")
     given.add_argument("--partitions", type=int, default=3, help="members per tower")
-    given.add_argument("--seeds", type=int, default=1, help="runs on the towers, averaged in score")
+    given.add_argument("--seeds", type=int, default=1, help="runs on the towers; scores are averaged")
     given.add_argument("--workers", type=int, default=2, help="processes")
-    given.add_argument("--part", choices=("hls", "towers"), help="only one of the two; both by default")
+    given.add_argument("--part", choices=("hls", "towers"), help="only one of the two parts; both by default")
     given.add_argument("--report", type=Path, help="also write the towers' report folder here")
     options = given.parse_args()
     torch.set_num_threads(1)

@@ -25,13 +25,13 @@ FLUX = Path(__file__).parents[3] / "shared" / "flux"
 @pytest.fixture(scope="session")
 def flux() -> Path:
     if not FLUX.is_dir():
-        pytest.skip("the real flux files are not beside the repository (shared/flux)")
+        pytest.skip("the real flux files are not next to the repository (shared/flux)")
     return FLUX
 
 
 @pytest.fixture(scope="session")
 def make_table() -> Callable[..., pd.DataFrame]:
-    """A daily table whose GPP follows radiation and a lagged, site-independent signal, with noise."""
+    """Function that makes a daily table: GPP follows radiation and a lagged signal common to all sites, with noise."""
 
     def make(sites: int = 6, years: int = 2, noise: float = 0.3, seed: int = 0) -> pd.DataFrame:
         random = np.random.default_rng(seed)
@@ -57,13 +57,13 @@ def make_table() -> Callable[..., pd.DataFrame]:
 
 @pytest.fixture(scope="session")
 def embedded(cube: Cube, model: EarthModel) -> xr.Dataset:
-    """The embedding cube of the small landscape."""
+    """Embeddings of the small landscape."""
     return embed(cube, model)
 
 
 @pytest.fixture(scope="session")
 def embedding_store(cube: Cube, model: EarthModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same as a store."""
+    """Embeddings of the small landscape as a store."""
     return embed_to_zarr(Job(cube, model), tmp_path_factory.mktemp("store") / "embeddings.zarr")
 
 
@@ -74,7 +74,7 @@ def recipe(model: EarthModel) -> FeatureRecipe:
 
 @pytest.fixture(scope="session")
 def fitted(make_table: Callable[..., pd.DataFrame]) -> tuple[Ensemble, Windows]:
-    """A tiny ensemble of transformers on seven made-up embedding values and potential radiation."""
+    """Tiny ensemble of transformers on seven random dimensions of an embedding and potential radiation."""
     table = make_table(sites=4, years=1)
     random = np.random.default_rng(1)
     for index in range(7):

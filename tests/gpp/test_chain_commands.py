@@ -10,7 +10,6 @@ import xarray as xr
 
 from thalweg.earth.cube.cube import Cube
 from thalweg.gpp.data.features import read_table
-from thalweg.gpp.models import predictors
 from thalweg.gpp.models.ensemble import Ensemble
 from thalweg.gpp.models.transformer import TransformerConfig, TransformerLearner
 
@@ -19,7 +18,7 @@ Run = Callable[..., object]
 
 @pytest.fixture(scope="module")
 def tower(cube: Cube) -> tuple[str, float, float]:
-    return "--tower", float(cube.x[15]), float(cube.y[16])
+    return "--xy", float(cube.x[15]), float(cube.y[16])
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def tiny(seed: int) -> Ensemble:
 def test_from_a_store_to_a_series_and_a_map(
     cli: Run, embedding_store: Path, flux: Path, tower: tuple, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(predictors, "transformer", tiny)
+    monkeypatch.setattr("thalweg.gpp.train.transformer", tiny)
     for site in "ABC":
         ran = cli(
             "gpp", "prepare", embedding_store, *tower, "--radius", 30, "--out", f"{site}.csv", "--flux", flux,
@@ -66,10 +65,11 @@ def test_from_a_store_to_a_series_and_a_map(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--tower", 3.0, 45.0), "does not cover the tower"),
-        (("--tower", 3.0, 45.0, "--gap-filling", "spline"), "does not cover the tower"),
+        (("--xy", 3.0, 45.0), "or write degrees as --lonlat"),
+        (("--xy", 3.0, 45.0, "--gap-filling", "linaer"), "did you mean linear?"),
+        (("--lonlat", 3.0, 45.0), "expected one position"),
         (("--size", 8), "size 8"),
-        (("--gap-filling", "spline"), "expected one of linear, kalman"),
+        (("--gap-filling", "spline"), "expected linear, kalman"),
         (("--flux", "nothing.csv"), "no such file"),
     ],
 )

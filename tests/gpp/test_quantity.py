@@ -1,4 +1,4 @@
-"""GPP as a quantity of one embedding: the model's own prediction, and what it becomes when that embedding changes."""
+"""GPP as a quantity of one embedding: the model's prediction, and its change with the embedding."""
 
 from pathlib import Path
 
@@ -23,59 +23,63 @@ def saved(gpp_model: Path) -> GppModel:
 
 
 @pytest.fixture(scope="module")
-def seen(embedded: xr.Dataset) -> LocatedEmbedding:
-    """The last date on which the pixel was seen."""
+def located(embedded: xr.Dataset) -> LocatedEmbedding:
+    """The last date on which the pixel was observed."""
     return embedding_at(
         embedded, PixelIndex(12, 20), int(np.flatnonzero(np.isfinite(embedded.embeddings.values[:, 0, 12, 20]))[-1])
     )
 
 
-def predicted(embedded: xr.Dataset, saved: GppModel, seen: LocatedEmbedding) -> float:
-    """What the map says of the pixel on the date, the last of a record cut there."""
-    here = embedded.sel(time=slice(None, seen.date)).isel(y=slice(12, 13), x=slice(20, 21))
+def predicted(embedded: xr.Dataset, saved: GppModel, located: LocatedEmbedding) -> float:
+    """Return the map's prediction of the pixel on the last date of a series that ends there."""
+    here = embedded.sel(time=slice(None, located.date)).isel(y=slice(12, 13), x=slice(20, 21))
     job = MapJob(here, saved)
     return float(job.predict(job.windows()[0])[1, -1, 0, 0])
 
 
-def test_it_is_the_models_prediction(embedded: xr.Dataset, saved: GppModel, seen: LocatedEmbedding) -> None:
-    quantity = gpp_quantity(saved, embedded, seen)
-    vector = torch.from_numpy(seen.vector)[None, :, None, None]
-    assert float(quantity.evaluate(vector)) == pytest.approx(predicted(embedded, saved, seen), abs=1e-4)
+def test_the_quantity_is_the_models_prediction(
+    embedded: xr.Dataset, saved: GppModel, located: LocatedEmbedding
+) -> None:
+    quantity = gpp_quantity(saved, embedded, located)
+    vector = torch.from_numpy(located.vector)[None, :, None, None]
+    assert float(quantity.evaluate(vector)) == pytest.approx(predicted(embedded, saved, located), abs=1e-4)
 
 
-def test_a_changed_embedding_changes_it_as_it_changes_the_map(
-    embedded: xr.Dataset, saved: GppModel, seen: LocatedEmbedding
+def test_a_changed_embedding_changes_the_quantity_and_the_map_equally(
+    embedded: xr.Dataset, saved: GppModel, located: LocatedEmbedding
 ) -> None:
     changed = embedded.copy(deep=True)
-    index = int(np.flatnonzero(embedded.time.values == seen.date)[0])
+    index = int(np.flatnonzero(embedded.time.values == located.date)[0])
     changed.embeddings.values[index, :, 12, 20] += 0.3
-    quantity = gpp_quantity(saved, embedded, seen)
-    vector = torch.from_numpy(seen.vector + np.float32(0.3))[None, :, None, None]
-    after = predicted(changed, saved, seen)
-    assert after != pytest.approx(predicted(embedded, saved, seen), abs=1e-3)
+    quantity = gpp_quantity(saved, embedded, located)
+    vector = torch.from_numpy(located.vector + np.float32(0.3))[None, :, None, None]
+    after = predicted(changed, saved, located)
+    assert after != pytest.approx(predicted(embedded, saved, located), abs=1e-3)
     assert float(quantity.evaluate(vector)) == pytest.approx(after, abs=1e-4)
 
 
-def test_a_what_if_raises_it(embedded: xr.Dataset, saved: GppModel, seen: LocatedEmbedding, model: EarthModel) -> None:
+def test_a_counterfactual_raises_gpp(
+    embedded: xr.Dataset, saved: GppModel, located: LocatedEmbedding, model: EarthModel
+) -> None:
     found = find_counterfactual(
         embedded,
         PixelIndex(12, 20),
-        str(seen.date),
+        str(located.date),
         "gpp+0.1",
         model,
-        quantities=[gpp_quantity(saved, embedded, seen)],
+        quantities=[gpp_quantity(saved, embedded, located)],
     )
     assert found.score_after > found.score_before
     assert found.reached == (found.score_after >= found.score_before + 0.05)
 
 
-def test_a_short_record_and_other_embeddings_are_refused(
-    embedded: xr.Dataset, saved: GppModel, seen: LocatedEmbedding
+def test_a_short_series_and_other_embeddings_are_refused(
+    embedded: xr.Dataset, saved: GppModel, located: LocatedEmbedding
 ) -> None:
     first = embedding_at(
         embedded, PixelIndex(12, 20), int(np.flatnonzero(np.isfinite(embedded.embeddings.values[:, 0, 12, 20]))[0])
     )
-    with pytest.raises(UsageError, match="looks back 90 days over at least 5 dates"):
+    with pytest.raises(UsageError, match="needs 90 days with at least 5 dates"):
         gpp_quantity(saved, embedded, first)
     with pytest.raises(UsageError, match="the GPP model learned from"):
-        gpp_quantity(saved, embedded.assign_attrs({"thalweg:model": "other"}), seen)
+        gpp_quantity(saved, embedded.assign_attrs({"thalweg:model": "other"}), located)

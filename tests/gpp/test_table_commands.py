@@ -1,4 +1,4 @@
-"""Tables of any kind given to `thalweg gpp`: the right values, or one line and exit code 2."""
+"""Tables given to `thalweg gpp`: the right values, or a message of one line and exit code 2."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thalweg.gpp.data.daily_table import daily_table
 from thalweg.gpp.data.features import FeatureRecipe, read_table, write_table
+from thalweg.gpp.tables.daily_table import daily_table
 
 Run = Callable[..., object]
 QUICK = ("--model", "climatology", "--split", "site", "--stride", 20, "--groups", 2)
@@ -54,12 +54,12 @@ def test_days_in_any_spelling_give_the_same_report(
     ("change", "said"),
     [
         (lambda t: t.assign(gpp=-9999), "no day with usable GPP among"),
-        (lambda t: t.assign(gpp="high"), "'high' is no number"),
+        (lambda t: t.assign(gpp="high"), "'high' is not a number"),
         (lambda t: t.assign(gpp=t["gpp"] * 1000), "lie outside of -25 to 50"),
         (lambda t: t.assign(gpp=t["gpp"] / 1000), "kgC m-2 d-1"),
         (lambda t: t.assign(TA_ERA=290.0), "expected deg C"),
-        (lambda t: t.assign(time=np.arange(len(t))), "is no date"),
-        (lambda t: t.assign(time=t["time"].dt.strftime("%d/%m/%Y")), "is no date"),
+        (lambda t: t.assign(time=np.arange(len(t))), "is not a date"),
+        (lambda t: t.assign(time=t["time"].dt.strftime("%d/%m/%Y")), "is not a date"),
         (lambda t: t.assign(site=None), "no site"),
         (lambda t: t.assign(latitude=95.0), "expected -90 to 90"),
         (lambda t: t.iloc[:0], "no rows"),
@@ -69,7 +69,7 @@ def test_days_in_any_spelling_give_the_same_report(
         ),
     ],
 )
-def test_a_table_that_cannot_be_right_is_refused(
+def test_an_invalid_table_is_refused(
     cli: Run, sites: pd.DataFrame, tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], said: str
 ):
     path = tmp_path / "table.csv"
@@ -80,7 +80,7 @@ def test_a_table_that_cannot_be_right_is_refused(
     assert not list(Path().iterdir())
 
 
-def test_impossible_values_are_counted_on_the_line_and_in_the_report(cli: Run, sites: pd.DataFrame, tmp_path: Path):
+def test_impossible_values_are_counted_in_a_warning_and_in_the_report(cli: Run, sites: pd.DataFrame, tmp_path: Path):
     path = tmp_path / "table.csv"
     sites.assign(gpp=sites["gpp"].where(sites.index % 100 != 0, 777.0)).to_csv(path, index=False)
     ran = cli("gpp", "evaluate", path, "report", *QUICK)
@@ -89,12 +89,12 @@ def test_impossible_values_are_counted_on_the_line_and_in_the_report(cli: Run, s
     assert said in Path("report/report.md").read_text()
 
 
-def test_a_gpp_column_is_chosen_on_the_line(cli: Run, sites: pd.DataFrame, tmp_path: Path):
+def test_the_option_gpp_column_chooses_the_column(cli: Run, sites: pd.DataFrame, tmp_path: Path):
     other = sites.rename(columns={"gpp": "GPP_NT_CUT_REF"}).assign(gpp=1.0)
     sites.to_csv(tmp_path / "right.csv", index=False)
     other.to_csv(tmp_path / "other.csv", index=False)
     ran = cli("gpp", "evaluate", tmp_path / "other.csv", "other", *QUICK, "--gpp-column", "GPP_NT_CUT_REF")
-    assert ran.code == 0 and "no NEE_CUT_REF_QC: its days are not chosen by quality" in ran.err
+    assert ran.code == 0 and "no NEE_CUT_REF_QC: days are not selected by quality" in ran.err
     assert scores(cli, tmp_path / "right.csv", "right") == Path("other/scores.csv").read_text()
 
 
@@ -132,12 +132,12 @@ def test_codes_in_a_prepared_table_are_missing(prepared: Path):
     ("damage", "said"),
     [
         (lambda text: text[:-20], "cut short"),
-        (lambda text: text.replace("2018-01-03", "03/01/2018"), "is no date"),
+        (lambda text: text.replace("2018-01-03", "03/01/2018"), "is not a date"),
         (lambda text: text.replace(",5,", ",-9999,"), "no day with GPP"),
         (lambda text: text.replace("e7", "f7"), "no column 'e7'"),
         (lambda text: "", "an empty file"),
-        (lambda text: text.replace("e1", "e2", 1), "column 'e2' comes twice"),
-        (lambda text: text.replace(",5,", ",five,"), "'five' is no number"),
+        (lambda text: text.replace("e1", "e2", 1), "column 'e2' is repeated"),
+        (lambda text: text.replace(",5,", ",five,"), "'five' is not a number"),
     ],
 )
 def test_train_refuses_damaged_tables(cli: Run, prepared: Path, damage: Callable[[str], str], said: str):
@@ -153,14 +153,14 @@ def test_train_refuses_damaged_tables(cli: Run, prepared: Path, damage: Callable
         ("site,lat\nA,-9999\n", None),
         ("site;lat\nA;51,5\n", None),
         ("site,lat\nA,151\n", "latitude 151: expected -90 to 90"),
-        ("site,lat\nA,north\n", "'north' is no number"),
-        ("site,lat\nA,51\nA,52\n", "site A comes twice"),
+        ("site,lat\nA,north\n", "'north' is not a number"),
+        ("site,lat\nA,51\nA,52\n", "site A is repeated"),
         ("site,lat\nA,51,7\n", "line 2 has 3 cells"),
         ("name,lat\nA,51\n", "expected site, lat and igbp"),
         ("", "an empty file"),
     ],
 )
-def test_the_list_of_sites_is_read_as_strictly(cli: Run, fullset: Path, tmp_path: Path, content: str, said: str | None):
+def test_the_list_of_sites_is_read_strictly(cli: Run, fullset: Path, tmp_path: Path, content: str, said: str | None):
     sites = tmp_path / "sites.csv"
     sites.write_text(content)
     ran = cli("gpp", "evaluate", fullset, "report", "--gpp-column", "GPP_NT_CUT_REF", "--sites", sites, *QUICK)

@@ -24,7 +24,7 @@ from thalweg.gpp.data.radiation import potential_radiation
 from thalweg.gpp.data.windows import DAYS, Windows, make_windows
 from thalweg.gpp.models.checkpoint import GppModel
 from thalweg.gpp.tables.physical_limits import GPP_UNITS, POTENTIAL_RADIATION
-from thalweg.io.atomic import atomic_folder, atomic_write
+from thalweg.io.atomic import atomic_folder, atomic_write, refuse_existing
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -73,8 +73,7 @@ def write_series(series: pd.DataFrame, path: Path) -> None:
     Raises:
         UsageError: The file exists.
     """
-    if path.exists():
-        raise UsageError(f"{path}: exists already: choose another name or remove it")
+    refuse_existing(path)
     atomic_write(path, series.to_csv(index=False, date_format="%Y-%m-%d", float_format="%.5g").encode())
 
 
@@ -134,9 +133,7 @@ class MapJob:
             identifier = str(source.attrs["geoemb:model"])
             self.grid, self.x, self.y = read_grid(source, label)
             if source.sizes["embedding"] < recipe.size:
-                raise UsageError(
-                    f"{label}: {source.sizes['embedding']} dimensions, the model needs {recipe.size}"
-                )
+                raise UsageError(f"{label}: {source.sizes['embedding']} dimensions, the model needs {recipe.size}")
             self.dates = source.time.values.astype("datetime64[ns]")
             self._read = _block_reader(source, recipe.size)
         model.check_embedding(identifier, label)
@@ -305,9 +302,7 @@ def _latitudes(job: MapJob, window: Window) -> NDArray[np.float64]:
     """Return (height, width) degrees north."""
     from pyproj import Transformer
 
-    x, y = np.meshgrid(
-        job.x[window.left : window.left + window.width], job.y[window.top : window.top + window.height]
-    )
+    x, y = np.meshgrid(job.x[window.left : window.left + window.width], job.y[window.top : window.top + window.height])
     return np.asarray(Transformer.from_crs(projection(job.grid), "EPSG:4326", always_xy=True).transform(x, y)[1])
 
 

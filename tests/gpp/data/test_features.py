@@ -1,4 +1,4 @@
-"""Daily tables of towers: what is in them, what is joined, what must not leak."""
+"""Daily tables of towers: their features, the joined measurements, and the absence of leaks."""
 
 from pathlib import Path
 
@@ -9,31 +9,33 @@ import xarray as xr
 
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.positions import MapPoint, lon_lat
 from thalweg.errors import UsageError
-from thalweg.gpp.tables.daily_table import daily_table
 from thalweg.gpp.data.features import (
     FeatureRecipe,
-    decoded,
-    embedding_table,
     join_flux,
     model_columns,
     open_source,
     read_table,
     read_tables,
+    reconstructed_bands,
+    tower_table,
     write_table,
 )
-from thalweg.gpp.data.footprint import Tower, from_embeddings
+from thalweg.gpp.data.footprint import Tower
+from thalweg.gpp.data.footprint_series import series_of_embeddings
 from thalweg.gpp.data.radiation import potential_radiation
+from thalweg.gpp.tables.daily_table import daily_table
 
 
 @pytest.fixture(scope="module")
 def tower(cube: Cube) -> Tower:
-    return Tower(float(cube.x[15]), float(cube.y[16]), 30)
+    return Tower(MapPoint(float(cube.x[15]), float(cube.y[16])), 30)
 
 
 @pytest.fixture(scope="module")
 def prepared(embedded: xr.Dataset, tower: Tower) -> tuple[pd.DataFrame, FeatureRecipe]:
-    return embedding_table(embedded, tower, "SIM")
+    return tower_table(embedded, tower, "SIM")
 
 
 def flux_table(start: str, days: int = 400, site: str = "SIM", seed: int = 0) -> pd.DataFrame:
@@ -48,12 +50,12 @@ def test_the_table_holds_the_footprint_by_day(
     prepared: tuple[pd.DataFrame, FeatureRecipe], embedded: xr.Dataset, tower: Tower, cube: Cube, model: EarthModel
 ):
     table, recipe = prepared
-    series = from_embeddings(embedded, tower)
+    series = series_of_embeddings(embedded, tower)
     on_dates = table.set_index("time").loc[pd.DatetimeIndex(series.dates).normalize()]
     np.testing.assert_allclose(on_dates[list(series.names)], series.mean)
     np.testing.assert_allclose(on_dates[[f"{name}_spread" for name in series.names]], series.spread)
     assert (table["time"].diff().dropna() == pd.Timedelta(days=1)).all()
-    expected = potential_radiation(tower.latitude(cube.grid), table["time"].to_numpy())
+    expected = potential_radiation(lon_lat(tower.position, cube.grid).latitude, table["time"].to_numpy())
     np.testing.assert_allclose(table["SW_IN_POT"], expected)
     assert table["gpp"].isna().all()
     assert recipe.embedding_model == model.identifier
@@ -64,13 +66,13 @@ def test_the_table_holds_the_footprint_by_day(
 def test_a_cube_gives_the_table_of_its_embeddings(
     prepared: tuple[pd.DataFrame, FeatureRecipe], cube: Cube, tower: Tower, model: EarthModel
 ):
-    table, recipe = embedding_table(cube, tower, "SIM", model)
+    table, recipe = tower_table(cube, tower, "SIM", model)
     pd.testing.assert_frame_equal(table, prepared[0], atol=1e-5)
     assert recipe == prepared[1]
 
 
 def test_the_smoother_gives_its_variance(embedded: xr.Dataset, tower: Tower):
-    table, _ = embedding_table(embedded.isel(embedding=slice(0, 7)), tower, "SIM", method="kalman")
+    table, _ = tower_table(embedded.isel(embedding=slice(0, 7)), tower, "SIM", gap_filling="kalman")
     assert (table[[f"e{index + 1}_variance" for index in range(7)]] >= 0).all(axis=None)
 
 
@@ -90,20 +92,20 @@ def test_gpp_is_joined_and_nothing_of_it_reaches_the_features(prepared: tuple[pd
 
 
 def test_no_overlap_in_time_is_refused(prepared: tuple[pd.DataFrame, FeatureRecipe]):
-    with pytest.raises(
-        UsageError, match=r"flux.csv: no overlap in time: measured 2001-01-01 to .*, the cube shows 2018"
-    ):
+    with pytest.raises(UsageError, match=r"flux.csv: no overlap in time: measured 2001-01-01 to .*, the cube has 2018"):
         join_flux(*prepared, flux_table("2001-01-01"), None, "flux.csv")
 
 
-@pytest.mark.parametrize(("site", "message"), [(None, "it has several: name one of A, B"), ("C", "no site 'C'")])
+@pytest.mark.parametrize(
+    ("site", "message"), [(None, "it has several sites: name one of A, B with `site`"), ("C", "no site 'C'")]
+)
 def test_the_site_must_be_known(prepared: tuple[pd.DataFrame, FeatureRecipe], site: str | None, message: str):
     two = pd.concat([flux_table("2018-01-01", site=name) for name in ("A", "B")], ignore_index=True)
     with pytest.raises(UsageError, match=message):
         join_flux(*prepared, two, site, "flux.csv")
 
 
-def test_a_written_table_is_read_as_it_was(prepared: tuple[pd.DataFrame, FeatureRecipe], tmp_path: Path):
+def test_a_written_table_is_read_unchanged(prepared: tuple[pd.DataFrame, FeatureRecipe], tmp_path: Path):
     path = tmp_path / "site.csv"
     write_table(*prepared, path)
     table, recipe = read_table(path)
@@ -118,7 +120,7 @@ def test_a_written_table_is_read_as_it_was(prepared: tuple[pd.DataFrame, Feature
         read_table(tmp_path / "other.csv")
 
 
-def test_tables_that_train_together_are_made_alike(prepared: tuple[pd.DataFrame, FeatureRecipe], tmp_path: Path):
+def test_tables_that_train_together_have_one_recipe(prepared: tuple[pd.DataFrame, FeatureRecipe], tmp_path: Path):
     table, recipe = prepared
     with_gpp, recipe = join_flux(table, recipe, flux_table("2018-01-01"), None, "flux.csv")
     paths = [tmp_path / f"{name}.csv" for name in ("a", "b", "c")]
@@ -126,28 +128,31 @@ def test_tables_that_train_together_are_made_alike(prepared: tuple[pd.DataFrame,
     write_table(with_gpp.assign(site="B"), recipe.model_copy(update={"gap_filling": "kalman"}), paths[1])
     write_table(table.assign(site="C"), recipe, paths[2])
     with pytest.raises(
-        UsageError, match=r"b.csv: gap_filling kalman, expected linear as in .*a.csv: prepare them alike"
+        UsageError,
+        match=r"b.csv: gap_filling kalman, expected linear as in .*a.csv: prepare all tables with the same options",
     ):
         read_tables(paths[:2])
-    with pytest.raises(UsageError, match=r"c.csv: no day with GPP: prepare it with --flux"):
+    with pytest.raises(UsageError, match=r"c.csv: no day with GPP: prepare it with a flux file"):
         read_tables(paths[::2])
 
 
-def test_a_decoded_embedding_is_in_the_sensors_units(embedded: xr.Dataset, tower: Tower, cube: Cube, model: EarthModel):
-    series = from_embeddings(embedded, tower)
-    found = decoded(series.mean, model)
+def test_reconstructed_bands_are_in_the_sensors_units(
+    embedded: xr.Dataset, tower: Tower, cube: Cube, model: EarthModel
+):
+    series = series_of_embeddings(embedded, tower)
+    found = reconstructed_bands(series.mean, model)
     assert list(found) == [f"{name} {band}" for name in model.sensors for band in cube.series[name].sensor.band_names]
     assert found["sentinel-2 B08"].shape == (len(series.dates),)
     assert -30 < np.median(found["sentinel-1 VV"]) < 5
 
 
-def test_a_store_is_told_from_a_cube(embedding_store: Path, cube_folder: Path, tmp_path: Path):
+def test_a_store_and_a_cube_are_distinguished(embedding_store: Path, cube_folder: Path, tmp_path: Path):
     assert isinstance(open_source(embedding_store), xr.Dataset)
     assert isinstance(open_source(cube_folder), Cube)
     with pytest.raises(UsageError, match="no such file or folder"):
         open_source(tmp_path / "nothing")
 
 
-def test_a_store_of_seven_values_has_no_32(embedded: xr.Dataset, tower: Tower):
-    with pytest.raises(UsageError, match="size 32: it holds 7 values"):
-        embedding_table(embedded, tower, "SIM", size=32)
+def test_a_store_of_7_dimensions_has_no_32(embedded: xr.Dataset, tower: Tower):
+    with pytest.raises(UsageError, match="size 32: it has 7 dimensions"):
+        tower_table(embedded, tower, "SIM", size=32)

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thalweg.errors import UsageError
-from thalweg.gpp.data.fluxnet import Rules, read_flux, site_of
+from thalweg.errors import MissingPathError, UsageError
+from thalweg.gpp.data.fluxnet import FluxConfig, read_flux
 from thalweg.gpp.data.radiation import potential_radiation
-from thalweg.gpp.tables.plausible_values import GRAMS_PER_MICROMOLE
+from thalweg.gpp.tables.flux_files import site_name
+from thalweg.gpp.tables.physical_limits import GRAMS_PER_MICROMOLE
 
 FULLSET = "FLX_XX-Abc_FLUXNET2015_FULLSET_DD_2017-2018_1-4.csv"
 
@@ -44,11 +45,11 @@ def test_a_daily_file_becomes_a_daily_table(tmp_path):
     assert table.attrs["units"] == {"gpp": "gC m-2 d-1", "TA_ERA": "deg C", "P_ERA": "mm d-1", "SW_IN_POT": "W m-2"}
 
 
-def test_rules_choose_partitioning_quality_and_sign(tmp_path):
+def test_the_config_chooses_partitioning_quality_and_sign(tmp_path):
     path = write(tmp_path, days())
-    assert (read_flux(path, Rules("dt", 0.0))["gpp"] == 5).all()
-    assert read_flux(path, Rules(quality=0.5))["gpp"].notna().sum() == 60
-    assert (read_flux(path, Rules(quality=0, keep_negative=False))["gpp"].dropna() >= 0).all()
+    assert (read_flux(path, FluxConfig("dt", 0.0))["gpp"] == 5).all()
+    assert read_flux(path, FluxConfig(quality=0.5))["gpp"].notna().sum() == 60
+    assert (read_flux(path, FluxConfig(quality=0, keep_negative=False))["gpp"].dropna() >= 0).all()
 
 
 def test_a_folder_joins_sites_years_and_meteorology(tmp_path):
@@ -89,7 +90,7 @@ def test_half_hours_are_summed_to_days(tmp_path):
     )
     assert table["TA_F"].tolist() == [23.5] * 3
     assert table["P_F"].tolist() == [24.0] * 3
-    strict = read_flux(tmp_path / FULLSET.replace("_DD_", "_HH_"), Rules(quality=0.8))
+    strict = read_flux(tmp_path / FULLSET.replace("_DD_", "_HH_"), FluxConfig(quality=0.8))
     assert strict["gpp"].isna().all()
 
 
@@ -107,10 +108,10 @@ def test_latitude_gives_potential_radiation(tmp_path):
 
 
 def test_sites_are_found_in_file_names():
-    assert site_of(Path("FLX_BE-Lcr_FLUXNET2015_FULLSET_DD_2019-2020_beta-3.csv")) == "BE-Lcr"
-    assert site_of(Path("ICOSETC_FR-Fon_FLUXNET_HH_01.csv")) == "FR-Fon"
-    assert site_of(Path("FI-Var.csv")) == "FI-Var"
-    assert site_of(Path("mine.csv")) == "mine"
+    assert site_name(Path("FLX_BE-Lcr_FLUXNET2015_FULLSET_DD_2019-2020_beta-3.csv")) == "BE-Lcr"
+    assert site_name(Path("ICOSETC_FR-Fon_FLUXNET_HH_01.csv")) == "FR-Fon"
+    assert site_name(Path("FI-Var.csv")) == "FI-Var"
+    assert site_name(Path("mine.csv")) == "mine"
 
 
 @pytest.mark.parametrize(
@@ -120,9 +121,9 @@ def test_sites_are_found_in_file_names():
         (lambda d: d.drop(columns="GPP_NT_VUT_REF"), "it has GPP_DT_VUT_REF"),
         (lambda d: d.rename(columns={"GPP_NT_VUT_REF": "GPP_NT_VUT_REF (umol m-2 s-1)"}), "is in umol m-2 s-1"),
         (lambda d: d.rename(columns={"GPP_NT_VUT_REF": "GPP_NT_VUT_REF_umolCO2 m-2 s-1"}), "1.0378"),
-        (lambda d: pd.concat([d.iloc[[3]], d]), "2017-01-04 00:00 comes twice"),
+        (lambda d: pd.concat([d.iloc[[3]], d]), "2017-01-04 00:00 is repeated"),
         (lambda d: d.rename(columns={"TIMESTAMP": "date"}), "no column TIMESTAMP"),
-        (lambda d: d.assign(TIMESTAMP="20171350"), "'20171350' is no date"),
+        (lambda d: d.assign(TIMESTAMP="20171350"), "'20171350' is not a date"),
     ],
 )
 def test_bad_files_are_refused_in_one_line(tmp_path, change, said):
@@ -150,14 +151,14 @@ def test_meteorology_of_other_years_is_refused(tmp_path):
         read_flux(tmp_path)
 
 
-def test_what_is_no_flux_data_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="no such file"):
+def test_missing_paths_and_other_folders_are_refused(tmp_path):
+    with pytest.raises(MissingPathError, match="no such file"):
         read_flux(tmp_path / "none")
     with pytest.raises(UsageError, match="no CSV file with a TIMESTAMP"):
         read_flux(tmp_path)
     for wrong in ({"partitioning": "mean"}, {"quality": 75.0}):
         with pytest.raises(UsageError):
-            Rules(**wrong)
+            FluxConfig(**wrong)
 
 
 def test_original_files_give_the_plain_tables(flux):

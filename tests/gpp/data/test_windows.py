@@ -70,3 +70,15 @@ def test_too_few_days_and_unknown_columns_are_refused(make_table):
         make_windows(short, ["wet"])
     with pytest.raises(UsageError, match="no column 'NDVI'"):
         make_windows(table, ["NDVI"])
+
+
+def test_summaries_are_the_last_day_and_its_means(make_table):
+    table = make_table(sites=2)
+    table.loc[5:40, "wet"] = np.nan
+    windows = make_windows(table.assign(still=table["latitude"]), ["wet", "still"], complete=0.5)
+    found = windows.summaries()
+    assert found.shape == (len(windows), 2 + 3)  # a constant feature has no means
+    index = 30
+    values = windows.values[index, :, 0]
+    means = [np.nanmean(values[-days:]) for days in (7, 30, 90)]
+    np.testing.assert_allclose(found[index], [values[-1], windows.values[index, -1, 1], *means], rtol=1e-5)

@@ -4,14 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from thalweg.earth.indices import INDICES
 from thalweg.errors import UsageError
 from thalweg.gpp.data.windows import make_windows
-from thalweg.gpp.evaluation.protocol import Predictors, common_windows, evaluate, folds, reduce
+from thalweg.gpp.evaluation.protocol import EvaluationConfig, common_windows, evaluate, folds
 from thalweg.gpp.models.baselines import RidgeLearner
 from thalweg.gpp.models.ensemble import Ensemble
-from thalweg.gpp.models.predictors import INDICES, MODELS, climatology, predictor_sets, ridge, with_indices
+from thalweg.gpp.models.predictors import PredictorSet, predictor_sets, with_indices
+from thalweg.gpp.models.registry import MODELS, check_models, climatology, ridge
 
-WEATHER = Predictors("weather", ("SW_IN_POT", "wet"))
+WEATHER = PredictorSet("weather", ("SW_IN_POT", "wet"))
 
 
 def test_folds_hold_everything_out_once(make_table):
@@ -31,21 +33,20 @@ def test_folds_hold_everything_out_once(make_table):
 def test_all_sets_are_scored_on_the_same_rows(make_table):
     table = make_table(sites=4)
     table.loc[table["time"].dt.month == 5, "wet"] = np.nan
-    windows = common_windows(table, [WEATHER, Predictors("light", ("SW_IN_POT",))])
+    windows = common_windows(table, [WEATHER, PredictorSet("light", ("SW_IN_POT",))])
     assert len(windows["weather"]) == len(windows["light"])
     assert (windows["weather"].time == windows["light"].time).all()
     table["late"] = np.where(table["time"] >= "2018-06-01", 1.0, np.nan)
     table["wet"] = np.where(table["time"] < "2018-02-01", table["wet"], np.nan)
     with pytest.raises(UsageError, match="no overlap in time"):
-        common_windows(table, [Predictors("late", ("late",)), Predictors("wet", ("wet",))])
+        common_windows(table, [PredictorSet("late", ("late",)), PredictorSet("wet", ("wet",))])
 
 
 def test_an_evaluation_scores_every_split_model_and_seed(make_table):
     models = {"ridge": ridge, "climatology": climatology}
-    found = evaluate(
-        make_table(sites=4, years=3, noise=0.1), [WEATHER, Predictors("light", ("SW_IN_POT",))], models,
-        ("site", "year"), (0, 1), partitions=2, stride=5, featureless=("climatology",),
-    )  # fmt: skip
+    config = EvaluationConfig(("site", "year"), (0, 1), partitions=2, stride=5, featureless=("climatology",))
+    sets = [WEATHER, PredictorSet("light", ("SW_IN_POT",))]
+    found = evaluate(make_table(sites=4, years=3, noise=0.1), sets, models, config)
     assert len(found.scores) == 2 * (2 * 2 + 2)
     table = found.scores.set_index(["split", "predictors", "model", "seed"])["r2"]
     assert table["site", "weather", "ridge", 0] > table["site", "light", "ridge", 0] > 0.5
@@ -56,22 +57,23 @@ def test_an_evaluation_scores_every_split_model_and_seed(make_table):
 def test_components_are_fitted_on_the_training_part(make_table):
     table = make_table(sites=3)
     table["twice"] = 2 * table["wet"] + 1
-    one = Predictors("components", ("wet", "twice", "SW_IN_POT"), ("wet", "twice"), 1)
+    one = PredictorSet("components", ("wet", "twice", "SW_IN_POT"), ("wet", "twice"), 1)
     training, held_out = make_windows(table, one.columns).split(sites=["S1"])
-    reduced, other = reduce(one, training, held_out)
+    reduced, other = one.reduce(training, held_out)
     assert reduced.features == other.features == ("component_1", "SW_IN_POT")
     component, wet = reduced.daily[:, 0], training.daily[:, 0]
     assert abs(np.corrcoef(component, wet)[0, 1]) == pytest.approx(1, abs=1e-4)
     changed = table.copy()
     changed.loc[changed["site"] == "S1", "twice"] = 0
-    again, _ = reduce(one, *make_windows(changed, one.columns).split(sites=["S1"]))
+    again, _ = one.reduce(*make_windows(changed, one.columns).split(sites=["S1"]))
     here = training.covered
     np.testing.assert_allclose(again.daily[here], reduced.daily[here], rtol=1e-5)
 
 
-def test_processes_give_what_one_gives(make_table):
-    run = partial(evaluate, make_table(sites=4), [WEATHER], {"ridge": ridge}, partitions=2)
-    pd.testing.assert_frame_equal(run().predictions, run(workers=2).predictions)
+def test_several_processes_give_the_same_predictions(make_table):
+    run = partial(evaluate, make_table(sites=4), [WEATHER], {"ridge": ridge})
+    one, two = (run(EvaluationConfig(partitions=2, workers=workers)) for workers in (1, 2))
+    pd.testing.assert_frame_equal(one.predictions, two.predictions)
 
 
 def test_sets_follow_the_columns(make_table):
@@ -96,7 +98,14 @@ def test_sets_follow_the_columns(make_table):
 
 def test_models_are_made_by_name():
     assert all(isinstance(make(3), Ensemble) and make(3).seed == 3 for make in MODELS.values())
-    assert isinstance(MODELS["ridge"](0).settings["1000"](0), RidgeLearner)
+    assert isinstance(MODELS["ridge"](0).candidates["1000"](0), RidgeLearner)
+
+
+def test_unknown_names_are_refused_with_a_suggestion():
+    with pytest.raises(UsageError, match=r"model 'rigde': expected transformer, .*; did you mean ridge\?"):
+        check_models(["boosting", "rigde"])
+    with pytest.raises(UsageError, match=r"splitting 'sites': expected site, year, site-year; did you mean site\?"):
+        EvaluationConfig(splittings=("sites",))  # type: ignore[arg-type]
 
 
 def test_too_few_sites_or_years_are_refused(make_table):

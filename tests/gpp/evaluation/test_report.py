@@ -4,16 +4,19 @@ import pandas as pd
 import pytest
 
 from thalweg.errors import UsageError
-from thalweg.gpp.evaluation.protocol import Predictors, evaluate
+from thalweg.gpp.evaluation.protocol import EvaluationConfig, evaluate
 from thalweg.gpp.evaluation.report import write_report
-from thalweg.gpp.models.predictors import climatology, ridge
+from thalweg.gpp.models.predictors import PredictorSet
+from thalweg.gpp.models.registry import climatology, ridge
 
 
 @pytest.fixture(scope="module")
 def evaluation(make_table):
-    sets = [Predictors("light", ("SW_IN_POT",))]
+    sets = [PredictorSet("light", ("SW_IN_POT",))]
     models = {"ridge": ridge, "climatology": climatology}
-    return evaluate(make_table(sites=4), sets, models, ("site", "year"), (0, 1), partitions=2, stride=5)
+    return evaluate(
+        make_table(sites=4), sets, models, EvaluationConfig(("site", "year"), (0, 1), partitions=2, stride=5)
+    )
 
 
 def test_a_report_holds_tables_and_figures(evaluation, tmp_path):
@@ -77,8 +80,8 @@ def test_the_command_refuses_in_one_line(cli, make_table, tmp_path):
     table.drop(columns="gpp").to_csv(bare, index=False)
     for arguments, said in (
         ((path, tmp_path / "there"), "exists already"),
-        ((path, "out", "--model", "forest"), "expected transformer, boosting"),
-        ((path, "out", "--split", "month"), "expected site, year or site-year"),
+        ((path, "out", "--model", "bosting"), "did you mean boosting?"),
+        ((path, "out", "--split", "month"), "expected site, year, site-year"),
         ((short, "out"), "site S1: 31 days"),
         ((bare, "out"), "no column 'gpp'"),
         ((tmp_path / "none.csv", "out"), "no such file"),

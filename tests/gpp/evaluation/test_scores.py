@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thalweg.gpp.data.climatology import day_of_year, mean_cycle
+from thalweg.gpp.data.climatology import climatology, day_of_year
 from thalweg.gpp.data.radiation import potential_radiation
-from thalweg.gpp.evaluation.scores import UNITS, r_squared, r_squared_lead, score, score_by_site
+from thalweg.gpp.evaluation.scores import UNITS, r_squared, r_squared_difference, score, score_by_site
 
 
 def predictions(years: int = 3, sites: int = 2) -> pd.DataFrame:
@@ -18,13 +18,13 @@ def predictions(years: int = 3, sites: int = 2) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).assign(lower=0.0, upper=8.0)
 
 
-def test_the_cycle_earns_the_season_and_nothing_of_the_anomalies():
+def test_a_climatology_has_skill_in_the_season_and_none_in_the_anomalies():
     found = score(predictions())
     assert set(found) == set(UNITS)
     assert found["seasonal_r2"] > 0.99
     assert found["anomaly_r2"] == pytest.approx(0, abs=0.03)
     assert found["rmse"] == pytest.approx(1, abs=0.05)
-    assert found["tail_bias"] < -1  # the mean cycle misses the best days
+    assert found["tail_bias"] < -1  # a climatology misses the best days
 
 
 def test_scores_by_hand():
@@ -53,11 +53,11 @@ def test_sites_have_their_own_rows():
     assert by_site.loc["S1", "bias"] - by_site.loc["S0", "bias"] == pytest.approx(2, abs=0.1)
 
 
-def test_a_mean_cycle_joins_the_ends_of_the_year():
+def test_a_climatology_is_periodic():
     days = np.array([1, 365])
-    cycle = mean_cycle(days, np.array([2.0, 4.0]))
-    assert cycle[0] == cycle[365] == 3.0
-    assert np.isnan(cycle[180])
+    values = climatology(days, np.array([2.0, 4.0]))
+    assert values[0] == values[365] == 3.0
+    assert np.isnan(values[180])
     assert day_of_year(np.array(["2020-12-31T12", "2019-01-01"], "datetime64[ns]")).tolist() == [366, 1]
 
 
@@ -70,17 +70,19 @@ def test_potential_radiation_at_known_places():
     assert potential_radiation([40.0, 50.0], np.datetime64("2018-06-21")).shape == (2,)
 
 
-def test_a_lead_that_one_site_makes_is_not_sure():
+def test_a_difference_from_a_single_site_is_uncertain():
     random = np.random.default_rng(0)
     sites = np.repeat(np.arange(12), 40)
     observed = random.normal(size=len(sites))
     noisy = observed + random.normal(size=(2, len(sites)))
     better = observed + 0.5 * (noisy - observed)
-    low, high = r_squared_lead(observed, better, noisy, sites)
-    lead = np.mean([r_squared(observed, one) for one in better]) - np.mean([r_squared(observed, one) for one in noisy])
-    assert 0 < low < lead < high
+    low, high = r_squared_difference(observed, better, noisy, sites)
+    difference = np.mean([r_squared(observed, one) for one in better]) - np.mean(
+        [r_squared(observed, one) for one in noisy]
+    )
+    assert 0 < low < difference < high
 
     lucky = np.where(sites == 3, observed, noisy + 0.05 * random.normal(size=noisy.shape))
-    low, high = r_squared_lead(observed, lucky, noisy, sites)
+    low, high = r_squared_difference(observed, lucky, noisy, sites)
     assert low < 0 < high
-    assert r_squared_lead(observed, noisy, lucky, sites) == pytest.approx((-high, -low))
+    assert r_squared_difference(observed, noisy, lucky, sites) == pytest.approx((-high, -low))

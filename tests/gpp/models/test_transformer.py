@@ -27,7 +27,7 @@ def test_the_layers_reach_90_days():
 
 
 @torch.no_grad()
-def test_a_pass_over_years_is_a_pass_over_each_window():
+def test_a_pass_over_years_equals_a_pass_over_each_window():
     days, means = torch.randn(1, 400, 3), torch.randn(1, 400, 2)
     dense = network()(days, means)
     for last in (DAYS - 1, 200, 399):
@@ -36,17 +36,17 @@ def test_a_pass_over_years_is_a_pass_over_each_window():
         torch.testing.assert_close(window[0, -1], dense[0, last], rtol=1e-5, atol=1e-5)
 
 
-def test_a_prediction_looks_at_each_of_its_90_days_and_no_other():
+def test_a_prediction_depends_on_each_of_its_90_days_and_no_other():
     days, means = torch.randn(1, 300, 3, requires_grad=True), torch.randn(1, 300, 2, requires_grad=True)
     network()(days, means)[0, 250, 1].backward()
-    looked_at = days.grad[0].abs().sum(-1).nonzero()[:, 0]
-    assert looked_at.tolist() == list(range(250 - DAYS + 1, 251))
+    attended = days.grad[0].abs().sum(-1).nonzero()[:, 0]
+    assert attended.tolist() == list(range(250 - DAYS + 1, 251))
     assert means.grad[0].abs().sum(-1).nonzero()[:, 0].tolist() == [250]
 
 
-def test_ramps_saturate_and_hide_what_is_missing():
+def test_ramps_saturate_and_missing_values_are_zero():
     days = np.linspace(0, 8, 81, dtype=np.float32)[:, None]
-    days = np.concatenate([days, np.full_like(days, 3.0)], 1)  # the second never varies
+    days = np.concatenate([days, np.full_like(days, 3.0)], 1)  # the second is constant
     encoding = PiecewiseEncoding(days, pieces=4)
     assert encoding.inputs == 8
     beyond = encoding(torch.tensor([[8, 3], [80, 3], [torch.nan, 3], [torch.nan, torch.nan]]))
@@ -54,7 +54,7 @@ def test_ramps_saturate_and_hide_what_is_missing():
     assert not beyond[2].any() and not beyond[3].any()
 
 
-def test_anomalies_count_and_levels_do_not():
+def test_the_anomaly_loss_ignores_levels():
     target = torch.randn(4, 120)
     target[0, 30:50] = torch.nan
     site = torch.tensor([5, 5, 2, 2])
@@ -82,7 +82,7 @@ def test_an_epoch_holds_every_target_day_once_and_a_batch_the_years_of_a_site(ma
     assert max(int(site.unique(return_counts=True)[1].max()) for _, site in batches) >= 2
 
 
-def test_training_learns_what_windows_tell(make_table):
+def test_training_fits_the_windows(make_table):
     windows = make_windows(make_table(sites=4, years=1, noise=0.1), ["SW_IN_POT", "wet"])
     training, held_out = windows.split(sites=["S2"])
     learner = TransformerLearner(
@@ -90,7 +90,7 @@ def test_training_learns_what_windows_tell(make_table):
     )
     path = learner.fit(training, held_out)
     assert path.shape == (12, len(held_out), 3)
-    learner.keep(11)
+    learner.select_stage(11)
     np.testing.assert_allclose(learner.predict(held_out), path[11], rtol=1e-4, atol=1e-4)
     assert r_squared(held_out.target, path[11, :, 1]) > 0.8
     assert (np.diff(path, axis=2) >= 0).all()

@@ -1,4 +1,4 @@
-"""Files of other products: refused by name with what to take instead, alone and in a folder."""
+"""Files of other products: refused with the product to use instead, alone and in a folder."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ BIF = "SITE_ID,GROUP_ID,VARIABLE_GROUP,VARIABLE,DATAVALUE\nXX-Abc,1,GRP_IGBP,IGB
 DD = "FLX_XX-Abc_FLUXNET2015_FULLSET_DD_2019-2019_1-4.csv"
 
 OTHERS = [
-    ("AMF_XX-Abc_BASE_HH_3-5.csv", BASE, "an AmeriFlux BASE file, which has no partitioned GPP: take the site's"),
+    ("AMF_XX-Abc_BASE_HH_3-5.csv", BASE, "an AmeriFlux BASE file, which has no partitioned GPP: use the site's"),
     ("renamed.csv", BASE, "an AmeriFlux BASE file"),
     ("renamed.csv", BASE.split("\n", 2)[2], "an AmeriFlux BASE file"),
     ("AMF_XX-Abc_BASE-BADM_3-5.zip", "PK\x03\x04", "an AmeriFlux BASE file"),
@@ -62,7 +62,7 @@ def test_another_product_is_refused_by_name(tmp_path: Path, name: str, content: 
 
 
 @pytest.mark.parametrize(("name", "content", "said"), OTHERS)
-def test_a_folder_of_another_product_says_what_it_is(tmp_path: Path, name: str, content: str, said: str):
+def test_a_folder_of_another_product_is_refused_by_name(tmp_path: Path, name: str, content: str, said: str):
     write(tmp_path, name, content)
     with pytest.raises(UsageError) as refused:
         read_flux(tmp_path)
@@ -82,7 +82,7 @@ def test_a_mixed_folder_names_what_it_leaves_out(tmp_path: Path, name: str, cont
     assert "left out 1 of its files" in note and name in note and said in note
 
 
-def test_metadata_and_hidden_files_are_passed_over_in_silence(tmp_path: Path):
+def test_metadata_and_hidden_files_are_ignored(tmp_path: Path):
     daily(tmp_path)
     for name, content, _ in METADATA:
         write(tmp_path, name, content)
@@ -104,7 +104,9 @@ def test_damaged_archived_and_other_tables_are_named(tmp_path: Path):
     write(tmp_path, "FLX_YY-Abc_FLUXNET2015_FULLSET_DD_2019-2019_1-4.zip", "PK\x03\x04")
     write(tmp_path, "empty.csv", "")
     write(tmp_path, "table.csv", "site,time,gpp\nA,20190101,1\n")
-    with pytest.warns(DataWarning, match=r"left out 3 of its files: .*unpack it.*empty file.*a daily table: give it"):
+    with pytest.warns(
+        DataWarning, match=r"left out 3 of its files: .*unpack it.*empty file.*a daily table: read it alone"
+    ):
         assert set(read_flux(tmp_path)["site"]) == {"XX-Abc"}
 
 

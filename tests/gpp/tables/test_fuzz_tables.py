@@ -1,4 +1,4 @@
-"""Damaged flux files and daily tables: one line, or the values that are written; never a traceback."""
+"""Damaged flux files and daily tables: a message of one line, or the values in the file; never a traceback."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ pytestmark = [
 
 
 def rows(name: str) -> list[str]:
-    """The lines of a plausible file, without the header."""
+    """Return the lines of a valid file without the header."""
     random = np.random.default_rng(0)
     days = pd.date_range("2019-01-01", periods=DAYS)
     keys = days.strftime("%Y%m%d") if name == FLUX else "XX-Abc," + days.strftime("%Y-%m-%d")
@@ -37,7 +37,7 @@ def content(name: str) -> bytes:
 
 
 def read(folder: Path, name: str, damaged: bytes) -> pd.DataFrame | None:
-    """What is read of a damaged file; None where it is refused, in one line."""
+    """Read a damaged file; None if it is refused with a message of one line."""
     path = folder / name
     path.write_bytes(damaged)
     try:
@@ -48,7 +48,7 @@ def read(folder: Path, name: str, damaged: bytes) -> pd.DataFrame | None:
 
 
 def check(name: str, found: pd.DataFrame, damaged: bytes) -> None:
-    """Hold what was read to what the damaged text says, cell by cell; a cell may also be missing."""
+    """Compare the table with the damaged text cell by cell; a cell may be missing."""
     written = {}
     for line in damaged.decode("utf-8").splitlines()[1:]:
         cells = [cell.strip(' "').replace(",", ".") for cell in line.replace("\t", ";").split(";")]
@@ -62,7 +62,7 @@ def check(name: str, found: pd.DataFrame, damaged: bytes) -> None:
 
 
 def damage(name: str, tmp_path: Path, change: Callable[[np.random.Generator, bytes], bytes]) -> int:
-    """Read files damaged in many ways, and count those that were read."""
+    """Read files with random damage and count those that are not refused."""
     random, whole, accepted = np.random.default_rng(SEED), content(name), 0
     for _ in range(TRIES):
         damaged = change(random, whole)

@@ -1,4 +1,4 @@
-"""Text and Parquet as other programs write them: read to the same values, or refused in one line."""
+"""Text and Parquet files of other programs: read to the same values, or refused with a message of one line."""
 
 import gzip
 import io
@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from thalweg.errors import UsageError
-from thalweg.gpp.tables.table_files import numbers, open_table, take_units_row
+from thalweg.errors import MissingPathError, UsageError
+from thalweg.gpp.tables.table_files import open_table, split_units_row, to_numbers
 
 TEXT = "TIMESTAMP,TA_F (degC),GPP\n20190101,-1.5,2\n20190102,0.25,-9999\n20190103,3,\n"
 READ = [[20190101, -1.5, 2], [20190102, 0.25, -9999], [20190103, 3, None]]
@@ -17,7 +17,7 @@ READ = [[20190101, -1.5, 2], [20190102, 0.25, -9999], [20190103, 3, None]]
 
 def read(path: Path) -> pd.DataFrame:
     file = open_table(path)
-    return numbers(file.read(), file.where, decimal_comma=file.delimiter != ",")
+    return to_numbers(file.read(), file.name, decimal_comma=file.delimiter != ",")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def read(path: Path) -> pd.DataFrame:
         TEXT.replace("3,\n", "3,NaN\n\n").encode(),
     ],
 )
-def test_the_same_values_however_they_are_written(tmp_path: Path, content: bytes):
+def test_all_spellings_give_the_same_values(tmp_path: Path, content: bytes):
     path = tmp_path / "table.csv"
     path.write_bytes(content)
     file = open_table(path)
@@ -76,26 +76,26 @@ def cut_parquet() -> bytes:
         (b"# comment\n", "comments only"),
         (TEXT.splitlines()[0].encode(), "no rows"),
         (TEXT.encode("utf-16-le"), "zero bytes"),
-        (TEXT.encode("utf-16")[:-1], "is no utf-16"),
-        (TEXT.replace("degC", "°C").encode("latin-1"), "the byte 0xb0 is no utf-8 text"),
+        (TEXT.encode("utf-16")[:-1], "is not utf-16"),
+        (TEXT.replace("degC", "°C").encode("latin-1"), "the byte 0xb0 is not utf-8 text"),
         (TEXT.encode()[:-2], "line 4 has 2 cells, the header 3: the file is cut short"),
         (TEXT.encode() + b"20190104,1,2,3\n", "line 5 has 4 cells, the header 3"),
         (TEXT.replace("-1.5", "-1,5").encode(), "decimal commas"),
         (TEXT.replace(",", ";").replace("-1.5", "-1,5").encode(), "has a decimal comma"),
-        (TEXT.replace("-1.5", '"-1,5"').encode(), "'-1,5' is no number"),
-        (TEXT.replace(",", ";").replace("0.25", "1.000,25").encode(), "'1.000,25' is no number"),
-        (TEXT.replace("0.25", "O.25").encode(), "column 'TA_F', line 3: 'O.25' is no number"),
-        (TEXT.replace("0.25", "1_000").encode(), "'1_000' is no number"),
+        (TEXT.replace("-1.5", '"-1,5"').encode(), "'-1,5' is not a number"),
+        (TEXT.replace(",", ";").replace("0.25", "1.000,25").encode(), "'1.000,25' is not a number"),
+        (TEXT.replace("0.25", "O.25").encode(), "column 'TA_F', line 3: 'O.25' is not a number"),
+        (TEXT.replace("0.25", "1_000").encode(), "'1_000' is not a number"),
         (TEXT.replace("20190102", '"20190102').encode(), "not a table"),
-        (TEXT.replace("TA_F (degC)", "GPP").encode(), "column 'GPP' comes twice"),
-        (f'"{TEXT}'.encode(), "line 1 is no header"),
+        (TEXT.replace("TA_F (degC)", "GPP").encode(), "column 'GPP' is repeated"),
+        (f'"{TEXT}'.encode(), "line 1 is not a header"),
         (zipped(), "unpack it"),
         (gzip.compress(TEXT.encode()), "unpack it"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 or NetCDF file"),
         (cut_parquet(), "not a readable Parquet file"),
     ],
 )
-def test_what_is_no_table_is_refused_in_one_line(tmp_path: Path, content: bytes, said: str):
+def test_other_files_are_refused_in_one_line(tmp_path: Path, content: bytes, said: str):
     path = tmp_path / "table.csv"
     path.write_bytes(content)
     with pytest.raises(UsageError) as refused:
@@ -104,17 +104,18 @@ def test_what_is_no_table_is_refused_in_one_line(tmp_path: Path, content: bytes,
     assert str(refused.value).startswith("table.csv: ")
 
 
-def test_a_folder_and_a_missing_file_are_no_tables(tmp_path: Path):
-    for path in (tmp_path, tmp_path / "none.csv"):
-        with pytest.raises(UsageError, match="cannot be read"):
-            open_table(path)
+def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        open_table(tmp_path)
+    with pytest.raises(MissingPathError, match="cannot be read"):
+        open_table(tmp_path / "none.csv")
 
 
-def test_a_row_of_units_is_told_from_data():
+def test_a_row_of_units_is_separated_from_data():
     frame = pd.DataFrame({"time": ["-", "20190101"], "gpp": ["gC m-2 d-1", "1"], "e1": ["", "2"]})
-    units, rows = take_units_row(frame, "time", "table")
+    units, rows = split_units_row(frame, "time", "table")
     assert units == {"gpp": "gC m-2 d-1"} and rows["gpp"].tolist() == ["1"]
     without_date = pd.DataFrame({"time": ["", "20190101"], "gpp": ["3", "1"]})
-    assert take_units_row(without_date, "time", "table") == ({}, without_date)
+    assert split_units_row(without_date, "time", "table") == ({}, without_date)
     with pytest.raises(UsageError, match="no rows under the units"):
-        take_units_row(frame.iloc[:1], "time", "table")
+        split_units_row(frame.iloc[:1], "time", "table")

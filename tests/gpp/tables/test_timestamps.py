@@ -1,4 +1,4 @@
-"""Dates as tables write them: the right day, or one line."""
+"""Dates in tables: the right day, or a message of one line."""
 
 import numpy as np
 import pandas as pd
@@ -47,32 +47,32 @@ def test_a_time_of_day_is_kept(written: object):
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("02/03/2019", "'02/03/2019' is no date"),
-        ("02.03.2019", "is no date"),
-        ("Mar 2 2019", "is no date"),
+        ("02/03/2019", "'02/03/2019' is not a date"),
+        ("02.03.2019", "is not a date"),
+        ("Mar 2 2019", "is not a date"),
         ("2019061", "7 digits"),
         (201903, "6 digits"),
         (2019, "4 digits"),
         (43526, "5 digits"),
         (1551484800, "10 digits"),
-        (20190230, "'20190230' is no date"),
-        ("2019-13-01", "is no date"),
+        (20190230, "'20190230' is not a date"),
+        ("2019-13-01", "is not a date"),
         ("0019-03-02", "years 1900 to 2100"),
         (99990101, "years 1900 to 2100"),
-        (20190302.5, "is no date"),
+        (20190302.5, "is not a date"),
         (np.nan, "no date: expected"),
         ("", "no date: expected"),
-        (-9999, "'-9999' is no date"),
+        (-9999, "'-9999' is not a date"),
         ("2019-03-02T12:00Z", "has a zone and a time of day"),
         ("2019-03-02T12:00:00+02:00", "has a zone and a time of day"),
     ],
 )
-def test_what_is_no_date_is_refused(written: object, said: str):
+def test_other_texts_are_refused(written: object, said: str):
     with pytest.raises(UsageError) as refused:
         read_times(pd.Series([written]), "table: column 'time'")
     assert said in str(refused.value) and str(refused.value).startswith("table: column 'time', row 0: ")
 
 
-def test_dates_written_in_two_ways_are_refused():
-    with pytest.raises(UsageError, match="row 1: '20190303' is no date"):
+def test_dates_in_two_formats_are_refused():
+    with pytest.raises(UsageError, match="row 1: '20190303' is not a date"):
         read_times(pd.Series(["2019-03-02", "20190303"]), "table")

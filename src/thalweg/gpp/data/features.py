@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.cube.grid import read_grid
-from thalweg.earth.model.fusion import FULL, SMALL
+from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE
 from thalweg.earth.positions import lon_lat
 from thalweg.earth.sensors import Declaration
 from thalweg.errors import MissingPathError, UsageError
@@ -22,7 +22,7 @@ from thalweg.gpp.data.radiation import potential_radiation
 from thalweg.gpp.tables.daily_table import daily_table, feature_columns, read_daily_table
 from thalweg.gpp.tables.physical_limits import GPP_UNITS, POTENTIAL_RADIATION
 from thalweg.gpp.tables.table_files import open_table
-from thalweg.io.atomic import atomic_write
+from thalweg.io.atomic import atomic_write, refuse_existing
 from thalweg.io.json_files import read_json
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def tower_table(
     tower: Tower,
     site: str,
     model: "EarthModel | None" = None,
-    size: int = SMALL,
+    size: int = SMALL_SIZE,
     gap_filling: GapFilling = "linear",
     label: str = "cube",
 ) -> tuple[pd.DataFrame, FeatureRecipe]:
@@ -131,8 +131,10 @@ def tower_table(
 
 def _first_dimensions(dataset: "xr.Dataset", size: int, label: str) -> "xr.Dataset":
     held = dataset.sizes["embedding"]
-    if size not in (SMALL, FULL) or size > held:
-        raise UsageError(f"{label}: size {size}: it has {held} dimensions, expected {SMALL} or {FULL} of them")
+    if size not in (SMALL_SIZE, FULL_SIZE) or size > held:
+        raise UsageError(
+            f"{label}: size {size}: it has {held} dimensions, expected {SMALL_SIZE} or {FULL_SIZE} of them"
+        )
     return dataset.isel(embedding=slice(0, size))
 
 
@@ -217,8 +219,7 @@ def write_table(table: pd.DataFrame, recipe: FeatureRecipe, path: Path) -> None:
     """
     recipe_path = _recipe_path(path)
     for target in (path, recipe_path):
-        if target.exists():
-            raise UsageError(f"{target}: exists already: choose another name or remove it")
+        refuse_existing(target)
     atomic_write(path, table.to_csv(index=False, date_format="%Y-%m-%d", float_format="%.7g").encode())
     atomic_write(recipe_path, (recipe.model_dump_json(indent=2) + "\n").encode())
 
@@ -258,9 +259,11 @@ def read_tables(paths: Sequence[Path]) -> tuple[pd.DataFrame, FeatureRecipe]:
         for name in ("embedding_model", "size", "gap_filling"):
             own, other = getattr(recipe, name), getattr(first, name)
             if own != other:
-                raise UsageError(f"{path}: {name} {own}, expected {other} as in {paths[0]}: prepare all tables with the same options")
+                raise UsageError(
+                    f"{path}: {name} {own}, expected {other} as in {paths[0]}: prepare all tables with the same options"
+                )
         if not table["gpp"].notna().any():
-            raise UsageError(f"{path}: no day with GPP: prepare it with a flux file (`flux`)")
+            raise UsageError(f"{path}: no day with GPP: prepare it with a flux file")
     units = {name: unit for _, recipe in read for name, unit in recipe.units.items()}
     joined = pd.concat([table for table, _ in read], ignore_index=True)
     return daily_table(joined, units, "the tables"), first.model_copy(update={"units": units})

@@ -1,29 +1,30 @@
-"""From the dates on which a footprint was seen to days (paper, section "GPP use")."""
+"""Gap filling: from the dates of a series to every day (paper, section "GPP use")."""
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thalweg.errors import UsageError
+from thalweg.errors import UsageError, unknown_name
 
-Method = Literal["linear", "kalman"]
+GapFilling = Literal["linear", "kalman"]
+"""Methods of gap filling."""
 
 MIN_DATES = 5
-"""Fewest dates that make a daily series."""
+"""Smallest number of dates of a daily series."""
 
 
 @dataclass(frozen=True)
-class Daily:
-    """A series filled to days.
+class FilledSeries:
+    """Series with a value on every day.
 
     Attributes:
         time: (D,) datetime64[ns], every day.
-        values: (D, K).
-        variance: (D, K) of the values as estimates of the underlying signal; None where the method gives none.
+        values: (D, K) float64.
+        variance: (D, K) float64, variance of the values as estimates of the signal; None for a method without it.
     """
 
     time: NDArray[np.datetime64]
@@ -34,51 +35,60 @@ class Daily:
 def fill_to_days(
     dates: NDArray[np.datetime64],
     values: NDArray,
-    method: Method = "linear",
+    method: GapFilling = "linear",
     days: NDArray[np.datetime64] | None = None,
-    where: str = "series",
-) -> Daily:
+    label: str = "series",
+) -> FilledSeries:
     """Fill series to days.
 
-    `linear` interpolates between the dates and holds the first and last value beyond them. `kalman` smooths a local
-    linear trend without level noise (statsmodels' "smooth trend": an integrated random walk seen through noise),
-    its two variances estimated by maximum likelihood, value by value; between dates it follows the trend and its
-    variance grows.
+    `linear` interpolates between the dates and extends the first and last value. `kalman` smooths each series with an
+    integrated random walk observed with noise (the "smooth trend" of statsmodels), whose two variances are estimated
+    by maximum likelihood; between dates it follows the trend and its variance grows.
 
     Args:
         dates: (T,) datetime64, in order; several dates of one day are averaged.
         values: (T, K), finite.
         method: "linear" or "kalman".
         days: (D,) consecutive days to fill; from the first to the last date by default.
-        where: what to call the series in a message.
+        label: Name of the series in a message.
 
     Raises:
-        UsageError: fewer than `MIN_DATES` dates, or an unknown method.
+        UsageError: There are fewer than `MIN_DATES` dates, or the method is unknown.
     """
-    if method not in get_args(Method):
-        raise UsageError(f"gap filling {method!r}: expected one of {', '.join(get_args(Method))}")
+    check_gap_filling(method)
     if len(dates) < MIN_DATES:
         raise UsageError(
-            f"{where}: {len(dates)} dates with enough of the footprint seen, expected at least {MIN_DATES}: take a "
-            "longer record or a larger radius"
+            f"{label}: {len(dates)} dates with enough usable pixels of the footprint, expected at least {MIN_DATES}: "
+            "use a longer series or a larger radius"
         )
     frame = pd.DataFrame(np.asarray(values, float), index=pd.DatetimeIndex(dates).normalize())
-    seen = frame.groupby(level=0).mean()
-    every = pd.DatetimeIndex(days) if days is not None else pd.date_range(seen.index[0], seen.index[-1])
+    observed = frame.groupby(level=0).mean()
+    every = pd.DatetimeIndex(days) if days is not None else pd.date_range(observed.index[0], observed.index[-1])
     time = every.to_numpy().astype("datetime64[ns]")
     if method == "linear":
-        at, known = (index.to_numpy().astype("datetime64[D]").astype(float) for index in (every, seen.index))
-        filled = [np.interp(at, known, seen[column]) for column in seen]
-        return Daily(time, np.stack(filled, 1), None)
-    whole = every.union(pd.date_range(seen.index[0], seen.index[-1]))
-    smoothed = [_smooth(seen[column].reindex(whole).to_numpy()) for column in seen]
+        at, known = (index.to_numpy().astype("datetime64[D]").astype(float) for index in (every, observed.index))
+        filled = [np.interp(at, known, observed[column]) for column in observed]
+        return FilledSeries(time, np.stack(filled, 1), None)
+    whole = every.union(pd.date_range(observed.index[0], observed.index[-1]))
+    smoothed = [_smooth(observed[column].reindex(whole).to_numpy()) for column in observed]
     wanted = whole.get_indexer(every)
     means, variances = (np.stack(part, 1)[wanted] for part in zip(*smoothed, strict=True))
-    return Daily(time, means, variances)
+    return FilledSeries(time, means, variances)
+
+
+def check_gap_filling(method: str) -> GapFilling:
+    """Return the method of gap filling of this name.
+
+    Raises:
+        UsageError: There is no such method.
+    """
+    if method not in get_args(GapFilling):
+        raise unknown_name("gap filling", method, get_args(GapFilling))
+    return cast(GapFilling, method)
 
 
 def _smooth(series: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and variance of the level of a smooth trend, given a daily series with NaN in its gaps."""
+    """Return mean and variance of the level of a smooth trend, given a daily series with NaN in its gaps."""
     from statsmodels.tsa.statespace.structural import UnobservedComponents
 
     centre, scale = float(np.nanmean(series)), float(np.nanstd(series))
@@ -86,7 +96,7 @@ def _smooth(series: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
         return np.full(len(series), centre), np.zeros(len(series))
     model = UnobservedComponents((series - centre) / scale, "smooth trend", use_exact_diffuse=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an optimum at a variance of zero is fine and warned about
+        warnings.simplefilter("ignore")  # statsmodels warns of an optimum at a variance of zero, which is fine
         fitted = model.fit(disp=0, maxiter=50, cov_type="none")
     variance = np.maximum(fitted.smoothed_state_cov[0, 0], 0.0)
     return centre + scale * fitted.smoothed_state[0], scale**2 * variance

@@ -1,25 +1,24 @@
-"""Potential radiation: what the sun would give on top of the atmosphere."""
+"""Potential radiation: daily solar radiation at the top of the atmosphere."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 SOLAR_CONSTANT = 1361.0
-"""W m-2 (Kopp and Lean 2011)."""
-
-POTENTIAL_RADIATION = "SW_IN_POT"
-"""Its column in a daily table: the name FLUXNET files give it."""
+"""Solar constant in W m-2 (Kopp and Lean 2011)."""
 
 
 def potential_radiation(latitude: ArrayLike, time: ArrayLike) -> NDArray[np.float64]:
-    """Daily mean radiation on a horizontal plane on top of the atmosphere, W m-2.
+    """Return the daily mean radiation on a horizontal plane at the top of the atmosphere.
+
+    The declination and distance of the sun follow Spencer (1971); the sun's elevation is integrated from sunrise to
+    sunset.
 
     Args:
         latitude: Degrees north; broadcast against ``time``.
         time: datetime64 days.
 
     Returns:
-        W m-2, float64: declination and distance of the sun by Spencer (1971), the day's integral of the sun's
-        elevation from sunrise to sunset.
+        Radiation in W m-2, float64, in the broadcast shape.
     """
     days = np.asarray(time).astype("datetime64[D]")
     day = (days - days.astype("datetime64[Y]")).astype(float)

@@ -1,7 +1,7 @@
-"""Windows of 90 days whose last day's GPP is to be predicted (paper, section "GPP use").
+"""Windows of 90 days whose last day's GPP is predicted (paper, section "GPP use").
 
-A window is a view: every site's days lie once, in one array, and a window is the place of its last day in it. A model
-may ask for the windows themselves (`Windows.values`) or run over the days once (`Windows.daily`, `Windows.runs`).
+A window is a view: one array holds every day of every site once, and a window is the row of its last day. A model may
+use the windows themselves (`Windows.values`) or run over the days once (`Windows.daily`, `Windows.runs`).
 """
 
 from collections.abc import Collection, Sequence
@@ -15,10 +15,10 @@ from thalweg.errors import UsageError
 from thalweg.gpp.data.climatology import day_of_year
 
 DAYS = 90
-"""Length of a window, days."""
+"""Length of a window in days."""
 
 MEANS = (7, 30, 90)
-"""Days of the running means that every model is given."""
+"""Lengths of the running means of every model, in days."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Windows:
 
     Attributes:
         features: F names.
-        daily: (D, F) float32, every day of every site without gaps, NaN where there is no value.
-        runs: (S, 2) first row and one past the last row of each site in ``daily``.
-        last: (N,) row of each window's last day in ``daily``.
-        target: (N,) float32 GPP of the last day, gC m-2 d-1; NaN where it is unknown.
+        daily: (D, F) float32, every day of every site without gaps, NaN where a value is missing.
+        runs: (S, 2) int64, first row and one past the last row of each site in ``daily``.
+        last: (N,) int64, row of each window's last day in ``daily``.
+        target: (N,) float32 GPP of the last day, gC m-2 d-1; NaN where unknown.
         site: (N,) str.
         time: (N,) datetime64[ns], the last day.
         vegetation: (N,) str, "" where the table has none.
@@ -50,27 +50,27 @@ class Windows:
 
     @property
     def values(self) -> NDArray[np.float32]:
-        """(N, 90, F) float32, the last day last."""
+        """Days of the windows, (N, 90, F) float32, in order of time."""
         return self.daily[self.last[:, None] + np.arange(1 - DAYS, 1)]
 
     @property
     def sites(self) -> list[str]:
-        """Names of the sites that have a window, sorted."""
+        """Sorted names of the sites that have a window."""
         return sorted(set(self.site.tolist()))
 
     @property
     def year(self) -> NDArray[np.int64]:
-        """(N,) calendar year of the last day."""
+        """Calendar year of the last day, (N,) int64."""
         return self.time.astype("datetime64[Y]").astype(np.int64) + 1970
 
     @property
     def day_of_year(self) -> NDArray[np.int64]:
-        """(N,) 1 to 366."""
+        """Day of year of the last day, (N,) int64, 1 to 366."""
         return day_of_year(self.time)
 
     @property
     def covered(self) -> NDArray[np.bool_]:
-        """(D,) the days that lie in any of the windows."""
+        """Mask of the days that lie in any window, (D,) boolean."""
         edges = np.zeros(len(self.daily) + 1, np.int64)
         np.add.at(edges, self.last - DAYS + 1, 1)
         np.add.at(edges, self.last + 1, -1)
@@ -78,14 +78,15 @@ class Windows:
 
     @property
     def varies(self) -> NDArray[np.bool_]:
-        """(F,) whether a feature changes within any site's record; a vegetation class does not."""
+        """Mask of the features that change within the record of any site, (F,) boolean; a vegetation class does not."""
         ranges = [np.nanmax(days, 0) - np.nanmin(days, 0) for days in (self.daily[slice(*run)] for run in self.runs)]
         return np.nanmax(ranges, 0) > 0
 
     def running_means(self) -> NDArray[np.float32]:
-        """(D, 3 F) means of the 7, 30 and 90 days up to each day, NaN where none has a value.
+        """Return (D, 3 F) float32 means of the 7, 30 and 90 days up to each day, NaN where none has a value.
 
-        They are those of the window where a window ends; before a site's first they may reach into another site.
+        On the last day of a window they are means within the window; before a site's first window they may include
+        days of another site.
         """
         totals = np.cumsum(np.nan_to_num(self.daily, nan=0.0), axis=0, dtype=np.float64)
         counts = np.cumsum(np.isfinite(self.daily), axis=0, dtype=np.int64)
@@ -98,23 +99,35 @@ class Windows:
             means.append(mean.astype(np.float32))
         return np.concatenate(means, 1)
 
+    def summaries(self) -> NDArray[np.float32]:
+        """Return (N, K) float32: the last day's features, and the means of 7, 30 and 90 days of those that vary."""
+        means = self.running_means()[self.last][:, np.tile(self.varies, len(MEANS))]
+        return np.concatenate([self.daily[self.last], means], 1)
+
     def select(self, chosen: NDArray) -> "Windows":
-        """The windows that a mask or an index chooses; the days are shared, not copied."""
+        """Return the windows of a mask or an index; the days are shared, not copied."""
         fields = ("last", "target", "site", "time", "vegetation")
         return replace(self, **{name: getattr(self, name)[chosen] for name in fields})
 
     def touches(self, year: int) -> NDArray[np.bool_]:
-        """(N,) whether any of the 90 days lies in a calendar year."""
+        """Return a mask (N,) of the windows with any of their 90 days in a calendar year."""
         first = (self.time - np.timedelta64(DAYS - 1, "D")).astype("datetime64[Y]").astype(np.int64) + 1970
         return (first <= year) & (year <= self.year)
 
     def split(
         self, sites: Collection[str] | None = None, years: Collection[int] | None = None
     ) -> "tuple[Windows, Windows]":
-        """Hold out sites, years, or sites in years: (training, held out).
+        """Split into training and held-out windows by sites, by years, or by both.
 
-        Held out are the windows whose last day is at a named site and in a named year. Training has no window of a
-        named site, and none with any of its 90 days in a named year, so that no window straddles the split.
+        Held out are the windows whose last day is at one of the sites and in one of the years. Training has no window
+        of these sites, and none with any of its 90 days in these years, so that no window straddles the split.
+
+        Args:
+            sites: Sites to hold out; None selects by year alone.
+            years: Calendar years to hold out; None selects by site alone.
+
+        Returns:
+            Training and held-out windows, which share their days.
         """
         training, held_out = np.ones((2, len(self)), bool)
         if sites is not None:
@@ -132,17 +145,17 @@ class Windows:
 def make_windows(
     table: pd.DataFrame, features: Sequence[str], stride: int = 1, complete: float = 0.5, with_target: bool = True
 ) -> Windows:
-    """Windows over a daily table (see `tables`).
+    """Make the windows of a daily table.
 
-    A window is made where all its 90 days lie inside the site's record, its last day has every feature, and at least
-    ``complete`` of its values are there.
+    A window needs all its 90 days within the site's record, every feature on its last day, and at least the share
+    ``complete`` of its values.
 
     Args:
-        table: A daily table.
+        table: Daily table; see `daily_table`.
         features: Columns to use.
-        stride: Days between the last days of one site's windows; the paper steps by 10.
-        complete: Least share of a window's values that must be there.
-        with_target: Leave out windows whose last day has no GPP; say False to predict every day.
+        stride: Days between the last days of a site's windows; the paper uses 10.
+        complete: Smallest share of a window's values that must be present, 0 to 1.
+        with_target: Keep only windows whose last day has GPP; False predicts every day.
 
     Raises:
         UsageError: A feature is not in the table, or a site has fewer than 90 days with features (and GPP).
@@ -150,8 +163,8 @@ def make_windows(
     if missing := [name for name in features if name not in table]:
         raise UsageError(f"no column {missing[0]!r} in the table: it has {', '.join(map(str, table.columns))}")
     if not features:
-        raise UsageError("windows of no features: name at least one column")
-    daily, runs, kept = [], [], []
+        raise UsageError("no features: expected at least one column")
+    daily, runs, parts = [], [], []
     offset = 0
     for site, rows in table.groupby("site", sort=True):
         days = pd.date_range(rows["time"].iloc[0], rows["time"].iloc[-1], freq="D")
@@ -170,20 +183,20 @@ def make_windows(
         chosen = np.flatnonzero(usable)
         chosen = chosen[(chosen - DAYS + 1) % stride == 0]
         vegetation = str(rows["vegetation"].iloc[0]) if "vegetation" in rows else ""
-        kept.append((offset + chosen, target[chosen], days.to_numpy()[chosen], str(site), vegetation))
+        parts.append((offset + chosen, target[chosen], days.to_numpy()[chosen], str(site), vegetation))
         daily.append(values)
         runs.append((offset, offset + len(days)))
         offset += len(days)
-    if not kept:
+    if not parts:
         raise UsageError("an empty table: expected at least one site with 90 days")
-    counts = [len(last) for last, *_ in kept]
+    counts = [len(last) for last, *_ in parts]
     return Windows(
         features=tuple(features),
         daily=np.concatenate(daily),
         runs=np.array(runs),
-        last=np.concatenate([last for last, *_ in kept]),
-        target=np.concatenate([target for _, target, *_ in kept]),
-        site=np.repeat([site for *_, site, _ in kept], counts),
-        time=np.concatenate([time for _, _, time, *_ in kept]),
-        vegetation=np.repeat([vegetation for *_, vegetation in kept], counts),
+        last=np.concatenate([last for last, *_ in parts]),
+        target=np.concatenate([target for _, target, *_ in parts]),
+        site=np.repeat([site for *_, site, _ in parts], counts),
+        time=np.concatenate([time for _, _, time, *_ in parts]),
+        vegetation=np.repeat([vegetation for *_, vegetation in parts], counts),
     )

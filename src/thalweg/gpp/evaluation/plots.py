@@ -1,4 +1,4 @@
-"""Figures of predicted GPP, as PNG."""
+"""Figures of predicted GPP as PNG files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ _OBSERVED, _PREDICTED = "#444444", "#26706b"
 
 
 def observed_against_predicted(predictions: pd.DataFrame, path: Path, title: str) -> None:
-    """Density of held-out days, observed against predicted, with the line of equality."""
+    """Draw the density of held-out days, observed against predicted, with the line of equality."""
     figure = _figure(6.2, 5.4)
     axis = figure.subplots()
     observed, predicted = predictions["observed"].to_numpy(), predictions["predicted"].to_numpy()
@@ -35,7 +35,7 @@ def observed_against_predicted(predictions: pd.DataFrame, path: Path, title: str
 
 
 def series_by_site(predictions: pd.DataFrame, path: Path, title: str, level: float, count: int = 6) -> None:
-    """Series of sites from the best to the worst RMSE, with their intervals."""
+    """Draw the series of sites between the best and the worst RMSE, with their intervals."""
     ranked = score_by_site(predictions).sort_values("rmse")
     chosen = ranked.index[np.unique(np.linspace(0, len(ranked) - 1, count).round().astype(int))]
     figure = _figure(11, 1 + 1.6 * len(chosen))
@@ -56,7 +56,7 @@ def series_by_site(predictions: pd.DataFrame, path: Path, title: str, level: flo
 
 
 def error_by_month(predictions: pd.DataFrame, path: Path, title: str) -> None:
-    """RMSE and bias by calendar month."""
+    """Draw RMSE and bias by calendar month."""
     error = predictions["predicted"] - predictions["observed"]
     by_month = error.groupby(predictions["time"].dt.month)
     months = by_month.mean().index

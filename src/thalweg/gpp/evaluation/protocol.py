@@ -1,63 +1,86 @@
-"""The evaluation protocol: what is held out, on what a model is fitted, on which rows all are compared."""
+"""Evaluation protocol: the splits, the fitting of the models, and the common rows on which they are compared."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import product
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thalweg.errors import UsageError
+from thalweg.errors import UsageError, unknown_name
 from thalweg.gpp.data.windows import Windows, make_windows
 from thalweg.gpp.evaluation.scores import score
-from thalweg.gpp.models.ensemble import Ensemble, Model, Unit
+from thalweg.gpp.models.ensemble import Ensemble, HoldoutUnit
+from thalweg.gpp.models.predictors import PredictorSet
 
 Splitting = Literal["site", "year", "site-year"]
 """Leave a site out, leave a year out, or leave a site in a year out."""
 
 Progress = Callable[[int, int], None]
-"""Called with models evaluated and models in all."""
+"""Callback with the number of models evaluated and of models in all."""
 
 
 @dataclass(frozen=True)
-class Predictors:
-    """A named set of features.
+class EvaluationConfig:
+    """Configuration of an evaluation.
 
     Attributes:
-        name: What reports call it.
-        columns: Columns of the daily table.
-        reduced: Those of ``columns`` that are replaced by their first principal components, fitted on training days.
-        components: How many.
+        splittings: Splits to evaluate.
+        seeds: Seeds of the models; one run each.
+        level: Level of the intervals, 0 to 1.
+        partitions: Members per site when leaving sites out with members shared between sites
+            (`Ensemble.leave_site_out`); None fits a separate ensemble per held-out site.
+        groups: Number of groups of sites to hold out instead of single sites: faster, but an easier question.
+        stride: Days between windows.
+        workers: Number of processes.
+        featureless: Names of models that use no features, such as climatology; they run once, not once per set.
+
+    Raises:
+        UsageError: A splitting is unknown.
     """
 
-    name: str
-    columns: tuple[str, ...]
-    reduced: tuple[str, ...] = ()
-    components: int = 0
+    splittings: tuple[Splitting, ...] = ("site",)
+    seeds: tuple[int, ...] = (0,)
+    level: float = 0.9
+    partitions: int | None = None
+    groups: int | None = None
+    stride: int = 1
+    workers: int = 1
+    featureless: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for splitting in self.splittings:
+            _check_splitting(splitting)
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One split: its windows train, or are predicted."""
+    """One split into training and held-out windows.
+
+    Attributes:
+        training: Windows to fit to.
+        held_out: Windows to predict.
+        unit: Unit that is held out within the training part.
+    """
 
     training: Windows
     held_out: Windows
-    unit: Unit
+    unit: HoldoutUnit
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """Result of an evaluation.
 
     Attributes:
-        scores: One row per splitting, predictors, model and seed; columns of `scores.UNITS`.
-        predictions: One row per held-out site and day of each of them: observed, predicted, lower, upper.
-        level: Of the intervals.
+        scores: One row per splitting, set of predictors, model and seed; columns of `scores.UNITS`.
+        predictions: One row per held-out site and day of each of them: observed, predicted, lower, upper
+            (gC m-2 d-1).
+        level: Level of the intervals.
     """
 
     scores: pd.DataFrame
@@ -70,13 +93,14 @@ def folds(windows: Windows, splitting: Splitting, groups: int | None = None, see
 
     Args:
         windows: All windows with a target.
-        splitting: ``site`` and ``site-year`` ask for other sites, ``year`` for another year at known sites.
-        groups: Hold sites out in this many groups instead of one by one: quicker, not the same question.
-        seed: Of the grouping.
+        splitting: ``site`` and ``site-year`` predict other sites, ``year`` another year at known sites.
+        groups: Number of groups of sites to hold out instead of single sites.
+        seed: Seed of the grouping.
 
     Raises:
-        UsageError: Too few sites or years to hold one out.
+        UsageError: There are too few sites or years to hold one out, or the splitting is unknown.
     """
+    _check_splitting(splitting)
     sites, years = windows.sites, np.unique(windows.year).tolist()
     if splitting in ("site", "site-year") and len(sites) < 3:
         raise UsageError(f"{len(sites)} sites: expected three or more to leave one out and hold one back in training")
@@ -90,10 +114,8 @@ def folds(windows: Windows, splitting: Splitting, groups: int | None = None, see
         held_years = [None]
     elif splitting == "year":
         held_sites = [None]
-    elif splitting != "site-year":
-        raise UsageError(f"splitting {splitting!r}: expected site, year or site-year")
-    # Inside the training part years are held back too, where there are two of them.
-    unit: Unit = "year" if splitting == "year" and len(years) > 2 else "site"
+    # Years are held out within the training part too, where it has two of them.
+    unit: HoldoutUnit = "year" if splitting == "year" and len(years) > 2 else "site"
     for some_sites in held_sites:
         for some_years in held_years:
             training, held_out = windows.split(some_sites, some_years)
@@ -101,8 +123,16 @@ def folds(windows: Windows, splitting: Splitting, groups: int | None = None, see
                 yield Fold(training, held_out, unit)
 
 
-def common_windows(table: pd.DataFrame, predictors: Sequence[Predictors], stride: int = 1) -> dict[str, Windows]:
-    """Windows of each set of features over the same sites and days, so that every row is scored on the same rows.
+def common_windows(table: pd.DataFrame, predictors: Sequence[PredictorSet], stride: int = 1) -> dict[str, Windows]:
+    """Make windows of each set of predictors over the same sites and days, so that all are scored on the same rows.
+
+    Args:
+        table: Daily table.
+        predictors: Sets of predictors.
+        stride: Days between windows.
+
+    Returns:
+        Windows by name of the set.
 
     Raises:
         UsageError: A site has too few days, or the sets have no window in common.
@@ -119,55 +149,58 @@ def common_windows(table: pd.DataFrame, predictors: Sequence[Predictors], stride
 
 def evaluate(
     table: pd.DataFrame,
-    predictors: Sequence[Predictors],
+    predictors: Sequence[PredictorSet],
     models: Mapping[str, Callable[[int], Ensemble]],
-    splittings: Iterable[Splitting] = ("site",),
-    seeds: Sequence[int] = (0,),
-    level: float = 0.9,
-    partitions: int | None = None,
-    groups: int | None = None,
-    stride: int = 1,
-    workers: int = 1,
+    config: EvaluationConfig | None = None,
     progress: Progress | None = None,
-    featureless: Collection[str] = (),
 ) -> Evaluation:
-    """Fit every model on every training part and score what it says of the held-out part, all on the same rows.
+    """Fit every model to every training part and score its predictions of the held-out part on common rows.
 
     Args:
-        table: A daily table.
-        predictors: Sets of features.
-        models: A model from a seed, by name; to use ``workers``, functions that can be pickled.
-        splittings: Which splits.
-        seeds: One run each.
-        level: Of the intervals.
-        partitions: Leave one site out with members shared between sites (`Ensemble.leave_site_out`), so many per
-            site; None fits an ensemble for every site anew.
-        groups: See `folds`.
-        stride: Days between windows.
-        workers: Processes.
-        progress: Called after each model of each set of features.
-        featureless: Models that look at no feature, such as climatology: run once, not once per set.
+        table: Daily table (see `daily_table`).
+        predictors: Sets of predictors.
+        models: Functions that make a model from a seed, by name, such as `MODELS`; they must be picklable for several
+            workers.
+        config: Splits, seeds and resources; `EvaluationConfig()` by default.
+        progress: Called after each model of each set of predictors.
+
+    Returns:
+        Scores and predictions.
 
     Raises:
-        UsageError: A column or common days are missing, or there are too few sites or years.
+        UsageError: A column is missing, no days are in common, or there are too few sites or years.
     """
-    windows = common_windows(table, predictors, stride)
+    config = config or EvaluationConfig()
+    windows = common_windows(table, predictors, config.stride)
     jobs = [
-        (splitting, replace(one, name="no features") if name in featureless else one, windows[one.name], name, seed)
-        for splitting, one, name, seed in product(splittings, predictors, models, seeds)
-        if name not in featureless or one is predictors[0]
+        (
+            splitting,
+            replace(one, name="no features") if name in config.featureless else one,
+            windows[one.name],
+            name,
+            seed,
+        )
+        for splitting, one, name, seed in product(config.splittings, predictors, models, config.seeds)
+        if name not in config.featureless or one is predictors[0]
     ]
     parts = []
-    with _processes(workers) as run:
+    with _process_map(config.workers) as run:
         for splitting, one, here, name, seed in jobs:
-            if splitting == "site" and partitions is not None:
-                bounds = models[name](seed).leave_site_out(here, level, partitions, partial(reduce, one), run)
+            if splitting == "site" and config.partitions is not None:
+                bounds = models[name](seed).leave_site_out(here, config.level, config.partitions, one.reduce, run)
                 part = _predictions(here, bounds)
             else:
-                split = list(folds(here, splitting, groups, seed))
+                split = list(folds(here, splitting, config.groups, seed))
                 count = len(split)
                 part = pd.concat(
-                    run(predict_fold, count * [models[name]], count * [seed], count * [one], split, count * [level])
+                    run(
+                        predict_fold,
+                        count * [models[name]],
+                        count * [seed],
+                        count * [one],
+                        split,
+                        count * [config.level],
+                    )
                 )
             parts.append(part.assign(split=splitting, predictors=one.name, model=name, seed=seed))
             if progress is not None:
@@ -175,38 +208,36 @@ def evaluate(
     predictions = pd.concat(parts, ignore_index=True)
     keys = ["split", "predictors", "model", "seed"]
     rows = [dict(zip(keys, key, strict=True)) | score(rows) for key, rows in predictions.groupby(keys, sort=False)]
-    return Evaluation(pd.DataFrame(rows), predictions, level)
+    return Evaluation(pd.DataFrame(rows), predictions, config.level)
 
 
 def predict_fold(
-    make_model: Callable[[int], Model], seed: int, predictors: Predictors, fold: Fold, level: float = 0.9
+    make_model: Callable[[int], Ensemble], seed: int, predictors: PredictorSet, fold: Fold, level: float = 0.9
 ) -> pd.DataFrame:
-    """Fit a model to a fold's training part; observed and predicted GPP of its held-out part."""
-    training, held_out = reduce(predictors, fold.training, fold.held_out)
+    """Fit a model to the training part of a fold and predict its held-out part.
+
+    Args:
+        make_model: Function that makes a model from a seed.
+        seed: Seed of the model.
+        predictors: Set of predictors.
+        fold: Training and held-out windows.
+        level: Level of the intervals.
+
+    Returns:
+        Columns site, time, observed, predicted, lower, upper (gC m-2 d-1), one row per held-out window.
+    """
+    training, held_out = predictors.reduce(fold.training, fold.held_out)
     model = make_model(seed).fit(training, fold.unit)
     return _predictions(held_out, model.predict_interval(held_out, level))
 
 
-def reduce(predictors: Predictors, training: Windows, held_out: Windows) -> tuple[Windows, Windows]:
-    """Replace the features to be reduced by their first principal components over the training part's days."""
-    if not predictors.components:
-        return training, held_out
-    names = training.features
-    chosen = np.isin(names, predictors.reduced)
-    daily = training.daily
-    seen = daily[training.covered][:, chosen]
-    seen = seen[np.isfinite(seen).all(1)]
-    mean, scale = seen.mean(0), seen.std(0) + 1e-9
-    axes = np.linalg.svd((seen - mean) / scale, full_matrices=False)[2][: predictors.components]
-    components = ((daily[:, chosen] - mean) / scale) @ axes.T
-    kept = (name for name, here in zip(names, chosen, strict=True) if not here)
-    features = (*(f"component_{index + 1}" for index in range(len(axes))), *kept)
-    changed = np.concatenate([components.astype(np.float32), daily[:, ~chosen]], 1)
-    return replace(training, features=features, daily=changed), replace(held_out, features=features, daily=changed)
+def _check_splitting(splitting: str) -> None:
+    if splitting not in get_args(Splitting):
+        raise unknown_name("splitting", splitting, get_args(Splitting))
 
 
 def _predictions(windows: Windows, bounds: NDArray) -> pd.DataFrame:
-    """Predictions of windows from (N, 3) lower bound, prediction, upper bound."""
+    """Return a table of predictions from (N, 3) lower bound, prediction, upper bound."""
     lower, predicted, upper = bounds.T
     return pd.DataFrame(
         {
@@ -225,16 +256,16 @@ def _keys(windows: Windows) -> pd.MultiIndex:
 
 
 @contextmanager
-def _processes(workers: int) -> Iterator[Callable[..., Iterable]]:
-    """A ``map`` over processes of one thread each, or the plain one."""
+def _process_map(workers: int) -> Iterator[Callable[..., Iterable]]:
+    """Yield a ``map`` over processes of one thread each, or the plain ``map`` for one worker."""
     if workers <= 1:
         yield map
         return
-    with ProcessPoolExecutor(workers, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, initializer=_use_one_thread) as pool:
         yield pool.map
 
 
-def _one_thread() -> None:
+def _use_one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""A report folder: scores as CSV and Markdown, scores by site, predictions, figures."""
+"""Report folder of an evaluation: scores as CSV and Markdown, scores by site, predictions and figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,19 +15,22 @@ _SHOWN = ["r2", "rmse", "mae", "bias", "nrmse_sd", "seasonal_r2", "anomaly_r2", 
 
 
 def write_report(evaluation: Evaluation, folder: str | Path, notes: Sequence[str] = ()) -> Path:
-    """Write a report folder, whole or not at all.
+    """Write a report folder atomically.
 
-    It holds ``report.md``, ``scores.csv``, ``sites.csv`` (the same scores by site), ``predictions.csv``, and three
+    The folder holds ``report.md``, ``scores.csv``, ``sites.csv`` (scores by site), ``predictions.csv``, and three
     figures of the best predictors and model of each split.
 
     Args:
-        evaluation: What to report.
-        folder: Must not exist.
-        notes: Lines that the report says first: what was read, what was left out.
+        evaluation: Result of `evaluate`.
+        folder: Folder to write; must not exist.
+        notes: Lines at the beginning of the report: files that were read, values that were left out.
+
+    Returns:
+        The folder.
 
     Raises:
         UsageError: The folder exists.
-        ThalwegError: It can not be written.
+        ThalwegError: The folder cannot be written.
     """
     from thalweg.gpp.evaluation.plots import error_by_month, observed_against_predicted, series_by_site
 
@@ -45,7 +48,7 @@ def write_report(evaluation: Evaluation, folder: str | Path, notes: Sequence[str
 
 
 def sites_table(evaluation: Evaluation) -> pd.DataFrame:
-    """Scores by site of every split, set of predictors, model and seed."""
+    """Return the scores by site of every split, set of predictors, model and seed."""
     parts = []
     for key, rows in evaluation.predictions.groupby(_KEYS, sort=False):
         sites = score_by_site(rows).reset_index()
@@ -55,7 +58,7 @@ def sites_table(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def best_predictions(evaluation: Evaluation) -> dict[str, tuple[str, pd.DataFrame]]:
-    """By split: a title, and the predictions of the predictors and model with the least RMSE; the first seed's."""
+    """Return, by split, a title and the predictions of the predictors and model with the smallest RMSE."""
     found = {}
     for split, scores in evaluation.scores.groupby("split", sort=False):
         best = scores.sort_values("rmse").iloc[0]
@@ -66,7 +69,7 @@ def best_predictions(evaluation: Evaluation) -> dict[str, tuple[str, pd.DataFram
 
 
 def mean_scores(evaluation: Evaluation) -> pd.DataFrame:
-    """Scores as means over seeds, and the standard deviation of R2 between them (NaN with one seed)."""
+    """Return mean scores over seeds, and the standard deviation of R2 between seeds (NaN with one seed)."""
     grouped = evaluation.scores.groupby(_KEYS[:-1], sort=False)
     table = grouped[[*UNITS]].mean()
     table.insert(1, "r2_between_seeds", grouped["r2"].std())
@@ -74,7 +77,7 @@ def mean_scores(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def markdown_table(table: pd.DataFrame) -> str:
-    """A table as Markdown, numbers to three decimals."""
+    """Format a table as Markdown with numbers to three decimals."""
     header = [str(name) for name in table.columns]
     rows = [[f"{value:.3f}" if isinstance(value, float) else str(value) for value in row] for row in table.to_numpy()]
     lines = [header, ["---"] * len(header), *rows]
@@ -104,8 +107,8 @@ def _markdown(evaluation: Evaluation, notes: Sequence[str], best: dict[str, tupl
             f"Figures: {title}.",
         ]
     parts += [
-        "## What the scores are",
+        "## Scores",
         "\n".join(f"- {name}: {meaning}" for name, meaning in UNITS.items()),
-        f"Coverage is to be compared with {evaluation.level:.0%}.",
+        f"The coverage of calibrated intervals is {evaluation.level:.0%}.",
     ]
     return "\n\n".join(parts) + "\n"

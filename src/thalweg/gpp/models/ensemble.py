@@ -1,8 +1,7 @@
-"""One interface for every GPP model: fit, predict, predict_interval; and how a model is fitted inside a training part.
+"""Ensemble over groups of training sites or years: fit, predict and calibrated intervals, the same for every learner.
 
-Learners differ in what they learn, not in how they are treated: an ensemble over groups of training sites (or years)
-gives each of them the same early stopping, the same choice among its settings and the same calibration of intervals,
-always on groups that a member did not see.
+Each member of an ensemble leaves out one group of training sites (or years). The left-out group chooses the stage at
+which the member stops, the best of the candidate learners, and the width of the intervals.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,122 +14,124 @@ from numpy.typing import NDArray
 from thalweg.errors import UsageError
 from thalweg.gpp.data.windows import Windows
 
-Unit = Literal["site", "year"]
+HoldoutUnit = Literal["site", "year"]
+"""Unit that is held out as a whole, inside the training part too."""
 
-Prepare = Callable[[Windows, Windows], tuple[Windows, Windows]]
-"""What is done to the training and held-out windows of a split before learning."""
+Preprocess = Callable[[Windows, Windows], tuple[Windows, Windows]]
+"""Function applied to the training and held-out windows of a split before a learner is fitted."""
 
 
 class Learner(Protocol):
-    """What learns from windows, in stages: epochs, trees, or a single one."""
+    """Model that learns from windows in stages: epochs, trees, or a single stage."""
 
     def fit(self, training: Windows, held_out: Windows) -> NDArray[np.float32]:
-        """Learn from ``training``.
+        """Fit to ``training`` and predict ``held_out`` after every stage; the held-out GPP is not used.
 
         Returns:
-            (stages, N, 3): after each stage, the lower bound, best estimate and upper bound of the held-out days'
-            GPP, gC m-2 d-1; the three are equal where the learner knows no bounds. The held-out GPP is not used.
+            (stages, N, 3) lower bound, best estimate and upper bound of the held-out days' GPP, gC m-2 d-1; the three
+            are equal where the learner has no bounds.
         """
         ...
 
-    def keep(self, stage: int) -> None:
-        """Go back to a stage, by its index; later stages are dropped."""
+    def select_stage(self, stage: int) -> None:
+        """Return to a stage by its index and drop the later ones."""
         ...
 
     def predict(self, windows: Windows) -> NDArray[np.float32]:
-        """(N, 3) lower bound, best estimate, upper bound at the stage that was kept, gC m-2 d-1."""
-        ...
-
-
-class Model(Protocol):
-    """What a protocol evaluates, in the manner of scikit-learn."""
-
-    def fit(self, windows: Windows, unit: Unit = "site") -> Self:
-        """Fit to windows; ``unit`` says what it will be asked to predict anew: other sites, or other years."""
-        ...
-
-    def predict(self, windows: Windows) -> NDArray[np.float32]:
-        """(N,) GPP, gC m-2 d-1."""
-        ...
-
-    def predict_interval(self, windows: Windows, level: float = 0.9) -> NDArray[np.float32]:
-        """(N, 3) lower bound, prediction, upper bound: between them lies the day's GPP with probability ``level``."""
+        """Return (N, 3) lower bound, best estimate, upper bound at the selected stage, gC m-2 d-1."""
         ...
 
 
 class Ensemble:
-    """The mean of members that each leave out one group of training sites (or years).
+    """Mean of members that each leave out one group of training sites (or years).
 
-    The group that a member left out says at which stage to stop, which of the ``settings`` is best, and how wide an
-    interval must be, by conformalised quantile regression (Romano, Patterson and Candes 2019): bounds are moved by
-    the quantile of how far the held-out days lay beyond them.
+    The group that a member leaves out chooses the member's stage, the best candidate learner, and the width of the
+    intervals. Intervals follow conformalised quantile regression (Romano, Patterson and Candes 2019): bounds are moved
+    by a quantile of the distances by which held-out days exceed them.
 
     Args:
-        settings: Learners to choose from, by name; each is made from a seed.
-        members: Groups, two or more; fewer where there are fewer sites.
-        seed: Of the grouping and the members.
+        candidates: Functions that make a learner from a seed, by name; the best one is chosen by held-out error.
+        members: Number of groups, at least two; fewer where there are fewer sites.
+        seed: Seed of the grouping and of the members.
+
+    Attributes:
+        learners: Fitted members of the chosen candidate; empty before `fit`.
+        chosen: Name of the chosen candidate; "" before `fit`.
+        exceedances: (C,) float32, distances by which calibration days exceed their bounds, gC m-2 d-1.
     """
 
-    def __init__(self, settings: Mapping[str, Callable[[int], Learner]], members: int = 5, seed: int = 0) -> None:
-        self.settings = dict(settings)
+    def __init__(self, candidates: Mapping[str, Callable[[int], Learner]], members: int = 5, seed: int = 0) -> None:
+        self.candidates = dict(candidates)
         self.members = members
         self.seed = seed
         self.chosen = ""
-        self.fitted: list[Learner] = []
-        self.beyond = np.zeros(0, np.float32)
+        self.learners: list[Learner] = []
+        self.exceedances = np.zeros(0, np.float32)
 
-    def fit(self, windows: Windows, unit: Unit = "site") -> Self:
-        """Fit the members; the settings are compared over all held-out groups together.
+    def fit(self, windows: Windows, unit: HoldoutUnit = "site") -> Self:
+        """Fit the members and choose the candidate with the least error over all held-out groups.
+
+        Args:
+            windows: Windows with a target.
+            unit: Unit the ensemble will predict: other sites, or other years.
 
         Raises:
-            UsageError: Fewer than two sites (or years), so that nothing can be held out.
+            UsageError: There are fewer than two sites (or years), so that nothing can be held out.
         """
         splits = [windows.split(**{f"{unit}s": group}) for group in self._groups(windows, unit, self.members)]
         splits = [(training, held_out) for training, held_out in splits if len(training) and len(held_out)]
-        tried = {
-            name: [_fitted(make(self._member(index)), *split) for index, split in enumerate(splits)]
-            for name, make in self.settings.items()
+        fitted = {
+            name: [_fit_member(make(self._member_seed(index)), *split) for index, split in enumerate(splits)]
+            for name, make in self.candidates.items()
         }
-        self.chosen = min(tried, key=lambda name: sum(one.error * len(one.beyond) for one in tried[name]))
-        self.fitted = [one.learner for one in tried[self.chosen]]
-        self.beyond = np.concatenate([one.beyond for one in tried[self.chosen]])
+        self.chosen = min(fitted, key=lambda name: sum(one.error * len(one.exceedances) for one in fitted[name]))
+        self.learners = [one.learner for one in fitted[self.chosen]]
+        self.exceedances = np.concatenate([one.exceedances for one in fitted[self.chosen]])
         return self
 
     def predict(self, windows: Windows) -> NDArray[np.float32]:
-        """(N,) mean of the members, gC m-2 d-1."""
-        return self._bounds(windows)[:, 1]
+        """Return (N,) float32, the mean of the members, gC m-2 d-1.
+
+        Raises:
+            UsageError: The ensemble is not fitted.
+        """
+        return self._mean_bounds(windows)[:, 1]
 
     def predict_interval(self, windows: Windows, level: float = 0.9) -> NDArray[np.float32]:
-        """(N, 3) lower bound, prediction, upper bound at ``level``, gC m-2 d-1."""
-        return _widen(self._bounds(windows), self.beyond, level)
+        """Return (N, 3) float32: lower bound, prediction and upper bound at ``level``, gC m-2 d-1.
+
+        Raises:
+            UsageError: The ensemble is not fitted.
+        """
+        return _widen(self._mean_bounds(windows), self.exceedances, level)
 
     def leave_site_out(
         self,
         windows: Windows,
         level: float = 0.9,
         partitions: int = 3,
-        prepare: Prepare | None = None,
+        preprocess: Preprocess | None = None,
         run: Callable[..., Iterable] = map,
     ) -> NDArray[np.float32]:
-        """Predict every site by members that left it out, members shared between sites.
+        """Predict every site by members that left it out, with members shared between sites.
 
-        The sites are parted into ``members`` groups, ``partitions`` times. A member learns from the sites outside of
-        its group and serves every site of the group: for each, the *other* sites of the group choose stage and
-        setting and calibrate the interval. No GPP of a site has a part in its own prediction, as if an ensemble had
-        been fitted for each site anew, at a fraction of the cost.
+        The sites are divided into ``members`` groups, ``partitions`` times. A member learns from the sites outside its
+        group and predicts every site of the group. For each site, the *other* sites of the group choose stage and
+        candidate and calibrate the interval. A site's GPP therefore has no influence on its own prediction, as if an
+        ensemble were fitted for each site, at a fraction of the cost.
 
         Args:
-            windows: Of all sites.
-            level: Of the intervals.
+            windows: Windows of all sites.
+            level: Level of the intervals.
             partitions: Members per site.
-            prepare: Applied to each split, such as principal components of the training part.
-            run: ``map``, or that of a pool of processes.
+            preprocess: Applied to each split, such as principal components of the training part.
+            run: ``map``, or the ``map`` of a pool of processes.
 
         Returns:
-            (N, 3) lower bound, prediction, upper bound, gC m-2 d-1.
+            (N, 3) float32 lower bound, prediction, upper bound, gC m-2 d-1.
 
         Raises:
-            UsageError: Fewer than four sites.
+            UsageError: There are fewer than four sites.
         """
         sites = len(windows.sites)
         if sites < 4:
@@ -140,11 +141,11 @@ class Ensemble:
             for partition in range(partitions)
             for group in self._groups(windows, "site", min(self.members, sites // 2), partition)
         ]
-        seeds = [self._member(index) for index in range(len(groups))]
+        seeds = [self._member_seed(index) for index in range(len(groups))]
         count = len(groups)
-        paths = run(_held_out_paths, count * [self.settings], count * [windows], groups, seeds, count * [prepare])
+        paths = run(_held_out_paths, count * [self.candidates], count * [windows], groups, seeds, count * [preprocess])
         bounds = np.zeros((len(windows), 3), np.float32)
-        beyond: dict[str, list[NDArray]] = {site: [] for site in windows.sites}
+        exceedances: dict[str, list[NDArray]] = {site: [] for site in windows.sites}
         for group, path in zip(groups, paths, strict=True):
             held_out = windows.split(sites=group)[1]
             for site in group:
@@ -152,21 +153,21 @@ class Ensemble:
                 errors = np.square(path[:, others, 1] - held_out.target[others]).mean(1)
                 best = path[int(errors.argmin())]
                 bounds[windows.site == site] += best[~others] / partitions
-                beyond[site].append(_beyond(best[others], held_out.target[others]))
+                exceedances[site].append(_exceedances(best[others], held_out.target[others]))
         for site in windows.sites:
             here = windows.site == site
-            bounds[here] = _widen(bounds[here], np.concatenate(beyond[site]), level)
+            bounds[here] = _widen(bounds[here], np.concatenate(exceedances[site]), level)
         return bounds
 
-    def _member(self, index: int) -> int:
+    def _member_seed(self, index: int) -> int:
         return 1000 * self.seed + index
 
-    def _bounds(self, windows: Windows) -> NDArray[np.float32]:
-        if not self.fitted:
-            raise UsageError("a model that is not fitted yet: call fit(windows) first")
-        return np.mean([member.predict(windows) for member in self.fitted], axis=0, dtype=np.float32)
+    def _mean_bounds(self, windows: Windows) -> NDArray[np.float32]:
+        if not self.learners:
+            raise UsageError("the model is not fitted yet: call fit(windows) first")
+        return np.mean([learner.predict(windows) for learner in self.learners], axis=0, dtype=np.float32)
 
-    def _groups(self, windows: Windows, unit: Unit, count: int, partition: int = 0) -> list[list]:
+    def _groups(self, windows: Windows, unit: HoldoutUnit, count: int, partition: int = 0) -> list[list]:
         units: list = windows.sites if unit == "site" else np.unique(windows.year).tolist()
         if len(units) < 2:
             raise UsageError(f"{len(units)} {unit}(s) to train on: expected two or more, one to hold out")
@@ -174,44 +175,49 @@ class Ensemble:
         return [[units[index] for index in group] for group in np.array_split(order, min(count, len(units)))]
 
 
+def equal_bounds(estimate: NDArray) -> NDArray[np.float32]:
+    """Return (N, 3) float32, an estimate (N,) as lower bound, best estimate and upper bound."""
+    return np.repeat(estimate.astype(np.float32)[:, None], 3, 1)
+
+
 @dataclass(frozen=True)
 class _Member:
-    """A learner at its best stage, its mean squared error and how far held-out days lie beyond its bounds."""
+    """Learner at its best stage, its mean squared error and the exceedances of its held-out days."""
 
     learner: Learner
     error: float
-    beyond: NDArray[np.float32]
+    exceedances: NDArray[np.float32]
 
 
-def _fitted(learner: Learner, training: Windows, held_out: Windows) -> _Member:
+def _fit_member(learner: Learner, training: Windows, held_out: Windows) -> _Member:
     path = learner.fit(training, held_out)
     errors = np.square(path[:, :, 1] - held_out.target).mean(1)
     best = int(errors.argmin())
-    learner.keep(best)
-    return _Member(learner, float(errors[best]), _beyond(path[best], held_out.target))
+    learner.select_stage(best)
+    return _Member(learner, float(errors[best]), _exceedances(path[best], held_out.target))
 
 
 def _held_out_paths(
-    settings: Mapping[str, Callable[[int], Learner]],
+    candidates: Mapping[str, Callable[[int], Learner]],
     windows: Windows,
     sites: list[str],
     seed: int,
-    prepare: Prepare | None,
+    preprocess: Preprocess | None,
 ) -> NDArray[np.float32]:
-    """(stages of all settings, N, 3) what learners say of the sites they left out."""
+    """Return (stages of all candidates, N, 3) predictions of the sites that were left out."""
     split = windows.split(sites=sites)
-    training, held_out = prepare(*split) if prepare is not None else split
-    return np.concatenate([make(seed).fit(training, held_out) for make in settings.values()])
+    training, held_out = preprocess(*split) if preprocess is not None else split
+    return np.concatenate([make(seed).fit(training, held_out) for make in candidates.values()])
 
 
-def _beyond(bounds: NDArray, target: NDArray) -> NDArray[np.float32]:
-    """How far each day lies beyond the nearer bound; negative inside."""
+def _exceedances(bounds: NDArray, target: NDArray) -> NDArray[np.float32]:
+    """Return the distance by which each day exceeds the nearer bound; negative inside the bounds."""
     return np.maximum(bounds[:, 0] - target, target - bounds[:, 2])
 
 
-def _widen(bounds: NDArray, beyond: NDArray, level: float) -> NDArray[np.float32]:
-    """Bounds (N, 3) moved so that ``level`` of the calibration days would lie inside; the estimate stays inside."""
-    margin = np.float32(np.quantile(beyond, level))
+def _widen(bounds: NDArray, exceedances: NDArray, level: float) -> NDArray[np.float32]:
+    """Move bounds (N, 3) so that a share ``level`` of the calibration days lies inside; the estimate stays inside."""
+    margin = np.float32(np.quantile(exceedances, level))
     low = np.minimum(bounds[:, 0] - margin, bounds[:, 1])
     high = np.maximum(bounds[:, 2] + margin, bounds[:, 1])
     return np.stack([low, bounds[:, 1], high], 1)

@@ -1,61 +1,68 @@
-"""What every report compares: sets of predictors, as far as a table has their columns, and models."""
+"""Sets of predictors: the columns of a daily table that a model predicts from, and the sets that a report compares."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
 from thalweg.errors import UsageError
-from thalweg.gpp.data.daily_table import feature_columns
-from thalweg.gpp.data.radiation import POTENTIAL_RADIATION
-from thalweg.gpp.evaluation.protocol import Predictors
-from thalweg.gpp.models.baselines import BoostingLearner, ClimatologyLearner, RidgeLearner
-from thalweg.gpp.models.ensemble import Ensemble
-from thalweg.gpp.models.transformer import TransformerLearner
-from thalweg.gpp.tables.plausible_values import METEOROLOGY
+from thalweg.gpp.data.windows import Windows
+from thalweg.gpp.tables.daily_table import feature_columns
+from thalweg.gpp.tables.physical_limits import METEOROLOGY_COLUMN, POTENTIAL_RADIATION
 
-INDICES = ("NDVI", "EVI", "NIRv", "kNDVI")
-"""Vegetation indices that a report compares with, through spyndex."""
-
-_RADAR = ("VV", "VH")
-_OPTICAL = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 _EMBEDDING = re.compile(r"e\d+$")
-_WEATHER = re.compile(rf"({'|'.join(METEOROLOGY)})_(ERA|F)$")
+_NUM_COMPONENTS = 7  # of the bands, where the table has no embedding to take the number from
 
 
-def transformer(seed: int = 0) -> Ensemble:
-    """The temporal transformer of 90 days."""
-    return Ensemble({"small": TransformerLearner}, seed=seed)
+@dataclass(frozen=True)
+class PredictorSet:
+    """Named set of predictors.
 
+    Attributes:
+        name: Name in reports.
+        columns: Columns of the daily table.
+        reduced: Those of ``columns`` that are replaced by their first principal components, fitted on training days.
+        components: Number of principal components; 0 replaces nothing.
+    """
 
-def boosting(seed: int = 0) -> Ensemble:
-    """Gradient boosting on the last day and the means of 7, 30 and 90 days; two sizes of tree to choose from."""
-    return Ensemble({"31 leaves": BoostingLearner, "15 leaves": _small_trees}, seed=seed)
+    name: str
+    columns: tuple[str, ...]
+    reduced: tuple[str, ...] = ()
+    components: int = 0
 
+    def reduce(self, training: Windows, held_out: Windows) -> tuple[Windows, Windows]:
+        """Replace the columns ``reduced`` by their principal components, fitted on the days of the training part.
 
-def ridge(seed: int = 0) -> Ensemble:
-    """Ridge regression on the same means; three penalties to choose from."""
-    return Ensemble({"10": RidgeLearner, "1000": _firm_ridge, "30000": _stiff_ridge}, seed=seed)
+        Args:
+            training: Windows of the training part.
+            held_out: Windows of the held-out part, over the same days.
 
-
-def climatology(seed: int = 0) -> Ensemble:
-    """The mean GPP of the day of year."""
-    return Ensemble({"day of year": ClimatologyLearner}, seed=seed)
-
-
-MODELS: dict[str, Callable[[int], Ensemble]] = {
-    "transformer": transformer,
-    "boosting": boosting,
-    "ridge": ridge,
-    "climatology": climatology,
-}
-"""Models by name, each made from a seed."""
+        Returns:
+            Both with the features ``component_1``, ... first; unchanged where ``components`` is 0.
+        """
+        if not self.components:
+            return training, held_out
+        names = training.features
+        chosen = np.isin(names, self.reduced)
+        daily = training.daily
+        known = daily[training.covered][:, chosen]
+        known = known[np.isfinite(known).all(1)]
+        mean, scale = known.mean(0), known.std(0) + 1e-9
+        axes = np.linalg.svd((known - mean) / scale, full_matrices=False)[2][: self.components]
+        components = ((daily[:, chosen] - mean) / scale) @ axes.T
+        others = (name for name, here in zip(names, chosen, strict=True) if not here)
+        features = (*(f"component_{index + 1}" for index in range(len(axes))), *others)
+        changed = np.concatenate([components.astype(np.float32), daily[:, ~chosen]], 1)
+        return replace(training, features=features, daily=changed), replace(held_out, features=features, daily=changed)
 
 
 def with_indices(table: pd.DataFrame) -> pd.DataFrame:
-    """Add NDVI, EVI, NIRv and kNDVI where the table has the bands B02, B04 and B08 (reflectance) and not the index."""
+    """Add NDVI, EVI, NIRv and kNDVI where the table has the bands B02, B04 and B08 (reflectance) but not the index."""
+    from thalweg.earth.indices import INDICES
+
     missing = [name for name in INDICES if name not in table]
     if not missing or not {"B02", "B04", "B08"} <= set(table):
         return table
@@ -65,49 +72,52 @@ def with_indices(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def vegetation_indices(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """NDVI, EVI, NIRv and kNDVI of the columns B02, B04 and B08 (reflectance), through spyndex."""
-    import spyndex
+    """Compute NDVI, EVI, NIRv and kNDVI from the columns B02, B04 and B08 (reflectance as a fraction)."""
+    from thalweg.earth.indices import INDICES, spectral_index
 
-    blue, red, near_infrared = (table[name].to_numpy(float) for name in ("B02", "B04", "B08"))
-    kernel = spyndex.computeKernel("RBF", a=near_infrared, b=red, sigma=0.5 * (near_infrared + red))
-    parameters = {
-        "N": near_infrared, "R": red, "B": blue, "g": 2.5, "C1": 6.0, "C2": 7.5, "L": 1.0, "kNN": 1.0, "kNR": kernel,
-    }  # fmt: skip
-    return {name: np.asarray(spyndex.computeIndex(name, params=parameters)) for name in INDICES}
+    columns = {"blue": "B02", "red": "B04", "nir": "B08"}
+    bands = {common: table[name].to_numpy(float) for common, name in columns.items()}
+    return {name: spectral_index(name, bands) for name in INDICES}
 
 
-def predictor_sets(table: pd.DataFrame, beside: Sequence[str] = ()) -> tuple[list[Predictors], list[str]]:
-    """The sets of predictors a report compares, and which of them the table has no columns for.
+def predictor_sets(table: pd.DataFrame, shared: Sequence[str] = ()) -> tuple[list[PredictorSet], list[str]]:
+    """Return the sets of predictors that a report compares, as far as the table has their columns.
 
     Args:
-        table: A daily table; embedding values are named e1, e2, ..., bands and indices by their names, meteorology
-            and potential radiation as in FLUXNET.
-        beside: Columns that every set is given, such as vegetation classes.
+        table: Daily table. The dimensions of an embedding are named e1, e2, ..., bands and indices by their names,
+            meteorology and potential radiation as in FLUXNET.
+        shared: Columns that are added to every set, such as vegetation classes.
 
     Returns:
-        Sets: potential radiation, meteorology, and each of indices, bands, radar only, optical only, principal
-        components of the bands as many as the embedding has values, and embedding; the satellite's with and without
-        radiation; and one line for each that is left out.
+        The sets: potential radiation, meteorology, indices, bands, radar bands only, optical bands only, as many
+        principal components of the bands as the embedding has dimensions, and the embedding, those of satellites with
+        and without radiation; and one line per set that the table has no columns for.
+
+    Raises:
+        UsageError: The table has no column of any set.
     """
+    from thalweg.earth.indices import INDICES
+
     columns = feature_columns(table)
     radiation = tuple(name for name in columns if name == POTENTIAL_RADIATION)
-    weather = tuple(name for name in columns if _WEATHER.match(name))
-    bands = tuple(name for name in columns if name in _OPTICAL + _RADAR)
+    weather = tuple(name for name in columns if METEOROLOGY_COLUMN.match(name))
+    radar, optical = SENTINEL_1.band_names, SENTINEL_2.band_names
+    bands = tuple(name for name in columns if name in optical + radar)
     embedding = tuple(name for name in columns if _EMBEDDING.match(name))
     satellite = [
-        Predictors("indices", tuple(name for name in columns if name in INDICES)),
-        Predictors("bands, Sentinel-1 only", tuple(name for name in bands if name in _RADAR)),
-        Predictors("bands, Sentinel-2 only", tuple(name for name in bands if name in _OPTICAL)),
-        Predictors("bands", bands),
-        Predictors("principal components", bands, bands, min(len(embedding) or 7, len(bands))),
-        Predictors("embedding", embedding),
+        PredictorSet("indices", tuple(name for name in columns if name in INDICES)),
+        PredictorSet("bands, Sentinel-1 only", tuple(name for name in bands if name in radar)),
+        PredictorSet("bands, Sentinel-2 only", tuple(name for name in bands if name in optical)),
+        PredictorSet("bands", bands),
+        PredictorSet("principal components", bands, bands, min(len(embedding) or _NUM_COMPONENTS, len(bands))),
+        PredictorSet("embedding", embedding),
     ]
-    if not (set(bands) & set(_RADAR) and set(bands) & set(_OPTICAL)):  # one sensor alone is all there is
+    if not (set(bands) & set(radar) and set(bands) & set(optical)):  # a single sensor: "only" would repeat "bands"
         satellite = [one for one in satellite if not one.name.endswith("only")]
-    everything = Predictors("embedding, meteorology", embedding + weather if embedding and weather else ())
+    everything = PredictorSet("embedding, meteorology", embedding + weather if embedding and weather else ())
     wanted = [
-        Predictors("potential radiation", radiation),
-        Predictors("meteorology", weather),
+        PredictorSet("potential radiation", radiation),
+        PredictorSet("meteorology", weather),
         *satellite,
     ]
     with_radiation = [
@@ -119,19 +129,7 @@ def predictor_sets(table: pd.DataFrame, beside: Sequence[str] = ()) -> tuple[lis
     left_out = [f"{one.name}: the table has no such columns" for one in wanted if not one.columns]
     if not found:
         raise UsageError(
-            f"no columns to predict from: the table has {', '.join(columns) or 'none'}: expected embedding values "
-            f"(e1, ...), bands, indices, meteorology or {POTENTIAL_RADIATION}"
+            f"no columns to predict from: the table has {', '.join(columns) or 'none'}: expected an embedding's "
+            f"dimensions (e1, ...), bands, indices, meteorology or {POTENTIAL_RADIATION}"
         )
-    return [replace(one, columns=(*one.columns, *beside)) for one in found], left_out
-
-
-def _small_trees(seed: int) -> BoostingLearner:
-    return BoostingLearner(seed, leaves=15, rate=0.08, least_leaf=200, trees=300)
-
-
-def _firm_ridge(seed: int) -> RidgeLearner:
-    return RidgeLearner(seed, penalty=1000.0)
-
-
-def _stiff_ridge(seed: int) -> RidgeLearner:
-    return RidgeLearner(seed, penalty=30_000.0)
+    return [replace(one, columns=(*one.columns, *shared)) for one in found], left_out

@@ -1,10 +1,9 @@
-"""The paper's temporal transformer (section "GPP use"), small and dense: one pass over a site predicts every day.
+"""Temporal transformer of the paper (section "GPP use"), small and dense: one pass over a site predicts every day.
 
-Attention looks back over a limited number of days in each layer, positions are lags, and the layers' reaches add up
-to 89 days. The read-out sees, beside the last layer, the day itself and its running means, which carry the slow
-weather of a season: means of the encoded days, and the encoded means. So the prediction of a day depends on its
-90-day window alone, and a pass over years gives what a pass over each window would give, without encoding a day
-ninety times.
+Each layer attends to a limited number of past days, positions are lags, and the lags of the layers add up to 89 days.
+The output head takes the last layer, the day itself and running means (means of the encoded days, and encoded means),
+which carry the slow weather of a season. The prediction of a day therefore depends on its 90-day window alone, and one
+pass over years equals a pass over each window without encoding every day ninety times.
 """
 
 from dataclasses import dataclass
@@ -16,22 +15,36 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from thalweg.gpp.data.climatology import SMOOTHING
+from thalweg.gpp.data.climatology import SMOOTHING_DAYS
 from thalweg.gpp.data.windows import DAYS, MEANS, Windows
 
 LAYERS = ((7, 1), (12, 7), (7, 1))
-"""Each layer's band and dilation: it looks at ``band`` days, every ``dilation``-th, the day itself the last.
+"""Band and dilation of each layer, which attends to ``band`` days in steps of ``dilation`` days up to the day itself.
 
-A week, twelve weeks week by week, and a week again: every one of the 90 days is reached, and none before them.
+A week, twelve weeks in weekly steps, and a week again reach each of the 90 days and none before them.
 """
 
 LOW, HIGH = 0.05, 0.95
-"""Quantiles that the network predicts beside its best estimate."""
+"""Quantiles that the network predicts in addition to its best estimate."""
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """How the network is built and trained; a batch is ``sites`` times ``crops`` of one site, in different years."""
+    """Configuration of the network and its training.
+
+    Attributes:
+        width: Features per day inside the network.
+        heads: Attention heads.
+        pieces: Ramps per feature of the piecewise encoding, at most.
+        dropout: Dropout rate.
+        rate: Peak learning rate.
+        decay: Weight decay.
+        anomalies: Weight of the anomaly loss.
+        epochs: Passes over the training days.
+        sites: Sites per batch.
+        crops: Crops per site in a batch, in different years.
+        crop_days: Days of a crop that have a loss.
+    """
 
     width: int = 32
     heads: int = 4
@@ -47,7 +60,7 @@ class TransformerConfig:
 
 
 class BandedAttention(nn.Module):
-    """Causal self-attention over ``band`` days, every ``dilation``-th, with a learned bias per head and lag."""
+    """Causal self-attention over ``band`` days in steps of ``dilation`` days, with a learned bias per head and lag."""
 
     def __init__(self, width: int, heads: int, band: int, dilation: int) -> None:
         super().__init__()
@@ -57,12 +70,12 @@ class BandedAttention(nn.Module):
         self.lag_bias = nn.Parameter(torch.zeros(heads, band))
 
     def forward(self, days: Tensor) -> Tensor:
-        """(B, L, W) -> (B, L, W)."""
+        """Attend within (B, L, W) days; the result has the same shape."""
         batch, length, width = days.shape
         band, dilation = self.band, self.dilation
         blocks = -(-length // (band * dilation))
         joined = F.pad(self.inward(days), (0, 0, 0, blocks * band * dilation - length))
-        # Blocks of `band` days of one phase of the dilation; a block looks at itself and at the block before.
+        # Blocks of `band` days of one phase of the dilation; a block attends to itself and to the previous block.
         shape = (batch, blocks, band, dilation, 3, self.heads, width // self.heads)
         query, key, value = joined.view(shape).permute(4, 0, 3, 5, 1, 2, 6)  # (B, dilation, heads, blocks, band, w)
         key, value = (torch.cat([F.pad(part, (0, 0, 0, 0, 1, 0))[..., :-1, :, :], part], -2) for part in (key, value))
@@ -71,7 +84,7 @@ class BandedAttention(nn.Module):
         return cast(Tensor, self.outward(attended[:, :length]))
 
     def _bias(self, blocks: int) -> Tensor:
-        """(heads, blocks, band, 2 band): the bias of each lag, -inf beyond the band, ahead, and before the start."""
+        """Return (heads, blocks, band, 2 band) biases per lag, -inf beyond the band, ahead, and before the start."""
         band = self.band
         lag = torch.arange(band)[:, None] + band - torch.arange(2 * band)
         near = (lag >= 0) & (lag < band)
@@ -81,51 +94,69 @@ class BandedAttention(nn.Module):
 
 
 class TemporalTransformer(nn.Module):
-    """Encoded days (B, L, E) and their encoded means (B, L, M) -> lower bound, estimate, upper bound (B, L, 3)."""
+    """Network from encoded days (B, L, E) and encoded means (B, L, M) to (B, L, 3) bounds and estimate.
 
-    def __init__(self, inputs: int, means: int, settings: TransformerConfig) -> None:
+    Args:
+        inputs: Size E of an encoded day.
+        means: Size M of the encoded means of a day.
+        config: Configuration of the network.
+    """
+
+    def __init__(self, inputs: int, means: int, config: TransformerConfig) -> None:
         super().__init__()
-        width = settings.width
+        width = config.width
         self.inward = nn.Linear(inputs, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 * len(LAYERS)))
-        self.attentions = nn.ModuleList(BandedAttention(width, settings.heads, *layer) for layer in LAYERS)
+        self.attentions = nn.ModuleList(BandedAttention(width, config.heads, *layer) for layer in LAYERS)
         self.perceptrons = nn.ModuleList(
             nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)) for _ in LAYERS
         )
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = nn.Dropout(config.dropout)
         self.slow = nn.Linear(inputs, width)
         self.summary = nn.Linear(means, width)
-        seen = (3 + len(MEANS)) * width
+        joined = (3 + len(MEANS)) * width
         self.outward = nn.Sequential(
-            nn.LayerNorm(seen), self.dropout, nn.Linear(seen, 2 * width), nn.GELU(), nn.Linear(2 * width, 3)
+            nn.LayerNorm(joined), self.dropout, nn.Linear(joined, 2 * width), nn.GELU(), nn.Linear(2 * width, 3)
         )
 
     def forward(self, encoded: Tensor, means: Tensor) -> Tensor:
-        """Days, and their means of 7, 30 and 90 days, as `PiecewiseEncoding` gives them."""
+        """Predict every day.
+
+        Args:
+            encoded: (B, L, E) days, encoded by `PiecewiseEncoding`.
+            means: (B, L, M) means of 7, 30 and 90 days up to each day, encoded in the same way.
+
+        Returns:
+            (B, L, 3) lower bound, best estimate, upper bound of the standardised GPP.
+        """
         days = self.inward(encoded)
         for index, (attention, perceptron) in enumerate(zip(self.attentions, self.perceptrons, strict=True)):
             days = days + self.dropout(attention(self.norms[2 * index](days)))
             days = days + self.dropout(perceptron(self.norms[2 * index + 1](days)))
         day = self.slow(encoded)
-        seen = torch.cat([days, day, self.summary(means), *(_running_mean(day, length) for length in MEANS)], -1)
-        below, estimate, above = self.outward(seen).unbind(-1)
+        joined = torch.cat([days, day, self.summary(means), *(_running_mean(day, length) for length in MEANS)], -1)
+        below, estimate, above = self.outward(joined).unbind(-1)
         return torch.stack([estimate - F.softplus(below), estimate, estimate + F.softplus(above)], -1)
 
     def __call__(self, *inputs: Any, **named: Any) -> Tensor:
-        """See `forward`."""
+        """Call `forward`, with its types."""
         return cast(Tensor, super().__call__(*inputs, **named))
 
 
 class PiecewiseEncoding:
-    """Each feature as a few ramps between its quantiles (Gorishniy, Rubachev and Babenko 2022).
+    """Piecewise linear encoding of features by ramps between their quantiles (Gorishniy, Rubachev and Babenko 2022).
 
-    A ramp rises from 0 to 1 between two quantiles of the training days and stays there, so that a value beyond what
-    training has seen is taken for the most extreme it has seen: a site in another climate does not throw the network
-    off. Missing is zero with a validity of zero; a feature that does not vary in training has no ramp.
+    A ramp rises from 0 to 1 between two quantiles of the training days and stays there. A value outside the range of
+    the training days is therefore encoded as the most extreme training value, which keeps predictions stable at sites
+    in another climate. Missing values are zero with a validity of zero; a feature that is constant in training has no
+    ramp.
+
+    Args:
+        days: (D, F) training days, NaN where a value is missing.
+        pieces: Ramps per feature, at most.
     """
 
     def __init__(self, days: NDArray[np.float32], pieces: int) -> None:
-        """Quantiles of (D, F) training days."""
         levels = np.linspace(0, 1, pieces + 1)
         edges = [np.unique(np.nanquantile(column, levels)) for column in days.T]
         self.feature = np.repeat(np.arange(len(edges)), [len(edge) - 1 for edge in edges])
@@ -136,11 +167,11 @@ class PiecewiseEncoding:
 
     @property
     def inputs(self) -> int:
-        """Values of an encoded day: the ramps and their validity."""
+        """Size of an encoded day: the ramps and their validity."""
         return 2 * len(self.feature)
 
     def __call__(self, days: Tensor) -> Tensor:
-        """(..., F) -> (..., 2 R) ramps and their validity; differentiable wherever a value is on a ramp."""
+        """Encode (..., F) days as (..., 2 R) ramps and their validity; differentiable where a value is on a ramp."""
         ramps = (self._ramps(days) - torch.from_numpy(self.mean)) / torch.from_numpy(self.scale)
         return torch.cat([ramps.nan_to_num(0.0), ramps.isfinite().float()], -1)
 
@@ -150,41 +181,46 @@ class PiecewiseEncoding:
 
 
 class TransformerLearner:
-    """Trains a `TemporalTransformer`; its stages are epochs."""
+    """Learner of a `TemporalTransformer`; its stages are epochs.
 
-    def __init__(self, seed: int = 0, settings: TransformerConfig | None = None) -> None:
+    Args:
+        seed: Seed of the weights and the batches.
+        config: Configuration of the network and its training.
+    """
+
+    def __init__(self, seed: int = 0, config: TransformerConfig | None = None) -> None:
         self.seed = seed
-        self.settings = settings or TransformerConfig()
+        self.config = config or TransformerConfig()
         self.states: list[dict[str, Tensor]] = []
 
     def fit(self, training: Windows, held_out: Windows) -> NDArray[np.float32]:
-        """Train on crops of the sites' days; every day of a crop whose window is in ``training`` counts.
+        """Train on crops of the sites' days; each day of a crop whose window is in ``training`` has a loss.
 
         Returns:
             (epochs, N, 3) lower bound, best estimate, upper bound of the held-out days, gC m-2 d-1.
         """
-        settings = self.settings
-        self.encoding = PiecewiseEncoding(training.daily[training.covered], settings.pieces)
+        config = self.config
+        self.encoding = PiecewiseEncoding(training.daily[training.covered], config.pieces)
         means = training.running_means()[training.last]
-        means[:, ~np.tile(training.varies, len(MEANS))] = 0.0  # what never changes is known from the day
-        self.means = PiecewiseEncoding(means, settings.pieces)
+        means[:, ~np.tile(training.varies, len(MEANS))] = 0.0  # the day itself holds constant features
+        self.means = PiecewiseEncoding(means, config.pieces)
         self.centre, self.scale = np.float32(training.target.mean()), np.float32(training.target.std() + 1e-6)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.network = TemporalTransformer(self.encoding.inputs, self.means.inputs, settings)
+            self.network = TemporalTransformer(self.encoding.inputs, self.means.inputs, config)
             encoded = [encode(days) for encode, days in self._inputs(training)]
-            target = _spread_out(training, (training.target - self.centre) / self.scale)
-            optimizer = torch.optim.AdamW(self.network.parameters(), settings.rate, weight_decay=settings.decay)
-            epochs = [self._batches(training) for _ in range(settings.epochs)]
+            target = _scatter(training, (training.target - self.centre) / self.scale)
+            optimizer = torch.optim.AdamW(self.network.parameters(), config.rate, weight_decay=config.decay)
+            epochs = [self._batches(training) for _ in range(config.epochs)]
             steps = sum(map(len, epochs))
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.rate, steps, pct_start=0.2)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.rate, steps, pct_start=0.2)
             path = []
             for batches in epochs:
                 self.network.train()
                 for rows, site in batches:
-                    found = self.network(*(days[rows] for days in encoded))[:, DAYS - 1 :]
+                    predicted = self.network(*(days[rows] for days in encoded))[:, DAYS - 1 :]
                     truth = target[rows[:, DAYS - 1 :]]
-                    loss = _loss(found, truth) + settings.anomalies * _anomaly_loss(found[..., 1], truth, site)
+                    loss = _loss(predicted, truth) + config.anomalies * _anomaly_loss(predicted[..., 1], truth, site)
                     optimizer.zero_grad()
                     loss.backward()
                     nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -194,57 +230,57 @@ class TransformerLearner:
                 self.states.append({name: value.clone() for name, value in self.network.state_dict().items()})
         return np.stack(path)
 
-    def keep(self, stage: int) -> None:
-        """Go back to an epoch."""
+    def select_stage(self, stage: int) -> None:
+        """Return to an epoch and drop the others."""
         self.network.load_state_dict(self.states[stage])
         self.states = []
 
     @torch.no_grad()
     def predict(self, windows: Windows) -> NDArray[np.float32]:
-        """(N, 3) lower bound, best estimate, upper bound, gC m-2 d-1."""
+        """Return (N, 3) lower bound, best estimate, upper bound, gC m-2 d-1."""
         self.network.eval()
         inputs = self._inputs(windows)
-        found = torch.full((len(windows.daily) + 1, 3), torch.nan)
-        for rows in _crops(windows, self.settings.crop_days, 0).split(64):
+        predicted = torch.full((len(windows.daily) + 1, 3), torch.nan)
+        for rows in _crops(windows, self.config.crop_days, 0).split(64):
             encoded = [encode(days[rows]) for encode, days in inputs]
-            found[rows[:, DAYS - 1 :]] = self.network(*encoded)[:, DAYS - 1 :]
-        return found.numpy()[windows.last] * self.scale + self.centre
+            predicted[rows[:, DAYS - 1 :]] = self.network(*encoded)[:, DAYS - 1 :]
+        return predicted.numpy()[windows.last] * self.scale + self.centre
 
     def estimate(self, days: Tensor) -> Tensor:
-        """(B,) GPP of the last day of windows (B, 90, F) without gaps, gC m-2 d-1; differentiable."""
+        """Return (B,) GPP of the last day of windows (B, 90, F) without gaps, gC m-2 d-1; differentiable."""
         means = torch.cat([days[:, -length:].mean(1) for length in MEANS], -1)[:, None].expand(-1, DAYS, -1)
-        found = self.network(self.encoding(days), self.means(means))[:, -1, 1]
-        return found * float(self.scale) + float(self.centre)
+        standardised = self.network(self.encoding(days), self.means(means))[:, -1, 1]
+        return standardised * float(self.scale) + float(self.centre)
 
     def _inputs(self, windows: Windows) -> list[tuple[PiecewiseEncoding, Tensor]]:
-        """The days and their means, each with its encoding; one empty day at the end, to pad with."""
+        """Return the days and their means with their encodings; one empty day at the end serves as padding."""
         return [
             (encode, F.pad(torch.from_numpy(days), (0, 0, 0, 1), value=torch.nan))
             for encode, days in ((self.encoding, windows.daily), (self.means, windows.running_means()))
         ]
 
     def _batches(self, windows: Windows) -> list[tuple[Tensor, Tensor]]:
-        """Crops for one epoch and the site of each, begun at another day each time and shuffled.
+        """Return the shuffled crops of one epoch and their sites; the first day of the crops varies by epoch.
 
-        A few crops of one site come in one batch, so that its years can be told apart.
+        A batch holds several crops of a site, so that the loss can compare its years.
         """
-        offset = int(torch.randint(self.settings.crop_days, ()))
-        crops = _crops(windows, self.settings.crop_days, offset)
+        offset = int(torch.randint(self.config.crop_days, ()))
+        crops = _crops(windows, self.config.crop_days, offset)
         ends = torch.from_numpy(windows.runs[:, 1]).contiguous()
         site = torch.searchsorted(ends, crops.amin(1), right=True)
         groups: list[Tensor] = []
         for one in site.unique():
             here = torch.nonzero(site == one)[:, 0]
-            groups += here[torch.randperm(len(here))].split(self.settings.crops)
-        order = torch.randperm(len(groups)).split(self.settings.sites)
+            groups += here[torch.randperm(len(here))].split(self.config.crops)
+        order = torch.randperm(len(groups)).split(self.config.sites)
         chosen = [torch.cat([groups[index] for index in part]) for part in order]
         return [(crops[part], site[part]) for part in chosen]
 
 
-def _loss(found: Tensor, target: Tensor) -> Tensor:
+def _loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Huber loss of the estimate and pinball losses of the bounds, over the days that have a target."""
     known = target.isfinite()
-    low, estimate, high = found[known].unbind(-1)
+    low, estimate, high = predicted[known].unbind(-1)
     truth = target[known]
     pinball = [
         torch.maximum(level * (truth - bound), (level - 1) * (truth - bound)).mean()
@@ -253,41 +289,42 @@ def _loss(found: Tensor, target: Tensor) -> Tensor:
     return F.huber_loss(estimate, truth) + 0.5 * (pinball[0] + pinball[1])
 
 
-def _anomaly_loss(found: Tensor, target: Tensor, site: Tensor) -> Tensor:
-    """Huber loss of how the errors (B, L) depart from their site's mean cycle, over the crops (B,) of the site.
+def _anomaly_loss(predicted: Tensor, target: Tensor, site: Tensor) -> Tensor:
+    """Huber loss of the errors (B, L) less their climatology at the site, over the crops (B,) of the site.
 
-    A site's level is what other sites tell least about; how its days and years differ carries over better, so it
-    counts again. Crops of a site begin on the same day of the year, and cycles are smoothed as the score's are.
+    Other sites say little about a site's level and more about differences between its days and years, which therefore
+    have an additional loss. Crops of a site begin on the same day of the year, and climatologies are smoothed as in
+    the scores.
     """
     known = target.isfinite()
-    error = torch.where(known, found - target.nan_to_num(0.0), 0.0)
+    error = torch.where(known, predicted - target.nan_to_num(0.0), 0.0)
     group = site.unique(return_inverse=True)[1]
 
-    def around(values: Tensor) -> Tensor:
+    def smoothed_sum(values: Tensor) -> Tensor:
         by_site = torch.zeros(int(group.max()) + 1, values.shape[1]).index_add(0, group, values)
-        return F.avg_pool1d(by_site, SMOOTHING, 1, SMOOTHING // 2)
+        return F.avg_pool1d(by_site, SMOOTHING_DAYS, 1, SMOOTHING_DAYS // 2)
 
-    cycle = around(error) / around(known.to(error.dtype)).clamp(min=0.5 / SMOOTHING)
-    departure = (error - cycle[group])[known]
-    return F.huber_loss(departure, torch.zeros_like(departure))
+    climatology = smoothed_sum(error) / smoothed_sum(known.to(error.dtype)).clamp(min=0.5 / SMOOTHING_DAYS)
+    anomaly = (error - climatology[group])[known]
+    return F.huber_loss(anomaly, torch.zeros_like(anomaly))
 
 
 def _running_mean(days: Tensor, length: int) -> Tensor:
-    """(B, L, W) -> (B, L, W) means of ``length`` days up to each; days before the first count as zero."""
+    """Return (B, L, W) means of ``length`` days up to each day; days before the first count as zero."""
     return F.avg_pool1d(F.pad(days.mT, (length - 1, 0)), length, 1).mT
 
 
-def _spread_out(windows: Windows, values: NDArray) -> Tensor:
-    """Values of windows at the rows of their last days, (D + 1,), NaN elsewhere."""
-    placed = torch.full((len(windows.daily) + 1,), torch.nan)
-    placed[torch.from_numpy(windows.last)] = torch.from_numpy(values.astype(np.float32))
-    return placed
+def _scatter(windows: Windows, values: NDArray) -> Tensor:
+    """Return (D + 1,) values of windows at the rows of their last days, NaN elsewhere."""
+    scattered = torch.full((len(windows.daily) + 1,), torch.nan)
+    scattered[torch.from_numpy(windows.last)] = torch.from_numpy(values.astype(np.float32))
+    return scattered
 
 
 def _crops(windows: Windows, length: int, offset: int) -> Tensor:
-    """(C, 89 + length) rows of crops that hold every window's last day once; row D where a crop leaves its site.
+    """Return (C, 89 + length) rows of crops that hold each window's last day once; row D outside of the site.
 
-    The first 89 rows of a crop are there to be looked back at. ``offset`` shifts where the crops begin.
+    The first 89 rows of a crop are context only. ``offset`` shifts the first day of the crops.
     """
     crops = []
     step = np.arange(1 - DAYS, length)

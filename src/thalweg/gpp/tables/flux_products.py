@@ -1,10 +1,10 @@
-"""Files of flux towers that have no daily GPP: told by name or header, with what to take instead."""
+"""Recognition of flux-tower files without daily GPP, by name or header, with the file to use instead."""
 
 import re
 from pathlib import Path
 
 from thalweg.gpp.tables.gpp_columns import gpp_columns
-from thalweg.gpp.tables.plausible_values import GPP_UNITS, GRAMS_PER_MICROMOLE
+from thalweg.gpp.tables.physical_limits import GPP_UNITS, GRAMS_PER_MICROMOLE
 from thalweg.gpp.tables.table_files import TableFile
 
 _METADATA = re.compile(r"_(BIF[A-Z]*|VARINFO|SITEINFO|INSTRUMENTS|ANCILLARY)[_.]")
@@ -15,23 +15,23 @@ _EDDYPRO_NAMES = ({"filename", "daytime", "co2_flux"}, {"file_info"}, {"FILENAME
 _BIF_NAMES = {"VARIABLE_GROUP", "VARIABLE", "DATAVALUE"}
 
 _IS_BASE = (
-    "an AmeriFlux BASE file, which has no partitioned GPP: take the site's AmeriFlux FLUXNET product "
+    "an AmeriFlux BASE file, which has no partitioned GPP: use the site's AmeriFlux FLUXNET product "
     "(AMF_SITE_FLUXNET_..._DD_...csv)"
 )
-_IS_METADATA = "a file of metadata (BIF, BADM), which has no daily values: take the site's FLUXNET file"
+_IS_METADATA = "a file of metadata (BIF, BADM), which has no daily values: use the site's FLUXNET file"
 _IS_EDDYPRO = (
-    "an EddyPro file, which has fluxes and no partitioned GPP: partition it (REddyProc, ONEFlux), then write a daily "
+    "an EddyPro file, which has fluxes but no partitioned GPP: partition it (REddyProc, ONEFlux), then write a daily "
     f"table (site, time, gpp in {GPP_UNITS})"
 )
 
 
-def is_passed_over(name: str) -> bool:
-    """Whether a file's name says that it has no daily values: auxiliary, weekly to yearly, or metadata (BIF)."""
+def is_ignored(name: str) -> bool:
+    """Return True for names of files without daily values: auxiliary, weekly to yearly, or metadata (BIF)."""
     return bool(_METADATA.search(name) or _OTHER_STEPS.search(name))
 
 
 def reason_by_name(path: Path) -> str | None:
-    """What a file is and what to take instead, where its name says that it has no daily GPP; else None."""
+    """Return the reason to refuse a file by its name, with the file to use instead; None if there is none."""
     if _BASE.search(path.name):
         return _IS_BASE
     if path.name.startswith("eddypro_"):
@@ -39,12 +39,12 @@ def reason_by_name(path: Path) -> str | None:
     if _METADATA.search(path.name):
         return _IS_METADATA
     if _OTHER_STEPS.search(path.name):
-        return "an auxiliary or weekly to yearly file: take the site's daily file (_DD_)"
+        return "an auxiliary or weekly to yearly file: use the site's daily file (_DD_)"
     return None
 
 
 def reason_by_header(file: TableFile) -> str | None:
-    """The same of a file whose header has been read."""
+    """Return the reason to refuse a file by its header, with the file to use instead; None if there is none."""
     names = set(file.names)
     if any(re.match(r"#\s*Site:", line) for line in file.comments) or any(name.startswith("GPP_PI") for name in names):
         return _IS_BASE

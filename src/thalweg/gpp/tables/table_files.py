@@ -1,8 +1,8 @@
 """Table files: delimited text and Parquet, read strictly, column by column.
 
-Every table of this folder is read here: flux files, daily tables, lists of sites. Text may be UTF-8 or UTF-16 with a
-byte-order mark, separated by commas, semicolons or tabs, with decimal points or (not between commas) decimal commas,
-with comment lines before the header and a row of units under it. What cannot be read is refused in one line.
+This module reads flux files, daily tables and lists of sites. Text may be UTF-8 or UTF-16 with a byte-order mark,
+separated by commas, semicolons or tabs, with decimal points or (not between commas) decimal commas, with comment lines
+before the header and a row of units below it. A file that cannot be read is refused with a message of one line.
 """
 
 import csv
@@ -16,12 +16,12 @@ from typing import IO
 import numpy as np
 import pandas as pd
 
-from thalweg.errors import UsageError
+from thalweg.errors import MissingPathError, UsageError
 
 MISSING_TEXTS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none"})
-"""What stands for a missing value in text, in lower case."""
+"""Texts of a missing value, in lower case."""
 
-_HEAD = 1 << 20  # bytes that must hold the header
+_HEADER_BYTES = 1 << 20  # bytes that must hold the header
 _DELIMITERS = ",;\t"
 _MAGIC = {
     b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV",
@@ -36,16 +36,16 @@ _UNITS_IN_NAME = re.compile(r"^(?P<name>.+?)[ _]*[(\[]\s*(?P<units>[^)\]]+)[)\]]
 
 @dataclass(frozen=True)
 class TableFile:
-    """A table file of which the header has been read.
+    """Table file whose header has been read.
 
     Attributes:
-        path: The file.
+        path: Path of the file.
         names: Columns without their units, in order; "" for a column without a name.
-        units: Units by column, as far as the names say them.
+        units: Units by column, where the names contain them.
         comments: Lines before the header that begin with ``#``.
-        header: Number of the header's line; 0 for Parquet.
-        delimiter: Between columns; "" for Parquet.
-        encoding: Of the text; "" for Parquet.
+        header: Line number of the header, from 1; 0 for Parquet.
+        delimiter: Delimiter of the columns; "" for Parquet.
+        encoding: Encoding of the text; "" for Parquet.
     """
 
     path: Path
@@ -57,28 +57,33 @@ class TableFile:
     encoding: str = ""
 
     @property
-    def where(self) -> str:
-        """What to call the file in a message."""
+    def name(self) -> str:
+        """Name of the file in messages."""
         return self.path.name
 
+    def column(self, *names: str) -> str | None:
+        """Return the file's spelling of the first of some column names that it has, ignoring case; None without one."""
+        written = {name.lower(): name for name in reversed(self.names)}
+        return next((written[name] for name in names if name in written), None)
+
     def read(self, wanted: Callable[[str], bool] = bool) -> pd.DataFrame:
-        """Read columns, each cell as it is written: text, or the types of a Parquet file.
+        """Read columns with each cell as written: text, or the types of a Parquet file.
 
         Args:
-            wanted: Says by its name whether a column is read; all that have a name by default.
+            wanted: Predicate on column names that selects the columns; all named columns by default.
 
         Returns:
-            A row per row of the file, indexed by the line's number.
+            One row per row of the file, indexed by line number.
 
         Raises:
-            UsageError: No row, a column twice, a row of another length, or text that cannot be decoded.
+            UsageError: The file has no row, a repeated column, a row of another length, or text in another encoding.
         """
         chosen = [name for name in self.names if wanted(name)]
         if twice := [name for name in chosen if chosen.count(name) > 1]:
-            raise UsageError(f"{self.where}: column {twice[0]!r} comes twice: expected it once; remove or rename one")
+            raise UsageError(f"{self.name}: column {twice[0]!r} is repeated: expected it once; remove or rename one")
         frame = self._text(chosen) if self.delimiter else _parquet(self.path)[chosen]
         if frame.empty:
-            raise UsageError(f"{self.where}: no rows: expected data under the header")
+            raise UsageError(f"{self.name}: no rows: expected data under the header")
         return frame
 
     def _text(self, chosen: list[str]) -> pd.DataFrame:
@@ -94,21 +99,21 @@ class TableFile:
                     stream, sep=self.delimiter, header=None, usecols=positions, dtype=str, na_filter=False
                 )
         except UnicodeError as error:
-            raise UsageError(f"{self.where}: {_undecodable(error)}: save it as UTF-8") from error
+            raise UsageError(f"{self.name}: {_undecodable(error)}: save it as UTF-8") from error
         except (csv.Error, ValueError) as error:  # pandas' parser errors are ValueErrors
-            raise UsageError(f"{self.where}: not a table ({' '.join(str(error).split())}): write it again") from error
+            raise UsageError(f"{self.name}: not a table ({' '.join(str(error).split())}): write it again") from error
         if len(frame) != len(lines):
-            raise UsageError(f"{self.where}: {len(lines)} lines hold {len(frame)} rows: expected one row per line")
+            raise UsageError(f"{self.name}: {len(lines)} lines hold {len(frame)} rows: expected one row per line")
         frame = frame[positions]
         frame.columns = pd.Index(chosen)
         frame.index = pd.Index(lines, name="line")
         return frame
 
     def _check_lines(self) -> list[int]:
-        """Numbers of the lines that hold a row, each of as many cells as the header.
+        """Return the line numbers of the rows, after checking that each has as many cells as the header.
 
         Raises:
-            UsageError: A row is shorter or longer.
+            UsageError: A row has fewer or more cells.
         """
         lines = []
         with self._open() as stream:
@@ -116,16 +121,16 @@ class TableFile:
                 if number <= self.header or not line.strip("\r\n "):
                     continue
                 if "\0" in line:
-                    raise UsageError(f"{self.where}: line {number} holds a zero byte: damaged, fetch it again")
+                    raise UsageError(f"{self.name}: line {number} holds a zero byte: damaged, download it again")
                 cells = len(split(line, self.delimiter)) if '"' in line else line.count(self.delimiter) + 1
                 if cells != len(self.names):
-                    hint = "fetch it again or remove the line"
+                    hint = "download it again or remove the line"
                     if not line.endswith("\n"):
                         hint = f"the file is cut short; {hint}"
                     elif cells > len(self.names) and self.delimiter == ",":
                         hint = f"with decimal commas, separate columns by semicolons; else {hint}"
                     raise UsageError(
-                        f"{self.where}: line {number} has {cells} cells, the header {len(self.names)}: {hint}"
+                        f"{self.name}: line {number} has {cells} cells, the header {len(self.names)}: {hint}"
                     )
                 lines.append(number)
         return lines
@@ -138,13 +143,15 @@ def open_table(path: Path) -> TableFile:
     """Read the header of a table file.
 
     Raises:
-        UsageError: It is empty, not a table, or cannot be read.
+        MissingPathError: The file does not exist.
+        UsageError: The file is empty, not a table, or cannot be read.
     """
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            head = file.read(_HEADER_BYTES)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}): expected a table file") from error
+        refused = MissingPathError if isinstance(error, FileNotFoundError) else UsageError
+        raise refused(f"{path}: cannot be read ({error.strerror}): expected a table file") from error
     if not head.strip():
         raise UsageError(f"{path.name}: an empty file: expected a table")
     if head.startswith(b"PAR1"):
@@ -165,28 +172,33 @@ def open_table(path: Path) -> TableFile:
             try:
                 written = split(line, delimiter)
             except csv.Error as error:
-                raise UsageError(f"{path.name}: line {number} is no header ({error}): expected column names") from error
+                raise UsageError(
+                    f"{path.name}: line {number} is not a header ({error}): expected column names"
+                ) from error
             names, units = _without_units([name.strip() for name in written])
             return TableFile(path, names, units, tuple(comments), number, delimiter, encoding)
     raise UsageError(f"{path.name}: comments only: expected a table")
 
 
 def split(line: str, delimiter: str) -> list[str]:
-    """The cells of a line.
+    """Return the cells of a line.
 
     Raises:
-        csv.Error: Its quotes do not match.
+        csv.Error: The quotes of the line do not match.
     """
     return next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter, strict=True))
 
 
-def take_units_row(frame: pd.DataFrame, key: str, where: str) -> tuple[dict[str, str], pd.DataFrame]:
-    """Units by column where the first row holds them, and the other rows.
+def split_units_row(frame: pd.DataFrame, key: str, label: str) -> tuple[dict[str, str], pd.DataFrame]:
+    """Separate a row of units from the data.
 
     Args:
-        frame: Cells as `TableFile.read` gives them.
-        key: A column whose values have digits, such as dates.
-        where: What to call the file in a message.
+        frame: Cells from `TableFile.read`.
+        key: Column whose values have digits, such as dates.
+        label: Name of the file in a message.
+
+    Returns:
+        Units by column, if the first row holds them, and the other rows.
 
     Raises:
         UsageError: There is no other row.
@@ -197,26 +209,26 @@ def take_units_row(frame: pd.DataFrame, key: str, where: str) -> tuple[dict[str,
     if re.search(r"\d", first[key]) or not words.any():
         return {}, frame
     if len(frame) == 1:
-        raise UsageError(f"{where}: no rows under the units: expected data")
+        raise UsageError(f"{label}: no rows under the units: expected data")
     return {str(name): unit for name, unit in others[words].items()}, frame.iloc[1:]
 
 
-def numbers(frame: pd.DataFrame, where: str, decimal_comma: bool = False) -> pd.DataFrame:
-    """Cells as numbers, NaN where they are missing; columns that are numbers already stay as they are.
+def to_numbers(frame: pd.DataFrame, label: str, decimal_comma: bool = False) -> pd.DataFrame:
+    """Convert cells to numbers, NaN where missing; numeric columns stay as they are.
 
     Args:
-        frame: Cells as `TableFile.read` gives them.
-        where: What to call the file in a message.
-        decimal_comma: Whether a comma may be a decimal comma.
+        frame: Cells from `TableFile.read`.
+        label: Name of the file in a message.
+        decimal_comma: A comma may be a decimal comma.
 
     Raises:
-        UsageError: A cell is no number, or decimal points and commas are mixed.
+        UsageError: A cell is not a number, or decimal points and commas are mixed.
     """
     texts = {str(name): as_text(cells) for name, cells in frame.items() if not pd.api.types.is_numeric_dtype(cells)}
-    with_comma = _first(texts, r"^[+-]?\d*,\d+$") if decimal_comma else ""
-    if with_comma and (pointed := _first(texts, r"\d\.\d|^\.\d|\d\.$")):
+    with_comma = _first_match(texts, r"^[+-]?\d*,\d+$") if decimal_comma else ""
+    if with_comma and (pointed := _first_match(texts, r"\d\.\d|^\.\d|\d\.$")):
         raise UsageError(
-            f"{where}: {with_comma} has a decimal comma, {pointed} a point: expected one of the two throughout"
+            f"{label}: {with_comma} has a decimal comma, {pointed} a point: expected one of the two throughout"
         )
     read = {}
     for name, cells in texts.items():
@@ -226,8 +238,8 @@ def numbers(frame: pd.DataFrame, where: str, decimal_comma: bool = False) -> pd.
         if wrong.any():
             cell = cells[wrong]
             raise UsageError(
-                f"{where}: column {name!r}, {place(cell)}: {cell.iloc[0][:40]!r} is no number: expected numbers, "
-                "missing ones as -9999, NaN or empty"
+                f"{label}: column {name!r}, {first_row(cell)}: {cell.iloc[0][:40]!r} is not a number: expected "
+                "numbers, missing ones as -9999, NaN or empty"
             )
         read[name] = values
     return pd.DataFrame(
@@ -237,31 +249,31 @@ def numbers(frame: pd.DataFrame, where: str, decimal_comma: bool = False) -> pd.
 
 
 def as_text(cells: pd.Series) -> pd.Series:
-    """Cells as text without spaces around it; "" where a cell is missing."""
+    """Return cells as text without surrounding spaces; "" where a cell is missing."""
     return cells.astype(str).where(cells.notna(), "").str.strip()
 
 
-def place(cells: pd.Series) -> str:
-    """The first of some cells as a message names it: the line of a file, or the row of a frame."""
+def first_row(cells: pd.Series) -> str:
+    """Return the position of the first of some cells for a message: the line of a file, or the row of a frame."""
     return f"{cells.index.name or 'row'} {cells.index[0]}"
 
 
-def _first(texts: dict[str, pd.Series], pattern: str) -> str:
-    """Where a cell first matches, in words; "" where none does."""
+def _first_match(texts: dict[str, pd.Series], pattern: str) -> str:
+    """Return the position of the first cell that matches, in words; "" without one."""
     for name, cells in texts.items():
         found = cells.str.contains(pattern)
         if found.any():
-            return f"column {name!r}, {place(cells[found])}"
+            return f"column {name!r}, {first_row(cells[found])}"
     return ""
 
 
 def _plain_dtype(values: pd.Series) -> pd.Series:
-    """Numbers in a NumPy type; pandas' own nullable integers become floats."""
+    """Return numbers in a NumPy type; nullable integers of pandas become floats."""
     return values if isinstance(values.dtype, np.dtype) else values.astype(float)
 
 
 def _without_units(written: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Names without units, and the units by name."""
+    """Split column names into names without units, and units by name."""
     names, units = [], {}
     for name in written:
         found = _UNITS_IN_NAME.match(name)
@@ -273,7 +285,7 @@ def _without_units(written: list[str]) -> tuple[tuple[str, ...], dict[str, str]]
 
 
 def _parquet(path: Path) -> pd.DataFrame:
-    """A Parquet file's table, a named index among its columns."""
+    """Read a Parquet file's table; a named index becomes a column."""
     try:
         frame = pd.read_parquet(path)
     except (ValueError, OSError, NotImplementedError) as error:
@@ -285,5 +297,5 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 def _undecodable(error: UnicodeError) -> str:
     if isinstance(error, UnicodeDecodeError):
-        return f"the byte 0x{error.object[error.start]:02x} is no {error.encoding} text"
+        return f"the byte 0x{error.object[error.start]:02x} is not {error.encoding} text"
     return f"cannot be decoded ({error})"

@@ -1,4 +1,4 @@
-"""Dates and times as tables write them, read strictly: never guessed, never nanoseconds since 1970."""
+"""Strict reading of dates and times in tables: formats are not guessed, and numbers are never nanoseconds."""
 
 import re
 
@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from thalweg.errors import UsageError
-from thalweg.gpp.tables.table_files import MISSING_TEXTS, as_text, place
+from thalweg.gpp.tables.table_files import MISSING_TEXTS, as_text, first_row
 
 FIRST_YEAR, LAST_YEAR = 1900, 2100
-"""Years that a date may lie in."""
+"""Range of years of a date."""
 
 _DIGITS = {8: "YYYYMMDD", 12: "YYYYMMDDHHMM", 14: "YYYYMMDDHHMMSS"}
 _COMPACT = re.compile(
@@ -23,21 +23,21 @@ _ISO = re.compile(
 _PARTS = ["year", "month", "day", "hour", "minute", "second"]
 
 
-def read_times(cells: pd.Series, where: str) -> pd.Series:
-    """Dates and times of a column, without a zone.
+def read_times(cells: pd.Series, label: str) -> pd.Series:
+    """Read the dates and times of a column, without a time zone.
 
     Integers and digits are YYYYMMDD, YYYYMMDDHHMM or YYYYMMDDHHMMSS; text may also be ISO 8601 (2018-06-30,
-    2018-06-30T12:30). A zone may stand at midnight, whose day is the one that is written.
+    2018-06-30T12:30). A zone is accepted at midnight only, and the day is the one that is written.
 
     Args:
-        cells: Text, integers, or datetimes; indexed by the file's lines.
-        where: The file and the column, for a message.
+        cells: Text, integers, or datetimes; indexed by line number.
+        label: Name of the file and the column in a message.
 
     Returns:
         The times, datetime64[ns].
 
     Raises:
-        UsageError: A cell is missing or no such date.
+        UsageError: A cell is missing or not such a date.
     """
     if isinstance(cells.dtype, np.dtype) and np.issubdtype(cells.dtype, np.datetime64):
         texts = as_text(cells.dt.strftime("%Y-%m-%dT%H:%M:%S"))
@@ -51,34 +51,30 @@ def read_times(cells: pd.Series, where: str) -> pd.Series:
     pattern = _COMPACT if _COMPACT.fullmatch(texts.iloc[0]) else _ISO
     parts = texts.str.extract(f"^{pattern.pattern}$")
     if parts["year"].isna().any():
-        _refuse(texts[parts["year"].isna()], where)
+        raise _not_a_date(texts[parts["year"].isna()], label)
     if "zone" in parts:
         clock = parts[["hour", "minute", "second"]].fillna("0").astype(int).any(axis=1)
         if (wrong := parts["zone"].notna() & clock).any():
             cell = texts[wrong]
             raise UsageError(
-                f"{where}, {place(cell)}: {cell.iloc[0]!r} has a zone and a time of day: expected the site's own day "
-                "or time, without a zone"
+                f"{label}, {first_row(cell)}: {cell.iloc[0]!r} has a zone and a time of day: expected the site's own "
+                "day or time, without a zone"
             )
     times = pd.to_datetime(parts[_PARTS].fillna("0").astype(int), errors="coerce")
     inside = parts["year"].astype(int).between(FIRST_YEAR, LAST_YEAR)
     if (wrong := times.isna() | ~inside).any():
-        _refuse(texts[wrong], where)
+        raise _not_a_date(texts[wrong], label)
     return times.astype("datetime64[ns]")
 
 
-def _refuse(texts: pd.Series, where: str) -> None:
-    """Say what the first of some cells is, and what is expected.
-
-    Raises:
-        UsageError: Always.
-    """
+def _not_a_date(texts: pd.Series, label: str) -> UsageError:
+    """Return the error that the first of some cells is not a date, with the expected formats."""
     text = str(texts.iloc[0])
-    found = "no date" if text.lower() in MISSING_TEXTS else f"{text[:40]!r} is no date"
+    found = "no date" if text.lower() in MISSING_TEXTS else f"{text[:40]!r} is not a date"
     digits = len(text) if text.isdigit() else 0
     if digits and digits not in _DIGITS:
         found += f" ({digits} digits)"
-    raise UsageError(
-        f"{where}, {place(texts)}: {found}: expected dates such as 2018-06-30 or 20180630, years {FIRST_YEAR} to "
+    return UsageError(
+        f"{label}, {first_row(texts)}: {found}: expected dates such as 2018-06-30 or 20180630, years {FIRST_YEAR} to "
         f"{LAST_YEAR}"
     )

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from thalweg.errors import DataWarning, UsageError
-from thalweg.gpp.data.daily_table import daily_table, feature_columns, with_vegetation_columns
+from thalweg.gpp.tables.daily_table import daily_table, feature_columns, with_vegetation_columns
 
 
 def test_rows_are_ordered_and_units_filled(make_table):
@@ -31,14 +31,14 @@ def test_spellings_of_grams_are_taken(make_table, units):
     [
         (lambda t: t.drop(columns="gpp"), ["no column 'gpp'", "gC m-2 d-1"]),
         (lambda t: t.rename(columns={"gpp": "gpp_umol m-2 s-1"}), ["gpp_umol m-2 s-1", "1.037"]),
-        (lambda t: t.iloc[[0, 0, 1]], ["2017-01-01 comes twice at site S0"]),
+        (lambda t: t.iloc[[0, 0, 1]], ["2017-01-01 is repeated at site S0"]),
         (lambda t: t.assign(wet="dry"), ["'wet'", "expected numbers"]),
         (lambda t: t.assign(time="soon"), ["'time'", "expected dates"]),
     ],
 )
 def test_bad_tables_are_refused_in_one_line(make_table, change, said):
     with pytest.raises(UsageError) as refused:
-        daily_table(change(make_table(sites=1)), source="mine.csv")
+        daily_table(change(make_table(sites=1)), label="mine.csv")
     message = str(refused.value)
     assert message.startswith("mine.csv: ") and "\n" not in message
     assert all(part in message for part in said)
@@ -73,7 +73,7 @@ def test_impossible_values_are_missing_with_a_warning(make_table):
     table = make_table(sites=1)
     table.loc[7, "gpp"] = -999.0
     with pytest.warns(DataWarning, match="mine.csv: impossible values taken as missing: 1 of gpp outside of -25 to 50"):
-        cleaned = daily_table(table, source="mine.csv")
+        cleaned = daily_table(table, label="mine.csv")
     assert np.isnan(cleaned.loc[7, "gpp"]) and len(cleaned.attrs["notes"]) == 1
 
 
@@ -83,7 +83,7 @@ def test_integer_days_are_days(make_table, days):
     assert table["time"].tolist() == [pd.Timestamp("2017-01-01")]
 
 
-def test_a_class_that_is_missing_is_named(make_table):
+def test_a_site_without_a_class_is_named(make_table):
     table = make_table(sites=2)
     for missing in (None, "", "-9999"):
         with pytest.raises(UsageError, match="no vegetation class at site S1"):

@@ -5,27 +5,27 @@ import pandas as pd
 import pytest
 
 from thalweg.errors import UsageError
-from thalweg.gpp.tables.plausible_values import (
-    BOUNDS,
+from thalweg.gpp.tables.physical_limits import (
+    LIMITS,
     METEOROLOGY,
     check_gpp_magnitude,
     check_units,
-    without_codes,
-    without_impossible,
+    mask_impossible,
+    replace_missing_codes,
 )
 
 
 @pytest.mark.parametrize("code", [-9999, -9999.0, -6999, np.inf, -np.inf])
 def test_a_code_is_missing_in_any_column(code: float):
     table = pd.DataFrame({"gpp": [1, code], "e1": [code, 2.0], "other": np.array([code, 3], np.float32)})
-    cleaned = without_codes(table, ["gpp", "e1", "other"])
+    cleaned = replace_missing_codes(table, ["gpp", "e1", "other"])
     expected = pd.DataFrame({"gpp": [1, np.nan], "e1": [np.nan, 2], "other": [np.nan, 3]})
     pd.testing.assert_frame_equal(cleaned, expected, check_dtype=False)
 
 
 def test_integers_without_a_code_stay_integers():
     table = pd.DataFrame({"count": [1, 2]})
-    assert without_codes(table, ["count"])["count"].dtype == table["count"].dtype
+    assert replace_missing_codes(table, ["count"])["count"].dtype == table["count"].dtype
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,10 @@ def test_integers_without_a_code_stay_integers():
 @pytest.mark.parametrize("steps", [False, True])
 def test_impossible_values_are_missing_and_counted(name: str, steps: bool):
     base = "GPP" if name.lower().startswith("gpp") else name.removesuffix("_ERA").removesuffix("_F")
-    low, high = BOUNDS[base].step if steps else BOUNDS[base].day
+    low, high = LIMITS[base].step if steps else LIMITS[base].day
     inside = np.linspace(low, high, 30)
     values = pd.DataFrame({name: [*inside, low - 0.5, high + 0.5], "e1": 1e6})
-    cleaned, notes = without_impossible(values, [name, "e1"], "flux.csv", steps)
+    cleaned, notes = mask_impossible(values, [name, "e1"], "flux.csv", steps)
     np.testing.assert_array_equal(cleaned[name], [*inside, np.nan, np.nan])
     assert (cleaned["e1"] == 1e6).all()
     assert len(notes) == 1 and f"2 of {name} outside of" in notes[0] and notes[0].startswith("flux.csv: ")
@@ -59,17 +59,17 @@ def test_impossible_values_are_missing_and_counted(name: str, steps: bool):
 def test_a_column_in_other_units_is_refused(name: str, values: float, units: str):
     table = pd.DataFrame({name: [values, values, np.nan]})
     with pytest.raises(UsageError, match=f"column '{name}': 2 of 2 values lie outside of .*: expected {units}"):
-        without_impossible(table, [name], "flux.csv")
+        mask_impossible(table, [name], "flux.csv")
 
 
-def test_gpp_of_another_size_is_refused():
+def test_gpp_of_another_magnitude_is_refused():
     days = pd.Series(np.full(40, 31.0))
     with pytest.raises(UsageError, match="site A: the median of daily GPP is 31: expected gC m-2 d-1"):
         check_gpp_magnitude(days, "A", "flux.csv")
     with pytest.raises(UsageError, match=r"site A: daily GPP reaches 0.031 at most: expected gC m-2 d-1.*kgC m-2 d-1"):
         check_gpp_magnitude(days / 1000, "A", "flux.csv")
-    for plausible in (days / 10, days * 0, days[:20], days * np.nan):
-        check_gpp_magnitude(plausible, "A", "flux.csv")
+    for valid in (days / 10, days * 0, days[:20], days * np.nan):
+        check_gpp_magnitude(valid, "A", "flux.csv")
 
 
 @pytest.mark.parametrize(

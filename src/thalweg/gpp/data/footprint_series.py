@@ -1,0 +1,177 @@
+"""Series of a tower's footprint: embeddings of a store or a cube, raw bands, and embeddings on chosen dates."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thalweg.earth.cube.cube import Cube
+from thalweg.earth.cube.grid import read_grid
+from thalweg.earth.cube.windows import Window
+from thalweg.earth.model.context import HALO
+from thalweg.earth.sensors import Quality
+from thalweg.errors import UsageError
+from thalweg.gpp.data.footprint import Footprint, FootprintSeries, Tower, average_pixels
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from thalweg.earth.model.earth_model import EarthModel
+
+
+def embedding_names(size: int) -> tuple[str, ...]:
+    """Return the feature names of an embedding's dimensions, counted from 1: e1, e2, ..."""
+    return tuple(f"e{index + 1}" for index in range(size))
+
+
+def series_of_embeddings(dataset: "xr.Dataset", tower: Tower, label: str = "embeddings") -> FootprintSeries:
+    """Average the footprint of a tower in an embedding dataset.
+
+    Args:
+        dataset: Embeddings, as `thalweg.open` and `thalweg.embed` return them.
+        tower: Position and radius.
+        label: Name of the embeddings in messages.
+
+    Raises:
+        UsageError: The dataset does not cover the footprint.
+    """
+    footprint = Footprint.on(read_grid(dataset, label)[0], tower, label)
+    window = footprint.window
+    part = dataset.isel(
+        y=slice(window.top, window.top + window.height), x=slice(window.left, window.left + window.width)
+    )
+    return average_pixels(
+        footprint,
+        part.time.values.astype("datetime64[ns]"),
+        embedding_names(part.sizes["embedding"]),
+        part.embeddings.values,
+        part.quality.values <= Quality.WATER,
+        part.uncertainty.values,
+    )
+
+
+def series_of_cube(cube: "Cube | str | Path", tower: Tower, model: "EarthModel", size: int) -> FootprintSeries:
+    """Embed and average the footprint of a tower in a satellite cube; only its surroundings are read.
+
+    Args:
+        cube: A `Cube`, or anything `Cube.open` accepts.
+        tower: Position and radius.
+        model: Model that embeds the cube.
+        size: Dimensions of the embedding, 7 or 32.
+
+    Raises:
+        UsageError: The cube does not cover the footprint, or cannot be embedded.
+    """
+    from thalweg.earth.inference.compute import embed_block
+    from thalweg.earth.inference.job import Job
+
+    cube = cube if isinstance(cube, Cube) else Cube.open(cube)
+    part, footprint = crop_to_footprint(cube, Footprint.on(cube.grid, tower, cube.name))
+    job = Job(part, model, size)
+    block = embed_block(job, footprint.window)
+    return average_pixels(
+        footprint,
+        job.dates(),
+        embedding_names(size),
+        block.embeddings,
+        block.quality <= Quality.WATER,
+        block.uncertainty,
+    )
+
+
+def series_of_bands(cube: "Cube | str | Path", tower: Tower) -> dict[str, FootprintSeries]:
+    """Average the raw bands of every sensor in a tower's footprint.
+
+    Args:
+        cube: A `Cube`, or anything `Cube.open` accepts.
+        tower: Position and radius.
+
+    Returns:
+        One series per sensor name on the sensor's own dates: reflectance as a fraction, backscatter in dB after the
+        sensor's temporal averaging.
+
+    Raises:
+        UsageError: The cube does not cover the footprint.
+    """
+    cube = cube if isinstance(cube, Cube) else Cube.open(cube)
+    part, footprint = crop_to_footprint(cube, Footprint.on(cube.grid, tower, cube.name))
+    found = {}
+    for name, series in part.series.items():
+        observations = series.read(footprint.window)
+        present = series.present_bands
+        names = [band for band, here in zip(series.sensor.band_names, present, strict=True) if here]
+        found[name] = average_pixels(
+            footprint, series.dates, names, observations.values[:, present], observations.valid
+        )
+    return found
+
+
+def series_on_dates(
+    cube: "Cube | str | Path",
+    tower: Tower,
+    model: "EarthModel",
+    size: int,
+    dates: NDArray[np.datetime64],
+    views: Mapping[str, Sequence[str]],
+) -> dict[str, FootprintSeries]:
+    """Embed a tower's footprint on chosen dates, from subsets of the sensors.
+
+    The model embeds any date from the context around it, whether or not a sensor passed; between the clear dates of
+    Sentinel-2 the radar still contributes. Each sensor is encoded once for all views.
+
+    Args:
+        cube: A `Cube`, or anything `Cube.open` accepts.
+        tower: Position and radius.
+        model: Model that embeds the cube.
+        size: Dimensions of the embedding, 7 or 32.
+        dates: (T,) datetime64[ns].
+        views: Names of the sensors of each view, by name of the view.
+
+    Returns:
+        One series per view, on the dates on which any of its sensors has observed the pixels.
+
+    Raises:
+        UsageError: The cube does not cover the footprint, or lacks a sensor.
+    """
+    import torch
+
+    from thalweg.earth.inference.job import DATES_AT_ONCE
+    from thalweg.earth.model.context import cube_context, days_since_epoch
+
+    cube = cube if isinstance(cube, Cube) else Cube.open(cube)
+    for sensor in {sensor for sensors in views.values() for sensor in sensors}:
+        if sensor not in cube.series or sensor not in model.sensors:
+            raise UsageError(f"{cube.name}: no {sensor}, it has {', '.join(cube.series)}: leave the sensor out")
+    part, footprint = crop_to_footprint(cube, Footprint.on(cube.grid, tower, cube.name))
+    contexts = cube_context(part, footprint.window.grown(HALO), model.sensors)
+    by_view: dict[str, list[tuple[NDArray, NDArray, NDArray]]] = {view: [] for view in views}
+    with torch.inference_mode():
+        for days in torch.from_numpy(days_since_epoch(dates)).float().split(DATES_AT_ONCE):
+            encodings = model.encode(contexts, days)
+            for view, sensors in views.items():
+                chosen = {name: encodings[name] for name in sensors}
+                fused = model.fusion(chosen)
+                half_width = model.fusion.interval_half_width(fused.spread[:, :size], 0.68)
+                seen = torch.stack([encoding.observed[:, 0] for encoding in chosen.values()]).amax(0) > 0
+                by_view[view].append((fused.values[:, :size].numpy(), half_width.numpy(), seen.numpy()))
+    joined = {view: [np.concatenate(chunk) for chunk in zip(*chunks, strict=True)] for view, chunks in by_view.items()}
+    return {
+        view: average_pixels(footprint, dates, embedding_names(size), values, seen, half_width)
+        for view, (values, half_width, seen) in joined.items()
+    }
+
+
+def crop_to_footprint(cube: Cube, footprint: Footprint) -> tuple[Cube, Footprint]:
+    """Crop a cube to a footprint and the surroundings that an encoder needs.
+
+    Returns:
+        The cropped cube, and the footprint in it.
+    """
+    window = footprint.window.grown(HALO)
+    rows = slice(max(window.top, 0), window.top + window.height)
+    columns = slice(max(window.left, 0), window.left + window.width)
+    inner = footprint.window
+    moved = Window(inner.top - rows.start, inner.left - columns.start, inner.height, inner.width)
+    return cube.crop(rows, columns), Footprint(moved, footprint.inside)

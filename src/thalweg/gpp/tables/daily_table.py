@@ -1,0 +1,188 @@
+"""Daily table: one row per site and day, with GPP and any number of features.
+
+Columns: ``site`` (str), ``time`` (datetime64[ns], midnight), ``gpp`` (gC m-2 d-1, NaN where it is not usable),
+optionally ``vegetation`` (an IGBP class or another name) and ``latitude`` (degrees), and any number of numeric
+feature columns. Units by column are in ``table.attrs["units"]``. Rows are ordered by site and time; days without a
+row are gaps.
+"""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from thalweg.errors import DataWarning, UsageError
+from thalweg.gpp.tables.gpp_columns import is_gpp_column, no_gpp_column
+from thalweg.gpp.tables.physical_limits import (
+    GPP_UNITS,
+    check_gpp_magnitude,
+    check_units,
+    mask_impossible,
+    replace_missing_codes,
+)
+from thalweg.gpp.tables.table_files import MISSING_TEXTS, TableFile, as_text, first_row, split_units_row, to_numbers
+from thalweg.gpp.tables.timestamps import read_times
+
+_KEYS = ("site", "time", "gpp", "vegetation", "latitude")
+_TEXTS = ("site", "time", "vegetation")  # columns that are not numbers
+_SITE_NAMES = ("site", "site_id")
+_TIME_NAMES = ("time", "date", "timestamp")
+_MAX_NAMES = 8  # in a message
+
+
+def daily_table(frame: pd.DataFrame, units: Mapping[str, str] | None = None, label: str = "table") -> pd.DataFrame:
+    """Check, clean and order a daily table.
+
+    Codes of missing values (-9999, -6999) and infinities become NaN in every column. Values of GPP and meteorology
+    outside their physical limits become NaN too, and a `DataWarning` counts them.
+
+    Args:
+        frame: Table with the columns ``site``, ``time`` and ``gpp`` (gC m-2 d-1), optionally ``vegetation`` and
+            ``latitude`` (degrees north), and numeric features, in any order of rows.
+        units: Units by column; those in ``frame.attrs["units"]`` apply to the columns that are missing here.
+        label: Name of the table in messages.
+
+    Returns:
+        A new table ordered by site and time. ``attrs["units"]`` holds the units by column, ``attrs["notes"]`` one line
+        per thing that was left out.
+
+    Raises:
+        UsageError: A column is missing or not numeric, a day is repeated, or values are in other units.
+    """
+    table = frame.copy() if frame.index.is_unique else frame.reset_index(drop=True)
+    attrs: dict[str, Any] = {
+        "units": {"gpp": GPP_UNITS} | frame.attrs.get("units", {}) | dict(units or {}),
+        "notes": list(frame.attrs.get("notes", [])),
+    }
+    for column, meaning in (("site", "the site's name"), ("time", "the day"), ("gpp", f"daily GPP in {GPP_UNITS}")):
+        if column not in table:
+            in_moles = [str(name) for name in table if str(name).lower().startswith(column) and "mol" in str(name)]
+            if in_moles:
+                check_units(in_moles[0], in_moles[0][len(column) :].strip(" _()[]"), label)
+            raise UsageError(f"{label}: no column {column!r} ({meaning}): it has {_listed(table.columns)}")
+    for column, unit in attrs["units"].items():
+        if column in table:
+            check_units(column, unit, label)
+    table["site"] = _site_names(table["site"], label)
+    table["time"] = read_times(table["time"], f"{label}: column 'time'").dt.normalize()
+    columns = [str(name) for name in table if name not in _TEXTS]
+    table[columns] = to_numbers(table[columns], label)
+    table, impossible = mask_impossible(replace_missing_codes(table, columns), columns, label)
+    for note in impossible:
+        warnings.warn(note, DataWarning, stacklevel=2)
+    if "latitude" in table and not (table["latitude"].isna() | table["latitude"].between(-90, 90)).all():
+        raise UsageError(f"{label}: column 'latitude' reaches {table['latitude'].abs().max():g}: expected -90 to 90")
+    repeated = table.duplicated(["site", "time"])
+    if repeated.any():
+        row = table[repeated].iloc[0]
+        raise UsageError(
+            f"{label}: {row.time:%Y-%m-%d} is repeated at site {row.site}: expected one row per site and day; "
+            "remove the copy or average the rows"
+        )
+    for site, rows in table.groupby("site"):
+        check_gpp_magnitude(rows["gpp"], str(site), label)
+    ordered = table.sort_values(["site", "time"], ignore_index=True)
+    ordered.attrs = attrs | {"notes": attrs["notes"] + impossible}
+    return ordered
+
+
+def is_daily_table(file: TableFile) -> bool:
+    """Return True if a file has a column of sites and one of days."""
+    return file.column(*_SITE_NAMES) is not None and file.column(*_TIME_NAMES) is not None
+
+
+def read_daily_table(
+    file: TableFile, gpp_column: str | None = None, units: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """Read a daily table from a file (CSV or Parquet).
+
+    Args:
+        file: File with its days in a column ``time``, ``date`` or ``TIMESTAMP``.
+        gpp_column: Column of GPP; ``gpp`` by default.
+        units: Units by column, where the file does not give them.
+
+    Returns:
+        The table as `daily_table` returns it.
+
+    Raises:
+        UsageError: The file is not a daily table; see `daily_table`.
+    """
+    names = {"site": file.column(*_SITE_NAMES), "time": file.column(*_TIME_NAMES)}
+    for name, found in names.items():
+        if found is None:
+            raise UsageError(f"{file.name}: no column {name!r}: it has {_listed(file.names)}")
+    gpp = file.column("gpp") if gpp_column is None else gpp_column
+    if gpp is None or gpp not in file.names or not (gpp.lower() == "gpp" or is_gpp_column(gpp)):
+        raise no_gpp_column(file.name, gpp or "gpp", file.names)
+    written = {found: name for name, found in (names | {"gpp": gpp}).items() if found is not None}
+    cells = file.read(lambda name: bool(name) and (name in written or name.lower() not in ("site", "gpp")))
+    row_units, cells = split_units_row(cells, str(names["time"]), file.name)
+    given = {written.get(name, name): unit for name, unit in (file.units | row_units).items()}
+    cells = cells.rename(columns=written)
+    cells["time"] = read_times(cells["time"], f"{file.name}: column {names['time']!r}")
+    columns = [str(name) for name in cells if name not in _TEXTS]
+    cells[columns] = to_numbers(cells[columns], file.name, decimal_comma=file.delimiter != ",")
+    return daily_table(cells, {**(units or {}), **given}, file.name)
+
+
+def require_gpp(table: pd.DataFrame, label: str) -> None:
+    """Refuse a table without a day of GPP.
+
+    Args:
+        table: Daily table.
+        label: Name of the table in the message.
+
+    Raises:
+        UsageError: No day has GPP; the message lists what was left out before.
+    """
+    if not table["gpp"].notna().any():
+        notes = "".join(f"; {note}" for note in table.attrs.get("notes", []))
+        raise UsageError(f"{label}: no day with usable GPP among {len(table)}: expected some{notes}")
+
+
+def _site_names(sites: pd.Series, label: str) -> pd.Series:
+    """Return the names of sites as text.
+
+    Raises:
+        UsageError: A name is missing.
+    """
+    texts = as_text(sites)
+    missing = texts.str.lower().isin(MISSING_TEXTS | {"-9999", "-6999"})
+    if missing.any():
+        raise UsageError(f"{label}: column 'site', {first_row(sites[missing])}: no site: name it")
+    return texts
+
+
+def feature_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns a model may predict from: all but site, time, gpp, vegetation and latitude."""
+    return [column for column in table.columns if column not in _KEYS]
+
+
+def with_vegetation_columns(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Add one 0/1 column per vegetation class, so that every model can use the class as a feature.
+
+    Args:
+        table: Daily table with a column ``vegetation``.
+
+    Returns:
+        The wider table, and the names of the new columns.
+
+    Raises:
+        UsageError: The column is missing, or a site has no class.
+    """
+    if "vegetation" not in table:
+        raise UsageError(f"no column 'vegetation': expected a class per site; the table has {_listed(table.columns)}")
+    missing = as_text(table["vegetation"]).isin(["", "-9999"])
+    if missing.any():
+        raise UsageError(f"no vegetation class at site {table.loc[missing, 'site'].iloc[0]}: expected one per site")
+    classes = sorted(table["vegetation"].astype(str).unique())
+    added = {f"vegetation_{name}": (table["vegetation"].astype(str) == name).astype("float32") for name in classes}
+    wider = table.assign(**added)
+    wider.attrs = dict(table.attrs)
+    return wider, list(added)
+
+
+def _listed(columns: Iterable[str]) -> str:
+    names = [str(column) for column in columns]
+    return ", ".join(names[:_MAX_NAMES]) + (f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else "")

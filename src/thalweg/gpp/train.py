@@ -1,0 +1,35 @@
+"""Training of a GPP model on the prepared tables of towers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from thalweg.gpp.data.features import model_columns, read_tables
+from thalweg.gpp.data.windows import make_windows
+from thalweg.gpp.models.checkpoint import GppModel, save_model
+from thalweg.gpp.models.registry import transformer
+from thalweg.io.atomic import refuse_existing
+
+
+def train_model(tables: Sequence[str | Path], out: str | Path, columns: Sequence[str] = (), seed: int = 0) -> GppModel:
+    """Fit the 90-day transformer to prepared tables and save it.
+
+    Args:
+        tables: Tables that `write_table` or `thalweg gpp prepare` wrote, one per site, with GPP.
+        out: Model folder; must not exist.
+        columns: Columns to predict from in addition to the embedding and potential radiation; a model with further
+            columns makes no maps.
+        seed: Seed of the ensemble.
+
+    Returns:
+        The fitted model.
+
+    Raises:
+        MissingPathError: A table does not exist.
+        UsageError: The folder exists, a table is invalid, its recipe differs from the others, or a column is missing.
+        ThalwegError: The folder cannot be written.
+    """
+    refuse_existing(Path(out))
+    table, recipe = read_tables([Path(path) for path in tables])
+    windows = make_windows(table, [*model_columns(recipe), *columns])
+    ensemble = transformer(seed).fit(windows)
+    return GppModel(ensemble, save_model(ensemble, windows, recipe, Path(out)))
