@@ -3,7 +3,6 @@
 import shutil
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from waiting import HANG_SECONDS, wait_until
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
-"""Where the tests leave a picture of each screen: not in git, kept by CI."""
+"""Folder of a screenshot of each page: not in git, kept by CI."""
 
 _QUIET = (
     "--no-sandbox",
@@ -26,12 +27,11 @@ _QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
-_PATIENCE_MS = 60_000
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator["Browser"]:
-    """Chromium without a window; the test skips where there is none."""
+    """Headless Chromium; the test is skipped where there is none."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("no chromium on this machine")
@@ -54,7 +54,7 @@ def open_page(browser: "Browser") -> Iterator[OpenPage]:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(_PATIENCE_MS)
+        page.set_default_timeout(1000 * HANG_SECONDS)
         page.goto(url)
         return page
 
@@ -65,7 +65,7 @@ def open_page(browser: "Browser") -> Iterator[OpenPage]:
 
 @pytest.fixture
 def screenshot() -> Callable[["Page", str], Path]:
-    """A function `(page, name)` that keeps a picture of the whole page in `screenshots/`."""
+    """A function `(page, name)` that stores a screenshot of the whole page in `screenshots/`."""
 
     def keep(page: "Page", name: str) -> Path:
         SCREENSHOTS.mkdir(exist_ok=True)
@@ -83,18 +83,15 @@ Served = Callable[[Any], AbstractContextManager[str]]
 def _served(app: Any) -> Iterator[str]:
     import uvicorn
 
-    # Bound before the server starts, and handed to it, so that no test beside this one takes the port.
+    # Bound before the server starts, so that no other test takes the port.
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 60
-    while not server.started:
-        if not thread.is_alive() or time.monotonic() > deadline:
-            raise RuntimeError("the app did not start")
-        time.sleep(0.02)
+    wait_until(lambda: server.started or not thread.is_alive())
+    assert thread.is_alive(), "the app did not start"
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -105,5 +102,5 @@ def _served(app: Any) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def served() -> Served:
-    """Serves an ASGI app on a free port while the context lasts: `with served(app) as url`."""
+    """A function that serves an ASGI app on a free port within a context: `with served(app) as url`."""
     return _served

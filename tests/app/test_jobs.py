@@ -5,6 +5,7 @@ import pytest
 from thalweg.app.jobs import MAX_WAITING, JobQueue, RenderJob
 from thalweg.errors import UnknownWords, UsageError
 from thalweg.notices import warn
+from waiting import HANG_SECONDS
 
 
 @pytest.fixture
@@ -16,20 +17,20 @@ def finish(queue: JobQueue, work: object) -> RenderJob:
     done = threading.Event()
     job = queue.submit(work, lambda: None)  # type: ignore[arg-type]
     queue.submit(lambda _: done.set(), lambda: None)
-    assert done.wait(10)
+    assert done.wait(HANG_SECONDS)
     return job
 
 
 def test_jobs_run_in_order_and_tell_of_changes(queue: JobQueue) -> None:
-    gate, order, told = threading.Event(), [], []
-    queue.submit(lambda _: gate.wait(10), lambda: None)
-    first = queue.submit(lambda _: order.append(1), lambda: told.append(first.status))
+    gate, order, changes = threading.Event(), [], []
+    queue.submit(lambda _: gate.wait(HANG_SECONDS), lambda: None)
+    first = queue.submit(lambda _: order.append(1), lambda: changes.append(first.status))
     second = queue.submit(lambda _: order.append(2), lambda: None)
     assert first.status == second.status == "waiting"
     assert queue.ahead(second) - queue.ahead(first) == 1
     gate.set()
     finish(queue, lambda _: None)
-    assert (order, told) == ([1, 2], ["running", "done"])
+    assert (order, changes) == ([1, 2], ["running", "done"])
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_a_job_stops_where_it_checks(queue: JobQueue) -> None:
             steps.append(step)
 
     job = queue.submit(count, lambda: None)
-    assert started.wait(10)
+    assert started.wait(HANG_SECONDS)
     job.stop()
     finish(queue, lambda _: None)
     assert job.status == "stopped"
@@ -77,7 +78,7 @@ def test_what_knows_nothing_of_jobs_stops_with_the_one_that_runs(queue: JobQueue
 
     queue.check()  # no job runs
     job = queue.submit(render, lambda: None)
-    assert started.wait(10)
+    assert started.wait(HANG_SECONDS)
     job.stop()
     assert finish(queue, lambda _: queue.check()).status == "done"
     assert job.status == "stopped"
@@ -93,33 +94,33 @@ def test_a_queue_that_is_closed_ends_its_job_and_its_thread(queue: JobQueue) -> 
 
     job = queue.submit(render, lambda: None)
     queue.submit(lambda _: begun.append(1), lambda: None)
-    assert started.wait(10)
-    queue.close(10)
+    assert started.wait(HANG_SECONDS)
+    queue.close(HANG_SECONDS)
     assert job.status == "stopped"
     assert not begun
     assert not any(thread.name == "thalweg-jobs" and thread is queue._thread for thread in threading.enumerate())
 
 
 def test_a_job_keeps_what_it_was_warned_of(queue: JobQueue) -> None:
-    told = []
+    changes = []
 
     def work(_: RenderJob) -> None:
         for _ in range(2):
             warn(UnknownWords("the miniature does not know: dragon"), stacklevel=1)
 
-    job = queue.submit(work, lambda: told.append(list(job.notes)))
+    job = queue.submit(work, lambda: changes.append(list(job.notes)))
     finish(queue, lambda _: None)
     assert job.notes == ["the miniature does not know: dragon"]
-    assert told == [[], job.notes, job.notes]
+    assert changes == [[], job.notes, job.notes]
     assert finish(queue, lambda _: None).notes == []
 
 
 def test_a_full_queue_takes_no_more(queue: JobQueue) -> None:
     gate = threading.Event()
     try:
-        with pytest.raises(UsageError, match=f"{MAX_WAITING} jobs wait already"):
+        with pytest.raises(UsageError, match=f"{MAX_WAITING} jobs are waiting already"):
             for _ in range(MAX_WAITING + 2):
-                queue.submit(lambda _: gate.wait(10), lambda: None)
+                queue.submit(lambda _: gate.wait(HANG_SECONDS), lambda: None)
     finally:
         gate.set()
-    queue.close(10)
+    queue.close(HANG_SECONDS)

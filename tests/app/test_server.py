@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from waiting import HANG_SECONDS
+
 Started = Callable[..., AbstractContextManager[tuple["subprocess.Popen[str]", str]]]
 
 
@@ -34,7 +36,7 @@ def started(tmp_path: Path) -> Started:
         )
         try:
             assert process.stdout is not None
-            assert select.select([process.stdout], [], [], 120)[0]
+            assert select.select([process.stdout], [], [], HANG_SECONDS)[0]
             yield process, process.stdout.readline().strip()
         finally:
             process.kill()
@@ -47,7 +49,9 @@ def started(tmp_path: Path) -> Started:
 def browser_of(address: str) -> Iterator[httpx.Client]:
     """A client that has followed the address that the command printed."""
     origin = address.partition("/?")[0]
-    with httpx.Client(base_url=origin, headers={"Origin": origin}, timeout=30, follow_redirects=True) as client:
+    with httpx.Client(
+        base_url=origin, headers={"Origin": origin}, timeout=HANG_SECONDS, follow_redirects=True
+    ) as client:
         assert client.get(address).status_code == 200
         yield client
 

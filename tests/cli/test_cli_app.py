@@ -11,6 +11,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from waiting import HANG_SECONDS
+
 TOKEN = "correct-horse-battery"
 
 
@@ -25,6 +27,9 @@ TOKEN = "correct-horse-battery"
         (("--host", "0.0.0.0", "--token", "short"), ("12 characters", "5")),
         (("--upload-limit", 0), ("at least 1 MB",)),
         (("--model", "no-such-model"), ("no-such-model",)),
+        (("--scheduler", "eulr"), ("scheduler 'eulr': expected", "did you mean euler?")),
+        (("--device", "gpu"), ("expected a device such as", "called cuda")),
+        (("--port", 70_000), ("--port", "65,535")),
     ],
 )
 def test_bad_input_is_one_line(cli: Callable, arguments: tuple, words: tuple) -> None:
@@ -56,9 +61,9 @@ def test_serves_until_interrupted_and_asks_for_the_token(tmp_path: Path) -> None
             assert address.endswith(f"/?token={TOKEN}")
             plain = address.partition("?")[0]
             with pytest.raises(HTTPError, match="401"):
-                urlopen(plain, timeout=60)
-            page = urlopen(Request(plain, headers={"Authorization": f"Bearer {TOKEN}"}), timeout=60)
+                urlopen(plain, timeout=HANG_SECONDS)
+            page = urlopen(Request(plain, headers={"Authorization": f"Bearer {TOKEN}"}), timeout=HANG_SECONDS)
             assert b"Thalweg" in page.read()
         finally:
             process.send_signal(signal.SIGINT)
-        assert process.wait(30) in (0, -signal.SIGINT, 130)
+        assert process.wait(HANG_SECONDS) in (0, -signal.SIGINT, 130)

@@ -1,4 +1,4 @@
-"""One queue for all that renders: a job at a time, in order; a job that is stopped or fails leaves the others alone."""
+"""Queue of rendering jobs, run one at a time and in order; a stopped or failed job does not affect the others."""
 
 import atexit
 import threading
@@ -7,29 +7,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from thalweg.app.messages import in_words
+from thalweg.app.security.messages import browser_message
 from thalweg.errors import ThalwegWarning, UsageError
 from thalweg.notices import redirect_warnings
 
 Status = Literal["waiting", "running", "done", "stopped", "failed"]
 MAX_WAITING = 256
-"""Jobs that may wait."""
+"""Largest number of waiting jobs."""
 CLOSE_WITHIN = 3.0
-"""Seconds that a job which was asked to stop is given when the process ends."""
+"""Seconds that a stopped job has to end when the process ends."""
 ACTIVE: tuple[Status, ...] = ("waiting", "running")
 
 
-class Stopped(Exception):  # noqa: N818 (a person's wish, no error)
-    """Raised in a job that was asked to stop, at its next `Job.check`."""
+class Stopped(Exception):  # noqa: N818 (requested by the user, no error)
+    """Raised in a stopped job at its next `RenderJob.check`."""
 
 
 class RenderJob:
-    """Something to do, once it is its turn.
+    """Work in the queue.
 
     Attributes:
-        status: where it stands.
-        reason: why it failed, in one line.
-        notes: warnings that came up on the way, one line each.
+        status: state of the job.
+        reason: reason of the failure, one line.
+        notes: warnings of the work, one line each.
     """
 
     def __init__(
@@ -45,20 +45,20 @@ class RenderJob:
 
     @property
     def active(self) -> bool:
-        """Whether it waits or runs."""
+        """True while the job waits or runs."""
         return self.status in ACTIVE
 
     def stop(self) -> None:
-        """Ask it to stop when it next checks; what it does before its first check is done in any case."""
+        """Ask the job to stop at its next check."""
         self._asked_to_stop.set()
 
     def check(self) -> None:
-        """Raise `Stopped` where it was asked to stop."""
+        """Raise `Stopped` where the job was asked to stop."""
         if self._asked_to_stop.is_set():
             raise Stopped
 
     def run(self) -> None:
-        """Do it; whatever goes wrong is kept as its reason."""
+        """Do the work; an exception becomes the job's reason."""
         try:
             self._set("running")
             with redirect_warnings(self._note):
@@ -66,7 +66,7 @@ class RenderJob:
         except Stopped:
             self._set("stopped")
         except Exception as error:  # the app outlives any job
-            self.reason = in_words(error, self._workspace)
+            self.reason = browser_message(error, self._workspace)
             self._set("failed")
         else:
             self._set("done")
@@ -82,15 +82,15 @@ class RenderJob:
 
 
 class JobQueue:
-    """Jobs in the order they came, one at a time, on a thread of its own."""
+    """Queue that runs its jobs in order, one at a time, on its own thread."""
 
     def __init__(self) -> None:
         self._waiting: deque[RenderJob] = deque()
-        self._some = threading.Condition()
+        self._changed = threading.Condition()
         self._running: RenderJob | None = None
         self._closed = False
-        # A daemon, so that the process can end while a job runs. Where it ends by itself, the job ends first: a thread
-        # that is cut off within a library may take the process down with it.
+        # A daemon thread, so that the process can end while a job runs. At a normal end the job is stopped first: a
+        # thread that is cut off within a library may crash the process.
         self._thread = threading.Thread(target=self._work, name="thalweg-jobs", daemon=True)
         self._thread.start()
         atexit.register(self.close)
@@ -101,44 +101,44 @@ class JobQueue:
         """Add a job.
 
         Args:
-            work: what it does.
-            changed: called whenever its status changes.
-            workspace: the folder that names in its reason are relative to.
+            work: function that does the work; it calls `RenderJob.check` often.
+            changed: called whenever the status changes.
+            workspace: folder to which paths in the reason are relative.
 
         Raises:
-            UsageError: too many wait already.
+            UsageError: too many jobs are waiting.
         """
         job = RenderJob(work, changed, workspace)
-        with self._some:
+        with self._changed:
             if len(self._waiting) >= MAX_WAITING:
-                raise UsageError(f"{MAX_WAITING} jobs wait already: wait until some are done")
+                raise UsageError(f"{MAX_WAITING} jobs are waiting already: wait until some are done")
             self._waiting.append(job)
-            self._some.notify()
+            self._changed.notify()
         return job
 
     def ahead(self, job: RenderJob) -> int:
-        """How many jobs wait before this one."""
-        with self._some:
-            return next((place for place, other in enumerate(self._waiting) if other is job), 0)
+        """Return the number of jobs that wait before this one."""
+        with self._changed:
+            return next((index for index, other in enumerate(self._waiting) if other is job), 0)
 
     def check(self) -> None:
-        """Raise `Stopped` where the job that runs was asked to stop; for what it calls and knows nothing of jobs."""
+        """Raise `Stopped` where the running job was asked to stop; for code that has no reference to its job."""
         if self._running is not None:
             self._running.check()
 
     def close(self, timeout: float = CLOSE_WITHIN) -> None:
-        """Ask the job that runs to stop, begin no other, and wait for the thread's end for so many seconds at most."""
-        with self._some:
+        """Stop the running job, start no other, and wait at most `timeout` seconds for the end of the thread."""
+        with self._changed:
             self._closed = True
-            self._some.notify()
+            self._changed.notify()
         if self._running is not None:
             self._running.stop()
         self._thread.join(timeout)
 
     def _work(self) -> None:
         while True:
-            with self._some:
-                self._some.wait_for(lambda: self._closed or bool(self._waiting))
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or bool(self._waiting))
                 if self._closed:
                     return
                 job = self._running = self._waiting.popleft()

@@ -1,4 +1,4 @@
-"""`thalweg app`: one page behind guards, on one port."""
+"""Server of the browser interface: one page behind guards, on one port."""
 
 import asyncio
 import contextlib
@@ -18,57 +18,58 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse
 
-from thalweg.app.auth import Streams, add_guards, check_host, user_of
-from thalweg.app.checked_blocks import CheckedBlocks
 from thalweg.app.earth import earth_router, earth_tab
-from thalweg.app.gradio_requests import GradioRequests
 from thalweg.app.jobs import JobQueue
-from thalweg.app.steering.session import Sessions, Studio
+from thalweg.app.security.auth import Streams, add_guards, user_of
+from thalweg.app.security.checked_blocks import CheckedBlocks
+from thalweg.app.security.gradio_requests import GradioRequests
+from thalweg.app.security.hosts import check_access
+from thalweg.app.security.uploads import UPLOAD_LIMIT, Uploads, private_folder
+from thalweg.app.steering.session import Sessions, SteeringContext
 from thalweg.app.steering.tabs import AT_ONCE, steering_tabs
 from thalweg.app.steering.tabs import STATIC as STEERING_STATIC
-from thalweg.app.uploads import UPLOAD_LIMIT, Uploads, private_folder
 from thalweg.app.workspace import Workspace
 from thalweg.diffusion.config import ModelConfig
-from thalweg.embedding import SUFFIX
 from thalweg.errors import ThalwegError, UsageError
+from thalweg.io.safetensors_files import SUFFIX
 
 STATIC = Path(__file__).parent / "static"
 SERVED = (".png", SUFFIX)
-"""What the browser may fetch of a run."""
+"""Ends of the names of a run's files that the browser may fetch."""
 OPEN_STREAM_EVERY = 2.0
-"""Seconds between the streams that the page opens for answers that found none."""
+"""Seconds between two streams that the page opens for responses that wait for one."""
 SWEEP_EVERY = 60.0
-"""Seconds between looks for uploads that nobody used."""
+"""Seconds between two removals of old uploads."""
 STOP_WITHIN = 2
-"""Seconds that answers under way are given when the server is asked to stop."""
+"""Seconds that active responses have to finish when the server stops."""
 
 
 def create_app(
     workspace: Workspace,
-    choice: ModelConfig,
+    config: ModelConfig,
     host: str = "127.0.0.1",
     token: str | None = None,
     upload_limit: int = UPLOAD_LIMIT,
     allow_hosts: Sequence[str] = (),
 ) -> FastAPI:
-    """Return the app, its model loaded.
+    """Load the model and return the app.
 
     Args:
-        workspace: the folder that it works in and reaches nothing beyond.
-        choice: the text-to-image model.
-        host: the address it will be bound to.
-        token: what lets people in; None lets in everyone on this machine, and is refused beyond the loopback address.
+        workspace: the only folder that the app reads and writes.
+        config: config of the text-to-image model.
+        host: address that the app will be bound to.
+        token: token of users; None admits all users of this machine, and is refused for other than loopback addresses.
         upload_limit: largest upload, bytes.
-        allow_hosts: host names under which it is reached in addition to its own, such as a reverse proxy's.
+        allow_hosts: further host names under which it is reached, such as a reverse proxy's.
 
     Raises:
-        UsageError: a host that others reach without a token, a name that is no host name, a model that cannot be
-            loaded.
+        UsageError: an address that other machines reach without a token, an invalid host name, or an invalid model.
+        ThalwegError: the model's files can't be read.
     """
-    check_host(host, token)
+    check_access(host, token)
     streams, uploads = Streams(), Uploads(upload_limit)
-    load_scorer = functools.cache(choice.load_scorer)
-    desks = Sessions(Studio(workspace, JobQueue(), choice, choice.load(), load_scorer))
+    load_scorer = functools.cache(config.load_scorer)
+    sessions = Sessions(SteeringContext(workspace, JobQueue(), config, config.load(), load_scorer))
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=functools.partial(_lifespan, uploads))
     app.state.streams = streams
     app.add_middleware(GradioRequests, uploads=uploads)
@@ -86,9 +87,9 @@ def create_app(
         return FileResponse(path, headers={"Cache-Control": "private, max-age=3600"})
 
     app.include_router(earth_router(workspace))
-    page = _page(desks, uploads)
-    # Gradio checks the paths of files only once a page has launched, which a mounted one never does; there is no
-    # documented way to ask for the check. `GradioRequests` refuses such paths before; this is the second lock.
+    page = _page(sessions, uploads)
+    # Gradio checks the paths of files only on launched pages, and a mounted page is never launched. There is no
+    # documented way to enable the check. `GradioRequests` refuses such paths earlier; this is a second guard.
     page.has_launched = True
     return gr.mount_gradio_app(
         app,
@@ -99,59 +100,59 @@ def create_app(
         run_history=False,
         max_file_size=upload_limit,
         css_paths=[STEERING_STATIC / "steering.css"],
-        head=f"<script>{(STATIC / 'page_stream.js').read_text()}</script>",
+        head=f"<script>{(STATIC / 'app.js').read_text()}</script>",
         show_error=True,
         ssr_mode=False,
     )
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take a port, 0 for any that is free.
+    """Return a socket that listens on a port, 0 for any that is free.
 
     Raises:
-        ThalwegError: it is taken, or this machine has no such address.
+        ThalwegError: the port is in use, or this machine has no such address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    taken = socket.socket(family)
-    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        taken.bind((host, port))
-        taken.listen(128)  # who comes before the model is loaded waits
+        listening.bind((host, port))
+        listening.listen(128)  # requests that arrive before the model is loaded wait
     except (OSError, OverflowError) as error:
-        taken.close()
-        raise ThalwegError(f"can't bind to {host}:{port} ({error}): choose another --port or --host") from error
-    return taken
+        listening.close()
+        raise ThalwegError(f"can't bind to {host}:{port} ({error}): choose another `port` or `host`") from error
+    return listening
 
 
-def serve(app: FastAPI, taken: socket.socket) -> None:
-    """Answer on a bound port until SIGTERM or Ctrl-C, either of which ends the process.
+def serve(app: FastAPI, listening: socket.socket) -> None:
+    """Serve the app on a listening socket until SIGTERM or Ctrl-C, which end the process.
 
-    The process ends right after the server: threads that render or watch cannot be interrupted and would hold it for as
-    long as they take. What they write is written whole or not at all, and a run that was under way can be resumed.
+    The process ends right after the server, without waiting for threads that render or watch, which cannot be
+    interrupted. They write files atomically, and an unfinished run can be resumed.
     """
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=STOP_WITHIN)
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, _: _end_process(number))  # uvicorn raises it again when it is done
-    _Server(config, app.state.streams).run(sockets=[taken])
+            signal.signal(number, lambda number, _: _end_process(number))  # uvicorn raises the signal again at its end
+    _Server(config, app.state.streams).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
-    """A server that ends open streams when it stops, where uvicorn waits for their browsers."""
+    """Server that ends open streams when it stops, where uvicorn waits for their browsers."""
 
     def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
         super().__init__(config)
         self._streams = streams
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop, and end the process where that takes too long."""
+        """Begin the shutdown, and end the process where it takes too long."""
         deadline = threading.Timer(2 * STOP_WITHIN, _end_process, [sig])
         deadline.daemon = True
         deadline.start()
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the streams, then the rest."""
+        """End the streams, then shut down the server."""
         self._streams.close()
         await super().shutdown(sockets)
 
@@ -163,7 +164,7 @@ def _end_process(number: int) -> NoReturn:
 
 @contextlib.asynccontextmanager
 async def _lifespan(uploads: Uploads, _: FastAPI) -> AsyncIterator[None]:
-    """Remove old uploads while the app is served, and all of them at its end."""
+    """Remove old uploads while the app is served, and all uploads at its end."""
 
     async def sweep() -> None:
         while True:
@@ -178,17 +179,16 @@ async def _lifespan(uploads: Uploads, _: FastAPI) -> AsyncIterator[None]:
         uploads.close()
 
 
-def _page(desks: Sessions, uploads: Uploads) -> gr.Blocks:
+def _page(sessions: Sessions, uploads: Uploads) -> gr.Blocks:
     with CheckedBlocks(title="Thalweg", analytics_enabled=False, fill_width=True) as page:
-        page.workspace = desks.studio.workspace.folder
-        # Gradio's browser side holds its stream of answers for open until the stream's end arrives. The answer to
-        # what is asked in between waits for the next stream, so the page opens one now and then, whether or not the
-        # last tick was answered.
+        page.workspace = sessions.context.workspace.folder
+        # Gradio's script takes its stream of responses for open until the end of the stream arrives. The response to an
+        # event in between waits for the next stream, so the page opens one regularly, even while the last tick is open.
         gr.Timer(OPEN_STREAM_EVERY).tick(lambda: None, **AT_ONCE)
-        gr.Markdown("# Thalweg\nMove an embedding by gradient and by eye, and read the Earth's.")
+        gr.Markdown("# Thalweg\nSteer embeddings by gradient and by eye, and explore Earth embeddings.")
         with gr.Tabs():
             with gr.Tab("Steer images", id="steer"):
-                steering_tabs(desks, page, uploads)
+                steering_tabs(sessions, page, uploads)
             with gr.Tab("Earth", id="earth"):
-                earth_tab(desks.studio.workspace)
+                earth_tab(sessions.context.workspace)
     return page

@@ -1,4 +1,4 @@
-"""The one folder the browser reaches: runs, embedding files and stores in it, each run with the person it is of."""
+"""Workspace: the only folder that the browser reaches, with runs of users, embedding files and stores."""
 
 import contextlib
 import hashlib
@@ -11,33 +11,33 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from thalweg.embedding import SUFFIX
 from thalweg.errors import UsageError
 from thalweg.io.atomic import atomic_write
 from thalweg.io.json_files import read_json
+from thalweg.io.safetensors_files import SUFFIX
 from thalweg.limits import check_text, shown
 from thalweg.steer.runs import RECORD
 
 OWNER = "person.txt"
+"""File of a run folder with the digest of its user's secret."""
 MAX_NAME = 100
-"""Characters of a name that is given to a file."""
-_PEOPLE = ".people"
+"""Characters of the name of a new file."""
+_USERS = ".people"
 _MAX_PATH, _MAX_PART = 1000, 255
 _STORE_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-_MARK_LENGTH = 32
+_DIGEST_LENGTH = 32
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 class Workspace:
-    """A folder that everything the browser names lies in.
+    """Folder that contains everything a browser can name.
 
-    People are told apart by a secret that their browser holds; files know only its hash.
-
-    Every name that comes from a browser goes through `readable` or `writable`, which decide whether it may be used.
+    Users are distinguished by a secret in their browser; files contain only its digest. Every name from a browser is
+    checked by `readable` or `writable`.
 
     Attributes:
-        folder: where it lies, resolved.
+        folder: the folder, resolved.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -47,22 +47,22 @@ class Workspace:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder.resolve()
         self._lock = threading.Lock()
-        self._promised: dict[Path, str] = {}
+        self._reserved: dict[Path, str] = {}
 
     def inside(self, name: str) -> Path:
-        """Return where `name`, relative to the workspace, lies.
+        """Return the path of `name`, which is relative to the workspace.
 
         Raises:
-            UsageError: it leads outside, by `..`, from the root or through a link, or to a hidden file.
+            UsageError: it leads outside, by `..`, as an absolute path or through a link, or to a hidden file.
         """
         expected = "expected the name of something in the workspace"
         check_text("a name", name, _MAX_PATH)
         parts = PurePosixPath(name.replace("\\", "/")).parts
-        if not parts or any(_is_no_name(part) for part in parts):
+        if not parts or any(_is_invalid_part(part) for part in parts):
             raise UsageError(f"{expected}, got {shown(name)}")
         try:
             path = self.folder.joinpath(*parts).resolve()
-        except (OSError, RuntimeError, ValueError) as error:  # a name too long, or links in a circle
+        except (OSError, RuntimeError, ValueError) as error:  # too long a name, or a loop of links
             raise UsageError(f"{expected}, {shown(name)} leads nowhere") from error
         if not path.is_relative_to(self.folder):
             raise UsageError(f"{expected}, {shown(name)} leads outside")
@@ -70,21 +70,21 @@ class Workspace:
             raise UsageError(f"{expected}, {shown(name)} leads to a hidden file")
         return path
 
-    def readable(self, person: str | None, name: str) -> Path:
-        """Return where something that a person may read lies: their own, or nobody's.
+    def readable(self, user: str | None, name: str) -> Path:
+        """Return the path of something that a user may read: in a run of their own, or in none.
 
         Args:
-            person: who asks; None where nobody can be told from others.
-            name: relative to the workspace.
+            user: secret of the user; None where it is unknown.
+            name: name relative to the workspace.
 
         Raises:
-            UsageError: it leads outside, or into another person's run, or to a part of a store.
+            UsageError: it leads outside, into another user's run, or to a part of a store.
         """
         path = self.inside(name)
-        for folder in self._around(path):
+        for folder in self._ancestors(path):
             if folder != path and _is_store(folder):
                 raise UsageError(f"expected the name of something in the workspace, {shown(name)} is a part of a store")
-            if self._owner(folder) not in (None, None if person is None else _mark(person)):
+            if self._owner(folder) not in (None, None if user is None else _digest(user)):
                 raise UsageError(
                     "expected the name of a run of yours in the workspace, or of a file outside the runs of others, "
                     f"got {shown(name)}"
@@ -92,13 +92,13 @@ class Workspace:
         return path
 
     def writable(self, name: str) -> Path:
-        """Return where a new embedding file goes: in the workspace itself, not in a run, a store or another folder.
+        """Return the path of a new embedding file, directly in the workspace.
 
         Args:
-            name: of the file, with or without its suffix.
+            name: name of the file, with or without its suffix.
 
         Raises:
-            UsageError: no name for a file on every system, or one that is taken, be it in capitals.
+            UsageError: an invalid name on some system, or one that exists already, in lower or upper case.
         """
         stem = check_text("a name", name).strip().removesuffix(SUFFIX)
         if not stem or _FORBIDDEN.search(stem) or stem.startswith(".") or stem.endswith((".", " ")):
@@ -109,87 +109,91 @@ class Workspace:
         if _RESERVED.fullmatch(stem) or len(stem) > MAX_NAME or len(os.fsencode(stem)) > 2 * MAX_NAME:
             raise UsageError(f"expected a name of at most {MAX_NAME} characters for the file, got {shown(name)}")
         path = self.inside(f"{stem}{SUFFIX}")
-        alike = _folded(path.name)
-        if path.parent != self.folder or any(_folded(known) == alike for known in os.listdir(self.folder)):
+        folded = _folded(path.name)
+        if path.parent != self.folder or any(_folded(known) == folded for known in os.listdir(self.folder)):
             raise UsageError(f"{shown(stem)}: exists already in the workspace: choose another name")
         return path
 
-    def runs(self, person: str, operation: str) -> list[str]:
-        """Names of the runs of a tool that a person may open: their own, and those of the command line."""
+    def runs(self, user: str, operation: str) -> list[str]:
+        """Return the names of a tool's runs that a user may open: their own, and those of the command line."""
         return sorted(
             record.parent.name
             for record in self.folder.glob(f"*/{RECORD}")
             if not record.parent.name.startswith(".")
             and self._operation(record) == operation
-            and self._owner(record.parent) in (None, _mark(person))
+            and self._owner(record.parent) in (None, _digest(user))
         )
 
-    def run(self, person: str, name: str) -> Path:
-        """Return the folder of a run that a person may open: their own, or one of the command line.
+    def run(self, user: str, name: str) -> Path:
+        """Return the folder of a run that a user may open: their own, or one of the command line.
 
         Raises:
-            UsageError: there is none of that name, or it is another person's.
+            UsageError: there is no run of that name, or it is another user's.
         """
-        folder = self.readable(person, name)
+        folder = self.readable(user, name)
         if folder.parent != self.folder or not (folder / RECORD).is_file():
             raise UsageError(f"expected the name of a run of yours in the workspace, got {shown(name)}")
         return folder
 
-    def new_run(self, person: str, title: str) -> Path:
-        """Return a folder for a run of a person, named after `title`: not there yet, and theirs as soon as it is."""
-        words = "-".join("".join(letter if letter.isalnum() else " " for letter in title.lower()).split())
-        short = words[:40].encode()[:80].decode(errors="ignore")
+    def new_run(self, user: str, title: str) -> Path:
+        """Return the path of a new run's folder, named after `title` and reserved for the user."""
+        slug = "-".join("".join(letter if letter.isalnum() else " " for letter in title.lower()).split())
+        short = slug[:40].encode()[:80].decode(errors="ignore")
         folder = self.inside(f"{short or 'run'}-{secrets.token_hex(3)}")
         with self._lock:
-            if folder in self._promised or folder.exists():
+            if folder in self._reserved or folder.exists():
                 raise UsageError(f"{folder.name}: exists already in the workspace: try again")
-            self._promised[folder] = _mark(person)
+            self._reserved[folder] = _digest(user)
         return folder
 
-    def claim(self, person: str, folder: Path) -> None:
-        """Make a run a person's; `UsageError` where it is another's by now."""
-        if self._owner(folder) in (None, _mark(person)):
+    def claim(self, user: str, folder: Path) -> None:
+        """Record a user as the owner of a run.
+
+        Raises:
+            UsageError: it is another user's run.
+        """
+        if self._owner(folder) in (None, _digest(user)):
             with contextlib.suppress(FileExistsError), (folder / OWNER).open("x") as file:
-                file.write(_mark(person))
-        if self._owner(folder) != _mark(person):
+                file.write(_digest(user))
+        if self._owner(folder) != _digest(user):
             raise UsageError(f"expected the name of a run of yours in the workspace, got {folder.name!r}")
         with self._lock:
-            self._promised.pop(folder, None)
+            self._reserved.pop(folder, None)
 
-    def remember(self, person: str, tool: str, name: str) -> None:
-        """Keep which run of a tool a person has open, for when they come back."""
+    def remember(self, user: str, tool: str, name: str) -> None:
+        """Store the name of the run that a user has open in a tool."""
         with self._lock:
-            atomic_write(self._memory(person), json.dumps(self.open_runs(person) | {tool: name}).encode())
+            atomic_write(self._open_runs_file(user), json.dumps(self.open_runs(user) | {tool: name}).encode())
 
-    def open_runs(self, person: str) -> dict[str, str]:
-        """The runs a person has open, by tool; those that are gone are left out."""
+    def open_runs(self, user: str) -> dict[str, str]:
+        """Return the names of a user's open runs, by tool, without those that no longer exist."""
         try:
-            known = read_json(self._memory(person))
+            known = read_json(self._open_runs_file(user))
         except UsageError:
             return {}
         found = {}
         for tool, name in known.items() if isinstance(known, dict) else ():
             with contextlib.suppress(UsageError):
-                found[tool] = self.run(person, name).name
+                found[tool] = self.run(user, name).name
         return found
 
-    def _memory(self, person: str) -> Path:
-        return self.folder / _PEOPLE / f"{_mark(person)}.json"
+    def _open_runs_file(self, user: str) -> Path:
+        return self.folder / _USERS / f"{_digest(user)}.json"
 
-    def _around(self, path: Path) -> list[Path]:
-        """The path and the folders around it in the workspace."""
+    def _ancestors(self, path: Path) -> list[Path]:
+        """Return the path and the folders that contain it, within the workspace."""
         return [folder for folder in (path, *path.parents) if self.folder in folder.parents]
 
     def _owner(self, folder: Path) -> str | None:
-        """The mark of the person whose run a folder is, None where it has none; a damaged mark lets nobody in."""
-        if folder in self._promised:
-            return self._promised[folder]
+        """Return the digest of the user who owns a run; None where there is no owner, empty for an unreadable file."""
+        if folder in self._reserved:
+            return self._reserved[folder]
         path = folder / OWNER
         if not path.is_file():
             return "" if path.exists() else None
         try:
             with path.open(encoding="ascii") as file:
-                return file.read(_MARK_LENGTH + 1)
+                return file.read(_DIGEST_LENGTH + 1)
         except (OSError, ValueError):
             return ""
 
@@ -203,7 +207,7 @@ class Workspace:
         return operation if isinstance(operation, str) else None
 
 
-def _is_no_name(part: str) -> bool:
+def _is_invalid_part(part: str) -> bool:
     return (
         part.startswith((".", "/"))
         or ":" in part
@@ -218,9 +222,9 @@ def _is_store(folder: Path) -> bool:
 
 
 def _folded(name: str) -> str:
-    """A name as a file system that ignores capitals and ways of writing letters sees it."""
+    """Return a name in the form in which case-insensitive and normalising file systems compare it."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
-def _mark(person: str) -> str:
-    return hashlib.sha256(person.encode()).hexdigest()[:_MARK_LENGTH]
+def _digest(user: str) -> str:
+    return hashlib.sha256(user.encode()).hexdigest()[:_DIGEST_LENGTH]

@@ -7,23 +7,24 @@ from urllib.parse import quote
 import typer
 
 from thalweg.cli.models import Clip, DenoisingSteps, Device, GradientMode, Guidance, Model, Scheduler
+from thalweg.cli.progress import announce
 from thalweg.errors import UsageError
 
 
 def app(
     workspace: Annotated[Path, typer.Argument(help="folder for runs, embedding files and stores; made if missing")],
     host: Annotated[
-        str, typer.Option(help="address to bind to; beyond 127.0.0.1 other machines reach it")
+        str, typer.Option(help="address to bind to; other machines reach any but a loopback address")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="port to bind to; 0 for any that is free")] = 7860,
     token: Annotated[
         str | None,
         typer.Option(
-            envvar="THALWEG_TOKEN", help="what lets people in; at least 12 characters; a new one each time if not given"
+            envvar="THALWEG_TOKEN", help="token of users, at least 12 characters; a new one at each start if left out"
         ),
     ] = None,
     no_token: Annotated[
-        bool, typer.Option("--no-token", help="let in everyone on this machine; only on a loopback address")
+        bool, typer.Option("--no-token", help="admit all users of this machine; only on a loopback address")
     ] = False,
     allow_host: Annotated[
         list[str] | None,
@@ -38,11 +39,8 @@ def app(
     gradient: GradientMode = "full",
     clip: Clip = None,
 ) -> None:
-    """Steer embeddings, and read the Earth's, in the browser; Ctrl-C ends it, runs stay in the workspace."""
-    from thalweg.app.auth import check_host, new_token
-    from thalweg.app.hosts import LOOPBACK, AllowedHosts
-    from thalweg.app.server import bind, create_app, serve
-    from thalweg.app.workspace import Workspace
+    """Steer embeddings and explore Earth embeddings in the browser; Ctrl-C ends it, runs stay in the workspace."""
+    from thalweg.app.security.hosts import LOOPBACK, AllowedHosts, check_access, check_port, new_token
     from thalweg.diffusion.config import ModelConfig
 
     if upload_limit < 1:
@@ -50,15 +48,21 @@ def app(
     if no_token and token is not None:
         raise UsageError("expected --no-token or a token (--token, THALWEG_TOKEN), got both: leave one out")
     if host not in LOOPBACK and token is None:
-        raise UsageError(f"--host {host} lets other machines in: expected --token too, or leave --host out")
+        raise UsageError(f"--host {host} lets other machines connect: expected --token too, or leave --host out")
     if token is None and not no_token:
         token = new_token()
-    check_host(host, token)
-    AllowedHosts(host, tuple(allow_host or ()))  # what is wrong with a name is said before the model is loaded
-    choice = ModelConfig(model, device, steps, guidance, scheduler, gradient, clip)
-    with bind(host, port) as taken:
-        made = create_app(Workspace(workspace), choice, host, token, upload_limit * 1_000_000, allow_host or ())
+    check_access(host, token)
+    check_port(port)
+    AllowedHosts(host, tuple(allow_host or ()))
+    config = ModelConfig(model, device, steps, guidance, scheduler, gradient, clip)
+    announce(f"loading {config.name}")
+
+    from thalweg.app.server import bind, create_app, serve
+    from thalweg.app.workspace import Workspace
+
+    with bind(host, port) as listening:
+        made = create_app(Workspace(workspace), config, host, token, upload_limit * 1_000_000, allow_host or ())
         address = f"[{host}]" if ":" in host else host
         entry = f"?token={quote(token, safe='')}" if token else ""
-        print(f"http://{address}:{taken.getsockname()[1]}/{entry}", flush=True)
-        serve(made, taken)
+        print(f"http://{address}:{listening.getsockname()[1]}/{entry}", flush=True)
+        serve(made, listening)

@@ -1,9 +1,8 @@
-"""Desks under pressure: Stop ends a job within one image, runs stay their makers', damaged runs are one line."""
+"""Sessions: a stopped job ends within one image, runs belong to their users, a damaged run is one line."""
 
 import json
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,97 +14,108 @@ from thalweg.app.steering import views
 from thalweg.app.steering.imprint_session import ImprintSession, SeedsSession
 from thalweg.app.steering.navigate_session import NavigateSession
 from thalweg.app.steering.optimize_session import BEFORE_AFTER, OptimizeSession
-from thalweg.app.steering.session import Session, Studio
+from thalweg.app.steering.session import Session, SteeringContext
 from thalweg.app.workspace import Workspace
 from thalweg.diffusion.config import ModelConfig
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import MAX_SEEDS
 from thalweg.steer.navigation.history import TREE
 from thalweg.steer.runs import RECORD, TRACE
+from waiting import wait_until
 
 ANNA, BEN = "a" * 32, "b" * 32
 MANY = f"0-{MAX_SEEDS - 1}"
-AN_IMAGE = 3.0
-"""Seconds: an image of two denoising steps takes a hundredth of that, all seeds more than ten times as long."""
+CALLS_AFTER_STOP = 64
+"""Images in denoiser calls after a stop: batches have 8 images, images 2 steps; all seeds take thousands of calls."""
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    choice = ModelConfig(steps=2, gradient="full")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SteeringContext]:
+    config = ModelConfig(steps=2, gradient="full")
     queue = JobQueue()
-    yield Studio(Workspace(tmp_path_factory.mktemp("workspace")), queue, choice, choice.load(), choice.load_scorer)
+    yield SteeringContext(
+        Workspace(tmp_path_factory.mktemp("workspace")), queue, config, config.load(), config.load_scorer
+    )
     queue.close()
 
 
-def wait(desk: Session, until: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not until():
-        assert desk.job is None or desk.job.status != "failed", desk.job.reason
-        assert time.monotonic() < deadline, f"{desk.status} after {seconds} s"
-        time.sleep(0.01)
+def wait(session: Session, until: Callable[[], object]) -> None:
+    def condition() -> bool:
+        assert session.job is None or session.job.status != "failed", session.job.reason
+        return bool(until())
+
+    wait_until(condition)
 
 
-def done(desk: Session) -> None:
-    wait(desk, lambda: desk.job is not None and not desk.job.active)
-    assert desk.job is not None and desk.job.status == "done"
+def done(session: Session) -> None:
+    wait(session, lambda: session.job is not None and not session.job.active)
+    assert session.job is not None and session.job.status == "done"
 
 
-def stops(desk: Session) -> None:
-    """Stop what is under way, and show that it ends soon."""
-    wait(desk, lambda: desk.job is not None and desk.job.status == "running")
-    time.sleep(0.3)
-    assert desk.job is not None and desk.job.status == "running"
-    desk.stop()
-    wait(desk, lambda: desk.job is not None and not desk.job.active, AN_IMAGE)
-    assert desk.job.status == "stopped"
+def end_soon(session: Session) -> None:
+    """Stop the active job, and show that it ends within a few denoiser calls."""
+    generator: Any = session.context.generator
+    session.stop()
+    calls = generator.calls
+    wait(session, lambda: session.job is not None and not session.job.active)
+    assert generator.calls - calls <= CALLS_AFTER_STOP
 
 
-def test_stop_ends_the_rendering_of_many_seeds(studio: Studio) -> None:
-    desk = SeedsSession(studio, ANNA)
-    desk.start("a ball", MANY)
-    wait(desk, lambda: desk.rendered)
-    stops(desk)
-    assert 0 < len(desk.rendered) < MAX_SEEDS
+def stops(session: Session) -> None:
+    """Let the active job render for some denoiser calls, then stop it."""
+    generator: Any = session.context.generator
+    calls = generator.calls
+    wait(session, lambda: session.job is not None and session.job.status == "running")
+    wait(session, lambda: generator.calls > calls + 4)
+    assert session.job is not None and session.job.status == "running"
+    end_soon(session)
+    assert session.job.status == "stopped"
 
 
-def test_stop_ends_a_round_of_many_seeds_which_can_be_found_again(studio: Studio) -> None:
-    desk = NavigateSession(studio, ANNA)
-    desk.start("a ball", MANY, 2)
-    stops(desk)
-    desk.start("a ball", "0,1", 3)
-    wait(desk, lambda: desk.walk is not None and len(desk.walk.found) > 0)
-    desk.stop()
-    wait(desk, lambda: desk.job is not None and not desk.job.active, AN_IMAGE)
-    desk.show_on("5")
-    done(desk)
-    assert desk.walk is not None and len(desk.walk.found) == 3
-    desk.show_on(MANY)
-    stops(desk)
+def test_stop_ends_the_rendering_of_many_seeds(context: SteeringContext) -> None:
+    session = SeedsSession(context, ANNA)
+    session.start("a ball", MANY)
+    wait(session, lambda: session.rendered)
+    stops(session)
+    assert 0 < len(session.rendered) < MAX_SEEDS
 
 
-def test_stop_ends_an_optimisation_of_many_seeds_and_shows_what_it_has(studio: Studio) -> None:
-    desk = OptimizeSession(studio, ANNA)
-    desk.start("a ball", MANY, "sharpness", "", 20)
-    stops(desk)
-    desk.start("a ball", "0-9", "sharpness", 'text: "a ball"', 50)
-    wait(desk, lambda: desk.run is not None and len(desk.run.read_trace()) > 2)
-    desk.stop()
-    wait(desk, lambda: desk.job is not None and not desk.job.active, AN_IMAGE)
-    assert desk.file(BEFORE_AFTER).is_file()
-    assert desk.best.hash
-    assert "tw-stage" in views.optimize(desk)
+def test_stop_ends_a_round_of_many_seeds_which_can_be_found_again(context: SteeringContext) -> None:
+    session = NavigateSession(context, ANNA)
+    session.start("a ball", MANY, 2)
+    stops(session)
+    session.start("a ball", "0,1", 3)
+    wait(session, lambda: session.navigation is not None and len(session.navigation.found) > 0)
+    end_soon(session)
+    session.show_on("5")
+    done(session)
+    assert session.navigation is not None and len(session.navigation.found) == 3
+    session.show_on(MANY)
+    stops(session)
 
 
-def test_stop_ends_an_imprint(studio: Studio) -> None:
-    seeds, desk = SeedsSession(studio, ANNA), ImprintSession(studio, ANNA)
+def test_stop_ends_an_optimization_of_many_seeds_and_shows_its_images(context: SteeringContext) -> None:
+    session = OptimizeSession(context, ANNA)
+    session.start("a ball", MANY, "sharpness", "", 20)
+    stops(session)
+    session.start("a ball", "0-9", "sharpness", 'text: "a ball"', 50)
+    wait(session, lambda: session.run is not None and len(session.run.read_trace()) > 2)
+    end_soon(session)
+    assert session.file(BEFORE_AFTER).is_file()
+    assert session.best.hash
+    assert "tw-stage" in views.optimize(session)
+
+
+def test_stop_ends_an_imprint(context: SteeringContext) -> None:
+    seeds, session = SeedsSession(context, ANNA), ImprintSession(context, ANNA)
     seeds.start("a ball", "3")
     done(seeds)
-    seeds.like(3)
-    desk.start(seeds, "the colour", 1000, unseen=MAX_SEEDS)
-    stops(desk)
+    seeds.select(3)
+    session.start(seeds, "the colour", 1000, unseen=MAX_SEEDS)
+    stops(session)
 
 
-def test_a_stop_in_the_middle_of_a_candidate_loses_none(studio: Studio) -> None:
+def test_a_stop_in_the_middle_of_a_candidate_loses_none(context: SteeringContext) -> None:
     from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
 
     class Cut(Exception):  # noqa: N818
@@ -119,7 +129,7 @@ def test_a_stop_in_the_middle_of_a_candidate_loses_none(studio: Studio) -> None:
         if calls == cut_at:
             raise Cut
 
-    generator: Any = studio.choice.load()
+    generator: Any = context.model_config.load()
     whole = [one.embedding.hash for one in Navigation(generator, NavigateConfig("a ball", one_by_one=True)).propose(3)]
     walk = Navigation(generator.interruptible(check), NavigateConfig("a ball", one_by_one=True))
     found: list[Any] = []
@@ -132,10 +142,10 @@ def test_a_stop_in_the_middle_of_a_candidate_loses_none(studio: Studio) -> None:
     assert [one.embedding.hash for one in found] == whole
 
 
-def test_an_interruptible_model_renders_the_same_images(studio: Studio) -> None:
+def test_an_interruptible_model_renders_the_same_images(context: SteeringContext) -> None:
     import torch
 
-    generator: Any = studio.choice.load()
+    generator: Any = context.model_config.load()
     called: list[int] = []
     with torch.no_grad():
         embedding = generator.embed("a ball")
@@ -145,142 +155,141 @@ def test_an_interruptible_model_renders_the_same_images(studio: Studio) -> None:
 
 
 @pytest.fixture
-def owned(studio: Studio) -> Iterator[SeedsSession]:
-    desk = SeedsSession(studio, ANNA)
-    desk.start("a ball", "0,1")
-    done(desk)
-    yield desk
-    if desk.folder is not None:
-        shutil.rmtree(desk.folder, ignore_errors=True)
+def owned(context: SteeringContext) -> Iterator[SeedsSession]:
+    session = SeedsSession(context, ANNA)
+    session.start("a ball", "0,1")
+    done(session)
+    yield session
+    if session.folder is not None:
+        shutil.rmtree(session.folder, ignore_errors=True)
 
 
-def test_nobody_starts_from_or_opens_another_persons_run(studio: Studio, owned: SeedsSession) -> None:
+def test_no_user_starts_from_or_opens_another_users_run(context: SteeringContext, owned: SeedsSession) -> None:
     assert owned.folder is not None
     name = f"{owned.folder.name}/embedding.safetensors"
-    studio.start(ANNA, name)
+    context.read_start(ANNA, name)
     for kind in (SeedsSession, NavigateSession, OptimizeSession):
-        desk = kind(studio, BEN)
-        desk.attempt(lambda desk=desk: desk.start(name, "0", *[3] * (kind is NavigateSession)))  # noqa: B023
-        assert desk.problem and desk.run is None if isinstance(desk, SeedsSession) else desk.problem
+        session = kind(context, BEN)
+        session.attempt(lambda session=session: session.start(name, "0", *[3] * (kind is NavigateSession)))  # noqa: B023
+        assert session.problem and session.run is None if isinstance(session, SeedsSession) else session.problem
     with pytest.raises(UsageError, match="of yours"):
-        studio.start(BEN, name)
+        context.read_start(BEN, name)
     with pytest.raises(UsageError, match="of yours"):
-        SeedsSession(studio, BEN).open(owned.folder.name)
+        SeedsSession(context, BEN).open(owned.folder.name)
 
 
 @pytest.mark.parametrize("place", ["run", "store.zarr", ".people", ".."])
-def test_nothing_is_saved_in_a_run_or_a_store(studio: Studio, owned: SeedsSession, place: str) -> None:
+def test_nothing_is_saved_in_a_run_or_a_store(context: SteeringContext, owned: SeedsSession, place: str) -> None:
     assert owned.folder is not None
-    (studio.workspace.folder / "store.zarr").mkdir(exist_ok=True)
+    (context.workspace.folder / "store.zarr").mkdir(exist_ok=True)
     folder = owned.folder.name if place == "run" else place
-    before = sorted(studio.workspace.folder.rglob("*"))
+    before = sorted(context.workspace.folder.rglob("*"))
     for name in (f"{folder}/x", f"{folder}/embedding", f"{folder}/nodes/000", f"{folder}\\x"):
-        for person in (ANNA, BEN):
+        for user in (ANNA, BEN):
             with pytest.raises(UsageError, match="expected a name"):
-                SeedsSession(studio, person).export(owned.embedding, name)
-    assert sorted(studio.workspace.folder.rglob("*")) == before
+                SeedsSession(context, user).export(owned.embedding, name)
+    assert sorted(context.workspace.folder.rglob("*")) == before
 
 
 DAMAGE = (b"", b"{", b"[" * 100_000, b"\xff\xfe", b"[]", b"null", b'{"settings": 5}')
 
 
 @pytest.mark.parametrize("name", [RECORD, "embedding.safetensors"])
-def test_a_damaged_run_is_one_line_and_the_desk_goes_on(studio: Studio, owned: SeedsSession, name: str) -> None:
+def test_a_damaged_run_is_one_line_and_the_session_works_on(
+    context: SteeringContext, owned: SeedsSession, name: str
+) -> None:
     assert owned.folder is not None
     for damage in DAMAGE:
         (owned.folder / name).write_bytes(damage)
-        desk = SeedsSession(studio, ANNA)  # opens what was open
-        desk.attempt(lambda desk=desk: (desk.open(owned.folder.name), desk.embedding))  # type: ignore[misc, union-attr]
-        assert desk.problem and "\n" not in desk.problem
-        assert str(studio.workspace.folder) not in desk.problem
-        assert "tw-problem" in views.seeds(desk)
-    desk.start("a cube", "0")
-    done(desk)
+        session = SeedsSession(context, ANNA)  # opens what was open
+        session.attempt(lambda session=session: (session.open(owned.folder.name), session.embedding))  # type: ignore[misc, union-attr]
+        assert session.problem and "\n" not in session.problem
+        assert str(context.workspace.folder) not in session.problem
+        assert "tw-problem" in views.seeds(session)
+    session.start("a cube", "0")
+    done(session)
 
 
 @pytest.mark.parametrize("seeds", [None, 5, "0-3", [1.5], ["1"], [], [-1], [1, 1], list(range(5000)), [10**30]])
-def test_a_run_whose_seeds_are_none_is_one_line(studio: Studio, owned: SeedsSession, seeds: Any) -> None:
+def test_a_run_with_invalid_seeds_is_one_line(context: SteeringContext, owned: SeedsSession, seeds: Any) -> None:
     assert owned.folder is not None
     record = json.loads((owned.folder / RECORD).read_text())
     del record["hash"]
     record["settings"]["seeds"] = seeds
     (owned.folder / RECORD).write_text(json.dumps(record))
     with pytest.raises(UsageError, match="its seeds can't be read"):
-        SeedsSession(studio, BEN).load(owned.folder)
+        SeedsSession(context, BEN).load(owned.folder)
 
 
-def test_damaged_figures_of_a_run_are_one_line(studio: Studio) -> None:
-    desk = OptimizeSession(studio, ANNA)
-    desk.start("a ball", "0", "sharpness", "", 1)
-    done(desk)
-    assert "On unseen seeds" in views.optimize(desk)
+def test_damaged_figures_of_a_run_are_one_line(context: SteeringContext) -> None:
+    session = OptimizeSession(context, ANNA)
+    session.start("a ball", "0", "sharpness", "", 1)
+    done(session)
+    assert "On unseen seeds" in views.optimize(session)
     for name in (TRACE, "unseen.json"):
-        content = desk.file(name).read_bytes()
+        content = session.file(name).read_bytes()
         damage = (
             DAMAGE[1:-1] if name != TRACE else (b"step,score\n1,x\n", b"step,score,best\n1\n", b"\xff", b"a\0b\n1\n")
         )
         for damaged in damage:
-            desk.file(name).write_bytes(damaged)
+            session.file(name).write_bytes(damaged)
             with pytest.raises(ThalwegError, match=r"can't be read|expected") as refusal:
-                views.optimize(desk)
+                views.optimize(session)
             assert "\n" not in str(refusal.value)
-        desk.file(name).write_bytes(content)
-    assert "On unseen seeds" in views.optimize(desk)
+        session.file(name).write_bytes(content)
+    assert "On unseen seeds" in views.optimize(session)
 
 
-def test_a_damaged_walk_is_one_line(studio: Studio) -> None:
-    desk = NavigateSession(studio, ANNA)
-    desk.start("a ball", "0", 1)
-    done(desk)
-    folder = desk.folder
+def test_a_damaged_navigation_is_one_line(context: SteeringContext) -> None:
+    session = NavigateSession(context, ANNA)
+    session.start("a ball", "0", 1)
+    done(session)
+    folder = session.folder
     assert folder is not None
     for damage in DAMAGE:
         (folder / TREE).write_bytes(damage)
-        other = NavigateSession(studio, ANNA)
+        other = NavigateSession(context, ANNA)
         other.attempt(lambda other=other: other.open(folder.name))
         wait_for_end(other)
         reason = other.problem or (other.job.reason if other.job is not None else "")
         assert f"{folder.name}: its {TREE} can't be read" in reason
-        assert str(studio.workspace.folder) not in reason
+        assert str(context.workspace.folder) not in reason
 
 
-def wait_for_end(desk: Session) -> None:
-    deadline = time.monotonic() + 30
-    while desk.job is not None and desk.job.active:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def wait_for_end(session: Session) -> None:
+    wait_until(lambda: session.job is None or not session.job.active)
 
 
-def test_a_wish_that_fails_in_any_way_leaves_the_desk_usable(studio: Studio) -> None:
-    desk = SeedsSession(studio, ANNA)
+def test_an_action_that_fails_in_any_way_leaves_the_session_usable(context: SteeringContext) -> None:
+    session = SeedsSession(context, ANNA)
     for error in (KeyError("x"), RecursionError(), OSError(f"{Path.home()}/x/y: full"), ValueError("a\nb")):
-        desk.attempt(lambda error=error: (_ for _ in ()).throw(error))
-        assert desk.problem and "\n" not in desk.problem and str(Path.home() / "x") not in desk.problem
-    desk.start("a ball", "0")
-    done(desk)
+        session.attempt(lambda error=error: (_ for _ in ()).throw(error))
+        assert session.problem and "\n" not in session.problem and str(Path.home() / "x") not in session.problem
+    session.start("a ball", "0")
+    done(session)
     assert threading.active_count() < 100
 
 
-def test_words_that_the_model_does_not_know_are_said_on_the_page(studio: Studio) -> None:
-    desk = SeedsSession(studio, ANNA)
-    desk.start("a red dragon", "1")
-    done(desk)
-    assert desk.status == "The miniature does not know: dragon; use other words or another model."
-    assert desk.status in views.seeds(desk)
-    desk.start("a red ball", "1")
-    done(desk)
-    assert desk.status == ""
+def test_unknown_words_are_named_on_the_page(context: SteeringContext) -> None:
+    session = SeedsSession(context, ANNA)
+    session.start("a red dragon", "1")
+    done(session)
+    assert session.status == "The miniature does not know: dragon; use other words or another model."
+    assert session.status in views.seeds(session)
+    session.start("a red ball", "1")
+    done(session)
+    assert session.status == ""
 
 
 @pytest.mark.parametrize(
     "text", ["vectors.npy", "BALL.PTH", "/etc/passwd", "../other", "a <lora:x:1> ball", "a caf\udce9"]
 )
-def test_what_is_no_prompt_is_refused_on_every_tab(studio: Studio, text: str) -> None:
+def test_an_invalid_prompt_is_refused_on_every_tab(context: SteeringContext, text: str) -> None:
     for begin in (
-        lambda: SeedsSession(studio, ANNA).start(text, "1"),
-        lambda: NavigateSession(studio, ANNA).start(text, "1", 2),
-        lambda: OptimizeSession(studio, ANNA).start(text, "1", "sharpness", "", 1),
+        lambda: SeedsSession(context, ANNA).start(text, "1"),
+        lambda: NavigateSession(context, ANNA).start(text, "1", 2),
+        lambda: OptimizeSession(context, ANNA).start(text, "1", "sharpness", "", 1),
     ):
         with pytest.raises(UsageError, match="expected a prompt") as raised:
             begin()
-        assert str(studio.workspace.folder) not in str(raised.value)
+        assert str(context.workspace.folder) not in str(raised.value)

@@ -43,14 +43,14 @@ def page(app: "App", open_page: Callable) -> "Page":
     return page
 
 
-def status(page: "Page", board: str, text: str) -> str:
-    """Wait until a board's status line holds `text`, or is empty where that is, and return the line."""
+def status(page: "Page", view: str, text: str) -> str:
+    """Wait until a view's status line holds `text`, or is empty where that is, and return the line."""
     page.wait_for_function(
-        """([board, text]) => { const said = document.querySelector(`#${board} .tw-status`)?.innerText;
+        """([view, text]) => { const said = document.querySelector(`#${view} .tw-status`)?.innerText;
            return said !== undefined && (text ? said.includes(text) : said === ''); }""",
-        arg=[board, text],
+        arg=[view, text],
     )
-    return page.inner_text(f"#{board} .tw-status")
+    return page.inner_text(f"#{view} .tw-status")
 
 
 def start(page: "Page", prompt: str = "a ball", seeds: str = "0") -> None:
@@ -63,10 +63,10 @@ def start(page: "Page", prompt: str = "a ball", seeds: str = "0") -> None:
 def all_found(page: "Page", node: int) -> None:
     page.wait_for_function(
         "node => document.querySelector('.tw-current figcaption')?.innerText.startsWith(`Now: node ${node}`)"
-        " && document.querySelectorAll('[data-act=choose]').length === 5",
+        " && document.querySelectorAll('[data-action=choose]').length === 5",
         arg=node,
     )
-    status(page, "navigate-board", "")
+    status(page, "navigate-view", "")
 
 
 def open_run(page: "Page", tool: str, name: str) -> None:
@@ -79,14 +79,14 @@ def open_run(page: "Page", tool: str, name: str) -> None:
 def step_reached(page: "Page", least: int) -> None:
     """Wait until an optimisation shows step `least` or a later one: a quick step may be gone before it is painted."""
     page.wait_for_function(
-        """least => { const image = document.querySelector('#optimize-board img[alt^="step"]');
+        """least => { const image = document.querySelector('#optimize-view img[alt^="step"]');
            return image !== null && Number(image.alt.slice(5)) >= least; }""",
         arg=least,
     )
 
 
-def run_of(page: "Page", app: "App", board: str) -> Path:
-    return app.folder / page.inner_text(f"#{board} code >> nth=0")
+def run_of(page: "Page", app: "App", view: str) -> Path:
+    return app.folder / page.inner_text(f"#{view} code >> nth=0")
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -96,7 +96,7 @@ def pixels(path: Path) -> np.ndarray:
 def save(page: "Page", tool: str, name: str) -> None:
     page.fill(f"#{tool}-save-as textarea, #{tool}-save-as input", name)
     page.click(f"#{tool}-save")
-    status(page, f"{tool}-board", f"Saved {name}.safetensors")
+    status(page, f"{tool}-view", f"Saved {name}.safetensors")
 
 
 def test_navigate_from_prompt_to_an_exported_file(
@@ -105,7 +105,7 @@ def test_navigate_from_prompt_to_an_exported_file(
     start(page)
     page.keyboard.press("2")
     all_found(page, 1)
-    page.click('[data-act="choose"][data-value="0"]')
+    page.click('[data-action="choose"][data-value="0"]')
     all_found(page, 2)
     page.keyboard.press("z")
     all_found(page, 1)
@@ -113,11 +113,11 @@ def test_navigate_from_prompt_to_an_exported_file(
     all_found(page, 3)
     page.get_by_label("number input for Strength of a choice").fill("0.5")
     page.keyboard.press("Tab")
-    page.click('[data-act="choose"][data-value="4"]')
+    page.click('[data-action="choose"][data-value="4"]')
     all_found(page, 4)
     page.click("#navigate-fork")
     all_found(page, 5)
-    page.click('g[data-act="go"][data-value="2"]')
+    page.click('g[data-action="go"][data-value="2"]')
     all_found(page, 2)
     page.get_by_label("Name of this node").fill("<b>good</b>")
     page.click("#navigate-give-name")
@@ -125,13 +125,13 @@ def test_navigate_from_prompt_to_an_exported_file(
     page.get_by_label("Show this choice on seeds").fill("10,11")
     page.click("#navigate-show")
     page.wait_for_selector('.tw-strip img[alt="seed 11"]')
-    status(page, "navigate-board", "")
+    status(page, "navigate-view", "")
     assert page.locator(".tw-tree g").count() == 6
     assert page.locator("img:not([alt])").count() == 0
     screenshot(page, "navigate")
 
     save(page, "navigate", "good-ball")
-    run = run_of(page, app, "navigate-board")
+    run = run_of(page, app, "navigate-view")
     record = json.loads((run / "tree.json").read_text())
     kinds = [node["choice"]["kind"] for node in record["nodes"]]
     assert kinds == ["start", "choose", "choose", "none", "choose", "fork"]
@@ -158,17 +158,17 @@ def test_a_reload_keeps_the_tree_and_two_browsers_do_not_mix(app: "App", open_pa
     assert mine.get_by_label("Prompt").input_value() == "a red ball"
     assert other.locator(".tw-tree g").count() == 1
 
-    run = run_of(mine, app, "navigate-board")
+    run = run_of(mine, app, "navigate-view")
     picture = f"{app.url}/runs/{run.name}/rounds/000/current.png"
     assert mine.request.get(picture).status == 200
     assert other.request.get(picture).status == 404
     assert mine.request.get(f"{app.url}/runs/{run.name}/person.txt").status == 404
     assert mine.request.get(f"{app.url}/runs/{run.name}/..%2f..%2fsecret.png").status == 404
     open_run(other, "navigate", run.name)
-    status(other, "navigate-board", "expected the name of a run of yours")
+    status(other, "navigate-view", "expected the name of a run of yours")
     mine.click("#navigate-start")
     all_found(mine, 0)
-    assert run_of(mine, app, "navigate-board").name.startswith("a-red-ball-")
+    assert run_of(mine, app, "navigate-view").name.startswith("a-red-ball-")
 
 
 def test_an_answer_that_finds_its_stream_at_an_end_comes_all_the_same(app: "App", open_page: Callable) -> None:
@@ -180,7 +180,7 @@ def test_an_answer_that_finds_its_stream_at_an_end_comes_all_the_same(app: "App"
         with page.expect_response("**/queue/data*"):
             page.focus("#navigate-runs input")
         open_run(page, "navigate", name)
-        status(page, "navigate-board", f"expected the name of a run of yours in the workspace, got '{name}'")
+        status(page, "navigate-view", f"expected the name of a run of yours in the workspace, got '{name}'")
 
 
 def test_the_command_line_goes_on_with_a_walk_and_the_other_way_round(
@@ -189,7 +189,7 @@ def test_the_command_line_goes_on_with_a_walk_and_the_other_way_round(
     start(page, "a cone")
     page.keyboard.press("3")
     all_found(page, 1)
-    run = run_of(page, app, "navigate-board")
+    run = run_of(page, app, "navigate-view")
     monkeypatch.setattr("sys.stdin", io.StringIO("1\n"))
     assert cli("steer", "resume", run, "--candidates", 2).code == 0
     assert len(json.loads((run / "tree.json").read_text())["nodes"]) == 3
@@ -210,8 +210,8 @@ def test_a_run_that_renders_otherwise_is_not_gone_on_with(page: "Page", app: "Ap
     page.get_by_role("tab", name="Optimise").click()
     for name, said in (("finer", "with steps 5, this app renders with steps 4"), ("alike", "")):
         open_run(page, "optimize", name)
-        status(page, "optimize-board", said)
-    assert page.locator("#optimize-board .tw-chart").count() == 1
+        status(page, "optimize-view", said)
+    assert page.locator("#optimize-view .tw-chart").count() == 1
     assert not (app.folder / "finer" / "person.txt").exists()
 
 
@@ -225,23 +225,23 @@ def test_optimise_shows_each_step_stops_goes_on_and_exports(
     page.click("#optimize-start")
     step_reached(page, 2)
     page.click("#optimize-stop")
-    status(page, "optimize-board", "Stopped.")
-    run = run_of(page, app, "optimize-board")
+    status(page, "optimize-view", "Stopped.")
+    run = run_of(page, app, "optimize-view")
     steps = len((run / "trace.csv").read_text().splitlines()) - 1
     assert 3 <= steps < 101
-    page.wait_for_selector('#optimize-board img[alt^="before"]')
+    page.wait_for_selector('#optimize-view img[alt^="before"]')
     screenshot(page, "optimise")
     save(page, "optimize", "sharp-ball")
     best = Embedding.load(run / "best.safetensors")
     assert Embedding.load(app.folder / "sharp-ball.safetensors").hash == best.hash
     below = pixels(run / "before-after.png")[-64:, :64].astype(int)
-    page.click("#optimize-go-on")
+    page.click("#optimize-resume")
     step_reached(page, steps + 1)
     page.click("#optimize-stop")
-    status(page, "optimize-board", "Stopped.")
+    status(page, "optimize-view", "Stopped.")
     page.reload()
     page.get_by_role("tab", name="Optimise").click()
-    page.wait_for_selector("#optimize-board .tw-chart")
+    page.wait_for_selector("#optimize-view .tw-chart")
     assert cli("generate", app.folder / "sharp-ball.safetensors", tmp_path / "out", "--seeds", "0,1", *FEW).code == 0
     assert np.abs(below - pixels(tmp_path / "out/seed-0.png")).max() <= 1  # rendered in another batch
 
@@ -257,7 +257,7 @@ def test_an_optimisation_ends_with_its_score_on_unseen_seeds_and_the_command_lin
     page.keyboard.press("Tab")
     page.click("#optimize-start")
     page.wait_for_selector("text=On unseen seeds")
-    run = run_of(page, app, "optimize-board")
+    run = run_of(page, app, "optimize-view")
     assert (
         json.loads((run / "run.json").read_text())["settings"]["metric"] == 'text: "a red ball  + image:  /etc/passwd"'
     )
@@ -269,17 +269,17 @@ def test_an_optimisation_ends_with_its_score_on_unseen_seeds_and_the_command_lin
 def test_imprint_from_a_click_to_unseen_seeds_and_a_file(page: "Page", app: "App", screenshot: Callable) -> None:
     page.get_by_role("tab", name="Imprint").click()
     page.click("#imprint-start")
-    status(page, "imprint-board", "click the one you like")
-    page.get_by_label("Seeds to pick from").fill("0-3")
+    status(page, "imprint-view", "click the one you like")
+    page.get_by_label("Seeds to select from").fill("0-3")
     page.click("#imprint-render")
     page.click('#imprint-gallery [data-value="3"]')
     page.wait_for_selector('#imprint-gallery [data-value="3"][aria-pressed="true"]')
     page.locator("#imprint-steps").get_by_role("spinbutton").fill("2")
     page.keyboard.press("Tab")
     page.click("#imprint-start")
-    page.wait_for_selector("#imprint-board >> text=of unseen seeds before")
+    page.wait_for_selector("#imprint-view >> text=of unseen seeds before")
     screenshot(page, "imprint")
-    run = run_of(page, app, "imprint-board")
+    run = run_of(page, app, "imprint-view")
     assert json.loads((run / "run.json").read_text())["settings"]["keep"] == "the colour"
     save(page, "imprint", "red-from-seed-3")
     assert Embedding.load(app.folder / "red-from-seed-3.safetensors").lineage.operation == "imprint"
@@ -293,7 +293,7 @@ def test_an_uploaded_embedding_is_where_a_walk_starts(page: "Page", app: "App", 
     page.wait_for_function("document.querySelector('#prompt textarea, #prompt input').value.startsWith('upload-')")
     page.click("#navigate-start")
     all_found(page, 0)
-    run = run_of(page, app, "navigate-board")
+    run = run_of(page, app, "navigate-view")
     assert Embedding.load(run / "nodes/000.safetensors").hash == embedding.hash
 
 
@@ -310,7 +310,7 @@ def test_an_uploaded_embedding_is_where_a_walk_starts(page: "Page", app: "App", 
 def test_what_can_not_be_a_start_is_one_line(page: "Page", prompt: str, said: str) -> None:
     page.get_by_label("Prompt").fill(prompt)
     page.click("#navigate-start")
-    line = status(page, "navigate-board", said)
+    line = status(page, "navigate-view", said)
     assert "\n" not in line
     assert page.locator(".tw-current").count() == 0
 
@@ -324,7 +324,7 @@ def test_a_job_that_fails_says_why_and_leaves_the_app_alive(page: "Page", app: "
     save_file(broken.tensors, path, {**metadata, "hash": broken.hash})  # as another program may write it
     page.get_by_label("Prompt").fill("broken.safetensors")
     page.click("#navigate-start")
-    line = status(page, "navigate-board", "NaN or infinity")
+    line = status(page, "navigate-view", "NaN or infinity")
     assert "\n" not in line and "Traceback" not in line
     start(page)
     assert page.locator(".tw-problem").count() == 0

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from thalweg.app.steering.svg import line, place_map, tree
+from thalweg.app.steering.svg import line, node_map, tree
 from thalweg.app.steering.views import metric_text
 from thalweg.steer.metrics.parsing import parse
 
@@ -33,21 +33,21 @@ def nodes() -> dict:
 def test_the_tree_has_a_button_for_each_node_and_escapes_names() -> None:
     drawn = tree(nodes(), 2, {1: "<script>"}, lambda number: f"runs/x&y/{number}.png" if number else None)
     assert drawn.count('role="button"') == 5
-    assert drawn.count("tw-here") == 1
+    assert drawn.count("tw-current-node") == 1
     assert drawn.count("<image") == 4
     assert "<script>" not in drawn and "&lt;script&gt;" in drawn
     assert "x&amp;y" in drawn
-    assert drawn.count("tw-edge tw-way") == 2
+    assert drawn.count("tw-edge tw-path") == 2
 
 
 def test_a_place_on_the_map_stays_where_it_is_until_the_scale_doubles() -> None:
     near = {0: SimpleNamespace(parent=None, point=[0.0, 0.0]), 1: SimpleNamespace(parent=0, point=[1.0, 0.5])}
     further = {**near, 2: SimpleNamespace(parent=1, point=[1.4, -1.4])}
     spot = 'cx="163.3" cy="68.3"'
-    assert spot in place_map(near, 1, [])
-    assert spot in place_map(further, 2, [[0.2, 0.1, 9.0]])
-    assert spot not in place_map({**near, 2: SimpleNamespace(parent=1, point=[2.0, 0.0])}, 2, [])
-    assert 'cx="100.0" cy="100.0"' in place_map({0: SimpleNamespace(parent=None, point=[])}, 0, [])
+    assert spot in node_map(near, 1, [])
+    assert spot in node_map(further, 2, [[0.2, 0.1, 9.0]])
+    assert spot not in node_map({**near, 2: SimpleNamespace(parent=1, point=[2.0, 0.0])}, 2, [])
+    assert 'cx="100.0" cy="100.0"' in node_map({0: SimpleNamespace(parent=None, point=[])}, 0, [])
 
 
 def test_a_line_marks_the_best_and_says_what_it_shows() -> None:

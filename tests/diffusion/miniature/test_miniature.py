@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from thalweg.diffusion import miniature
 from thalweg.diffusion.miniature import captions, renderer
 from thalweg.diffusion.miniature.attribute_classifier import spread
-from thalweg.diffusion.miniature.evaluation import evaluate, accuracy
+from thalweg.diffusion.miniature.evaluation import accuracy, evaluate
 from thalweg.diffusion.miniature.training import TrainingRecipe, train
 from thalweg.errors import ThalwegError, UsageError
 

@@ -1,4 +1,4 @@
-"""Tool 2 at a desk: a walk by choices."""
+"""Session of the navigate tool: an embedding moves by choices between candidates."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,80 +16,87 @@ from thalweg.limits import MAX_STRENGTH, MIN_STRENGTH, check_count, check_number
 from thalweg.seeds import read_seeds
 from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
 
-MOST = 9
-"""Candidates of a round: as many as there are number keys."""
+MAX_SHOWN_CANDIDATES = 9
+"""Candidates of a round: one per number key."""
 
 
 class NavigateSession(Session):
-    """A navigation: every wish is a job, and what it led to lies in the run folder.
+    """Navigation in which every action is a job, and the run folder has its results.
 
     Attributes:
-        walk: the navigation; None where none is open.
-        count: candidates of a round.
-        others: seeds beside the walk's own on which the current embedding is shown.
+        navigation: the open navigation; None where none is open.
+        count: number of candidates of a round.
+        others: seeds, in addition to the navigation's own, on which the current embedding is shown.
     """
 
     operation: ClassVar[str] = "navigate"
 
-    walk: Navigation | None = None
+    navigation: Navigation | None = None
     count: int = 5
     others: tuple[int, ...] = ()
 
     def load(self, folder: Path) -> None:
-        """Take up a navigation; its candidates are found again."""
-        self.studio.open(folder, self.operation)
+        """Open a navigation; a job finds its candidates again."""
+        self.context.open_run(folder, self.operation)
 
-        def take_up(job: RenderJob) -> None:
+        def open_navigation(job: RenderJob) -> None:
             job.check()
-            self.walk, self.others = Navigation.open(folder, self.studio.generator), ()
-            self.sit_at(folder)
+            self.navigation, self.others = Navigation.open(folder, self.context.generator), ()
+            self.attach(folder)
             self._find(job)
 
-        self.submit(take_up)
+        self.submit(open_navigation)
 
     def start(self, text: str, seeds: str, count: int) -> None:
-        """Begin a walk at a prompt or an embedding file, each image on all `seeds`.
+        """Begin a navigation at a prompt or an embedding file, each candidate on all `seeds`.
 
         Raises:
-            UsageError: nothing to start from, seeds at fault, or more candidates than number keys.
+            UsageError: no prompt and no embedding file, invalid seeds, or more candidates than number keys.
         """
-        make_start, numbers = self.studio.start(self.person, text), read_seeds(seeds)
-        count = check_count("the number of candidates", count, 1, MOST)
+        get_start, numbers = self.context.read_start(self.user, text), read_seeds(seeds)
+        count = check_count("the number of candidates", count, 1, MAX_SHOWN_CANDIDATES)
 
         def begin(job: RenderJob) -> None:
             job.check()
-            start = make_start()
-            folder = self.atomic_folder(start.lineage.prompt)
+            start = get_start()
+            folder = self.new_run_folder(start.lineage.prompt)
             settings = NavigateConfig(start.lineage.prompt, numbers, one_by_one=True)
-            self.walk = Navigation(self.studio.generator, settings, folder, start, loading=asdict(self.studio.choice))
+            self.navigation = Navigation(
+                self.context.generator, settings, folder, start, loading=asdict(self.context.model_config)
+            )
             self.count, self.others = count, ()
-            self.sit_at(folder)
+            self.attach(folder)
             self._find(job)
 
         self.submit(begin)
 
     def choose(self, index: int, strength: float) -> None:
-        """Go toward a candidate (from 0)."""
-        check_count("the candidate", index, 0, MOST)
+        """Move toward a candidate, counted from 0.
+
+        Args:
+            index: the candidate.
+            strength: share of the way to it.
+        """
+        check_count("the candidate", index, 0, MAX_SHOWN_CANDIDATES)
         check_number("the strength", strength, MIN_STRENGTH, MAX_STRENGTH)
-        self._step(lambda walk: walk.choose(index, strength))
+        self._step(lambda navigation: navigation.choose(index, strength))
 
     def none(self) -> None:
-        """Say that no candidate is better."""
-        self._step(lambda walk: walk.none())
+        """Reject all candidates."""
+        self._step(lambda navigation: navigation.none())
 
     def undo(self) -> None:
-        """Take the last choice back."""
-        self._step(lambda walk: walk.undo())
+        """Undo the last choice."""
+        self._step(lambda navigation: navigation.undo())
 
     def go(self, number: int) -> None:
         """Return to a node of the tree."""
         check_count("the node", number, 0, len(self.opened.nodes) - 1)
-        self._step(lambda walk: walk.go(number))
+        self._step(lambda navigation: navigation.go(number))
 
     def fork(self, number: int) -> None:
         """Begin a branch at a node."""
-        self._step(lambda walk: walk.fork(number))
+        self._step(lambda navigation: navigation.fork(number))
 
     def name(self, number: int, name: str) -> None:
         """Name a node."""
@@ -100,9 +107,9 @@ class NavigateSession(Session):
         """Show the current embedding on other seeds too.
 
         Raises:
-            UsageError: seeds at fault, or no walk is open.
+            UsageError: invalid seeds, or no navigation is open.
         """
-        numbers, walk = read_seeds(seeds), self.opened
+        numbers, navigation = read_seeds(seeds), self.opened
 
         def render(job: RenderJob) -> None:
             self.others = ()
@@ -111,7 +118,9 @@ class NavigateSession(Session):
                 path = self.file(f"{self.round}/seed-{number}.png")
                 if not path.is_file():
                     with torch.no_grad():
-                        atomic_write(path, png(self.studio.generator.render(walk.current, [number])[0], path.name))
+                        atomic_write(
+                            path, png(self.context.generator.render(navigation.current, [number])[0], path.name)
+                        )
                 self.others += (number,)
                 self.changed()
             self._find(job)
@@ -120,33 +129,37 @@ class NavigateSession(Session):
 
     @property
     def opened(self) -> Navigation:
-        """The walk; `UsageError` where none is open."""
-        if self.walk is None:
-            raise UsageError("expected a walk: start one with a prompt, or open one")
-        return self.walk
+        """The open navigation.
+
+        Raises:
+            UsageError: none is open.
+        """
+        if self.navigation is None:
+            raise UsageError("expected a navigation: start one with a prompt, or open one")
+        return self.navigation
 
     @property
     def round(self) -> str:
-        """The folder of the current round within the run."""
+        """Folder of the current round within the run."""
         return f"rounds/{self.opened.node.number:03d}"
 
-    def _step(self, wish: Callable[[Navigation], Any]) -> None:
-        walk, shown = self.opened, self.opened.node.number
+    def _step(self, action: Callable[[Navigation], Any]) -> None:
+        navigation, shown = self.opened, self.opened.node.number
 
-        def take(job: RenderJob) -> None:
-            if walk.node.number == shown:  # else the click was meant for a round that is over
-                wish(walk)
+        def step(job: RenderJob) -> None:
+            if navigation.node.number == shown:  # else the click belongs to an earlier round
+                action(navigation)
                 self.others = ()
             self._find(job)
 
-        self.submit(take)
+        self.submit(step)
 
     def _find(self, job: RenderJob) -> None:
         """Render the current embedding and its candidates, one after the other."""
-        walk = self.opened
+        navigation = self.opened
         job.check()
-        _ = walk.images
+        _ = navigation.images
         self.changed()
-        for _ in walk.candidates(self.count):
+        for _ in navigation.candidates(self.count):
             self.changed()
             job.check()

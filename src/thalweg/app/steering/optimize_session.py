@@ -1,4 +1,4 @@
-"""Tool 1 at a desk: toward a metric."""
+"""Session of the optimize tool: an embedding moves toward a metric."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,69 +14,79 @@ from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import MAX_STEPS, check_count
 from thalweg.seeds import read_seeds
 from thalweg.steer.metrics.metric import Metric
-from thalweg.steer.optimization.optimize import BEST, Step
+from thalweg.steer.optimization.optimize import BATCH, BEST, Step, optimize
+from thalweg.steer.optimization.optimize_config import OptimizeConfig
 from thalweg.steer.runs import Run, contact_sheet
-from thalweg.steer.tasks import OptimizeTask, start_of
+from thalweg.steer.tool_config import start_of
 
 BEFORE_AFTER = "before-after.png"
 RESULT_SCORES = "unseen.json"
 
 
 class OptimizeSession(Session):
-    """An optimisation, seen step by step; stopped, it keeps the best so far and can go on.
+    """Optimization shown step by step; when stopped it keeps the best embedding so far and can be resumed.
 
     Attributes:
-        run: the run folder; None where none is open.
-        task: what was asked.
+        run: the open run; None where none is open.
+        config: the run's configuration; None where none is open.
     """
 
     operation: ClassVar[str] = "optimize"
 
     run: Run | None = None
-    task: OptimizeTask | None = None
+    config: OptimizeConfig | None = None
 
     def load(self, folder: Path) -> None:
-        """Take up an optimisation as it stands."""
-        run = self.studio.open(folder, self.operation)
-        self.task, self.run = OptimizeTask.of(run), run
-        self.sit_at(folder)
+        """Open the run of an optimization."""
+        run = self.context.open_run(folder, self.operation)
+        self.config, self.run = OptimizeConfig.read(run), run
+        self.attach(folder)
 
     def start(self, text: str, seeds: str, metric: str, keep: str, iterations: int) -> None:
-        """Begin an optimisation from a prompt or an embedding file.
+        """Begin an optimization from a prompt or an embedding file; the job loads the metrics.
 
         Raises:
-            UsageError: nothing to start from, or seeds at fault. Metrics are read in the job.
+            UsageError: no prompt and no embedding file, invalid seeds, or an unknown metric.
         """
-        make_start, numbers = self.studio.start(self.person, text), read_seeds(seeds)
+        get_start, numbers = self.context.read_start(self.user, text), read_seeds(seeds)
         iterations = check_count("steps", iterations, 1, MAX_STEPS)
         unseen = tuple(sorted(set(range(100, 100 + 8 + len(numbers))) - set(numbers)))[:8]
-        task = OptimizeTask(text.strip(), metric, keep or None, numbers, unseen, iterations)
+        config = OptimizeConfig(metric, numbers, text.strip(), keep or None, unseen, iterations)
 
         def begin(job: RenderJob) -> None:
             job.check()
-            task.aims(self.studio.load_scorer, read_files=False)
-            start = make_start()
-            folder = self.atomic_folder(f"{start.lineage.prompt} {metric}")
-            self.run, self.task = task.run_in(folder, self.studio.generator, asdict(self.studio.choice), start), task
-            self.sit_at(folder)
-            self._climb(job)
+            config.with_metrics(self.context.load_scorer, read_files=False)
+            start = get_start()
+            folder = self.new_run_folder(f"{start.lineage.prompt} {metric}")
+            self.run = config.begin_run(folder, self.context.generator, asdict(self.context.model_config), start)
+            self.config = config
+            self.attach(folder)
+            self._optimize(job)
 
         self.submit(begin)
 
-    def go_on(self) -> None:
-        """Go on with the open run; `UsageError` where none is open."""
+    def resume(self) -> None:
+        """Resume the open run.
+
+        Raises:
+            UsageError: no run is open.
+        """
         if self.run is None:
-            raise UsageError("expected an optimisation: start one, or open one")
-        self.submit(self._climb)
+            raise UsageError("expected an optimization: start one, or open one")
+        self.submit(self._optimize)
 
     @property
     def best(self) -> Embedding:
-        """The best embedding so far; `UsageError` where there is none yet."""
-        return Embedding.load(self.file(BEST), self.studio.generator.model)
+        """Best embedding so far.
 
-    def _climb(self, job: RenderJob) -> None:
-        assert self.run is not None and self.task is not None  # both are set where a run is opened
-        run, task, generator = self.run, self.task, self.studio.generator
+        Raises:
+            UsageError: there is none yet.
+        """
+        return Embedding.load(self.file(BEST), self.context.generator.model)
+
+    def _optimize(self, job: RenderJob) -> None:
+        assert self.run is not None and self.config is not None  # set where a run is opened
+        run, config, generator = self.run, self.config, self.context.generator
         ends: dict[str, Tensor] = {}
 
         def step(row: Step, images: Tensor) -> None:
@@ -89,7 +99,8 @@ class OptimizeSession(Session):
 
         failed = ""
         try:
-            result = task.do(generator, self._aims(job, task), run, step)
+            start = start_of(run, generator)
+            result = optimize(generator, start, self._interruptible(job, config), batch=BATCH, run=run, progress=step)
             scores = {"score": result.unseen_score, "start_score": result.unseen_start_score}
             run.write_json(RESULT_SCORES, scores)
             failed = result.stopped if result.failed else ""
@@ -97,25 +108,29 @@ class OptimizeSession(Session):
                 with torch.no_grad():
                     before, after = start_of(run, generator), self.best
                     ends = {
-                        end: generator.render(embedding, task.seeds)
+                        end: generator.render(embedding, config.seeds)
                         for end, embedding in (("start", before), ("best", after))
                     }
-        finally:  # one that is asked to stop shows what it has, and renders nothing more
+        finally:  # a stopped optimization shows the images it has, and renders no more
             if len(ends) == 2:
                 both = torch.cat([ends["start"], ends["best"]])
-                run.write_image(BEFORE_AFTER, contact_sheet(both, columns=len(task.seeds)))
+                run.write_image(BEFORE_AFTER, contact_sheet(both, columns=len(config.seeds)))
         if failed:
             raise ThalwegError(f"stopped early, the best so far is kept: {failed}")
 
-    def _aims(self, job: RenderJob, task: OptimizeTask) -> tuple[Metric, Metric | None]:
-        """The task's metrics, which end with the job: scoring takes its time too."""
+    def _interruptible(self, job: RenderJob, config: OptimizeConfig) -> OptimizeConfig:
+        """Return the configuration with metrics that end with the job: scoring takes time, too."""
 
-        def ending(metric: Metric) -> Metric:
+        def interruptible(metric: str | Metric) -> Metric:
+            assert isinstance(metric, Metric)  # with_metrics made it
+
             def score(images: Tensor) -> Tensor:
                 job.check()
                 return metric.score(images)
 
             return replace(metric, score=score)
 
-        metric, keep = task.aims(self.studio.load_scorer, read_files=False)
-        return ending(metric), None if keep is None else ending(keep)
+        config = config.with_metrics(self.context.load_scorer, read_files=False)
+        return replace(
+            config, metric=interruptible(config.metric), keep=interruptible(config.keep) if config.keep else None
+        )

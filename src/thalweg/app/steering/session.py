@@ -1,4 +1,4 @@
-"""What one person does with one tool: a run folder, the job that fills it, and who watches."""
+"""Session: one user's work with one tool, that is its run folder, the job that fills it, and notice of changes."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, TypeVar, cast
 
 from thalweg.app.jobs import JobQueue, RenderJob
-from thalweg.app.messages import in_words
+from thalweg.app.security.messages import browser_message
 from thalweg.app.workspace import Workspace
 from thalweg.diffusion.config import ModelConfig
 from thalweg.embedding import Embedding
@@ -19,79 +19,89 @@ from thalweg.prompts import read_prompt
 from thalweg.steer.metrics.scorer import Scorer
 from thalweg.steer.runs import Run
 
+MAX_SESSIONS = 64
+"""Sessions that are kept in memory, unless more are active."""
+REFRESH_EVERY = 10.0
+"""Seconds after which a view is drawn again without a change, so that its place in the queue is current."""
 _RENDERING = ("steps", "guidance", "scheduler")
-WAIT = 10.0
-"""Seconds after which a watcher looks again though nothing changed, so that a place in the queue stays true."""
 
 
 @dataclass(frozen=True)
-class Studio:
-    """What all desks share: the model, its scorer, the queue and the workspace.
+class SteeringContext:
+    """Model, scorer, queue and workspace, which all sessions share.
 
-    The model and the scorer are used in jobs alone: one at a time, as their tokenizers ask.
+    Only jobs use the model and the scorer, one job at a time, since their tokenizers are not thread-safe.
+
+    Attributes:
+        workspace: folder of runs and embedding files.
+        jobs: queue of the jobs.
+        model_config: config that the model was loaded with.
+        generator: the model.
+        load_scorer: function that returns the scorer of image-text metrics.
     """
 
     workspace: Workspace
     jobs: JobQueue
-    choice: ModelConfig
+    model_config: ModelConfig
     generator: Generator
     load_scorer: Callable[[], Scorer]
 
     def __post_init__(self) -> None:
-        """Let a job that is asked to stop end within one image."""
+        """Make the model interruptible, so that a job which is asked to stop ends within one image."""
         if isinstance(self.generator, InterruptibleGenerator):
             object.__setattr__(self, "generator", self.generator.interruptible(self.jobs.check))
 
-    def start(self, person: str, text: str) -> Callable[[], Embedding]:
-        """Return what makes, in a job, the embedding that a prompt or the name of a file in the workspace stands for.
+    def read_start(self, user: str, text: str) -> Callable[[], Embedding]:
+        """Return a function for a job that returns the embedding of a prompt, or in a file of the workspace.
 
         Raises:
-            UsageError: neither, or a file outside the workspace, in another person's run or of another model.
+            UsageError: neither a prompt nor a file, or a file outside the workspace, in another user's run or of
+                another model.
         """
-        found = read_prompt(text, lambda name: self.workspace.readable(person, name))
+        found = read_prompt(text, lambda name: self.workspace.readable(user, name))
         if isinstance(found, Path):
             embedding = Embedding.load(found, self.generator.model)
             return lambda: embedding
         return lambda: self.generator.embed(found)
 
-    def open(self, folder: Path, operation: str) -> Run:
-        """Open a run to go on with it.
+    def open_run(self, folder: Path, operation: str) -> Run:
+        """Open a run to resume it.
 
         Raises:
-            UsageError: another tool's or model's, or one that rendered otherwise than this app does.
+            UsageError: a run of another tool or model, or one with other sampling settings than this app.
         """
         run = Run.open(folder, operation, self.generator.model)
         for name in _RENDERING:
-            here, there = getattr(self.choice, name), run.loading.get(name)
+            here, there = getattr(self.model_config, name), run.loading.get(name)
             if here != there:
                 raise UsageError(
                     f"{folder.name}: the run was made with {name} {there}, this app renders with {name} {here}: "
-                    "start the app as the run was, or go on with thalweg steer resume"
+                    "start the app with the run's settings, or resume it with thalweg steer resume"
                 )
         return run
 
 
 class Session(ABC):
-    """One tool's run of one person; subclasses say what can be done.
+    """One user's work with one tool; subclasses define its actions.
 
     Attributes:
-        person: whose it is.
+        user: secret of the user's browser.
         folder: the run's folder; None where none is open.
-        job: the last thing asked for.
-        problem: why the last wish could not be followed, in a line.
+        job: the last job; None before the first.
+        problem: message about the last action, where it failed.
     """
 
     operation: ClassVar[str]
 
-    def __init__(self, studio: Studio, person: str) -> None:
-        self.studio = studio
-        self.person = person
+    def __init__(self, context: SteeringContext, user: str) -> None:
+        self.context = context
+        self.user = user
         self.folder: Path | None = None
         self.job: RenderJob | None = None
         self.problem = ""
         self._version = 0
         self._changes = threading.Condition()
-        name = studio.workspace.open_runs(person).get(self.operation)
+        name = context.workspace.open_runs(user).get(self.operation)
         if name is not None:
             self.attempt(lambda: self.open(name))
 
@@ -99,79 +109,87 @@ class Session(ABC):
         """Open a run of the workspace.
 
         Raises:
-            UsageError: there is none of that name for this person, or none of this tool and model.
+            UsageError: the user has no run of that name, or it belongs to another tool or model.
         """
-        folder = self.studio.workspace.run(self.person, name)
+        folder = self.context.workspace.run(self.user, name)
         self.stop()
         self.load(folder)
 
-    def attempt(self, wish: Callable[[], object]) -> None:
-        """Follow a wish; what is wrong with it is told as the desk's problem."""
+    def attempt(self, action: Callable[[], object]) -> None:
+        """Run an action; an error becomes the session's problem."""
         try:
-            wish()
-        except Exception as error:  # the session outlives any wish
+            action()
+        except Exception as error:  # the session outlives any action
             if not isinstance(error, ThalwegError):
-                logging.getLogger(__name__).exception("could not follow a wish")
-            self.problem = self.in_words(error)
+                logging.getLogger(__name__).exception("an action failed")
+            self.problem = self.browser_message(error)
             self.changed()
 
-    def in_words(self, error: BaseException) -> str:
-        """Return an error's message as the browser may see it."""
-        return in_words(error, self.studio.workspace.folder)
+    def browser_message(self, error: BaseException) -> str:
+        """Return the message of an error for the browser."""
+        return browser_message(error, self.context.workspace.folder)
 
     @abstractmethod
     def load(self, folder: Path) -> None:
-        """Take up the run in `folder`, and sit at it.
+        """Open the run in `folder`, and attach the session to it.
 
         Raises:
             UsageError: it is no run of this tool and this model.
         """
 
     def stop(self) -> None:
-        """Ask what is under way to stop."""
+        """Ask the current job to stop."""
         if self.job is not None:
             self.job.stop()
 
     def watch(self) -> Iterator[None]:
-        """Yield now and after each change, until nothing is under way."""
+        """Yield now and after each change, until no job is active."""
         seen = -1
         while True:
             with self._changes:
-                self._changes.wait_for(lambda: self._version != seen, timeout=WAIT)  # noqa: B023 (waited for here)
+                self._changes.wait_for(lambda: self._version != seen, timeout=REFRESH_EVERY)  # noqa: B023 (called now)
                 seen = self._version
-            at_rest = self.job is None or not self.job.active  # asked before the last look, not after it
+            is_idle = self.job is None or not self.job.active  # read before the last yield, not after it
             yield
-            if at_rest:
+            if is_idle:
                 return
 
     def changed(self) -> None:
-        """Tell those who watch."""
+        """Notify watchers of a change."""
         with self._changes:
             self._version += 1
             self._changes.notify_all()
 
     @property
     def status(self) -> str:
-        """What goes on, in words."""
+        """State of the session as a sentence; empty where it is idle without a problem."""
         if self.problem:
             return self.problem
         if self.job is None:
             return ""
         if self.job.status == "waiting":
-            return f"Waiting: {self.studio.jobs.ahead(self.job) + 1} before you."
-        words = {"running": "Rendering ...", "failed": self.job.reason, "stopped": "Stopped.", "done": ""}
+            return f"Waiting: {self.context.jobs.ahead(self.job) + 1} before you."
+        texts = {"running": "Rendering ...", "failed": self.job.reason, "stopped": "Stopped.", "done": ""}
         notes = [note[0].upper() + note[1:] + "." for note in self.job.notes]
-        return " ".join(filter(None, [words[self.job.status], *notes]))
+        return " ".join(filter(None, [texts[self.job.status], *notes]))
 
     def submit(self, work: Callable[[RenderJob], None]) -> None:
-        """Do `work` when it is its turn; what was under way stops."""
+        """Add `work` to the queue and stop the current job.
+
+        Raises:
+            UsageError: too many jobs are waiting.
+        """
         self.stop()
         self.problem = ""
-        self.job = self.studio.jobs.submit(work, self.changed, self.studio.workspace.folder)
+        self.job = self.context.jobs.submit(work, self.changed, self.context.workspace.folder)
         self.changed()
 
     def file(self, name: str) -> Path:
-        """Where a file of the open run lies; `UsageError` where no run is open."""
+        """Return the path of a file of the open run.
+
+        Raises:
+            UsageError: no run is open.
+        """
         if self.folder is None:
             raise UsageError(f"expected an open run of {self.operation}: start one, or open one")
         return self.folder / name
@@ -180,42 +198,41 @@ class Session(ABC):
         """Save an embedding in the workspace, for the command line and the other tools.
 
         Raises:
-            UsageError: no name for a file, or one that is taken.
+            UsageError: an invalid file name, or one that exists already.
         """
-        return embedding.save(self.studio.workspace.writable(name))
+        return embedding.save(self.context.workspace.writable(name))
 
-    def atomic_folder(self, title: str) -> Path:
-        """Return a folder for a run, which is not there yet."""
-        return self.studio.workspace.new_run(self.person, title)
+    def new_run_folder(self, title: str) -> Path:
+        """Return the path of a new run's folder, which does not exist yet."""
+        return self.context.workspace.new_run(self.user, title)
 
-    def sit_at(self, folder: Path) -> None:
-        """Make a run the one that is open, now and when the person comes back."""
-        self.studio.workspace.claim(self.person, folder)
+    def attach(self, folder: Path) -> None:
+        """Make a run the session's open run, now and when the user returns."""
+        self.context.workspace.claim(self.user, folder)
         self.folder = folder
         self.problem = ""
-        self.studio.workspace.remember(self.person, self.operation, folder.name)
+        self.context.workspace.remember(self.user, self.operation, folder.name)
         self.changed()
 
 
-AnyDesk = TypeVar("AnyDesk", bound=Session)
+AnySession = TypeVar("AnySession", bound=Session)
 
 
 class Sessions:
-    """The desks of all people, made when first asked for; idle ones are given up when many, their runs stay."""
+    """Sessions of all users, created at first use; where there are many, idle ones are dropped and their runs stay."""
 
-    most = 64
-
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, context: SteeringContext) -> None:
+        self.context = context
         self._lock = threading.Lock()
-        self._desks: dict[tuple[str, type[Session]], Session] = {}
+        self._sessions: dict[tuple[str, type[Session]], Session] = {}
 
-    def of(self, person: str, kind: type[AnyDesk]) -> AnyDesk:
-        """Return a person's desk for one tool."""
+    def of(self, user: str, session_type: type[AnySession]) -> AnySession:
+        """Return a user's session for one tool."""
+        key: tuple[str, type[Session]] = (user, session_type)
         with self._lock:
-            desk = self._desks.pop((person, kind), None) or kind(self.studio, person)
-            self._desks[person, kind] = desk  # the last used comes last
-            idle = [key for key, other in self._desks.items() if other.job is None or not other.job.active]
-            for key in idle[: max(0, len(self._desks) - self.most)]:
-                del self._desks[key]
-        return cast(AnyDesk, desk)
+            session = self._sessions.pop(key, None) or session_type(self.context, user)
+            self._sessions[key] = session  # the last used comes last
+            idle = [key for key, other in self._sessions.items() if other.job is None or not other.job.active]
+            for idle_key in idle[: max(0, len(self._sessions) - MAX_SESSIONS)]:
+                del self._sessions[idle_key]
+        return cast(AnySession, session)

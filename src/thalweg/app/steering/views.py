@@ -1,4 +1,4 @@
-"""What a desk looks like: HTML in which everything a person or a program wrote is escaped."""
+"""Views of the sessions as HTML, in which all texts of users and programs are escaped."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -15,114 +15,121 @@ from thalweg.steer.navigation.history import embedding_file
 from thalweg.steer.optimization.optimize import BEST
 
 
-def navigate(desk: NavigateSession) -> str:
-    """The current image, the candidates found so far and places for those to come, the tree and the map."""
-    if desk.walk is None:
-        return _status(desk) + _hint("Type a prompt and press Start: then choose, again and again, what you like best.")
-    walk, node = desk.walk, desk.walk.node
-    nodes, found = dict(walk.nodes), walk.found  # a job may add to them meanwhile
-    name = walk.names.get(node.number, "")
+def navigate(session: NavigateSession) -> str:
+    """Return the current image, the candidates, with empty cards for those still to come, the tree and the map."""
+    if session.navigation is None:
+        return _status(session) + _hint("Type a prompt and press Start, then choose the best candidate in each round.")
+    navigation, node = session.navigation, session.navigation.node
+    nodes, found = dict(navigation.nodes), navigation.found  # copied, since a job may add nodes
+    name = navigation.names.get(node.number, "")
     caption = f"Now: node {node.number}{f', {name}' if name else ''}"
-    current = _figure(desk, f"{desk.round}/current.png", caption, "tw-current")
+    current = _figure(session, f"{session.round}/current.png", caption, "tw-current")
     cards = []
-    for index in range(desk.count):
+    for index in range(session.count):
         if index < len(found):
             label, key = found[index].label, index + 1
-            image = _image(desk, f"{desk.round}/candidate-{key}.png", f"candidate {key}: {label}")
+            image = _image(session, f"{session.round}/candidate-{key}.png", f"candidate {key}: {label}")
             cards.append(
-                f'<button type="button" class="tw-card" data-act="choose" data-value="{index}" '
+                f'<button type="button" class="tw-card" data-action="choose" data-value="{index}" '
                 f'aria-label="Choose candidate {key}: {escape(label)}"><kbd>{key}</kbd>{image}'
                 f"<span>{escape(label)}</span></button>"
             )
         else:
             cards.append(f'<div class="tw-card tw-empty" aria-hidden="true"><kbd>{index + 1}</kbd></div>')
-    tree = svg.tree(nodes, node.number, walk.names, lambda number: _address(desk, f"rounds/{number:03d}/current.png"))
-    others = "".join(_figure(desk, f"{desk.round}/seed-{seed}.png", f"seed {seed}", "tw-seed") for seed in desk.others)
+    tree = svg.tree(
+        nodes, node.number, navigation.names, lambda number: _url(session, f"rounds/{number:03d}/current.png")
+    )
+    others = "".join(
+        _figure(session, f"{session.round}/seed-{seed}.png", f"seed {seed}", "tw-seed") for seed in session.others
+    )
     strip = f'<div class="tw-strip" aria-label="The same choice on other seeds">{others}</div>' if others else ""
-    download = _download(desk, embedding_file(node.number), f"Download node {node.number}")
+    download = _download(session, embedding_file(node.number), f"Download node {node.number}")
     return (
-        f'{_status(desk)}<div class="tw-stage">{current}<div class="tw-cards">{"".join(cards)}</div></div>{strip}'
+        f'{_status(session)}<div class="tw-stage">{current}<div class="tw-cards">{"".join(cards)}</div></div>{strip}'
         f'<div class="tw-below"><div class="tw-scroll">{tree}</div>'
-        f"<figure>{svg.place_map(nodes, node.number, [walk.point_of(one) for one in found])}"
+        f"<figure>{svg.node_map(nodes, node.number, [navigation.point_of(one) for one in found])}"
         f"<figcaption>Map: first two axes of the prompts near the start</figcaption></figure></div>"
-        f"<p>{_where(desk)} {download}</p>"
+        f"<p>{_run_folder(session)} {download}</p>"
     )
 
 
-def optimize(desk: OptimizeSession) -> str:
-    """The last step's images, the score over steps, and what it came to."""
-    if desk.run is None or desk.task is None:
-        return _status(desk) + _hint("Pick metrics, press Start, and watch the images follow the score.")
-    rows = desk.run.read_numbers(("step", "score", "best"))
+def optimize(session: OptimizeSession) -> str:
+    """Return the images of the last step, the score over steps, and the result."""
+    if session.run is None or session.config is None:
+        return _status(session) + _hint("Pick metrics, press Start, and watch the images follow the score.")
+    rows = session.run.read_numbers(("step", "score", "best"))
     scores = [(row["step"], row["score"]) for row in rows]
-    parts = [_status(desk), f"<p><strong>{escape(desk.task.metric)}</strong> from {escape(desk.task.prompt)}</p>"]
+    parts = [
+        _status(session),
+        f"<p><strong>{escape(str(session.config.metric))}</strong> from {escape(session.config.prompt)}</p>",
+    ]
     if rows:
         bests = [index for index, row in enumerate(rows) if row["score"] == row["best"]]
         last = round(rows[-1]["step"])
         parts.append(
-            f'<div class="tw-stage">{_figure(desk, f"steps/{last:04d}.png", f"step {last}", "tw-wide")}'
-            f"{svg.line(scores, bests[-1] if bests else None, f'score ({desk.task.metric})')}</div>"
+            f'<div class="tw-stage">{_figure(session, f"steps/{last:04d}.png", f"step {last}", "tw-wide")}'
+            f"{svg.line(scores, bests[-1] if bests else None, f'score ({session.config.metric})')}</div>"
         )
-    parts.append(_figure(desk, BEFORE_AFTER, "before (above) and the best (below)", "tw-wide"))
-    if (found := _figures(desk, RESULT_SCORES, ("start_score", "score"))) is not None:
+    parts.append(_figure(session, BEFORE_AFTER, "start (above) and best (below)", "tw-wide"))
+    if (found := _figures(session, RESULT_SCORES, ("start_score", "score"))) is not None:
         parts.append(f"<p>On unseen seeds: {found['start_score']:.4g} before, {found['score']:.4g} after.</p>")
-    parts.append(f"<p>{_where(desk)} {_download(desk, BEST, 'Download the best')}</p>")
+    parts.append(f"<p>{_run_folder(session)} {_download(session, BEST, 'Download the best')}</p>")
     return "".join(parts)
 
 
-def seeds(desk: SeedsSession) -> str:
-    """The seeds rendered so far, each a button."""
-    if desk.run is None:
-        return _status(desk) + _hint("Type a prompt and render some seeds; then click the one you like.")
+def seeds(session: SeedsSession) -> str:
+    """Return the seeds rendered so far as buttons."""
+    if session.run is None:
+        return _status(session) + _hint("Type a prompt and render some seeds, then click the one to imprint.")
     cards = []
-    for seed in desk.rendered:
-        kind, pressed = ("tw-card tw-liked", "true") if seed == desk.liked else ("tw-card", "false")
-        image = _image(desk, f"seed-{seed}.png", f"seed {seed}")
+    for seed in session.rendered:
+        css_class, pressed = ("tw-card tw-selected", "true") if seed == session.selected else ("tw-card", "false")
+        image = _image(session, f"seed-{seed}.png", f"seed {seed}")
         cards.append(
-            f'<button type="button" class="{kind}" data-act="like" data-value="{seed}" aria-pressed="{pressed}" '
-            f'aria-label="Like seed {seed}">{image}<span>seed {seed}</span></button>'
+            f'<button type="button" class="{css_class}" data-action="select" data-value="{seed}" '
+            f'aria-pressed="{pressed}" aria-label="Select seed {seed}">{image}<span>seed {seed}</span></button>'
         )
-    return f'{_status(desk)}<div class="tw-cards">{"".join(cards)}</div>'
+    return f'{_status(session)}<div class="tw-cards">{"".join(cards)}</div>'
 
 
-def imprint(desk: ImprintSession) -> str:
-    """The loss over steps while it runs, then unseen seeds before and after."""
-    if desk.run is None or desk.task is None:
-        return _status(desk)
-    losses = [(row["step"], row["loss"]) for row in desk.trace]
-    what = desk.task.keep or "all of it"
-    parts = [_status(desk), f"<p>Seed {desk.task.seed}, keeping {escape(what)}</p>"]
+def imprint(session: ImprintSession) -> str:
+    """Return the loss over steps and, at the end, unseen seeds before and after."""
+    if session.run is None or session.config is None:
+        return _status(session)
+    losses = [(row["step"], row["loss"]) for row in session.trace]
+    what = str(session.config.keep or "all of it")
+    parts = [_status(session), f"<p>Seed {session.config.seed}, keeping {escape(what)}</p>"]
     parts.append(svg.line(losses, None, "loss of each step's seeds"))
-    caption = "left: the seed you like; then unseen seeds, before (above) and after (below)"
-    parts.append(_figure(desk, "sheet.png", caption, "tw-wide"))
-    if (report := _figures(desk, "report.json", ("share_before", "share_after"))) is not None:
+    caption = "left: the selected seed; right: unseen seeds, before (above) and after (below)"
+    parts.append(_figure(session, "sheet.png", caption, "tw-wide"))
+    if (report := _figures(session, "report.json", ("share_before", "share_after"))) is not None:
         shares = f"{report['share_before']:.0%} of unseen seeds before, {report['share_after']:.0%} after"
-        parts.append(f"<p>It shows on {shares}.</p>")
-    parts.append(f"<p>{_where(desk)} {_download(desk, RESULT, 'Download the embedding')}</p>")
+        parts.append(f"<p>The aspect shows on {shares}.</p>")
+    parts.append(f"<p>{_run_folder(session)} {_download(session, RESULT, 'Download the embedding')}</p>")
     return "".join(parts)
 
 
-def _status(desk: Session) -> str:
-    kind = " tw-problem" if desk.problem or (desk.job is not None and desk.job.status == "failed") else ""
-    return f'<p class="tw-status{kind}" role="status" aria-live="polite">{escape(desk.status)}</p>'
+def _status(session: Session) -> str:
+    css_class = " tw-problem" if session.problem or (session.job is not None and session.job.status == "failed") else ""
+    return f'<p class="tw-status{css_class}" role="status" aria-live="polite">{escape(session.status)}</p>'
 
 
 def _hint(text: str) -> str:
     return f'<p class="tw-hint">{escape(text)}</p>'
 
 
-def fault(reason: str) -> str:
-    """Message of a board instead of a run that cannot be shown."""
+def problem(reason: str) -> str:
+    """Return a message instead of a run that cannot be shown."""
     return f'<p class="tw-status tw-problem" role="status" aria-live="polite">{escape(reason)}</p>'
 
 
-def _figures(desk: Session, name: str, wanted: Collection[str]) -> dict[str, float] | None:
-    """Some figures in a JSON file of the run; None where there is no such file yet.
+def _figures(session: Session, name: str, wanted: Collection[str]) -> dict[str, float] | None:
+    """Return figures from a JSON file of the run; None where there is no such file yet.
 
     Raises:
         UsageError: it can't be read, or lacks one of them.
     """
-    path = desk.file(name)
+    path = session.file(name)
     if not path.exists():
         return None
     where = f"{path.parent}: its {name}"
@@ -131,40 +138,40 @@ def _figures(desk: Session, name: str, wanted: Collection[str]) -> dict[str, flo
     return {each: check_number(f"{each} in {where}", figures.get(each), -math.inf, math.inf) for each in wanted}
 
 
-def _where(desk: Session) -> str:
-    """How the command line goes on with the run."""
-    name = desk.folder.name if desk.folder is not None else ""
-    return f"Run folder <code>{escape(name)}</code>; <code>thalweg steer resume {escape(name)}</code> goes on with it."
+def _run_folder(session: Session) -> str:
+    """Return the run folder's name and the command that resumes it."""
+    name = session.folder.name if session.folder is not None else ""
+    return f"Run folder <code>{escape(name)}</code>; <code>thalweg steer resume {escape(name)}</code> resumes it."
 
 
-def _address(desk: Session, name: str) -> str | None:
-    """Where the browser finds a file of the run; None where there is none yet."""
-    path = desk.file(name)
+def _url(session: Session, name: str) -> str | None:
+    """Return the URL of a file of the run; None where there is no such file yet."""
+    path = session.file(name)
     if not path.is_file():
         return None
-    return f"runs/{path.relative_to(desk.studio.workspace.folder).as_posix()}?{path.stat().st_mtime_ns}"
+    return f"runs/{path.relative_to(session.context.workspace.folder).as_posix()}?{path.stat().st_mtime_ns}"
 
 
-def _image(desk: Session, name: str, alternative: str) -> str:
-    address = _address(desk, name)
-    return f'<img src="{escape(address)}" alt="{escape(alternative)}">' if address else ""
+def _image(session: Session, name: str, alternative: str) -> str:
+    url = _url(session, name)
+    return f'<img src="{escape(url)}" alt="{escape(alternative)}">' if url else ""
 
 
-def _figure(desk: Session, name: str, caption: str, kind: str) -> str:
-    image = _image(desk, name, caption)
-    return f'<figure class="{kind}">{image}<figcaption>{escape(caption)}</figcaption></figure>' if image else ""
+def _figure(session: Session, name: str, caption: str, css_class: str) -> str:
+    image = _image(session, name, caption)
+    return f'<figure class="{css_class}">{image}<figcaption>{escape(caption)}</figcaption></figure>' if image else ""
 
 
-def _download(desk: Session, name: str, text: str) -> str:
-    address = _address(desk, name)
-    return f'<a class="tw-download" href="{escape(address)}" download>{escape(text)}</a>' if address else ""
+def _download(session: Session, name: str, text: str) -> str:
+    url = _url(session, name)
+    return f'<a class="tw-download" href="{escape(url)}" download>{escape(text)}</a>' if url else ""
 
 
 def metric_text(rows: Sequence[tuple[str, str, float]]) -> str:
-    """Write metrics with their weights as the command line takes them.
+    """Return an expression of metrics with their weights, in the form of the command line.
 
     Args:
-        rows: name, argument and weight of each; rows without a name, or of weight 0, are left out.
+        rows: name, argument and weight of each metric; rows without a name, or of weight 0, are left out.
 
     Raises:
         UsageError: a value of another type, or a weight out of range.

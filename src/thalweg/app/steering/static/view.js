@@ -1,13 +1,13 @@
-// What is clicked in a board, or pressed on its keyboard, goes to the server as an act and a value, a text: numbers of
-// JavaScript are too short for large seeds.
-const act = (target) => {
-  const found = target.closest("[data-act]");
-  if (found && element.contains(found)) trigger("click", { act: found.dataset.act, value: found.dataset.value });
+// A click in a view, or Enter and Space on a node, goes to the server as an action and a value. The value is a text, since
+// numbers of JavaScript are too short for large seeds.
+const send = (target) => {
+  const found = target.closest("[data-action]");
+  if (found && element.contains(found)) trigger("click", { action: found.dataset.action, value: found.dataset.value });
 };
-element.addEventListener("click", (event) => act(event.target));
+element.addEventListener("click", (event) => send(event.target));
 element.addEventListener("keydown", (event) => {
-  if ((event.key === "Enter" || event.key === " ") && event.target.closest("g[data-act]")) {
+  if ((event.key === "Enter" || event.key === " ") && event.target.closest("g[data-action]")) {
     event.preventDefault();
-    act(event.target);
+    send(event.target);
   }
 });

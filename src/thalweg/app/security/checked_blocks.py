@@ -1,4 +1,4 @@
-"""Gradio's page with every value that a browser sends checked, and every error in words."""
+"""Gradio page that checks every value from a browser and shows every error as one line."""
 
 import logging
 import math
@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from thalweg.app.messages import in_words, without_places
+from thalweg.app.security.messages import browser_message, without_paths
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import MAX_SEED, check_choice, check_count, check_number, check_text, shown
 
@@ -16,13 +16,13 @@ _FILE = {"_type": "gradio.FileData"}
 
 
 class CheckedBlocks(gr.Blocks):
-    """A page whose events get values of their components' types, and whose errors are one line each.
+    """Gradio page whose events get values of their components' types, and whose errors are one line each.
 
-    Gradio takes what a browser sends as it comes: a slider's value may be a list, a choice one that was never offered.
-    What is refused here never reaches a session.
+    Gradio accepts any value from a browser: a list for a slider, a choice that was never offered. Values that are
+    refused here never reach a session.
 
     Attributes:
-        workspace: the folder that names in messages are relative to.
+        workspace: folder to which paths in messages are relative.
     """
 
     workspace: Path | None = None
@@ -30,29 +30,29 @@ class CheckedBlocks(gr.Blocks):
     async def preprocess_data(
         self, block_fn: Any, inputs: list[Any], state: Any, explicit_call: bool = False
     ) -> list[Any]:
-        """Return the values as the function takes them, after a check of each."""
+        """Return the arguments of the event's function, after a check of each value."""
         checked = check_values(block_fn.inputs, inputs)
         prepared: list[Any] = await super().preprocess_data(block_fn, checked, state, explicit_call)
         return prepared
 
     async def process_api(self, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Answer an event; what goes wrong is told as `messages.in_words` has it."""
+        """Process an event; errors become one line, see `messages.browser_message`."""
         try:
-            answer: dict[str, Any] = await super().process_api(*arguments, **options)
+            output: dict[str, Any] = await super().process_api(*arguments, **options)
         except gr.Error as error:
-            raise gr.Error(without_places(str(error.message), self.workspace), print_exception=False) from error
+            raise gr.Error(without_paths(str(error.message), self.workspace), print_exception=False) from error
         except Exception as error:  # the page outlives any event
             if not isinstance(error, ThalwegError):
-                logging.getLogger(__name__).exception("could not answer an event")
-            raise gr.Error(in_words(error, self.workspace), print_exception=False) from error
-        return answer
+                logging.getLogger(__name__).exception("could not process an event")
+            raise gr.Error(browser_message(error, self.workspace), print_exception=False) from error
+        return output
 
 
 def check_values(components: Sequence[Any], values: Any) -> list[Any]:
-    """Return the values of an event, one for each component.
+    """Return the checked values of an event, one per component.
 
     Raises:
-        UsageError: too few or too many, or one that its component cannot have.
+        UsageError: too few or too many values, or one that its component cannot have.
     """
     if not isinstance(values, list) or len(values) != len(components):
         got = f"{len(values)}" if isinstance(values, list) else shown(values)
@@ -61,21 +61,21 @@ def check_values(components: Sequence[Any], values: Any) -> list[Any]:
 
 
 def check_clicked(data: Any) -> tuple[str, int]:
-    """Return the act and the number of what was clicked in a board, which sends numbers as text.
+    """Return the action and the number of a clicked element in a view, which sends numbers as text.
 
     Raises:
-        UsageError: anything else.
+        UsageError: data of another form.
     """
     if not isinstance(data, dict):
-        raise UsageError(f"expected what was clicked, got {shown(data)}")
+        raise UsageError(f"expected a clicked element, got {shown(data)}")
     number = data.get("value")
     if isinstance(number, str) and number.isascii() and number.isdecimal() and len(number) <= len(str(MAX_SEED)):
         number = int(number)
-    return check_text("what was clicked", data.get("act")), check_count("what was clicked", number, 0, MAX_SEED)
+    return check_text("the action", data.get("action")), check_count("the clicked number", number, 0, MAX_SEED)
 
 
 def _checked(component: Any, value: Any) -> Any:
-    """Return a component's value; an empty text where a browser sends none for a text that nobody typed."""
+    """Return the checked value of a component; an empty text where a browser sends none for an untouched text field."""
     label = str(getattr(component, "label", None) or "the value")
     if isinstance(component, gr.Slider):
         least, most = float(component.minimum), float(component.maximum)

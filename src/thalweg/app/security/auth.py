@@ -1,4 +1,4 @@
-"""Access to the app: its hosts and origins, the token, and a secret cookie that tells browsers apart."""
+"""Authentication: hosts and origins, the token, and a cookie with a secret that identifies a browser."""
 
 import asyncio
 import hashlib
@@ -12,17 +12,17 @@ from fastapi.responses import PlainTextResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from thalweg.app.hosts import LOOPBACK, AllowedHosts
+from thalweg.app.security.hosts import AllowedHosts
 from thalweg.errors import UsageError
 
-PERSON = "thalweg_person"
-MIN_TOKEN = 12
-_TOKEN = "thalweg_token"
+USER_COOKIE = "thalweg_person"
+"""Name of the cookie with a browser's secret."""
+_TOKEN_COOKIE = "thalweg_token"
 _YEAR = 365 * 24 * 3600
 _STREAMS = "/gradio_api/"
 _CACHEABLE = ("/assets/", "/static/")
 _DROPPED = (b"cookie", b"authorization", b"x-gradio-server", b"x-forwarded-host")
-"""Request headers that the app behind does not see as they came."""
+"""Request headers that are not passed on to the app as they came."""
 _SECRET = re.compile(r"[A-Za-z0-9_-]{16,100}")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -38,44 +38,29 @@ _HEADERS = {
 }
 
 
-def new_token() -> str:
-    """Return a token that cannot be guessed."""
-    return secrets.token_urlsafe(24)
-
-
-def check_host(host: str, token: str | None) -> None:
-    """Raise a UsageError where others could reach the app and no token keeps them out."""
-    if token is not None and len(token) < MIN_TOKEN:
-        raise UsageError(f"expected a token of at least {MIN_TOKEN} characters, got {len(token)}; make a longer one up")
-    if host not in LOOPBACK and token is None:
-        raise UsageError(
-            f"host {host} lets other machines in: expected a token, got none; give one, or bind to 127.0.0.1"
-        )
-
-
 class Streams:
-    """Answers that stay open; a server that stops ends them."""
+    """Responses that stay open until they are done or the server stops."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
     async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let `app` answer until it is done or `close` is called; an answer cut short is ended properly."""
+        """Let `app` respond until it is done or `close` is called; a response that is cut short is ended properly."""
         opened = ended = False
 
         async def watched(message: Message) -> None:
             nonlocal opened, ended
-            if self._closing:  # what an app says when it is cancelled is not meant for a browser
+            if self._closing:  # messages of an app that is being cancelled are not meant for a browser
                 return
             opened = True
             ended = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
 
-        async def answer() -> None:
+        async def respond() -> None:
             await app(scope, receive, watched)
 
-        task = asyncio.create_task(answer())
+        task = asyncio.create_task(respond())
         self._tasks.add(task)
         try:
             await task
@@ -91,26 +76,27 @@ class Streams:
             self._tasks.discard(task)
 
     def close(self) -> None:
-        """End all that are open."""
+        """End all open responses."""
         self._closing = True
         for task in self._tasks:
             task.cancel()
 
 
 class Guard:
-    """Middleware that lets in only who has the token (where there is one), from the app's own pages.
+    """Middleware that admits requests with the token (where there is one) from the app's own pages.
 
-    - The token comes once as `?token=`, then as a cookie; programs may send `Authorization: Bearer`. What was asked for
-      is answered at once, without a redirect, which a cookie may not survive; the page's script takes the token out of
-      the address. The cookie holds a digest of the token. Browsers send cookies to all ports of a host, so its name
-      holds the port: apps on two ports keep apart.
-    - Cookies are `SameSite=Lax`: a strict one is not sent after a link from another site, which would ask for the
-      token again and give the browser a new secret. What a lax cookie lets through, a top-level GET, changes nothing.
-    - A request that another site or another port sends is refused, except for a link to the page. What changes
-      something or streams must show that it comes from this app: by `Origin`, by `Sec-Fetch-Site`, or, for a GET of a
-      browser that sends neither (plain http beyond the loopback address), by `Referer`. Programs with the bearer token
-      need not.
-    - No answer carries a CORS header, whatever the app behind writes.
+    - The token comes once as `?token=`, then as a cookie; programs may send `Authorization: Bearer`. The first request
+      is answered without a redirect, in which a cookie can get lost; the page's script removes the token from the
+      address. The cookie holds a digest of the token. Browsers send cookies to all ports of a host, so its name
+      holds the port, which separates apps on two ports.
+    - Cookies are `SameSite=Lax`: a strict one is not sent after a link from another site, so that the user would need
+      the token again and the browser would get a new secret. A lax cookie allows only a top-level GET, which changes
+      nothing.
+    - A request that another site or another port sends is refused, except for a link to the page. Requests that change
+      something, and streams, must prove that they come from this app: by `Origin`, by `Sec-Fetch-Site`, or, for a GET
+      of a browser that sends neither (plain http on other than loopback addresses), by `Referer`. Programs with the
+      bearer token are exempt.
+    - CORS headers are removed from every response.
     """
 
     def __init__(self, app: ASGIApp, hosts: AllowedHosts, token: str | None, streams: Streams) -> None:
@@ -120,15 +106,15 @@ class Guard:
         self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, refuse, or hand on to the app."""
+        """Refuse a request or pass it on to the app."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            await self._answer(Request(scope), receive, send)
-        else:  # nothing here speaks WebSocket
+            await self._respond(Request(scope), receive, send)
+        else:  # the app has no WebSocket
             await send({"type": "websocket.close", "code": 1008})
 
-    async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
+    async def _respond(self, request: Request, receive: Receive, send: Send) -> None:
         cookies, scope = Response(), request.scope
         path, secure = scope["path"], scope["scheme"] == "https"
 
@@ -152,12 +138,12 @@ class Guard:
         if self._has_token_in_query(request):
             value = self._cookie_value()
             cookies.set_cookie(self._cookie_name(scope), value, httponly=True, samesite="lax", secure=secure)
-        person = request.cookies.get(PERSON, "")
-        if is_page and not _SECRET.fullmatch(person):
+        secret = request.cookies.get(USER_COOKIE, "")
+        if is_page and not _SECRET.fullmatch(secret):
             cookies.set_cookie(
-                PERSON, secrets.token_urlsafe(24), max_age=_YEAR, httponly=True, samesite="lax", secure=secure
+                USER_COOKIE, secrets.token_urlsafe(24), max_age=_YEAR, httponly=True, samesite="lax", secure=secure
             )
-        inner = {**scope, "headers": self._inner_headers(request, person)}
+        inner = {**scope, "headers": self._inner_headers(request, secret)}
         if path.startswith(_STREAMS) and request.method == "GET":
             await self._streams.run(self.app, inner, receive, guarded)
         else:
@@ -167,18 +153,18 @@ class Guard:
         host = request.headers.get("host", "")
         if not self._hosts.accepts(host):
             return PlainTextResponse(
-                "this app does not answer to this host name: start it with the name allowed (--allow-host)", 400
+                "this app does not respond to this host name: start it with the name in `allow_host`", 400
             )
         if request.method not in ("GET", "HEAD", "POST"):
             return PlainTextResponse("expected GET, HEAD or POST", 405, headers={"Allow": "GET, HEAD, POST"})
         bearer = self._has_bearer(request)
-        if not self._is_from_here(request, bearer):
+        if not self._is_from_app(request, bearer):
             return PlainTextResponse("expected a request from a page of this app", 403)
         if self._token is None or bearer or self._has_token_in_query(request) or self._has_cookie(request):
             return None
         return PlainTextResponse("expected the app's token: open the address that ends in ?token=...", 401)
 
-    def _is_from_here(self, request: Request, bearer: bool) -> bool:
+    def _is_from_app(self, request: Request, bearer: bool) -> bool:
         def is_own(header: str) -> bool:
             return self._hosts.is_own_origin(header, request.headers.get("host", ""), request.scope["scheme"])
 
@@ -217,33 +203,33 @@ class Guard:
     def _cookie_value(self) -> str:
         return hmac.new(self._token or b"", b"thalweg cookie", hashlib.sha256).hexdigest()
 
-    def _inner_headers(self, request: Request, person: str) -> list[tuple[bytes, bytes]]:
-        """Headers as the app behind sees them: of all cookies the browser's secret alone, no other app's address."""
+    def _inner_headers(self, request: Request, secret: str) -> list[tuple[bytes, bytes]]:
+        """Return the headers to pass on: the browser's secret as the only cookie, forwarded hosts if accepted."""
         kept = [(name, value) for name, value in request.scope["headers"] if name not in _DROPPED]
         forwarded = request.headers.get("x-forwarded-host", "").partition(",")[0].strip()
         if forwarded and self._hosts.accepts(forwarded):
             kept.append((b"x-forwarded-host", forwarded.encode("latin-1")))
-        if _SECRET.fullmatch(person):
-            kept.append((b"cookie", f"{PERSON}={person}".encode()))
+        if _SECRET.fullmatch(secret):
+            kept.append((b"cookie", f"{USER_COOKIE}={secret}".encode()))
         return kept
 
     @staticmethod
     def _cookie_name(scope: Scope) -> str:
         port = (scope.get("server") or ("", None))[1]
-        return f"{_TOKEN}_{port or 0}"
+        return f"{_TOKEN_COOKIE}_{port or 0}"
 
 
 def add_guards(
     app: FastAPI, host: str, token: str | None, allow_hosts: Sequence[str] = (), streams: Streams | None = None
 ) -> None:
-    """Put a `Guard` around an app, outside of the middleware that it has.
+    """Put a `Guard` around an app, outside of its other middleware.
 
     Args:
-        app: what is guarded.
-        host: the address it will be bound to.
-        token: what lets people in; None: everyone on this machine.
+        app: the app.
+        host: address that it will be bound to.
+        token: token of users; None admits all users of this machine.
         allow_hosts: further names under which it is reached, such as a reverse proxy's.
-        streams: where open answers are listed, for a server that ends them.
+        streams: list of open responses, for a server that ends them.
 
     Raises:
         UsageError: a name that is not a host name.
@@ -253,12 +239,12 @@ def add_guards(
 
 
 def user_of(cookies: dict[str, str]) -> str:
-    """Return the secret of the browser that asks.
+    """Return the secret of a browser, which identifies its user.
 
     Raises:
-        UsageError: it holds none.
+        UsageError: the browser sent none.
     """
-    person = cookies.get(PERSON, "")
-    if len(person) < 16:
+    secret = cookies.get(USER_COOKIE, "")
+    if len(secret) < 16:
         raise UsageError("expected a browser that keeps cookies: allow them for this page and reload it")
-    return person
+    return secret

@@ -6,7 +6,8 @@ from fastapi.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from thalweg.app.auth import PERSON, add_guards, check_host, user_of
+from thalweg.app.security.auth import USER_COOKIE, add_guards, user_of
+from thalweg.app.security.hosts import check_access
 from thalweg.errors import UsageError
 
 TOKEN = "correct-horse-battery"
@@ -26,7 +27,7 @@ def client_of(host: str, token: str | None, base: str = HERE, allow_hosts: tuple
     @app.post("/earth/whatif")
     def who(request: Request) -> PlainTextResponse:
         headers = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Credentials": "true"}
-        return PlainTextResponse(request.cookies.get(PERSON, "nobody"), headers=headers)
+        return PlainTextResponse(request.cookies.get(USER_COOKIE, "nobody"), headers=headers)
 
     @app.websocket("/talk")
     async def talk(socket: WebSocket) -> None:
@@ -47,12 +48,12 @@ def local() -> Iterator[TestClient]:
 
 def test_only_this_machine_goes_without_a_token() -> None:
     for host in ("127.0.0.1", "localhost", "::1"):
-        check_host(host, None)
-    check_host("0.0.0.0", TOKEN)
+        check_access(host, None)
+    check_access("0.0.0.0", TOKEN)
     with pytest.raises(UsageError, match="expected a token"):
-        check_host("0.0.0.0", None)
+        check_access("0.0.0.0", None)
     with pytest.raises(UsageError, match="at least 12"):
-        check_host("0.0.0.0", "short")
+        check_access("0.0.0.0", "short")
 
 
 @pytest.mark.parametrize("path", ["/", "/deep", "/?token=wrong", "/?token=%C3%A9%ED%A0%80", "/runs/a/b.png"])
@@ -75,9 +76,9 @@ def test_the_token_comes_once_in_the_address_and_then_as_a_cookie(guarded: TestC
 def test_a_link_from_another_site_lets_in_and_leaves_the_browser_its_secret(guarded: TestClient) -> None:
     assert guarded.get(f"/?token={TOKEN}", headers=LINK).status_code == 200
     assert guarded.get("/", headers=LINK).status_code == 200
-    secret = guarded.cookies[PERSON]
+    secret = guarded.cookies[USER_COOKIE]
     assert guarded.get("/", headers=LINK).text == secret
-    assert guarded.cookies[PERSON] == secret
+    assert guarded.cookies[USER_COOKIE] == secret
 
 
 @pytest.mark.parametrize("path", ["//evil.example/%2e%2e", "//evil.example", "/\\evil.example", "/%2f%2fevil.example"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from thalweg.app.messages import MAX_MESSAGE, in_words
+from thalweg.app.security.messages import MAX_MESSAGE, browser_message
 from thalweg.errors import UsageError
 
 WORKSPACE = Path("/srv/our data/work")
@@ -31,9 +31,9 @@ WORKSPACE = Path("/srv/our data/work")
     ],
 )
 def test_places_are_reduced_to_names(message: str, shown: str) -> None:
-    assert in_words(UsageError(message), WORKSPACE) == shown
+    assert browser_message(UsageError(message), WORKSPACE) == shown
 
 
 def test_other_errors_say_their_kind_and_are_short() -> None:
-    assert in_words(KeyError("x")) == "KeyError: 'x'"
-    assert len(in_words(ValueError("x" * 10_000))) <= MAX_MESSAGE + 3
+    assert browser_message(KeyError("x")) == "KeyError: 'x'"
+    assert len(browser_message(ValueError("x" * 10_000))) <= MAX_MESSAGE + 3

@@ -10,11 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from thalweg.app.auth import PERSON
+from thalweg.app.security.auth import USER_COOKIE
+from thalweg.app.security.uploads import private_folder
 from thalweg.app.server import create_app
-from thalweg.app.uploads import private_folder
 from thalweg.app.workspace import Workspace
 from thalweg.diffusion.config import ModelConfig
+from waiting import HANG_SECONDS
 
 LIMIT = 100_000
 SECRET = b"a canary outside of the workspace"
@@ -39,7 +40,7 @@ def attack(served: Callable, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     canary.write_bytes(SECRET)
     app = create_app(Workspace(inside), ModelConfig(steps=1), upload_limit=LIMIT)
     with served(app) as url:
-        clients = [httpx.Client(base_url=url, headers={"Origin": url}, timeout=30) for _ in range(2)]
+        clients = [httpx.Client(base_url=url, headers={"Origin": url}, timeout=HANG_SECONDS) for _ in range(2)]
         for client in clients:
             client.get("/")
         yield Attack(app, *clients, canary, url)
@@ -259,7 +260,7 @@ def test_an_upload_in_chunks_is_refused_on_the_way(attack: Attack) -> None:
 
 
 def test_an_upload_that_its_browser_gives_up_leaves_nothing(attack: Attack, capfd: pytest.CaptureFixture[str]) -> None:
-    person = f"{PERSON}={attack.client.cookies[PERSON]}"
+    person = f"{USER_COOKIE}={attack.client.cookies[USER_COOKIE]}"
     head = {"Origin": attack.origin, "Host": attack.origin.removeprefix("http://"), "Cookie": person}
     head |= {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": str(LIMIT)}
     lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
@@ -284,7 +285,7 @@ def test_values_have_few_levels(attack: Attack) -> None:
         value: Any = "deep"
         for _ in range(levels):
             value = [value]
-        assert join(attack.client, fn_index=0, data=[], event_data={"act": value}).status_code == status
+        assert join(attack.client, fn_index=0, data=[], event_data={"action": value}).status_code == status
 
 
 @pytest.mark.parametrize(

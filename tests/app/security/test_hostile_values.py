@@ -1,9 +1,8 @@
-"""Every input of every event of the page gets values of wrong types: refused in words, and the session goes on."""
+"""Invalid values of every type for every input of every event are refused in one line, and the session works on."""
 
 import asyncio
 import json
 import math
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,12 +12,13 @@ import gradio as gr
 import pytest
 from starlette.requests import Request as StarletteRequest
 
-from thalweg.app.auth import PERSON
-from thalweg.app.checked_blocks import CheckedBlocks, check_clicked, check_values
+from thalweg.app.security.auth import USER_COOKIE
+from thalweg.app.security.checked_blocks import CheckedBlocks, check_clicked, check_values
 from thalweg.app.server import create_app
 from thalweg.app.workspace import Workspace
 from thalweg.diffusion.config import ModelConfig
 from thalweg.errors import UsageError
+from waiting import wait_until
 
 NESTED: list[Any] = []
 for _ in range(200):
@@ -37,10 +37,10 @@ GOOD = {
     "and": "",
     "of (text: words; colour: #rrggbb)": "",
     "Weight": 1.0,
-    "Must stay, in words": "",
+    "Constraint: text that must still fit": "",
     "Steps": 1,
-    "Seeds to pick from": "0",
-    "What to keep of it": "the colour",
+    "Seeds to select from": "0",
+    "Aspect to imprint": "the colour",
 }
 
 
@@ -57,8 +57,8 @@ def page(workspace: Workspace) -> Iterator[CheckedBlocks]:
 
 
 def ask(page: CheckedBlocks, function: Any, values: Any, clicked: Any = None) -> str:
-    """What the page answers first to an event, as text; the message where it refuses."""
-    cookie = (b"cookie", f"{PERSON}={'p' * 32}".encode())
+    """Return the first output of an event as text, or the message where it is refused."""
+    cookie = (b"cookie", f"{USER_COOKIE}={'p' * 32}".encode())
     request = gr.Request(StarletteRequest({"type": "http", "headers": [cookie], "method": "POST", "path": "/"}))
     event = gr.EventData(None, clicked)
 
@@ -85,7 +85,7 @@ def good(function: Any) -> list[Any]:
     return [GOOD.get(component.label, "") for component in function.inputs]
 
 
-def test_hostile_values_of_every_input_are_refused_in_words_and_the_session_goes_on(
+def test_hostile_values_of_every_input_are_refused_and_the_session_works_on(
     page: CheckedBlocks, workspace: Workspace
 ) -> None:
     tried = refused = 0
@@ -94,7 +94,7 @@ def test_hostile_values_of_every_input_are_refused_in_words_and_the_session_goes
             for value in HOSTILE:
                 values = good(function)
                 values[position] = value
-                answer = ask(page, function, values, {"act": "choose", "value": "0"})
+                answer = ask(page, function, values, {"action": "choose", "value": "0"})
                 tried += 1
                 refused += answer.startswith("refused: ")
                 assert str(workspace.folder) not in answer, answer
@@ -108,35 +108,41 @@ def test_hostile_values_of_every_input_are_refused_in_words_and_the_session_goes
 
 
 def works(page: CheckedBlocks, workspace: Workspace) -> None:
-    """Show that a new prompt is rendered and a walk begins."""
-    for name, made in (("Seeds to pick from", "seed-1.png"), ("Candidates", "current.png")):
+    """Show that a new prompt is rendered and a navigation begins."""
+    for name, made in (("Seeds to select from", "seed-1.png"), ("Candidates", "current.png")):
         function = next(one for one in events(page) if [c.label for c in one.inputs][-1:] == [name])
         values = good(function)
         values[1] = "1"
         before = len(list(workspace.folder.rglob(made)))
         assert "refused" not in ask(page, function, values)
-        deadline = time.monotonic() + 60
-        while len(list(workspace.folder.rglob(made))) == before:
-            assert time.monotonic() < deadline, f"no {made} was rendered"
-            time.sleep(0.05)
+        wait_until(lambda made=made, before=before: len(list(workspace.folder.rglob(made))) > before)  # type: ignore[misc]
 
 
-def test_clicks_of_wrong_types_are_refused_in_words(page: CheckedBlocks, workspace: Workspace) -> None:
-    boards = [
-        f for f in events(page) if any(event == "click" for _, event in f.targets) and "on_board" in f.fn.__qualname__
+def test_clicks_of_wrong_types_are_refused(page: CheckedBlocks, workspace: Workspace) -> None:
+    views = [
+        f for f in events(page) if any(event == "click" for _, event in f.targets) and "on_view" in f.fn.__qualname__
     ]
-    assert boards
-    for function in boards:
-        for clicked in (None, [], 5, "x", {}, {"act": 5, "value": 0}, {"act": "go"}, {"act": "go", "value": NESTED}):
+    assert views
+    for function in views:
+        for clicked in (
+            None,
+            [],
+            5,
+            "x",
+            {},
+            {"action": 5, "value": 0},
+            {"action": "go"},
+            {"action": "go", "value": NESTED},
+        ):
             answer = ask(page, function, good(function), clicked)
             assert "expected" in answer, answer
         for value in HOSTILE:
-            assert "expected" in ask(page, function, good(function), {"act": "go", "value": value})
+            assert "expected" in ask(page, function, good(function), {"action": "go", "value": value})
     works(page, workspace)
 
 
 @pytest.mark.parametrize("values", [None, {}, "x", [], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]])
-def test_too_few_or_too_many_values_are_refused_in_words(page: CheckedBlocks, values: Any) -> None:
+def test_too_few_or_too_many_values_are_refused(page: CheckedBlocks, values: Any) -> None:
     for function in events(page):
         if function.inputs:
             assert "refused: expected " in ask(page, function, values)
@@ -151,13 +157,13 @@ def test_a_slider_takes_whole_steps_only() -> None:
 
 
 def test_a_click_may_name_the_largest_seed() -> None:
-    assert check_clicked({"act": "like", "value": str(2**64 - 1)}) == ("like", 2**64 - 1)
+    assert check_clicked({"action": "select", "value": str(2**64 - 1)}) == ("select", 2**64 - 1)
     for value in (str(2**64), "-1", "1.0", "²", "9" * 5000):
         with pytest.raises(UsageError):
-            check_clicked({"act": "like", "value": value})
+            check_clicked({"action": "select", "value": value})
 
 
-def test_the_place_of_the_workspace_is_in_no_answer(page: CheckedBlocks, workspace: Workspace) -> None:
+def test_the_workspaces_path_is_in_no_output(page: CheckedBlocks, workspace: Workspace) -> None:
     (workspace.folder / "damaged").mkdir(exist_ok=True)
     (workspace.folder / "damaged" / "run.json").write_text("{")
     Path(workspace.folder / "broken.safetensors").write_bytes(b"{}")
@@ -166,6 +172,6 @@ def test_the_place_of_the_workspace_is_in_no_answer(page: CheckedBlocks, workspa
             values = [
                 name if isinstance(c, gr.Textbox | gr.Dropdown) else GOOD.get(c.label, "") for c in function.inputs
             ]
-            answer = ask(page, function, values, {"act": "go", "value": "0"})
+            answer = ask(page, function, values, {"action": "go", "value": "0"})
             assert str(workspace.folder) not in answer
             assert workspace.folder.name not in answer

@@ -10,7 +10,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
-from thalweg.app.auth import PERSON, new_token
+from thalweg.app.security.auth import USER_COOKIE
+from thalweg.app.security.hosts import new_token
 from thalweg.app.server import create_app
 from thalweg.app.workspace import Workspace
 from thalweg.diffusion.config import ModelConfig
@@ -53,11 +54,11 @@ def test_a_followed_link_lets_in_and_keeps_the_browser_s_secret(place: Place, op
     page.get_by_text("open").click()
     page.wait_for_selector("#navigate-start")
     assert page.url == f"{place.url}/"
-    secret = cookies_of(page)[PERSON]
+    secret = cookies_of(page)[USER_COOKIE]
     page.goto(place.elsewhere[name])
     page.get_by_text("open").click()
     page.wait_for_selector("#navigate-start")
-    assert cookies_of(page)[PERSON] == secret
+    assert cookies_of(page)[USER_COOKIE] == secret
 
 
 def test_the_page_works_with_a_token_and_without_an_address_beyond_it(place: Place, open_page: Callable) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from thalweg.app.hosts import AllowedHosts
+from thalweg.app.security.hosts import AllowedHosts
 from thalweg.errors import UsageError
 
 

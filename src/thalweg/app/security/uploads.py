@@ -1,4 +1,4 @@
-"""Files that browsers upload: in a folder of this process, within limits, for a short time."""
+"""Files that browsers upload, kept in a folder of this process, within limits, for a short time."""
 
 import atexit
 import contextlib
@@ -20,18 +20,18 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from thalweg.embedding import SUFFIX
 from thalweg.errors import UsageError
+from thalweg.io.safetensors_files import SUFFIX
 
 UPLOAD_LIMIT = 20_000_000
-"""Largest upload in bytes; the largest embedding known, of FLUX, has 4 MB."""
-PERSON_UPLOADS = 5
-SERVER_UPLOADS = 25
-"""How many times the largest upload one browser, and all together, may send while the server runs."""
+"""Largest upload, bytes; the largest known embedding, of FLUX, has 4 MB."""
+MAX_USER_UPLOADS = 5
+MAX_SERVER_UPLOADS = 25
+"""Uploads of one browser, and of all browsers, while the server runs, in multiples of the largest upload."""
 MAX_AGE = 600.0
 """Seconds after which an upload that no event has used is removed."""
 _FORM_BYTES = 10_000
-"""What a multipart request may hold in addition to the file."""
+"""Bytes of a multipart request in addition to its file."""
 
 
 @dataclass(frozen=True)
@@ -45,37 +45,37 @@ class _Upload:
 class Uploads:
     """Uploads of all browsers, each under a name that only its own browser can use.
 
-    An upload counts for its browser and for the server until it is removed; one that was kept in the workspace counts
-    until the server stops.
+    An upload counts for its browser and for the server until it is removed; one that was copied into the workspace
+    counts until the server stops.
 
     Attributes:
-        limit: most bytes of a file.
-        person_limit: most bytes of one browser.
-        server_limit: most bytes of all browsers.
-        folder: where they lie.
+        limit: largest size of a file, bytes.
+        user_limit: largest total of one browser, bytes.
+        server_limit: largest total of all browsers, bytes.
+        folder: folder of the files.
     """
 
     def __init__(self, limit: int = UPLOAD_LIMIT) -> None:
         self.limit = limit
-        self.person_limit = PERSON_UPLOADS * limit
-        self.server_limit = SERVER_UPLOADS * limit
+        self.user_limit = MAX_USER_UPLOADS * limit
+        self.server_limit = MAX_SERVER_UPLOADS * limit
         self.folder = private_folder() / f"uploads-{secrets.token_hex(4)}"
         self._lock = threading.Lock()
         self._known: dict[str, _Upload] = {}
         self._used: dict[str, int] = {}
 
-    def add(self, person: str, content: BinaryIO, size: int) -> str:
+    def add(self, user: str, content: BinaryIO, size: int) -> str:
         """Store a file and return the name under which its browser finds it.
 
         Raises:
-            UsageError: it exceeds a limit; nothing is left of it.
+            UsageError: it exceeds a limit; no part of it is kept.
         """
         self.sweep()
         self.check_size(size)
-        with self.reserved(person, size):
+        with self.reserved(user, size):
             folder = self.folder / secrets.token_hex(16)
             folder.mkdir(parents=True, mode=0o700)
-            upload = _Upload(_mark(person), folder / f"upload{SUFFIX}", size, time.monotonic())
+            upload = _Upload(_mark(user), folder / f"upload{SUFFIX}", size, time.monotonic())
             try:
                 with upload.path.open("xb") as file:
                     shutil.copyfileobj(content, file)
@@ -85,26 +85,30 @@ class Uploads:
             name = secrets.token_urlsafe(24)
             with self._lock:
                 self._known[name] = upload
-                self._count(upload.owner, size)  # what was reserved is released
+                self._count(upload.owner, size)  # the reservation ends with the block
         return name
 
     def check_size(self, size: int) -> None:
-        """Raise a UsageError where a file of `size` bytes is too large."""
+        """Check the size of a file, bytes.
+
+        Raises:
+            UsageError: it is too large.
+        """
         if size > self.limit:
             raise UsageError(f"expected an upload of at most {_megabytes(self.limit)}, got a larger one")
 
     @contextlib.contextmanager
-    def reserved(self, person: str, size: int) -> Iterator[None]:
+    def reserved(self, user: str, size: int) -> Iterator[None]:
         """Count bytes that arrive but are not stored yet.
 
         Raises:
-            UsageError: the uploads of this browser or those of all are more than may be.
+            UsageError: the uploads of this browser, or of all browsers, exceed their limit.
         """
-        owner = _mark(person)
+        owner = _mark(user)
         with self._lock:
-            if self._used.get(owner, 0) + size > self.person_limit:
+            if self._used.get(owner, 0) + size > self.user_limit:
                 raise UsageError(
-                    f"expected at most {_megabytes(self.person_limit)} of uploads from one browser, got more: "
+                    f"expected at most {_megabytes(self.user_limit)} of uploads from one browser, got more: "
                     "copy the file into the workspace instead"
                 )
             if sum(self._used.values()) + size > self.server_limit:
@@ -119,14 +123,14 @@ class Uploads:
             with self._lock:
                 self._count(owner, -size)
 
-    def find(self, person: str, name: str) -> Path | None:
-        """Return where an upload of a person lies; None where they have none of that name."""
+    def find(self, user: str, name: str) -> Path | None:
+        """Return the path of a user's upload; None where the user has none of that name."""
         with self._lock:
             upload = self._known.get(name)
-        return upload.path if upload is not None and upload.owner == _mark(person) else None
+        return upload.path if upload is not None and upload.owner == _mark(user) else None
 
     def remove(self, path: Path, is_kept: bool = False) -> None:
-        """Remove an upload after use; `is_kept` where the workspace has a copy, which stays counted."""
+        """Remove an upload after use; with `is_kept` the workspace has a copy, which stays counted."""
         with self._lock:
             names = [name for name, upload in self._known.items() if upload.path == path]
         self._remove(names, is_kept)
@@ -134,7 +138,7 @@ class Uploads:
             empty.unlink(missing_ok=True)
 
     def sweep(self, max_age: float = MAX_AGE) -> None:
-        """Remove uploads that are older than `max_age` seconds."""
+        """Remove uploads older than `max_age` seconds."""
         oldest = time.monotonic() - max_age
         with self._lock:
             names = [name for name, upload in self._known.items() if upload.made <= oldest]
@@ -148,7 +152,7 @@ class Uploads:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _count(self, owner: str, size: int) -> None:
-        """Change what an owner uses, under the lock; those who use nothing are forgotten."""
+        """Change the total of an owner, under the lock; owners with a total of 0 are removed."""
         self._used[owner] = self._used.get(owner, 0) + size
         if self._used[owner] == 0:
             del self._used[owner]
@@ -163,7 +167,7 @@ class Uploads:
             shutil.rmtree(upload.path.parent, ignore_errors=True)
 
 
-async def receive_upload(request: Request, uploads: Uploads, person: str) -> Response:
+async def receive_upload(request: Request, uploads: Uploads, user: str) -> Response:
     """Answer the upload of a form with one file by a list with its name; a refused one is one line of text."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         return PlainTextResponse("expected a form with one file named files", 400)
@@ -172,12 +176,12 @@ async def receive_upload(request: Request, uploads: Uploads, person: str) -> Res
         with contextlib.ExitStack() as counted:
 
             async def body() -> AsyncGenerator[bytes, None]:
-                """What arrives, counted before it is kept anywhere."""
+                """Yield the arriving bytes, counted before they are stored."""
                 total = 0
                 async for chunk in request.stream():
                     total += len(chunk)
                     uploads.check_size(total - _FORM_BYTES)
-                    counted.enter_context(uploads.reserved(person, max(0, min(len(chunk), total - _FORM_BYTES))))
+                    counted.enter_context(uploads.reserved(user, max(0, min(len(chunk), total - _FORM_BYTES))))
                     yield chunk
 
             if length.isdecimal():
@@ -190,7 +194,7 @@ async def receive_upload(request: Request, uploads: Uploads, person: str) -> Res
                 return PlainTextResponse("expected a form with one file named files", 400)
             if not (file.filename or "").endswith(SUFFIX):
                 return PlainTextResponse(f"expected an embedding file named *{SUFFIX}; other kinds are refused", 400)
-            return JSONResponse([uploads.add(person, file.file, file.size)])
+            return JSONResponse([uploads.add(user, file.file, file.size)])
     except UsageError as error:
         return PlainTextResponse(str(error), 413)
     except MultiPartException as error:
@@ -199,15 +203,15 @@ async def receive_upload(request: Request, uploads: Uploads, person: str) -> Res
 
 @functools.cache
 def private_folder() -> Path:
-    """Return a folder that only this process's user can enter, removed at exit; Gradio's files go there too."""
+    """Return a folder that only this process's user can enter, removed at exit; also for Gradio's files."""
     folder = Path(tempfile.mkdtemp(prefix="thalweg-app-")).resolve()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
-def _mark(person: str) -> str:
-    return hashlib.sha256(person.encode()).hexdigest()
+def _mark(user: str) -> str:
+    return hashlib.sha256(user.encode()).hexdigest()
 
 
 def _megabytes(size: int) -> str:

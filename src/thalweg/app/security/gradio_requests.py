@@ -1,4 +1,4 @@
-"""Requests to Gradio: the few that the page makes, with no file in them but what the browser uploaded."""
+"""Filter of requests to Gradio: only those that the page makes, with no files but the browser's uploads."""
 
 import hashlib
 import json
@@ -11,14 +11,14 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from thalweg.app.auth import user_of
-from thalweg.app.uploads import Uploads, receive_upload
+from thalweg.app.security.auth import user_of
+from thalweg.app.security.uploads import Uploads, receive_upload
 from thalweg.errors import UsageError
 
 MAX_BODY = 1_000_000
-"""Most bytes of a request that is no upload."""
+"""Largest body of a request that is no upload, bytes."""
 MAX_DEPTH = 32
-"""Most levels of lists and dictionaries in an event."""
+"""Deepest nesting of lists and dictionaries in an event."""
 UPLOAD = "/gradio_api/upload"
 _OWN = ("/runs/", "/earth/")
 _READ = re.compile(
@@ -35,12 +35,12 @@ _FILE = {"_type": "gradio.FileData"}
 class GradioRequests:
     """Middleware in front of a mounted Gradio page.
 
-    - Only the routes that the page needs are answered. Those that serve files, fetch addresses, call functions without
-      the queue or write links are not.
-    - Gradio takes `{"path": ..., "meta": {"_type": "gradio.FileData"}}` for a file in every value of every event. Here
-      it is one only where its path is the name of an upload of the same browser; it is handed on with the upload's own
-      path and nothing else. Any other value that looks like a file is refused before Gradio sees it.
-    - A session's name is tied to the browser that made it up, so that nobody reads another's answers.
+    - Only the routes that the page needs are passed on, not those that serve files, fetch addresses, call functions
+      outside the queue or write links.
+    - Gradio accepts `{"path": ..., "meta": {"_type": "gradio.FileData"}}` as a file in every value of every event. Here
+      its path must be the name of an upload of the same browser; Gradio gets the path of the upload and nothing else.
+      Any other value that looks like a file is refused before it reaches Gradio.
+    - The name of a Gradio session is tied to the browser that chose it, so that no other browser reads its responses.
     """
 
     def __init__(self, app: ASGIApp, uploads: Uploads) -> None:
@@ -48,7 +48,7 @@ class GradioRequests:
         self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer uploads, hand on what the page needs, refuse the rest."""
+        """Store uploads, pass on requests that the page needs, refuse all others."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -56,24 +56,24 @@ class GradioRequests:
         is_event = request.method == "POST" and path in _EVENTS
         try:
             if path.startswith(_OWN):
-                await self._hand_on(scope, await _body(request), receive, send)
+                await self._pass_on(scope, await _body(request), receive, send)
             elif request.method == "POST" and path == UPLOAD:
-                answer = await receive_upload(request, self._uploads, user_of(request.cookies))
-                await answer(scope, receive, send)
+                response = await receive_upload(request, self._uploads, user_of(request.cookies))
+                await response(scope, receive, send)
             elif is_event:
                 content = self._checked(await _body(request), user_of(request.cookies))
-                await self._hand_on(scope, json.dumps(content).encode(), receive, send)
+                await self._pass_on(scope, json.dumps(content).encode(), receive, send)
             elif request.method in ("GET", "HEAD") and _READ.fullmatch(path) and ".." not in path:
                 await self.app(self._own_session(request), receive, send)
             else:
                 await PlainTextResponse("not found", 404)(scope, receive, send)
-        except ClientDisconnect:  # nobody is there to be answered
+        except ClientDisconnect:  # the browser has gone
             return
         except UsageError as error:
             await JSONResponse({"error": str(error), "detail": str(error)}, 422)(scope, receive, send)
 
-    async def _hand_on(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        """Let the app answer a request whose body has been read."""
+    async def _pass_on(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Pass on a request whose body has been read."""
         headers = [
             (name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")
         ]
@@ -81,20 +81,20 @@ class GradioRequests:
             headers.append((b"content-length", str(len(body)).encode()))
         is_read = False
 
-        async def again() -> Message:
+        async def receive_body() -> Message:
             nonlocal is_read
             if is_read:
                 return await receive()
             is_read = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        await self.app({**scope, "headers": headers}, again, send)
+        await self.app({**scope, "headers": headers}, receive_body, send)
 
-    def _checked(self, body: bytes, person: str) -> dict[str, Any]:
-        """Return an event with the uploads it names at their places, in fields that the page uses.
+    def _checked(self, body: bytes, user: str) -> dict[str, Any]:
+        """Return an event in the fields that the page uses, with the paths of the uploads that it names.
 
         Raises:
-            UsageError: it is no event, or holds a file that this browser did not upload.
+            UsageError: it is no event, or names a file that this browser did not upload.
         """
         try:
             content = json.loads(body)
@@ -110,22 +110,22 @@ class GradioRequests:
                 raise UsageError(f"expected values of at most {MAX_DEPTH} levels, got more")
             for place, one in list(enumerate(value) if isinstance(value, list) else value.items()):
                 if isinstance(one, dict) and _FILE_KEYS & one.keys():
-                    value[place] = self._upload_of(one, person)
+                    value[place] = self._upload_of(one, user)
                 elif isinstance(one, dict | list):
                     waiting.append((one, depth + 1))
         if "session_hash" in content:
-            content["session_hash"] = _tied(content["session_hash"], person)
+            content["session_hash"] = _tied(content["session_hash"], user)
         return content
 
-    def _upload_of(self, value: dict[str, Any], person: str) -> dict[str, Any]:
+    def _upload_of(self, value: dict[str, Any], user: str) -> dict[str, Any]:
         name = value.get("path")
-        path = self._uploads.find(person, name) if isinstance(name, str) else None
+        path = self._uploads.find(user, name) if isinstance(name, str) else None
         if path is None or value.get("meta") != _FILE:
             raise UsageError("expected a file that this browser uploaded and that has not been used: upload it again")
         return {"path": str(path), "meta": _FILE}
 
     def _own_session(self, request: Request) -> Scope:
-        """Return the scope of a GET with the session it names tied to its browser."""
+        """Return the scope of a GET request with its Gradio session tied to its browser."""
         scope, path = request.scope, request.scope["path"]
         if path == "/gradio_api/queue/data":
             query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
@@ -154,7 +154,7 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _tied(session: object, person: str) -> str:
+def _tied(session: object, user: str) -> str:
     if not isinstance(session, str) or not 1 <= len(session) <= 100:
         raise UsageError("expected the name of a session")
-    return hashlib.sha256(f"{person} {session}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return hashlib.sha256(f"{user} {session}".encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from thalweg.app.uploads import PERSON_UPLOADS, SERVER_UPLOADS, Uploads, private_folder
+from thalweg.app.security.uploads import MAX_SERVER_UPLOADS, MAX_USER_UPLOADS, Uploads, private_folder
 from thalweg.errors import UsageError
 
 LIMIT = 1000
@@ -48,24 +48,24 @@ def test_a_larger_file_is_refused_and_leaves_nothing(uploads: Uploads) -> None:
 
 
 def test_one_browser_has_a_total_and_others_are_not_held_back(uploads: Uploads) -> None:
-    for _ in range(PERSON_UPLOADS):
+    for _ in range(MAX_USER_UPLOADS):
         add(uploads)
     with pytest.raises(UsageError, match=r"at most 0.005 MB of uploads from one browser"):
         add(uploads, size=1)
-    assert len(files(uploads)) == PERSON_UPLOADS
+    assert len(files(uploads)) == MAX_USER_UPLOADS
     add(uploads, "bob")
 
 
 def test_the_server_has_a_total(uploads: Uploads) -> None:
-    for number in range(SERVER_UPLOADS):
+    for number in range(MAX_SERVER_UPLOADS):
         add(uploads, f"person {number}")
     with pytest.raises(UsageError, match=r"at most 0.025 MB of uploads from all browsers"):
         add(uploads, "one more", size=1)
-    assert len(files(uploads)) == SERVER_UPLOADS
+    assert len(files(uploads)) == MAX_SERVER_UPLOADS
 
 
 def test_what_arrives_counts_before_it_is_stored(uploads: Uploads) -> None:
-    for _ in range(PERSON_UPLOADS - 1):
+    for _ in range(MAX_USER_UPLOADS - 1):
         add(uploads)
     with uploads.reserved("ada", LIMIT), pytest.raises(UsageError, match="from one browser"):
         add(uploads, size=1)
@@ -73,7 +73,7 @@ def test_what_arrives_counts_before_it_is_stored(uploads: Uploads) -> None:
 
 
 def test_a_removed_upload_counts_no_longer_unless_the_workspace_keeps_it(uploads: Uploads) -> None:
-    for is_kept in [False] * 2 * PERSON_UPLOADS + [True] * PERSON_UPLOADS:
+    for is_kept in [False] * 2 * MAX_USER_UPLOADS + [True] * MAX_USER_UPLOADS:
         path = uploads.find("ada", add(uploads))
         assert path is not None
         uploads.remove(path, is_kept)
@@ -101,8 +101,8 @@ def test_a_file_that_cannot_be_stored_is_not_counted(uploads: Uploads, monkeypat
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("thalweg.app.uploads.shutil.copyfileobj", full)
-    for _ in range(2 * PERSON_UPLOADS):
+    monkeypatch.setattr("thalweg.app.security.uploads.shutil.copyfileobj", full)
+    for _ in range(2 * MAX_USER_UPLOADS):
         with pytest.raises(OSError, match="No space left"):
             add(uploads)
     assert not files(uploads)

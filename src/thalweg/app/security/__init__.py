@@ -1,0 +1,1 @@
+"""Guards of the app: authentication, host names, requests, values, uploads and messages."""
