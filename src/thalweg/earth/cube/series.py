@@ -201,7 +201,7 @@ class Series:
 
     @cached_property
     def is_assumed_clear(self) -> bool:
-        """Whether the sensor has no mask although it declares one, because it was opened with `assume_clear`."""
+        """True if the sensor declares masks and the data have none, because it was opened with `assume_clear`."""
         masks = self.sensor.masks
         return bool(masks) and not all(any(mask.variable in part.dataset for mask in masks) for part in self.parts)
 
