@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How requests are repeated after a fault of the server (status 5xx, 429 or no answer).
+    """Policy for repeating requests after a fault of the server (status 5xx, 429 or no answer).
 
     Attributes:
         attempts: number of requests in all.
