@@ -18,7 +18,7 @@ from thalweg.diffusion.checkpoints.weight_files import load_network
 from thalweg.diffusion.miniature import captions, networks, renderer
 from thalweg.diffusion.miniature.attribute_classifier import AttributeClassifier
 from thalweg.errors import UsageError
-from thalweg.io.atomic import atomic_write
+from thalweg.io.atomic import atomic_file, atomic_write
 from thalweg.io.safetensors_files import read_tensors
 
 Progress = Callable[[str, int, int, float], None]
@@ -351,8 +351,8 @@ def _fit(
     for step, index, random in _batches(len(dataset.images), recipe.batch, recipe.seed, start):
         if (step % recipe.checkpoint_every == 0 and step > start) or step == steps:
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "averaged": averaged}
-            torch.save({**state, "step": step}, path.with_suffix(".unfinished"))
-            path.with_suffix(".unfinished").replace(path)
+            with atomic_file(path) as unfinished:
+                torch.save({**state, "step": step}, unfinished)
         if step >= steps:
             break
         fraction = min(1.0, (step + 1) / 200) * (0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * step / steps)).item())

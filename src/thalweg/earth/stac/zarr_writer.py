@@ -48,9 +48,9 @@ class IncrementalZarrWriter:
 
     def __init__(self, out: Path, planned: FetchPlan) -> None:
         self.out, self.plan = out, planned
-        self.path = out.with_name(f".{out.name}.unfinished")
         self.shape = planned.shape
         self._log = ProgressLog(out)
+        self.path = self._log.folder
         self._state: dict[str, Any] = {}
 
     def __enter__(self) -> "IncrementalZarrWriter":
