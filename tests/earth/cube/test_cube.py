@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from thalweg.earth.cube.cube import Cube
-from thalweg.earth.cube.windows import Window
+from thalweg.earth.cube.windows import Window, window_at, window_count
 from thalweg.earth.sensors import Quality
 from thalweg.errors import UsageError
 
@@ -341,6 +341,18 @@ def test_dates_with_too_few_usable_pixels_are_not_eligible(make_s2: Callable) ->
 def test_windows_cover_the_grid_once(make_s2: Callable) -> None:
     cube = Cube.open(make_s2())
     assert list(cube.windows(4)) == [Window(0, 0, 4, 4), Window(0, 4, 4, 2), Window(4, 0, 2, 4), Window(4, 4, 2, 2)]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (5, 9), (8, 3)])
+def test_a_window_is_found_by_its_index(shape: tuple[int, int]) -> None:
+    covered = np.zeros(shape, int)
+    for index in range(window_count(shape, 4)):
+        window = window_at(shape, 4, index)
+        covered[window.top : window.top + window.height, window.left : window.left + window.width] += 1
+    assert (covered == 1).all()
+    for index in (-1, window_count(shape, 4)):
+        with pytest.raises(IndexError):
+            window_at(shape, 4, index)
 
 
 def test_a_bad_cube_is_refused_in_one_line(bad_cube: object) -> None:
