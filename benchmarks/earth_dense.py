@@ -1,9 +1,9 @@
-"""Is the encoder dense by construction, how fast is that, and does memory stay bounded?
+"""Exactness, speed and memory of the dense encoder.
 
-max_abs_diff_dense_patch: embeddings of single pixels from 15 x 15 patches against the same from the whole cube.
-max_abs_diff_tiled_whole: a cube embedded in small blocks against the same in one.
-ratio_dense_over_patch: pixel-dates per second, dense against patch by patch, same weights and pixels.
-peak_memory_ratio_4x_cube: peak memory of the embedding process, a cube of four times the area against one.
+max_abs_diff_dense_patch: embeddings of single pixels from 15 x 15 px patches, against those from the whole cube.
+max_abs_diff_tiled_whole: a cube embedded in small blocks, against the same in one block.
+ratio_dense_over_patch: pixel-dates per second, dense against patch by patch, with the same weights and pixels.
+peak_memory_ratio_4x_cube: peak memory of the embedding process for a cube of four times the area, against one.
 """
 
 import os
@@ -53,7 +53,7 @@ def by_patch(cube: Cube, model: EarthModel, dense: np.ndarray) -> tuple[float, f
     worst, seconds = 0.0, 0.0
     for date, row, column in usable[random.choice(len(usable), PATCHES, replace=False)]:
         window = Window(row - half, column - half, RECEPTIVE_FIELD, RECEPTIVE_FIELD)
-        contexts = cube_context(cube, window, model.sensors)  # reading is not timed, neither here nor there
+        contexts = cube_context(cube, window, model.sensors)  # reading is timed on neither side
         start = time.perf_counter()
         values = model(contexts, days[date : date + 1]).values[0, :, 0, 0].numpy()
         seconds += time.perf_counter() - start
@@ -62,7 +62,7 @@ def by_patch(cube: Cube, model: EarthModel, dense: np.ndarray) -> tuple[float, f
 
 
 def peak_memory(folder: Path, model: Path | None) -> float:
-    """Peak resident memory in MB of embedding a cube in a process of its own."""
+    """Peak resident memory in MB of a separate process that embeds a cube."""
     child = os.fork()
     if child == 0:
         os.execv(sys.executable, [sys.executable, __file__, "--embed", str(folder), str(model or "")])
@@ -99,7 +99,7 @@ def main() -> None:
         cube = Cube.open(folder, model.sensors)
         whole, seconds = embedded(cube, model, 64)
         tiled, _ = embedded(cube, model, 16)
-        # The dense encoder alone, as the patches are timed: without reading the file.
+        # The encoder without reading the file, as for the patches.
         contexts = cube_context(cube, cube.whole.grown(RECEPTIVE_FIELD // 2), model.sensors)
         days = torch.from_numpy(days_since_epoch(cube.reference.dates[cube.eligible()])).float()
         start = time.perf_counter()

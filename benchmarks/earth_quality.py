@@ -1,8 +1,8 @@
-"""How good are the shipped embeddings on a site they were not trained on (BE-2), and on unseen landscapes?
+"""Quality of the shipped embeddings on a site they were not trained on (BE-2), and on unseen landscapes.
 
-Site BE-2 is one Flemish site of 640 m x 640 m: these figures say nothing of other regions. The protocol of the
-crop probe and of its linear rival is that of the data's README: one date's embedding, standardised, 5 folds over
-8 x 8 px blocks, macro F1, median over every sixth date; the rival is fitted on BE-1.
+Site BE-2 is one Flemish site of 640 m x 640 m: these figures say nothing about other regions. The protocol of the
+crop probe and of its linear baseline is that of the data's README: the embedding of one date, standardised, 5 folds
+over 8 x 8 px blocks, macro F1, median over every sixth date; the baseline is fitted to BE-1.
 """
 
 import tempfile
@@ -21,36 +21,37 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from common import arguments, report
-from rivals import centre_and_trajectory, principal_axes, spectral_indices
+from thalweg.earth.analysis.pca import PrincipalComponents
+from thalweg.earth.indices import INDICES, index_band_numbers, spectral_index
 from thalweg.earth.model.context import HALO, SensorContext
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.training.tiles import TrainingSite
 from thalweg.simulate import simulate
+from trajectory_baseline import centre_and_trajectory
 
 UNSEEN = ((901, "temperate"), (902, "continental"), (903, "mediterranean"))
 SIZES = (7, 32)
 
 
 class Embedded:
-    """A site, the model, and what the model makes of the site at every clear date and pixel."""
+    """Embeddings of a site by a model, at every clear date and pixel."""
 
     def __init__(self, folder: Path, model: EarthModel) -> None:
         self.model = model
         self.site = TrainingSite.load(folder, model.sensors)
         self.days = self.site.centre_days
-        fused = self.embed(range(len(self.days)))
-        self.values, self.spread = fused
+        self.values, self.spread = self.embed(range(len(self.days)))
 
     def embed(
-        self, dates: range | list[int], hidden: Callable[[str, SensorContext, float], torch.Tensor] | None = None
+        self, dates: range | list[int], masked: Callable[[str, SensorContext, float], torch.Tensor] | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings and spreads (Q, 32, H, W) at some dates; `hidden` says which acquisitions to hide for each."""
+        """Embeddings and spreads (Q, 32, H, W) at some dates; `masked` marks the overpasses to mask for each."""
         values, spreads = [], []
         with torch.inference_mode():
             for index in dates:
                 day = self.days[index : index + 1]
                 contexts = {
-                    name: context.mask(hidden(name, context, float(day))) if hidden else context
+                    name: context.mask(masked(name, context, float(day))) if masked else context
                     for name, context in self.site.contexts.items()
                 }
                 fused = self.model(contexts, day)
@@ -59,55 +60,55 @@ class Embedded:
         return torch.cat(values), torch.cat(spreads)
 
     def nearest(self, sensor: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The sensor's nearest acquisition to each date: values (Q, C, H, W), validity, days from the date."""
+        """The sensor's nearest overpass to each date: values (Q, C, H, W), validity, days from the date."""
         context = self.site.contexts[sensor]
         index = (self.days[:, None] - context.days[None]).abs().argmin(1)
         inner = slice(HALO, -HALO)
         away = (context.days[index] - self.days)[:, None]
         return context.values[index][..., inner, inner], context.valid[index][..., inner, inner], away
 
-    def decoded(self, values: torch.Tensor, sensor: str, away: torch.Tensor, size: int) -> torch.Tensor:
+    def decode(self, values: torch.Tensor, sensor: str, away: torch.Tensor, size: int) -> torch.Tensor:
         """Bands `away` (Q, 1) days from each date, in the sensor's units, from the first `size` dimensions."""
         with torch.inference_mode():
             return self.model.decode(values, sensor, away, size)[:, 0]
 
 
-def masked_error(rebuilt: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> float:
-    return float(((rebuilt - target).abs() * valid).sum() / (valid.sum() * target.shape[1]))
+def masked_error(reconstruction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> float:
+    return float(((reconstruction - target).abs() * valid).sum() / (valid.sum() * target.shape[1]))
 
 
 def reconstruction(
     here: Embedded, values_be1: np.ndarray, clear_be1: np.ndarray, values: np.ndarray
 ) -> dict[str, float]:
-    """Centre pixel errors: Sentinel-2 in reflectance, Sentinel-1 in dB, and a PCA of the centre fitted on BE-1."""
+    """Errors of the centre date, Sentinel-2 in reflectance and Sentinel-1 in dB, and of a PCA fitted to BE-1."""
     target, valid, away = here.nearest("sentinel-2")
     radar, radar_valid, radar_away = here.nearest("sentinel-1")
     low, high = here.model.autoencoder("sentinel-1").sensor.value_range
     decibels = radar * (high - low) + low
     results = {
-        f"s2_mae_{size}": masked_error(here.decoded(here.values, "sentinel-2", away, size), target, valid)
+        f"s2_mae_{size}": masked_error(here.decode(here.values, "sentinel-2", away, size), target, valid)
         for size in SIZES
     }
-    rebuilt = here.decoded(here.values, "sentinel-1", radar_away, 32)
-    results["s1_mae_db"] = masked_error(rebuilt, decibels, radar_valid)
-    rebuilt = here.decoded(here.values, "sentinel-1", radar_away, 7)
-    results["s1_mae_db_7"] = masked_error(rebuilt, decibels, radar_valid)
-    mean, axes = principal_axes(values_be1[clear_be1][::7], 7)
-    linear = (values - mean) @ axes.T @ axes + mean
+    decoded = here.decode(here.values, "sentinel-1", radar_away, 32)
+    results["s1_mae_db"] = masked_error(decoded, decibels, radar_valid)
+    decoded = here.decode(here.values, "sentinel-1", radar_away, 7)
+    results["s1_mae_db_7"] = masked_error(decoded, decibels, radar_valid)
+    pca = PrincipalComponents.fit(values_be1[clear_be1][::7], 7)
+    linear = (values - pca.mean) @ pca.axes.T @ pca.axes + pca.mean
     optical = torch.from_numpy(linear[..., :10]).movedim(-1, 1)
     results["pca7_s2_mae"] = masked_error(optical, target, valid)
     return results
 
 
 def gap_filling(here: Embedded) -> dict[str, float]:
-    """Rebuild each third date's Sentinel-2 from the rest, against interpolation in time."""
+    """Errors of every third date of Sentinel-2 decoded from the other dates, and of interpolation in time."""
     dates = range(1, len(here.days) - 1, 3)
     values, _ = here.embed(
         dates, lambda name, context, day: ((context.days - day).abs() < 0.5) & torch.tensor(name == "sentinel-2")
     )
     target, valid, away = here.nearest("sentinel-2")
     rows = list(dates)
-    rebuilt = here.decoded(values, "sentinel-2", away[rows], 32)
+    decoded = here.decode(values, "sentinel-2", away[rows], 32)
     linear = []
     for row in rows:
         before, after = _neighbour(target, valid, row, -1), _neighbour(target, valid, row, 1)
@@ -120,7 +121,7 @@ def gap_filling(here: Embedded) -> dict[str, float]:
         )
         linear.append(first * (1 - share) + second * share)
     return {
-        "gap_s2_mae": masked_error(rebuilt, target[rows], valid[rows]),
+        "gap_s2_mae": masked_error(decoded, target[rows], valid[rows]),
         "gap_linear_mae": masked_error(torch.stack(linear), target[rows], valid[rows]),
     }
 
@@ -139,7 +140,7 @@ def _neighbour(target: torch.Tensor, valid: torch.Tensor, row: int, step: int) -
 
 
 def stability(here: Embedded) -> dict[str, float]:
-    """Hide half of the context dates: how far embeddings move, and whether the predicted spread covers it."""
+    """Change of embeddings when half of the context dates are masked, and its coverage by the predicted spread."""
     generator = torch.Generator().manual_seed(0)
 
     def half(name: str, context: SensorContext, day: float) -> torch.Tensor:
@@ -147,18 +148,18 @@ def stability(here: Embedded) -> dict[str, float]:
         return chosen & ((context.days - day).abs() >= 0.5)
 
     dates = list(range(len(here.days)))
-    partial, spread = here.embed(dates, half)
+    masked, spread = here.embed(dates, half)
     _, valid, _ = here.nearest("sentinel-2")
     seen = valid[:, 0] > 0
-    moved = (partial - here.values).movedim(1, -1)[seen]
+    change = (masked - here.values).movedim(1, -1)[seen]
     own = (here.values - here.values.mean(0, keepdim=True)).movedim(1, -1)[seen]
     results = {}
     for size, suffix in ((7, ""), (32, "_32")):
-        drift = moved[:, :size].square().sum(1).mean().sqrt() / own[:, :size].square().sum(1).mean().sqrt()
+        drift = change[:, :size].square().sum(1).mean().sqrt() / own[:, :size].square().sum(1).mean().sqrt()
         results[f"drift_half_context{suffix}"] = float(drift)
         for level in (0.5, 0.9):
             width = here.model.fusion.interval_half_width(spread, level).movedim(1, -1)[seen][:, :size]
-            results[f"coverage_{100 * level:.0f}{suffix}"] = float((moved[:, :size].abs() <= width).float().mean())
+            results[f"coverage_{100 * level:.0f}{suffix}"] = float((change[:, :size].abs() <= width).float().mean())
     return results
 
 
@@ -176,7 +177,7 @@ def blocks_of(shape: tuple[int, int], side: int) -> np.ndarray:
 
 
 def single_date_probe(embedding: np.ndarray, crop: np.ndarray, use: np.ndarray, learner: Any) -> float:
-    """Median over dates of the macro F1 from one date's embedding; embedding (T, H, W, K)."""
+    """Median over dates of the macro F1 from the embedding of one date; embedding (T, H, W, K)."""
     groups = blocks_of(crop.shape, 8)[use]
     scores = []
     for date in range(8, len(embedding) - 5, 6):
@@ -187,7 +188,7 @@ def single_date_probe(embedding: np.ndarray, crop: np.ndarray, use: np.ndarray, 
 
 
 def few_shot(embedding: np.ndarray, crop: np.ndarray, use: np.ndarray) -> float:
-    """Macro F1 from whole series with 5 labelled pixels a class, mean of 20 draws; embedding (T, H, W, K)."""
+    """Macro F1 from whole series with 5 labelled pixels per class, mean of 20 draws; embedding (T, H, W, K)."""
     series = np.moveaxis(embedding, 0, 2)[use].reshape(use.sum(), -1)
     truth = crop[use]
     scores = []
@@ -200,21 +201,22 @@ def few_shot(embedding: np.ndarray, crop: np.ndarray, use: np.ndarray) -> float:
     return float(np.mean(scores))
 
 
-def probes(here: Embedded, rival: np.ndarray, folder: Path) -> dict[str, float]:
+def probes(here: Embedded, baseline: np.ndarray, folder: Path) -> dict[str, float]:
     crop, use = labelled(folder)
     own = here.values.movedim(1, -1).numpy()
     results = {}
     for size in SIZES:
         for name, learner in (("f1", LogisticRegression(max_iter=400)), ("knn", KNeighborsClassifier(15))):
             results[f"probe_{name}_{size}"] = single_date_probe(own[..., :size], crop, use, learner)
-            results[f"trajectory_pca_{name}_{size}"] = single_date_probe(rival[..., :size], crop, use, learner)
+            results[f"trajectory_pca_{name}_{size}"] = single_date_probe(baseline[..., :size], crop, use, learner)
     results["fewshot_f1_7"] = few_shot(own[..., :7], crop, use)
-    results["fewshot_trajectory_pca_f1_7"] = few_shot(rival[..., :7], crop, use)
+    results["fewshot_trajectory_pca_f1_7"] = few_shot(baseline[..., :7], crop, use)
     return results
 
 
 def biophysics(model: EarthModel) -> dict[str, float]:
-    """Linear probes of leaf area and soil moisture, fitted on two unseen landscapes, tested on the third."""
+    """R2 of linear probes of leaf area and soil moisture, fitted to two unseen landscapes, tested on the third."""
+    band_numbers = index_band_numbers(model.reference)
     features: dict[str, list[np.ndarray]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for seed, climate in UNSEEN:
@@ -229,8 +231,8 @@ def biophysics(model: EarthModel) -> dict[str, float]:
             land = np.isin(landscape.truth.land_cover.values, _vegetated(landscape.truth))
             seen = (valid[:, 0].numpy() > 0) & land[None]
             sample = np.flatnonzero(seen.ravel())[::11]
-            bands = {name: target[:, i].numpy().ravel()[sample] for i, name in enumerate(_BANDS)}
-            columns = {name: value[:, None] for name, value in spectral_indices(bands).items()}
+            bands = {name: target[:, number].numpy().ravel()[sample] for name, number in band_numbers.items()}
+            columns = {name: spectral_index(name, bands)[:, None] for name in INDICES}
             columns["embedding"] = here.values.movedim(1, -1).reshape(-1, 32).numpy()[sample]
             columns["embedding_7"] = columns["embedding"][:, :7]
             columns["lai"] = landscape.truth.lai.values[rows].ravel()[sample]
@@ -249,16 +251,13 @@ def biophysics(model: EarthModel) -> dict[str, float]:
     return {
         "lai_r2": score("embedding", "lai"),
         "lai_r2_7": score("embedding_7", "lai"),
-        "best_index_lai_r2": max(score(name, "lai") for name in ("NDVI", "EVI", "NIRv", "kNDVI")),
+        "best_index_lai_r2": max(score(name, "lai") for name in INDICES),
         "soil_moisture_r2": score("embedding", "soil_moisture"),
     }
 
 
-_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
-
-
 def _vegetated(truth: xr.Dataset) -> list[int]:
-    """Codes of covers with soil and plants: not water, not sealed."""
+    """Land cover classes with soil and plants: not water, not sealed."""
     attributes = truth.land_cover.attrs
     names = str(attributes["flag_meanings"]).split()
     values = np.asarray(attributes["flag_values"])
@@ -275,15 +274,15 @@ def main() -> None:
     values_be1, clear_be1, trajectory_be1 = centre_and_trajectory(options.data / "BE-1")
     values, _, trajectory = centre_and_trajectory(options.data / "BE-2")
     spread = np.tile(values_be1[clear_be1].std(0), trajectory.shape[-1] // values.shape[-1])
-    mean, axes = principal_axes((trajectory_be1 / spread)[5:-5].reshape(-1, len(spread))[::31], 32)
-    rival = (trajectory / spread - mean) @ axes.T
+    pca = PrincipalComponents.fit((trajectory_be1 / spread)[5:-5].reshape(-1, len(spread))[::31], 32)
+    baseline = (trajectory / spread - pca.mean) @ pca.axes.T
     here = Embedded(options.data / "BE-2", model)
     results = {
         "model": model.identifier,
         **reconstruction(here, values_be1, clear_be1, values),
         **gap_filling(here),
         **stability(here),
-        **probes(here, rival, options.data / "BE-2"),
+        **probes(here, baseline, options.data / "BE-2"),
         **biophysics(model),
     }
     report(results, options.json)
