@@ -1,4 +1,4 @@
-"""`.thalweg` on xarray datasets from `import thalweg` on, without importing xarray for it."""
+"""Registration of the accessor `.thalweg` by `import thalweg`, without an import of xarray."""
 
 import sys
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def install() -> None:
-    """Give datasets the accessor now where xarray is imported, else as soon as it is."""
+    """Register the accessor now if xarray is imported, otherwise as soon as it is imported."""
     present = sys.modules.get("xarray")
     if present is not None and hasattr(present, "register_dataset_accessor"):
         _register(present)
@@ -23,8 +23,8 @@ def install() -> None:
 
 
 def _register(xarray: ModuleType) -> None:
-    """Register the accessor; its own module, which is heavy, is imported when a dataset is first asked for it."""
-    if hasattr(xarray.Dataset, "thalweg"):  # this module was imported again
+    """Register the accessor; its module, which imports torch, is imported when the accessor is first used."""
+    if hasattr(xarray.Dataset, "thalweg"):  # this module is imported for the second time
         return
 
     @xarray.register_dataset_accessor("thalweg")
@@ -35,7 +35,7 @@ def _register(xarray: ModuleType) -> None:
 
 
 class _XarrayFinder(MetaPathFinder):
-    """Finds xarray as the other finders do, and registers the accessor once it is imported."""
+    """Finder that delegates to the other finders, and registers the accessor once xarray is imported."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -50,7 +50,7 @@ class _XarrayFinder(MetaPathFinder):
 
 
 class _XarrayLoader(Loader):
-    """Runs xarray's own loader, gives the module back to it, and registers the accessor."""
+    """Loader that runs the module's own loader, restores it as the module's loader, and registers the accessor."""
 
     def __init__(self, finder: _XarrayFinder, loader: Any) -> None:
         self._finder, self._loader = finder, loader

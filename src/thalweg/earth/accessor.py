@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-import rioxarray  # noqa: F401  (gives datasets their .rio)
+import rioxarray  # noqa: F401  (registers .rio)
 import torch
 import xarray as xr
 
@@ -17,9 +17,15 @@ from thalweg.errors import UsageError
 
 
 class Embeddings:
-    """Places, similarity, components and decoding of an embedding dataset, or of a part of one.
+    """Positions, similarity, principal components and decoding of an embedding dataset, or of a part of one.
 
-    `import thalweg` registers it as `.thalweg` of every dataset (`thalweg._accessor`).
+    `import thalweg` registers the class as the accessor `.thalweg` of every dataset (`thalweg._accessor`).
+
+    Args:
+        dataset: embedding dataset, as `thalweg.open` or `thalweg.embed` return it, or a part of one.
+
+    Raises:
+        UsageError: The dataset holds no embeddings.
     """
 
     def __init__(self, dataset: xr.Dataset) -> None:
@@ -28,22 +34,40 @@ class Embeddings:
         self._dataset = portable(dataset)
 
     def at(self, position: Position) -> xr.Dataset:
-        """Return the pixel that holds a position: dims (time, embedding).
+        """Return the pixel that contains a position.
+
+        Args:
+            position: `PixelIndex`, `MapPoint` or `LonLat`.
+
+        Returns:
+            Dataset with dimensions (time, embedding).
 
         Raises:
-            UsageError: The position lies outside the grid.
+            UsageError: The position lies outside the grid, or the dataset has no dimension y or x.
         """
-        self._need("y", "x")
+        self._require("y", "x")
         pixel = locate(position, dataset_geobox(self._dataset))
         return self._dataset.isel(y=pixel.row, x=pixel.column)
 
     def window(self, west: float, south: float, east: float, north: float) -> xr.Dataset:
-        """The pixels whose centres lie in a box on the map's grid around the four corners, given in degrees.
+        """Return the pixels of a window given in degrees (WGS 84).
+
+        The window is the smallest rectangle of the pixel grid's reference system around the four corners; its pixels
+        are those with their centre inside.
+
+        Args:
+            west: longitude of the western side.
+            south: latitude of the southern side.
+            east: longitude of the eastern side.
+            north: latitude of the northern side.
+
+        Returns:
+            Dataset with dimensions (time, embedding, y, x).
 
         Raises:
-            UsageError: the box holds no pixel, or its sides are swapped.
+            UsageError: The window contains no pixel, or its sides are swapped.
         """
-        self._need("y", "x")
+        self._require("y", "x")
         if west >= east or south >= north:
             raise UsageError(
                 f"window {west:g} {south:g} {east:g} {north:g}: expected west below east and south below north"
@@ -59,47 +83,62 @@ class Embeddings:
         return part.assign_attrs(spatial_attributes(part.x.values, part.y.values, part.attrs["geoemb:gsd"]))
 
     def similar(self, position: Position) -> xr.DataArray:
-        """Return the similarity of every pixel's embedding series to that of one pixel: dims (y, x), 0 to 1.
+        """Return the similarity of every pixel's embedding series to that of one pixel.
 
         Args:
-            position: position of the pixel.
+            position: `PixelIndex`, `MapPoint` or `LonLat` of the pixel.
+
+        Returns:
+            Float32 with dimensions (y, x), from 0 to 1 (equal), NaN where the two pixels have no date in common.
 
         Raises:
             UsageError: The position lies outside the grid, or its pixel has no embedding on any date.
         """
-        self._need("time", "y", "x")
+        self._require("time", "y", "x")
         pixel = locate(position, dataset_geobox(self._dataset))
         attributes = {"row": pixel.row, "column": pixel.column, "units": "1"}
         return self._image(similarity(self._dataset, pixel), "similarity", attributes)
 
     def pca(self, count: int = 3) -> xr.DataArray:
-        """The first principal components, dims (time, component, y, x), float32; axes alike for all dates."""
-        self._need("time", "y", "x")
-        found = PrincipalComponents.of(self._dataset, count)
+        """Return the first principal components of the embeddings, with the same axes for all dates.
+
+        Args:
+            count: number of components.
+
+        Returns:
+            Float32 with dimensions (time, component, y, x), NaN where there is no embedding; the attribute
+            `explained_variance` holds the fraction of each component.
+
+        Raises:
+            UsageError: `count` is not from 1 to the number of dimensions, or the dataset has too few embeddings.
+        """
+        self._require("time", "y", "x")
+        components = PrincipalComponents.of(self._dataset, count)
         dates = (self._dataset.embeddings.isel(time=index).values for index in range(self._dataset.sizes["time"]))
         return xr.DataArray(
-            np.stack([found.transform(vectors).astype(np.float32) for vectors in dates]),
+            np.stack([components.transform(vectors).astype(np.float32) for vectors in dates]),
             dims=("time", "component", "y", "x"),
             coords={**self._coordinates("time", "y", "x"), "component": np.arange(1, count + 1)},
             name="principal_components",
-            attrs={"explained_variance": [float(value) for value in found.share]},
+            attrs={"explained_variance": [float(value) for value in components.share]},
         )
 
     def decode(self, sensor: str, days: float = 0.0, model: str | Path | EarthModel | None = None) -> xr.DataArray:
-        """Rebuild what a sensor would see.
+        """Decode the embeddings to the bands of a sensor.
 
         Args:
-            sensor: a sensor of the model that made the embeddings.
-            days: days from each date at which the sensor looks; the nearest known offset beyond 120.
-            model: that model, or its folder; the shipped weights by default.
+            sensor: name of a sensor of the model.
+            days: days from each date to the decoded date; beyond 120, the nearest offset that the model knows.
+            model: model of the embeddings, or its folder; the shipped weights by default.
 
         Returns:
-            Dims (time, band, y, x), float32 in the sensor's units, NaN where there is no embedding.
+            Float32 with dimensions (time, band, y, x) in the sensor's units, NaN where there is no embedding.
 
         Raises:
-            UsageError: another model made the embeddings, or it does not know the sensor.
+            MissingPathError: There is no folder `model`.
+            UsageError: The embeddings are those of another model, or the model does not know the sensor.
         """
-        self._need("time", "y", "x")
+        self._require("time", "y", "x")
         loaded = model if isinstance(model, EarthModel) else EarthModel.load(model)
         loaded.check_made(self._dataset)
         declared = loaded.autoencoder(sensor).sensor
@@ -112,13 +151,13 @@ class Embeddings:
             attrs={"units": declared.units, "days_from_date": days},
         )
 
-    def _need(self, *dimensions: str) -> None:
-        """Raise a `UsageError` where a selection has taken a dimension away."""
-        gone = [name for name in dimensions if name not in self._dataset.dims]
-        if gone:
+    def _require(self, *dimensions: str) -> None:
+        """Raise a `UsageError` if a selection has removed a dimension."""
+        missing = [name for name in dimensions if name not in self._dataset.dims]
+        if missing:
             raise UsageError(
-                f"this part of the embeddings has no dimension {', '.join(gone)}: select with a list or a slice, as in "
-                f"dataset.isel({gone[0]}=[0])"
+                f"this part of the embeddings has no dimension {', '.join(missing)}: select with a list or a slice, as in "
+                f"dataset.isel({missing[0]}=[0])"
             )
 
     @torch.inference_mode()
@@ -137,7 +176,7 @@ class Embeddings:
         return {name: self._dataset[name] for name in (*names, "spatial_ref")}
 
     def _project(self, lon: list[float], lat: list[float]) -> tuple[np.ndarray, np.ndarray]:
-        """Degrees to the store's map coordinates."""
+        """Project degrees (WGS 84) to the reference system of the dataset."""
         from pyproj import Transformer
 
         to_map = Transformer.from_crs("EPSG:4326", self._dataset.attrs["proj:wkt2"], always_xy=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.io.json_files import read_json
-from thalweg.io.safetensors_files import LFS_POINTER, instead_of_file, open_safetensors
+from thalweg.io.safetensors_files import LFS_POINTER, describe_wrong_content, open_safetensors
 from thalweg.limits import shown
 
 INDEX = "model_index.json"
@@ -118,7 +118,7 @@ def read_object(path: Path, label: str) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UsageError(f"{label}: expected {path.name}, found none")
-    if instead := instead_of_file(path):
+    if instead := describe_wrong_content(path):
         raise UsageError(f"{label}: its {path.name} can't be read: {instead}")
     value = read_json(path, f"{label}: its {path.name}")
     if not isinstance(value, dict):
@@ -133,7 +133,7 @@ def check_files(folder: Path, label: str) -> None:
         ThalwegError: a file is a pointer; the message names it.
     """
     for file in sorted(folder.iterdir()):
-        if file.is_file() and instead_of_file(file) == LFS_POINTER:
+        if file.is_file() and describe_wrong_content(file) == LFS_POINTER:
             raise ThalwegError(f"{label}: its {file.name} can't be read: {LFS_POINTER}")
 
 

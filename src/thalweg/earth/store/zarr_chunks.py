@@ -1,4 +1,4 @@
-"""Chunks of a Zarr store that prove themselves whole; a damaged one is one line that names the store and the block."""
+"""Chunks of Zarr stores with checksums; reading a damaged chunk raises an error that names the store and the chunk."""
 
 import itertools
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import zarr
     from zarr.codecs import ZstdCodec
 
-_REASON = 120
-"""Most characters of a library's own message that are shown."""
+_MAX_REASON = 120
+"""Largest number of characters of another library's message that is shown."""
 
 
 def checked_compressor() -> "ZstdCodec":
-    """Return the codec of all chunks the package writes: without the checksum, changed bytes can pass for numbers."""
+    """Return the codec of all chunks that this package writes; its checksum detects changed bytes."""
     from zarr.codecs import ZstdCodec
 
     return ZstdCodec(level=0, checksum=True)
@@ -43,11 +43,11 @@ def with_checked_reading(dataset: "xr.Dataset", path: Path) -> "xr.Dataset":
 
 
 class CheckedArray(BackendArray):
-    """A Zarr array that xarray reads lazily; `ThalwegError` where a chunk of it cannot be read.
+    """Zarr array that xarray reads lazily, with a `ThalwegError` for a chunk that cannot be read.
 
     Args:
         array: the array.
-        store: the store's name, for messages.
+        store: name of the store, for messages.
         dimensions: names of the array's dimensions.
     """
 
@@ -57,7 +57,7 @@ class CheckedArray(BackendArray):
         self._array, self._store, self._dimensions = array, store, dimensions
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        """Return the values of an index of xarray's."""
+        """Return the values at an index of xarray."""
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> Any:
@@ -65,15 +65,15 @@ class CheckedArray(BackendArray):
             return self._array.oindex[key]
         except MemoryError:
             raise
-        except Exception as error:  # whatever a codec raises on bytes that are not its own
-            reason = " ".join(str(error).split())[:_REASON] or type(error).__name__
+        except Exception as error:  # codecs raise many kinds on damaged bytes
+            reason = " ".join(str(error).split())[:_MAX_REASON] or type(error).__name__
             raise ThalwegError(
                 f"{self._store}: {self._array.basename} cannot be read at {self._first_damaged(key)} ({reason}): "
                 "a damaged chunk: restore the store, write it again, or choose a part without it"
             ) from error
 
     def _first_damaged(self, key: tuple[Any, ...]) -> str:
-        """The first chunk of an index that cannot be read, in words."""
+        """Describe the first chunk of an index that cannot be read."""
         for chunk in self._chunks(key):
             try:
                 self._array[chunk]
@@ -83,7 +83,7 @@ class CheckedArray(BackendArray):
         return "some chunk"
 
     def _chunks(self, key: tuple[Any, ...]) -> Iterator[tuple[slice, ...]]:
-        """The chunks that an index touches."""
+        """Yield the chunks that intersect an index."""
         spans = []
         for part, size, side in zip(key, self.shape, self._array.chunks, strict=True):
             touched = np.unique(np.arange(size)[part] // side)
