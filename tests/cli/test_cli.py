@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.image
+import numpy as np
 import pytest
 import xarray as xr
 
 import thalweg
+from thalweg.earth.positions import MapPoint, dataset_geobox, lon_lat
 from thalweg.earth.store.reader import open_store
 from thalweg.earth.training.config import TrainingConfig
 
@@ -28,7 +30,7 @@ main()
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command left behind."""
+    """Result of a command."""
 
     code: int
     out: str
@@ -74,8 +76,20 @@ def test_sensors_lists_the_declarations(cli: Callable) -> None:
     assert "VV VH" in ran.out
 
 
-def test_inspect_tells_sensors_dates_and_clear_fractions(cli: Callable, cube_folder: Path, cube: object) -> None:
+def test_inspect_summarises_sensors_dates_and_clear_fractions(cli: Callable, cube_folder: Path, cube: object) -> None:
     ran = cli("earth", "inspect", cube_folder)
+    assert (ran.code, ran.err) == (0, "")
+    assert "32 x 32 px of 10 m, EPSG:32631" in ran.out
+    for name, series in cube.series.items():
+        first, last = str(series.dates[0])[:10], str(series.dates[-1])[:10]
+        assert f"{series.sensor.title}: {len(series.dates)} dates, {first} to {last}, longest gap" in ran.out
+        assert f"{cube.usable_fraction(name).mean():.0%} of pixel-dates clear" in ran.out
+    assert "#" not in ran.out
+    assert len(ran.out.splitlines()) < 15
+
+
+def test_inspect_lists_the_dates_on_request(cli: Callable, cube_folder: Path, cube: object) -> None:
+    ran = cli("earth", "inspect", cube_folder, "--dates")
     assert (ran.code, ran.err) == (0, "")
     assert "32 x 32 px of 10 m, EPSG:32631" in ran.out
     for name, series in cube.series.items():
@@ -108,16 +122,93 @@ def test_embed_takes_the_full_size(cli: Callable, cube_folder: Path, model_folde
     assert open_store(out).sizes["embedding"] == 32
 
 
-def test_map_and_similar_draw_pictures(cli: Callable, store: Path, tmp_path: Path) -> None:
+def test_map_and_similar_draw_figures(cli: Callable, store: Path, tmp_path: Path) -> None:
     date = str(open_store(store).time.values[2])[:10]
     for arguments in (("map", store), ("map", store, "--date", date), ("map", store, "--pixel", 12, 12)):
-        ran = cli("earth", *arguments, "--png", tmp_path / "picture.png")
+        ran = cli("earth", *arguments, "--png", tmp_path / "figure.png")
         assert (ran.code, ran.err) == (0, "")
-        assert matplotlib.image.imread(tmp_path / "picture.png")[..., :3].std() > 0.01
-        (tmp_path / "picture.png").unlink()
+        assert matplotlib.image.imread(tmp_path / "figure.png")[..., :3].std() > 0.01
+        (tmp_path / "figure.png").unlink()
     ran = cli("earth", "similar", store, "--pixel", 12, 12)
     assert (ran.code, ran.out) == (0, "figure: embeddings-similar.png\n")
     assert matplotlib.image.imread("embeddings-similar.png")[..., :3].std() > 0.01
+
+
+def test_a_position_is_a_pixel_a_map_point_or_a_longitude_and_latitude(
+    cli: Callable, store: Path, tmp_path: Path
+) -> None:
+    dataset = open_store(store)
+    x, y = float(dataset.x[20]) + 3, float(dataset.y[12]) - 3
+    point = lon_lat(MapPoint(x, y), dataset_geobox(dataset))
+    figures = []
+    for position in (("--pixel", 12, 20), ("--xy", x, y), ("--lonlat", point.longitude, point.latitude)):
+        ran = cli("earth", "map", store, *position, "--png", tmp_path / "figure.png")
+        assert (ran.code, ran.err) == (0, "")
+        assert ("pixel: row 12, column 20\n" in ran.out) == (position[0] != "--pixel")
+        figures.append(matplotlib.image.imread(tmp_path / "figure.png"))
+    assert (figures[0] == figures[1]).all()
+    assert (figures[0] == figures[2]).all()
+
+
+def test_the_date_that_is_taken_is_printed(cli: Callable, store: Path, tmp_path: Path) -> None:
+    date = open_store(store).time.values[2]
+    near = str(date + np.timedelta64(1, "D"))[:10]
+    ran = cli("earth", "map", store, "--date", near, "--png", tmp_path / "figure.png")
+    assert ran.out.splitlines()[0] == f"date: {str(date)[:10]}, the nearest to {near}"
+    ran = cli("earth", "map", store, "--png", tmp_path / "figure.png")
+    assert ran.out.splitlines()[0].endswith(", the clearest")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("map", "STORE", "--date", "2018-13-01"), "expected a date such as 2018-06-30"),
+        (("map", "STORE", "--pixel", 1, 2, "--xy", 3, 4), "give one of --pixel ROW COL, --xy X Y and --lonlat LON LAT"),
+        (("map", "STORE", "--lonlat", 364.31, 50.9), "write 4.31 50.9"),
+        (("map", "STORE", "--png", "STORE/zarr.json/map.png"), "could not be written"),
+        (("map", "missing.zarr"), "missing.zarr: no such store"),
+        (("similar", "STORE"), "no position: give one of --pixel ROW COL, --xy X Y and --lonlat LON LAT"),
+        (("similar", "missing.zarr", "--pixel", 1, 2), "missing.zarr: no such store"),
+        (("inspect", "missing"), "missing: no such file or folder"),
+        (("embed", "missing", "out.zarr"), "missing: no such file or folder"),
+        (("embed", "STORE", "out.zarr", "--size", 8), "--size 8: expected 7 or 32"),
+        (("embed", "STORE", "out.zarr", "--model", "missing"), "missing: no such model folder"),
+        (("embed", "STORE", "STORE"), "exists already"),
+        (("embed", "STORE", "out.zarr", "--quantise", 9), "expected 8 or 16 bits"),
+    ],
+)
+def test_invalid_arguments_are_refused_before_anything_is_loaded(
+    arguments: tuple[object, ...], words: str, cli: Callable, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("loaded before the arguments were checked")
+
+    for name in ("store.reader.open_store", "model.earth_model.EarthModel.load", "cube.cube.Cube.open"):
+        monkeypatch.setattr(f"thalweg.earth.{name}", fail)
+    ran = cli("earth", *(str(argument).replace("STORE", str(store)) for argument in arguments))
+    assert ran.code in (1, 2), ran.err
+    assert ran.err.count("\n") == 1
+    assert words in ran.err
+
+
+@pytest.mark.parametrize("command", ["map", "similar", "explain", "whatif", "between", "inspect", "embed"])
+def test_refusing_arguments_imports_no_heavy_library(command: str) -> None:
+    arguments = {
+        "similar": ["--pixel", "1", "2"],
+        "explain": ["figure.png"],
+        "whatif": ["out", "--date", "2018-06-30", "--target", "nvdi+0.1", "--pixel", "1", "2"],
+        "between": ["2018-06-30", "2018-07-30", "out"],
+        "embed": ["out.zarr"],
+    }.get(command, [])
+    script = (
+        "import sys\nfrom thalweg.cli import main\ntry:\n    main()\nexcept SystemExit as stop:\n    code = stop.code\n"
+        "heavy = ['torch', 'xarray', 'lightning', 'zarr', 'matplotlib', 'pandas', 'scipy', 'rioxarray', 'odc']\n"
+        "print(code, [name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "earth", command, "missing.zarr", *arguments], capture_output=True, text=True
+    )
+    assert done.stdout == "2 []\n", done.stderr
 
 
 def test_training_from_the_command_line(cli: Callable, cube_folder: Path, tmp_path: Path) -> None:
@@ -205,11 +296,11 @@ def test_a_truncated_model_is_one_line(cli: Callable, cube_folder: Path, model_f
     weights = damaged / "sentinel-1" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     ran = cli("earth", "embed", cube_folder, tmp_path / "out.zarr", "--model", damaged)
-    assert_one_line(ran, 2, "sentinel-1/weights.safetensors", "truncated or damaged", "get the checkpoint again")
+    assert_one_line(ran, 2, "sentinel-1/weights.safetensors", "damaged", "fetch or write the file again")
     assert not (tmp_path / "out.zarr").exists()
 
 
-def test_what_is_no_model_or_no_sensor_or_no_store_is_one_line(
+def test_a_path_without_a_model_or_a_store_and_an_unknown_sensor_are_one_line(
     cli: Callable, cube_folder: Path, tmp_path: Path
 ) -> None:
     ran = cli("earth", "embed", cube_folder, tmp_path / "out.zarr", "--model", tmp_path)
@@ -221,10 +312,10 @@ def test_what_is_no_model_or_no_sensor_or_no_store_is_one_line(
     assert_one_line(cli("earth", "map", tmp_path / "rain.zarr"), 2, "without embeddings", "thalweg earth embed")
 
 
-def test_a_date_or_pixel_that_is_not_there_is_one_line(cli: Callable, store: Path) -> None:
+def test_a_date_or_pixel_without_embeddings_is_one_line(cli: Callable, store: Path) -> None:
     assert_one_line(cli("earth", "map", store, "--date", "2030-01-01"), 2, "within 3 days", "the nearest is of")
     assert_one_line(cli("earth", "map", store, "--date", "Tuesday"), 2, "'Tuesday'", "such as 2018-06-30")
-    assert_one_line(cli("earth", "similar", store, "--pixel", 32, 0), 2, "outside", "below 32")
+    assert_one_line(cli("earth", "similar", store, "--pixel", 32, 0), 2, "row 32, column 0 is outside", "0 to 31")
     assert_one_line(cli("earth", "similar", store, "--pixel", 1, 1), 2, "no embedding on any date", "another")
     assert list(Path.cwd().iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""`thalweg earth embed` at scale and `thalweg earth export`: what they print, leave and refuse."""
+"""`thalweg earth embed` at scale and `thalweg earth export`: their output, files and refusals."""
 
 import sys
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def store(cube: object, model: object, tmp_path_factory: pytest.TempPathFactory)
     return embed_to_zarr(Job(cube, model, quantize=16), tmp_path_factory.mktemp("stores") / "embeddings.zarr")
 
 
-def test_embed_keeps_to_a_budget_and_says_what_quantising_costs(
+def test_embed_keeps_to_a_budget_and_prints_the_loss_by_quantization(
     cli: Callable, cube_folder: Path, model_folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.zarr"
@@ -33,7 +33,7 @@ def test_embed_keeps_to_a_budget_and_says_what_quantising_costs(
     assert plan.startswith("memory: at most ")
     assert "1 worker(s), blocks of 64 px, 16 date(s) at once" in plan
     assert stored == f"embeddings: {out}"
-    assert loss.startswith("quantised to 8 bits: a linear probe of the picture's colours loses ")
+    assert loss.startswith("quantized to 8 bits: a linear probe of the RGB preview loses ")
     assert open_store(out).attrs["geoemb:data_type"] == "int8"
 
 
@@ -54,7 +54,7 @@ def test_embed_with_two_workers(cli: Callable, cube_folder: Path, model_folder: 
         (("--quantise", 12), "quantise 12: expected 8 or 16 bits"),
     ],
 )
-def test_what_can_not_be_done_is_one_line_and_leaves_nothing(
+def test_an_impossible_request_is_one_line_and_leaves_nothing(
     options: tuple[object, ...],
     words: str,
     cli: Callable,
@@ -63,7 +63,7 @@ def test_what_can_not_be_done_is_one_line_and_leaves_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("thalweg.earth.inference.dask_backend._CONNECTING", "1s")
+    monkeypatch.setattr("thalweg.earth.inference.dask_backend.CONNECT_TIMEOUT", "1s")
     ran = cli("earth", "embed", cube_folder, tmp_path / "run" / "out.zarr", "--model", model_folder, *options)
     assert ran.code == 2
     (line,) = ran.err.splitlines()

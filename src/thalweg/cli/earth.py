@@ -10,7 +10,7 @@ from thalweg.cli.cubes import AssumeClear
 from thalweg.cli.fetch import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Search, Sensors, Time, cube_and_out, fetch
 from thalweg.cli.positions import LonLatOption, PixelOption, XYOption, optional_position, required_position
 from thalweg.cli.progress import announce
-from thalweg.cli.store import Memory, Quantise, Scheduler, Workers, export, write_embeddings
+from thalweg.cli.store import Memory, Quantise, Scheduler, Workers, check_execution, export, write_embeddings
 from thalweg.cli.whatif import between, explain, whatif
 from thalweg.errors import UsageError
 from thalweg.limits import MAX_IMAGES, MAX_LANDSCAPE, MAX_YEARS, check_count
@@ -196,8 +196,7 @@ def embed(
     check_bits(quantise)
     if size not in (7, 32):
         raise UsageError(f"--size {size}: expected 7 or 32")
-    if scheduler and workers:
-        raise UsageError("--scheduler and --workers: give one of them, a scheduler has its own workers")
+    check_execution(scheduler, workers)
     check_model(model)
     cube, out = cube_and_out(cube, out, Search(context.command, bbox, time, sensor, catalog, crs))
     check_input(cube)
@@ -205,8 +204,11 @@ def embed(
     announce(f"reading {cube}")
     from thalweg.earth.cube.cube import Cube
     from thalweg.earth.inference.job import Job
+    from thalweg.earth.inference.memory import parse_size
     from thalweg.earth.model.earth_model import EarthModel
 
+    if memory is not None:
+        parse_size(memory)
     opened = Cube.open(cube, assume_clear=assume_clear)
     announce("loading the model")
     job = Job(opened, EarthModel.load(model), size, quantize=quantise)

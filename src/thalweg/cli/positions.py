@@ -8,7 +8,7 @@ from thalweg.earth.positions import LonLat, MapPoint, PixelIndex, Position
 from thalweg.errors import UsageError
 
 PixelOption = Annotated[
-    tuple[int, int] | None, typer.Option("--pixel", metavar="ROW COL", help="a pixel by row and column, from 0")
+    tuple[float, float] | None, typer.Option("--pixel", metavar="ROW COL", help="a pixel by row and column, from 0")
 ]
 XYOption = Annotated[
     tuple[float, float] | None,
@@ -21,7 +21,7 @@ LonLatOption = Annotated[
 
 
 def optional_position(
-    pixel: tuple[int, int] | None, xy: tuple[float, float] | None, lonlat: tuple[float, float] | None
+    pixel: tuple[float, float] | None, xy: tuple[float, float] | None, lonlat: tuple[float, float] | None
 ) -> Position | None:
     """Return the position that the options name, None if none is given.
 
@@ -29,7 +29,7 @@ def optional_position(
         UsageError: More than one is given, or a coordinate is out of range.
     """
     given: list[Position] = [
-        *([PixelIndex(*pixel)] if pixel is not None else []),
+        *([_pixel_index(*pixel)] if pixel is not None else []),
         *([MapPoint(*xy)] if xy is not None else []),
         *([LonLat(*lonlat)] if lonlat is not None else []),
     ]
@@ -38,8 +38,17 @@ def optional_position(
     return given[0] if given else None
 
 
+def _pixel_index(row: float, column: float) -> PixelIndex:
+    if not (float(row).is_integer() and float(column).is_integer()):
+        raise UsageError(
+            f"--pixel {row:.10g} {column:.10g}: expected whole numbers, the row and the column; map coordinates are "
+            "--xy X Y, degrees --lonlat LON LAT"
+        )
+    return PixelIndex(int(row), int(column))
+
+
 def required_position(
-    pixel: tuple[int, int] | None, xy: tuple[float, float] | None, lonlat: tuple[float, float] | None
+    pixel: tuple[float, float] | None, xy: tuple[float, float] | None, lonlat: tuple[float, float] | None
 ) -> Position:
     """Return the position that the options name.
 

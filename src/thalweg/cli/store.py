@@ -17,26 +17,29 @@ Scheduler = Annotated[
     str | None, typer.Option(help="address of a running dask scheduler, such as tcp://host:8786, whose workers embed")
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="processes on this machine; by default one, or one a core for a large cube")
+    int | None, typer.Option(min=1, help="processes on this machine; by default one, or one per core for a large cube")
 ]
 Memory = Annotated[
-    str | None, typer.Option(help="most memory of all processes together, such as 4GB; of each, with --scheduler")
+    str | None,
+    typer.Option(help="memory limit of all processes together, such as 4GB; of each process with --scheduler"),
 ]
-Quantise = Annotated[int | None, typer.Option(help="store codes of 8 or 16 bits; float32 by default")]
+Quantise = Annotated[int | None, typer.Option(help="store integers of 8 or 16 bits; float32 by default")]
+
+
+def check_execution(scheduler: str | None, workers: int | None) -> None:
+    """Raise a `UsageError` where both a scheduler and local workers are requested."""
+    if scheduler and workers:
+        raise UsageError("--scheduler and --workers: give one of them, a scheduler has its own workers")
 
 
 def write_embeddings(job: "Job", out: Path, scheduler: str | None, workers: int | None, memory: str | None) -> None:
-    """Embed a job into a store with the processes and the memory asked for; say what quantisation costs."""
+    """Embed a job into a store with the requested processes and memory; print the loss by quantization."""
     from thalweg.earth.inference.dask_backend import default_workers, local_workers, scheduler_workers
     from thalweg.earth.inference.memory import parse_size, plan_memory
     from thalweg.earth.inference.quantization_loss import measure_loss
     from thalweg.earth.inference.runner import embed_to_zarr, run_in_process
-    from thalweg.io.atomic import refuse_existing
 
-    if scheduler and workers:
-        raise UsageError("--scheduler and --workers: give one of them, a scheduler has its own workers")
     budget = parse_size(memory) if memory else None
-    refuse_existing(out)
     with ExitStack() as stack:
         executor = stack.enter_context(scheduler_workers(scheduler)) if scheduler else run_in_process
         count = 1 if scheduler else workers or default_workers(job)
@@ -56,13 +59,13 @@ def write_embeddings(job: "Job", out: Path, scheduler: str | None, workers: int 
     if job.quantize:
         loss = measure_loss(job)
         print(
-            f"quantised to {job.quantize} bits: a linear probe of the picture's colours loses {loss.probe:.3%} of its "
-            f"R2, {loss.clipped:.3%} of the numbers are clipped (one block)"
+            f"quantized to {job.quantize} bits: a linear probe of the RGB preview loses {loss.probe:.3%} of its R2, "
+            f"{loss.clipped:.3%} of the values are clipped (one block)"
         )
 
 
 class Format(StrEnum):
-    """What an archive can be exported to."""
+    """Formats that a store can be exported to."""
 
     COG = "cog"
     GEOPARQUET = "geoparquet"
@@ -72,7 +75,7 @@ class Format(StrEnum):
 def export(
     store: Annotated[Path, typer.Argument(help="an embedding store written by `thalweg earth embed`")],
     out: Annotated[Path, typer.Argument(help="folder to write; must not exist")],
-    format: Annotated[Format, typer.Option(help="one GeoTIFF, or one table, a date; or a STAC catalogue of GeoTIFFs")],
+    format: Annotated[Format, typer.Option(help="one GeoTIFF or one table per date, or a STAC catalogue of GeoTIFFs")],
     model: Annotated[
         Path | None, typer.Option(help="folder of the model that STAC describes; the shipped weights by default")
     ] = None,

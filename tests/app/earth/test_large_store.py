@@ -141,7 +141,7 @@ def test_a_tile_of_any_level_keeps_to_its_budget(opened: OpenStore, reads: Reads
     similarity = opened.similarity_to(PixelIndex(7, 9), tiles.similarity_dates(opened, level))
     reads.chunks.clear()
     part = tiles.window(opened, level, 0, 0, tiles.stride(opened, level, tiles.MAX_SIMILARITY_CHUNKS))
-    similarity.of(part)
+    similarity.compute(part)
     assert 0 < len(reads.chunks) <= tiles.MAX_SIMILARITY_READS
 
 
