@@ -25,6 +25,13 @@ def test_components_are_uncorrelated_and_ordered(vectors: np.ndarray) -> None:
     np.testing.assert_allclose(np.percentile(components, [2, 98], axis=1), [found.low, found.high])
 
 
+def test_standardised_components_do_not_depend_on_units(vectors: np.ndarray) -> None:
+    units = np.array([1, 100, 0.01, 1])
+    one, other = (PrincipalComponents.fit(values, 2, standardise=True) for values in (vectors, vectors * units))
+    found, expected = other.transform(vectors * units, axis=-1), one.transform(vectors, axis=-1)
+    np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-6)
+
+
 def test_colours_are_stretched_and_grey_where_nothing_is_embedded(vectors: np.ndarray) -> None:
     found = PrincipalComponents.fit(vectors, 3)
     image = vectors.T.reshape(4, 20, 25).copy()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.earth.store.subsample import sample_vectors, spread_dates
+from thalweg.earth.store.subsample import evenly_spaced_dates, sample_vectors
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ NUM_DATES = 24
 RGB_PERCENTILES = (2, 98)
 """Percentiles of a component that are shown as black and white."""
 
+MIN_STD = 1e-9
+"""Added to standard deviations, so that a constant dimension can be standardised."""
+
 MISSING_GREY = 0.85
 """Grey of pixels that have no embedding."""
 
@@ -31,6 +34,7 @@ class PrincipalComponents:
 
     Attributes:
         mean: (K,), mean of the vectors.
+        scale: (K,), divisor of each dimension: ones, or standard deviations.
         axes: (N, K), orthonormal axes in rows, that of the largest variance first. Their signs carry no meaning.
         share: (N,), share of the variance along each axis.
         low: (N,), 2nd percentile of each component.
@@ -38,18 +42,20 @@ class PrincipalComponents:
     """
 
     mean: NDArray[np.floating]
+    scale: NDArray[np.floating]
     axes: NDArray[np.floating]
     share: NDArray[np.floating]
     low: NDArray[np.floating]
     high: NDArray[np.floating]
 
     @classmethod
-    def fit(cls, vectors: NDArray[np.floating], count: int) -> "PrincipalComponents":
+    def fit(cls, vectors: NDArray[np.floating], count: int, standardise: bool = False) -> "PrincipalComponents":
         """Fit to vectors.
 
         Args:
             vectors: (M, K), finite.
             count: number of components N, 1 to K.
+            standardise: whether to divide each dimension by its standard deviation.
 
         Raises:
             UsageError: fewer than two vectors, or more components than dimensions.
@@ -60,11 +66,13 @@ class PrincipalComponents:
         if len(vectors) < 2:
             raise UsageError(f"expected at least two embeddings to fit principal components, got {len(vectors)}")
         mean = vectors.mean(0)
-        _, singular_values, axes = np.linalg.svd(vectors - mean, full_matrices=False)
+        scale = vectors.std(0) + MIN_STD if standardise else np.ones_like(mean)
+        centred = (vectors - mean) / scale
+        _, singular_values, axes = np.linalg.svd(centred, full_matrices=False)
         axes = axes[:count]
-        low, high = np.percentile((vectors - mean) @ axes.T, RGB_PERCENTILES, axis=0)
+        low, high = np.percentile(centred @ axes.T, RGB_PERCENTILES, axis=0)
         share = singular_values[:count] ** 2 / (singular_values**2).sum()
-        return cls(mean, axes, share, low, high)
+        return cls(mean, scale, axes, share, low, high)
 
     @classmethod
     def of(cls, dataset: "xr.Dataset", count: int = 3) -> "PrincipalComponents":
@@ -80,14 +88,23 @@ class PrincipalComponents:
         size = dataset.sizes["embedding"]
         if not 1 <= count <= size:  # before anything is read
             raise UsageError(f"{count} components: expected 1 to {size}, the dimensions of an embedding")
-        vectors = sample_vectors(dataset, spread_dates(dataset, NUM_DATES), MAX_VECTORS)
+        vectors = sample_vectors(dataset, evenly_spaced_dates(dataset, NUM_DATES), MAX_VECTORS)
         if len(vectors) < 2:
             raise UsageError("no embedding in this part of the store: choose another")
         return cls.fit(vectors, count)
 
-    def transform(self, vectors: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return the components (..., N, h, w) of embeddings (..., K, h, w); NaN where there is no embedding."""
-        return np.moveaxis((np.moveaxis(vectors, -3, -1) - self.mean) @ self.axes.T, -1, -3)
+    def transform(self, vectors: NDArray[np.floating], axis: int = -3) -> NDArray[np.floating]:
+        """Compute the components of vectors.
+
+        Args:
+            vectors: K dimensions along `axis`, by default embeddings (..., K, h, w).
+            axis: axis of the dimensions.
+
+        Returns:
+            N components along the same axis; NaN where a vector has NaN.
+        """
+        centred = (np.moveaxis(vectors, axis, -1) - self.mean) / self.scale
+        return np.moveaxis(centred @ self.axes.T, -1, axis)
 
     def to_rgb(self, vectors: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return three components as red, green and blue.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from thalweg.earth.analysis.pca import PrincipalComponents
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
 from thalweg.errors import UsageError
 from thalweg.gpp.data.windows import Windows
@@ -50,11 +51,10 @@ class PredictorSet:
         daily = training.daily
         known = daily[training.covered][:, chosen]
         known = known[np.isfinite(known).all(1)]
-        mean, scale = known.mean(0), known.std(0) + 1e-9
-        axes = np.linalg.svd((known - mean) / scale, full_matrices=False)[2][: self.components]
-        components = ((daily[:, chosen] - mean) / scale) @ axes.T
+        pca = PrincipalComponents.fit(known, self.components, standardise=True)
+        components = pca.transform(daily[:, chosen], axis=-1)
         others = (name for name, here in zip(names, chosen, strict=True) if not here)
-        features = (*(f"component_{index + 1}" for index in range(len(axes))), *others)
+        features = (*(f"component_{index + 1}" for index in range(self.components)), *others)
         changed = np.concatenate([components.astype(np.float32), daily[:, ~chosen]], 1)
         return replace(training, features=features, daily=changed), replace(held_out, features=features, daily=changed)
 
