@@ -87,7 +87,7 @@ def test_a_sample_is_bounded_and_reads_only_what_it_samples(
     monkeypatch.setattr(xr.DataArray, "values", property(watched))
     found = EmbeddingDistribution.of(dataset, vectors=100)
     assert len(found.distances) <= 100
-    dates = len(subsample.spread_dates(dataset, 3))
+    dates = len(subsample.evenly_spaced_dates(dataset, 3))
     assert 3 <= dates < 6
     assert read == [(dates, 7, 8, 8)] * (8 // dates)
 

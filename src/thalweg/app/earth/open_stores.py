@@ -17,7 +17,7 @@ from thalweg.app.workspace import Workspace
 from thalweg.earth.analysis.pca import PrincipalComponents
 from thalweg.earth.analysis.similarity import Similarity
 from thalweg.earth.positions import PixelIndex
-from thalweg.earth.store.subsample import block_shape, clear_fractions, date_spreads, spread_parts
+from thalweg.earth.store.subsample import block_shape, clear_fractions, evenly_spaced_parts, mean_squared_distances
 from thalweg.errors import UsageError
 from thalweg.steer.runs import RECORD
 
@@ -95,7 +95,7 @@ class OpenStore:
     @property
     def is_sampled(self) -> bool:
         """Whether the clear fractions are estimated from a part of the store."""
-        return len(spread_parts(self.dataset, self.dataset.sizes["time"])) > 1
+        return len(evenly_spaced_parts(self.dataset, self.dataset.sizes["time"])) > 1
 
     def check_pixel(self, pixel: PixelIndex) -> None:
         """Raise a `UsageError` if a pixel lies outside the grid."""
@@ -116,7 +116,7 @@ class OpenStore:
             return result
 
     def _similarity_to(self, pixel: PixelIndex, max_dates: int) -> Similarity:
-        spreads = self._once("spreads", lambda: date_spreads(self.dataset))
+        spreads = self._once("spreads", lambda: mean_squared_distances(self.dataset))
         return Similarity.to_pixel(self.dataset, pixel, spreads, max_dates)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.earth.store.subsample import sample_vectors, spread_dates
+from thalweg.earth.store.subsample import evenly_spaced_dates, sample_vectors
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class EmbeddingDistribution:
         Raises:
             UsageError: fewer than 10 embeddings per dimension.
         """
-        sample = sample_vectors(dataset, spread_dates(dataset, NUM_DATES), vectors, CHUNK_READS)
+        sample = sample_vectors(dataset, evenly_spaced_dates(dataset, NUM_DATES), vectors, CHUNK_READS)
         if len(sample) > vectors:
             sample = sample[np.linspace(0, len(sample) - 1, vectors).round().astype(int)]
         return cls.from_vectors(sample, str(dataset.attrs["thalweg:model"]))

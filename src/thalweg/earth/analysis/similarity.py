@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.earth.positions import Position, dataset_geobox, locate
-from thalweg.earth.store.subsample import date_spreads
+from thalweg.earth.store.subsample import mean_squared_distances
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Similarity:
     Attributes:
         dates: (D,), indices of the dates on which the pixel has an embedding.
         vectors: (D, K), the pixel's embeddings.
-        spreads: (D,), mean squared distance of two pixels on each date (`date_spreads`).
+        spreads: (D,), mean squared distance of two pixels on each date (`mean_squared_distances`).
     """
 
     dates: NDArray[np.integer]
@@ -46,7 +46,7 @@ class Similarity:
         Args:
             dataset: embeddings, dims (time, embedding, y, x).
             position: position of the pixel.
-            spreads: (T,), `date_spreads` of the dataset; computed by default.
+            spreads: (T,), `mean_squared_distances` of the dataset; computed by default.
             max_dates: number of dates to compare at most, evenly spaced; all by default.
 
         Raises:
@@ -59,7 +59,7 @@ class Similarity:
             raise UsageError(f"pixel {pixel} has no embedding on any date: choose another")
         if max_dates is not None and len(dates) > max_dates:
             dates = dates[np.linspace(0, len(dates) - 1, max_dates).round().astype(int)]
-        spreads = date_spreads(dataset) if spreads is None else spreads
+        spreads = mean_squared_distances(dataset) if spreads is None else spreads
         return cls(dates, vectors[dates], np.maximum(spreads[dates], MIN_SPREAD))
 
     def compute(self, part: "xr.Dataset") -> NDArray[np.floating]:
