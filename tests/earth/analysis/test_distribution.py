@@ -75,7 +75,7 @@ def test_a_sample_is_bounded_and_reads_only_what_it_samples(
     dataset = embed(cube, model)
     monkeypatch.setattr(distribution, "NUM_DATES", 3)
     monkeypatch.setattr(distribution, "CHUNK_READS", 8)
-    monkeypatch.setattr(subsample, "_SIDE", 8)
+    monkeypatch.setattr(subsample, "DEFAULT_SIDE", 8)
     read: list[tuple[int, ...]] = []
     plain = xr.DataArray.values.fget
     assert plain is not None
