@@ -1,4 +1,4 @@
-"""Generator: the one protocol through which tools see a model: embedding and seeds in, images out, differentiable."""
+"""Generator protocol, through which tools use a model: embedding and seeds in, images out, differentiable."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,23 +26,27 @@ class Generator(Protocol):
         ...
 
     def render(self, embedding: Embedding, seeds: Sequence[int]) -> Tensor:
-        """Return images (S, 3, H, W) in 0..1, one a seed, differentiable in every floating tensor of `embedding`.
+        """Return images (S, 3, H, W) in 0..1, one per seed, differentiable in every floating tensor of `embedding`.
 
-        The same seed gives the same image whatever the other seeds are.
+        The same seed gives the same image regardless of the other seeds.
+
+        Raises:
+            UsageError: an embedding of another model, or invalid seeds.
+            NotFiniteError: an image holds NaN or infinity.
         """
         ...
 
     def trainable_masks(self, embedding: Embedding) -> Mapping[str, Tensor]:
-        """Return, by name, boolean masks that broadcast to the floating tensors: True where a tool may move them.
+        """Return boolean masks by name that broadcast to the floating tensors: True where entries are trainable.
 
-        Stable Diffusion keeps row 0, the start token, in place.
+        Other entries are frozen: for Stable Diffusion row 0, the start token.
         """
         ...
 
 
 @runtime_checkable
 class ChainGenerator(Generator, Protocol):
-    """A generator that denoises start noise in steps, and lets tools look between the steps."""
+    """A generator that denoises start noise in steps, and exposes the latents between the steps."""
 
     @property
     def steps(self) -> int:
@@ -51,7 +55,7 @@ class ChainGenerator(Generator, Protocol):
 
     @property
     def calls(self) -> int:
-        """Denoiser evaluations so far, an image each, those repeated in backward passes included."""
+        """Denoiser evaluations so far, one per image, including those repeated in backward passes."""
         ...
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
@@ -73,7 +77,7 @@ class ChainGenerator(Generator, Protocol):
 
 @runtime_checkable
 class TokenGenerator(Generator, Protocol):
-    """A generator whose text encoder takes token vectors: what a textual inversion learns."""
+    """A generator whose text encoder takes token vectors, as a textual inversion learns them."""
 
     def token_vector(self, word: str) -> Tensor:
         """Return the mean input vector (width) of the tokens of `word`."""
@@ -90,27 +94,31 @@ class TokenGenerator(Generator, Protocol):
 
 @runtime_checkable
 class DirectedGenerator(Generator, Protocol):
-    """A generator that navigates without words: it names the directions to look along."""
+    """A generator that navigates without text: it names directions to move along."""
 
     def directions(self, embedding: Embedding) -> Mapping[str, Mapping[str, Tensor]]:
-        """Return, by name, moves of floating tensors, of their shapes; a tensor that is left out stays."""
+        """Return, by name, moves of floating tensors, of their shapes; tensors that are left out do not move."""
         ...
 
 
 @runtime_checkable
 class InterruptibleGenerator(Generator, Protocol):
-    """A generator whose work can be ended from within."""
+    """A generator whose work can be interrupted."""
 
     def interruptible(self, check: Callable[[], None]) -> Self:
         """Return the same model, which calls `check` at least once within the time of one image.
 
-        What `check` raises ends the work.
+        An exception of `check` ends the work.
         """
         ...
 
 
 def read_embedding(text: str, generator: Generator) -> Embedding:
-    """Return the embedding in the file of that name, or of that prompt.
+    """Return the embedding in a file, or of a prompt.
+
+    Args:
+        text: a prompt, or the name of an embedding file.
+        generator: the model.
 
     Raises:
         UsageError: as `thalweg.prompts.read_prompt` and `Embedding.load`.

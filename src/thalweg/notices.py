@@ -1,4 +1,4 @@
-"""Warnings of the package: given to who listens in this thread, or else to Python's `warnings`."""
+"""Warnings of the package: passed to a thread's listener, or to Python's `warnings` if there is none."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,7 +13,12 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 def warn(warning: ThalwegWarning, stacklevel: int) -> None:
-    """Give a warning; `stacklevel` is that of the caller that is named, as `warnings.warn` counts it."""
+    """Pass a warning to the thread's listener, or to Python's `warnings`.
+
+    Args:
+        warning: the warning.
+        stacklevel: level of the caller that Python's `warnings` names, as `warnings.warn` counts it.
+    """
     listener = _listener.get()
     if listener is None:
         warnings.warn(warning, stacklevel=stacklevel + 1)
@@ -23,7 +28,7 @@ def warn(warning: ThalwegWarning, stacklevel: int) -> None:
 
 @contextmanager
 def redirect_warnings(listener: Listener) -> Iterator[None]:
-    """Give the warnings of this thread to `listener` within the block; other threads are not concerned."""
+    """Pass the warnings of this thread to `listener` within the block; other threads are not affected."""
     before = _listener.set(listener)
     try:
         yield

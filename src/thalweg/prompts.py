@@ -1,4 +1,4 @@
-"""Prompts as users type them: what is the name of a file instead, and what no model reads as it is written."""
+"""Prompts as users type them: names of files are recognised, and syntax that no model reads is reported."""
 
 import re
 import unicodedata
@@ -24,14 +24,14 @@ WEIGHTS_SUFFIXES = (
     ".npz",
     ".msgpack",
 )
-"""How files of weights and arrays end: pickles, and formats that hold no embedding of this package."""
+"""Suffixes of files of weights and arrays: pickles, and formats that hold no embedding of this package."""
 FILE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"),
     *(".json", ".yaml", ".yml", ".toml", ".csv", ".txt", ".md", ".zip", ".tar", ".gz", ".zarr", ".nc"),
 )
-"""How other files end that a prompt without a space is taken for."""
+"""Suffixes with which a prompt without a space is taken for the name of another file."""
 RUN_EMBEDDINGS = ("embedding.safetensors", "best.safetensors", "start.safetensors")
-"""What a run folder's embedding may be called, the result first."""
+"""Names of the embeddings in a run folder, the result first."""
 RUN_RECORD = "run.json"
 
 _ADAPTER = re.compile(r"<\s*(?:lora|lyco|loha|hypernet|hypernetwork|ti)\s*:[^<>]*>", re.IGNORECASE)
@@ -53,17 +53,17 @@ _SYNTAX = re.compile(
 
 
 def read_prompt(text: str, locate: Callable[[str], Path] = Path) -> Path | str:
-    """Return the embedding file that a text names, or the text itself where it is a prompt.
+    """Return the embedding file that a text names, or the text itself if it is a prompt.
 
-    A text is a file's name where it ends like an embedding file, in capitals or not. A plain word is a prompt though
-    a folder may be called so.
+    A text is a file's name if it has the suffix of embedding files, in upper or lower case. A plain word is a prompt
+    even if a folder has that name.
 
     Args:
-        text: what the user typed.
-        locate: where a name lies, or a `UsageError` for one that may not be looked at.
+        text: the text that the user typed.
+        locate: returns the path of a name, or raises a `UsageError` for a name that may not be accessed.
 
     Raises:
-        UsageError: nothing at all, a file or a folder that is no embedding, or a text that ends like one.
+        UsageError: the text is empty, or names a file or folder that is no embedding.
     """
     text = check_prompt(text).strip()
     if not text:
@@ -76,7 +76,7 @@ def read_prompt(text: str, locate: Callable[[str], Path] = Path) -> Path | str:
             f"expected a prompt or an embedding file (*{SUFFIX}), got {shown(text)}: pickles and other "
             "weights are refused; to use it as a prompt, write more words after it"
         )
-    _check_no_path(text, suffix, locate)
+    _refuse_other_files(text, suffix, locate)
     return text
 
 
@@ -93,11 +93,11 @@ def check_prompt_or_file(text: str) -> None:
 
 
 def check_prompt(text: str) -> str:
-    """Return a prompt as it is typed.
+    """Return a prompt unchanged.
 
     Raises:
-        UsageError: too long, not whole characters (a text that is not UTF-8), control characters, or the weights of an
-            adapter (`<lora:name:0.8>`), which would be left out.
+        UsageError: the prompt is too long, is not UTF-8, holds control characters, or names an adapter
+            (`<lora:name:0.8>`), which would be ignored.
     """
     check_text("a prompt", text)
     if unreadable := sorted(
@@ -107,13 +107,18 @@ def check_prompt(text: str) -> str:
     if adapter := _ADAPTER.search(text):
         raise UsageError(
             f"expected a prompt of words, got {shown(adapter.group())} in it: adapters are not loaded from a prompt; "
-            "take it out, or add the adapter to the model's pipeline in Python"
+            "remove it, or add the adapter to the model's pipeline in Python"
         )
     return text
 
 
 def warn_of_syntax(text: str, stacklevel: int) -> None:
-    """Warn (PromptSyntax) of weights and other syntax of A1111, Compel or ComfyUI, which models read as plain text."""
+    """Warn (PromptSyntax) about weights and other syntax of A1111, Compel or ComfyUI, which models read as plain text.
+
+    Args:
+        text: the prompt.
+        stacklevel: level of the caller that the warning names, as `warnings.warn` counts it.
+    """
     found = list(dict.fromkeys(match.group().strip() for match in _SYNTAX.finditer(text)))
     if found:
         parts = ", ".join(shown(part) for part in found[:5]) + (", ..." if len(found) > 5 else "")
@@ -122,13 +127,13 @@ def warn_of_syntax(text: str, stacklevel: int) -> None:
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a prompt, each once, without punctuation and the weights that `warn_of_syntax` names."""
+    """Return the distinct words of a prompt, without punctuation and the weights that `warn_of_syntax` names."""
     plain = re.sub(r":\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*(?=[)\]])", " ", text)
     plain = re.sub(r"['\u2019]s\b", "", plain)
     return list(dict.fromkeys(re.findall(r"[^\s!-/:-@\[-`{-~\u2013\u2014\u2018-\u201f\u2026]+", plain)))
 
 
-def _check_no_path(text: str, suffix: str, locate: Callable[[str], Path]) -> None:
+def _refuse_other_files(text: str, suffix: str, locate: Callable[[str], Path]) -> None:
     """Refuse the name of a file or folder that is no embedding."""
     is_one_word = not any(letter.isspace() for letter in text)
     looks_like_path = is_one_word and (text.startswith(("/", "./", "../", "~/", ".\\", "..\\")) or "://" in text)
@@ -157,5 +162,5 @@ def _existing(text: str, locate: Callable[[str], Path]) -> Path | None:
     try:
         path = locate(text)
         return path if path.exists() else None
-    except (OSError, ValueError, UsageError):  # too long for a name, or nothing that may be looked at
+    except (OSError, ValueError):  # too long for a name, or a name that may not be accessed
         return None
