@@ -125,7 +125,7 @@ def _sentinel2_faults(site: Site) -> Iterator[pystac.Item]:
     plain = {band: data[band].values for band in BANDS} | {"SCL": data["SCL"].values}
     raised = {name: v + np.uint16(1000) * (name != "SCL") for name, v in plain.items()}
     said = {"scale": 1e-4, "offset": -0.1, "nodata": 0, "data_type": "uint16"}
-    traits: list[tuple[str, dict[str, np.ndarray], dict[str, Any], dict[str, Any] | None]] = [
+    properties_of_days: list[tuple[str, dict[str, np.ndarray], dict[str, Any], dict[str, Any] | None]] = [
         ("offset_removed", plain, {"earthsearch:boa_offset_applied": True}, said),
         ("offset_given", raised, {"earthsearch:boa_offset_applied": False}, said),
         ("no_B11", {n: v for n, v in plain.items() if n != "B11"}, {"earthsearch:boa_offset_applied": True}, None),
@@ -134,13 +134,13 @@ def _sentinel2_faults(site: Site) -> Iterator[pystac.Item]:
         ("last", raised, {}, None),
     ]
     keys = {**COMMON, "SCL": "scl"}
-    for day, (name, numbers, more, raster) in enumerate(traits, 1):
+    for day, (name, numbers, more, raster) in enumerate(properties_of_days, 1):
         properties = {"platform": "sentinel-2b", "s2:processing_baseline": "05.09", "sat:relative_orbit": 8, **more}
         when = pd.Timestamp(2022, 5, day, 10, 30)
         item = _item(site, name, when, properties, numbers, slice(0, 32), keys, raster=raster)
-        picture = pystac.Asset("picture.jp2", media_type="image/jp2", roles=["visual"])
-        picture.extra_fields["eo:bands"] = [{"name": "blue", "common_name": "blue"}]
-        item.add_asset("aaa-visual", picture)
+        preview = pystac.Asset("preview.jp2", media_type="image/jp2", roles=["visual"])
+        preview.extra_fields["eo:bands"] = [{"name": "blue", "common_name": "blue"}]
+        item.add_asset("aaa-visual", preview)
         yield item
         if name == "corrupt":
             path = Path(item.assets["red"].href)

@@ -153,12 +153,12 @@ def test_another_zone_can_be_chosen(site: Site, server: StacServer, tmp_path: Pa
 @pytest.fixture(scope="module")
 def may(site: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.Dataset, list[str], dict[str, str]]:
     """Fetch May 2022, in which each day has an item with its own property; return store, lines and skipped items."""
-    told: list[str] = []
+    reported: list[str] = []
     with serve(site.folder) as server:
         out = tmp_path_factory.mktemp("fetched") / "may.zarr"
-        what = plan(Request(site.box(WEST), "2022-05", ("sentinel-2",)), server.api, QUICK)
-        fetch(what, out, on_skipped=told.append, retry_policy=QUICK)
-    return opened(out, "sentinel-2"), [*what.notes, *told], xr.open_zarr(out).attrs["thalweg:skipped"]
+        fetch_plan = plan(Request(site.box(WEST), "2022-05", ("sentinel-2",)), server.api, QUICK)
+        fetch(fetch_plan, out, on_skipped=reported.append, retry_policy=QUICK)
+    return opened(out, "sentinel-2"), [*fetch_plan.notes, *reported], xr.open_zarr(out).attrs["thalweg:skipped"]
 
 
 def days(store: xr.Dataset) -> dict[str, int]:
@@ -175,26 +175,26 @@ def test_a_removed_a_given_and_an_implied_offset_give_the_same_values(site: Site
 
 
 def test_a_missing_band_is_reported(may: Any) -> None:
-    store, told, _ = may
+    store, reported, _ = may
     date = store.isel(time=days(store)["no_B11"])
     assert (date.B11 == -32768).all() and (date.B12 != -32768).any()
-    assert any(line.startswith("no_B11: has no B11") for line in told)
+    assert any(line.startswith("no_B11: has no B11") for line in reported)
 
 
 def test_a_band_that_no_item_has_is_not_in_the_store(site: Site, tmp_path: Path) -> None:
     """Otherwise every pixel of the sensor would count as missing."""
-    what = plan(Request(site.box(WEST), "2022-05-03", ("sentinel-2",)), str(site.catalogue))
-    assert what.notes == ("sentinel-2: no item has B11: the cube is without",)
-    series = Cube.open(fetch(what, tmp_path / "out.zarr")).series["sentinel-2"]
+    fetch_plan = plan(Request(site.box(WEST), "2022-05-03", ("sentinel-2",)), str(site.catalogue))
+    assert fetch_plan.notes == ("sentinel-2: no item has B11: the cube is without",)
+    series = Cube.open(fetch(fetch_plan, tmp_path / "out.zarr")).series["sentinel-2"]
     assert "B11" not in series.dataset and series.present_bands.sum() == 9
     _, quality = decode_block(series.dataset, series.sensor, "store")
     assert (quality < 2).any()
 
 
 def test_a_corrupt_file_is_skipped_reported_and_recorded(may: Any) -> None:
-    store, told, skipped = may
+    store, reported, skipped = may
     assert list(skipped) == ["corrupt"] and "B04 cannot be read" in skipped["corrupt"]
-    assert [line for line in told if line.startswith("corrupt: skipped, B04 cannot be read")]
+    assert [line for line in reported if line.startswith("corrupt: skipped, B04 cannot be read")]
     assert "corrupt" not in days(store)
 
 

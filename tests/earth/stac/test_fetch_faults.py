@@ -51,13 +51,13 @@ def test_a_fetch_whose_server_stops_answering_is_resumed(site: Site, server: Sta
 
 
 def test_two_processes_cannot_write_one_store(site: Site, tmp_path: Path) -> None:
-    what = plan(Request(site.box(WEST), "2018-01", ("sentinel-2",)), str(site.catalogue))
+    fetch_plan = plan(Request(site.box(WEST), "2018-01", ("sentinel-2",)), str(site.catalogue))
 
     def second(done: int, total: int) -> None:
         with pytest.raises(UsageError, match="another process is writing it"):
-            fetch(what, tmp_path / "out.zarr")
+            fetch(fetch_plan, tmp_path / "out.zarr")
 
-    assert opened(fetch(what, tmp_path / "out.zarr", second), "sentinel-2").sizes["time"] >= 2
+    assert opened(fetch(fetch_plan, tmp_path / "out.zarr", second), "sentinel-2").sizes["time"] >= 2
 
 
 def test_another_request_starts_from_scratch(site: Site, server: StacServer, tmp_path: Path) -> None:
@@ -74,10 +74,10 @@ KILLED = """
 import os, signal, sys
 from thalweg.earth.stac import Request, fetch, plan
 catalogue, out, calls, *bbox = sys.argv[1:]
-told = []
+reported = []
 def progress(done, total):
-    told.append(done)
-    if len(told) == int(calls):
+    reported.append(done)
+    if len(reported) == int(calls):
         os.kill(os.getpid(), signal.SIGKILL)
 fetch(plan(Request(tuple(map(float, bbox)), "2018-01/2018-02", ("sentinel-2", "sentinel-1")), catalogue), out, progress)
 """
@@ -92,11 +92,13 @@ def test_a_killed_fetch_is_resumed(site: Site, server: StacServer, tmp_path: Pat
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [".out.zarr.lock", ".out.zarr.unfinished"]
     server.requests.clear()
-    told: list[tuple[int, int]] = []
-    what = plan(Request(box, "2018-01/2018-02", ("sentinel-2", "sentinel-1")), f"{server.url}/catalog.json", QUICK)
-    fetch(what, out, lambda done, total: told.append((done, total)), retry_policy=QUICK)
-    dates = sum(len(dates) for dates in what.dates.values())
-    assert len(told) == dates - 2  # the third was read and not yet recorded
+    reported: list[tuple[int, int]] = []
+    fetch_plan = plan(
+        Request(box, "2018-01/2018-02", ("sentinel-2", "sentinel-1")), f"{server.url}/catalog.json", QUICK
+    )
+    fetch(fetch_plan, out, lambda done, total: reported.append((done, total)), retry_policy=QUICK)
+    dates = sum(len(dates) for dates in fetch_plan.dates.values())
+    assert len(reported) == dates - 2  # the third was read and not yet recorded
     assert not [path for path in server.requests if "files/S2_31_00" in path]
     plain = fetch_site(tmp_path / "plain.zarr", str(site.catalogue), box, "2018-01/2018-02", "sentinel-2", "sentinel-1")
     for sensor in ("sentinel-2", "sentinel-1"):

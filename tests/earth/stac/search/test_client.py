@@ -71,9 +71,9 @@ def test_credentials_are_checked_before_anything_is_read(
 
 
 def test_a_default_sensor_may_be_absent(site: Site, server: StacServer) -> None:
-    what = plan(Request(site.box(WEST), "2022-05"), server.api, QUICK)
-    assert list(what.dates) == ["sentinel-2"]
-    assert any(line.startswith("without sentinel-1:") and "none of 2022-05-01" in line for line in what.notes)
+    fetch_plan = plan(Request(site.box(WEST), "2022-05"), server.api, QUICK)
+    assert list(fetch_plan.dates) == ["sentinel-2"]
+    assert any(line.startswith("without sentinel-1:") and "none of 2022-05-01" in line for line in fetch_plan.notes)
 
 
 NO_STAC: dict[str, tuple[bytes | None, str]] = {

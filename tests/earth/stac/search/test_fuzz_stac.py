@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import xarray as xr
 from numpy.random import Generator
-from test_items import BOX, QUICK, SPAN, item, write_catalogue
 
 from damaging import change_json, damage
+from stac_items import BOX, QUICK, SPAN, item, write_catalogue
 from stac_server import serve
 from thalweg.earth.stac import Request, fetch, plan
 from thalweg.earth.stac.plan import FetchPlan
@@ -38,15 +38,15 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_catalogue(folder, {"first": item("first", **SPAN, **EXTRA), "second": second})
 
 
-def attempt(job: Callable[[], object], what: str) -> object | None:
+def attempt(job: Callable[[], object], change: str) -> object | None:
     """Return the result of a job; None if it raises a one-line error. Any other exception fails the test."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return job()
     except ThalwegError as error:
-        assert "\n" not in str(error), what
-        assert len(str(error)) < 1000, what
+        assert "\n" not in str(error), change
+        assert len(str(error)) < 1000, change
         return None
 
 
@@ -61,19 +61,19 @@ def test_an_invalid_item_does_not_hide_the_valid_one(alter: Alteration, catalogu
     altered = folder / "items" / "second.json"
     reported = 0
     for number in range(60):
-        what = alter(altered, random)
-        found = attempt(lambda: planned(folder / "catalog.json"), what)
-        assert isinstance(found, FetchPlan), what
+        change = alter(altered, random)
+        found = attempt(lambda: planned(folder / "catalog.json"), change)
+        assert isinstance(found, FetchPlan), change
         names = [name for date in found.dates["sentinel-2"] for name in date.names]
-        assert "first" in names, what
+        assert "first" in names, change
         notes = [note for note in found.notes if ": skipped, " in note]
-        assert all("\n" not in note and len(note) < 400 for note in notes), what
+        assert all("\n" not in note and len(note) < 400 for note in notes), change
         reported += len(notes)
         if number % 10 == 0:  # the scenes that were found are read too
-            store = attempt(lambda found=found, number=number: fetch(found, tmp_path / f"{number}.zarr"), what)
+            store = attempt(lambda found=found, number=number: fetch(found, tmp_path / f"{number}.zarr"), change)
             if isinstance(store, Path):
                 read = xr.open_zarr(store, group="sentinel-2")
-                assert "first" in " ".join(map(str, read.item_id.values)), what
+                assert "first" in " ".join(map(str, read.item_id.values)), change
         shutil.copy(catalogue.parent / "items" / "second.json", altered)
     assert reported > 10
 
@@ -87,12 +87,12 @@ def test_a_damaged_catalogue_raises_one_line_error_or_gives_its_items(
     folder = Path(shutil.copytree(catalogue.parent, tmp_path / "catalogue"))
     refused = 0
     for _ in range(30):
-        what = alter(folder / name, random)
-        found = attempt(lambda: planned(folder / "catalog.json"), what)
+        change = alter(folder / name, random)
+        found = attempt(lambda: planned(folder / "catalog.json"), change)
         refused += found is None
         if isinstance(found, FetchPlan):
             names = [scene for date in found.dates["sentinel-2"] for scene in date.names]
-            assert set(names) <= {"first", "second"} and names, what
+            assert set(names) <= {"first", "second"} and names, change
         shutil.copy(catalogue.parent / name, folder / name)
     assert refused > 5
 
@@ -112,9 +112,9 @@ def test_invalid_answers_of_an_api_raise_one_line_error_or_give_items(
             path = list(answers)[number % 2]
             server.answers = {end: json.dumps(answer).encode() for end, answer in answers.items()}
             (tmp_path / "answer.json").write_bytes(server.answers[path])
-            what = ALTERATIONS[number // 2 % 2](tmp_path / "answer.json", random)
+            change = ALTERATIONS[number // 2 % 2](tmp_path / "answer.json", random)
             server.answers[path] = (tmp_path / "answer.json").read_bytes()
-            found = attempt(lambda: planned(server.api), what)
+            found = attempt(lambda: planned(server.api), change)
             if isinstance(found, FetchPlan):
                 names = [scene for date in found.dates["sentinel-2"] for scene in date.names]
-                assert len(names) <= 2 and names, what
+                assert len(names) <= 2 and names, change

@@ -229,7 +229,10 @@ class CatalogueClient:
             )
         platforms = dict.fromkeys(platform for product in products for platform in product.platforms)
         of_platforms = f"of the platforms {', '.join(platforms)} " if platforms else ""
-        return f"{name}: nothing found: {wanted} has items there then, none {of_platforms}with bands of {sensor}"
+        return (
+            f"{name}: nothing found: {wanted} has items in the box and the time, none {of_platforms}with bands of "
+            f"{sensor}"
+        )
 
     def _read_root(self) -> dict[str, Any]:
         """Read the JSON at the catalogue's address; `UsageError` if it is not a catalogue's."""
@@ -251,14 +254,14 @@ class CatalogueClient:
             raise UsageError(f"{shown_url}: no STAC: links {shorten(links)}: expected a list")
         return root
 
-    def _query(self, question: Callable[[], Result]) -> Result:
+    def _query(self, query: Callable[[], Result]) -> Result:
         """Return the result of a query; a fault of the catalogue becomes an error with one line."""
         from pystac.errors import STACError
         from pystac_client.exceptions import APIError
 
         url = redact(self.catalogue.url)
         try:
-            return question()
+            return query()
         except ThalwegError:
             raise
         except APIError as error:
