@@ -163,14 +163,14 @@ class Prepare:
 
 
 def main() -> None:
-    takes = parser(__doc__)
-    takes.add_argument("--towers", type=int, default=24)
-    takes.add_argument("--first-seed", type=int, default=7000, help="first seed to search for landscapes")
-    takes.add_argument("--workers", type=int, default=2)
-    takes.add_argument("--weather", action="store_true", help="add the tower's daily meteorology to every set")
-    takes.add_argument("--learner", choices=("ridge", "boosting", "transformer"), default="ridge")
-    takes.add_argument("--tables", type=Path, help="file that keeps the towers' tables; used if it exists")
-    options = takes.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--towers", type=int, default=24)
+    arguments.add_argument("--first-seed", type=int, default=7000, help="first seed to search for landscapes")
+    arguments.add_argument("--workers", type=int, default=2)
+    arguments.add_argument("--weather", action="store_true", help="add the tower's daily meteorology to every set")
+    arguments.add_argument("--learner", choices=("ridge", "boosting", "transformer"), default="ridge")
+    arguments.add_argument("--tables", type=Path, help="file of the towers' tables; read if it exists, else written")
+    options = arguments.parse_args()
     started = time.perf_counter()
     table = tables(options)
     prepared = time.perf_counter()
@@ -201,14 +201,14 @@ def main() -> None:
 
 def tables(options: Any) -> pd.DataFrame:
     """Return the towers' daily tables, concatenated."""
-    kept = options.tables
-    if kept is not None and kept.is_file():
-        return pd.read_parquet(kept)
+    path = options.tables
+    if path is not None and path.is_file():
+        return pd.read_parquet(path)
     sites = tower_sites(options.towers, options.first_seed)
     with ProcessPoolExecutor(options.workers) as pool:
         table = pd.concat(pool.map(Prepare(options.model), sites), ignore_index=True)
-    if kept is not None:
-        table.to_parquet(kept)
+    if path is not None:
+        table.to_parquet(path)
     return table
 
 

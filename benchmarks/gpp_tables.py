@@ -129,15 +129,17 @@ def tower_scores(evaluation: Evaluation) -> dict[str, float]:
 
 
 def main() -> None:
-    given = parser(__doc__)
-    given.add_argument("--flux", type=Path, default=SHARED.parent / "flux", help="folder of the flux tables")
-    given.add_argument("--forest-seeds", type=int, default=1, help="forests per set of predictors; scores are averaged")
-    given.add_argument("--partitions", type=int, default=3, help="members per tower")
-    given.add_argument("--seeds", type=int, default=1, help="runs on the towers; scores are averaged")
-    given.add_argument("--workers", type=int, default=2, help="processes")
-    given.add_argument("--part", choices=("hls", "towers"), help="only one of the two parts; both by default")
-    given.add_argument("--report", type=Path, help="also write the towers' report folder here")
-    options = given.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--flux", type=Path, default=SHARED.parent / "flux", help="folder of the flux tables")
+    arguments.add_argument(
+        "--forest-seeds", type=int, default=1, help="forests per set of predictors; scores are averaged"
+    )
+    arguments.add_argument("--partitions", type=int, default=3, help="members per tower")
+    arguments.add_argument("--seeds", type=int, default=1, help="runs on the towers; scores are averaged")
+    arguments.add_argument("--workers", type=int, default=2, help="processes")
+    arguments.add_argument("--part", choices=("hls", "towers"), help="only one of the two parts; both by default")
+    arguments.add_argument("--report", type=Path, help="also write the towers' report folder here")
+    options = arguments.parse_args()
     torch.set_num_threads(1)
 
     results: dict[str, float | str] = {}

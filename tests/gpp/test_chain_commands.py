@@ -66,7 +66,7 @@ def test_from_a_store_to_a_series_and_a_map(
     ("arguments", "message"),
     [
         (("--xy", 3.0, 45.0), "or write degrees as --lonlat"),
-        (("--xy", 3.0, 45.0, "--gap-filling", "linaer"), "did you mean linear?"),
+        (("--xy", 3.0, 45.0, "--gap-filling", "kalmann"), "did you mean kalman?"),
         (("--lonlat", 3.0, 45.0), "expected one position"),
         (("--size", 8), "size 8"),
         (("--gap-filling", "spline"), "expected linear, kalman"),

@@ -51,7 +51,7 @@ def test_days_in_any_spelling_give_the_same_report(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         (lambda t: t.assign(gpp=-9999), "no day with usable GPP among"),
         (lambda t: t.assign(gpp="high"), "'high' is not a number"),
@@ -70,13 +70,13 @@ def test_days_in_any_spelling_give_the_same_report(
     ],
 )
 def test_an_invalid_table_is_refused(
-    cli: Run, sites: pd.DataFrame, tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], said: str
+    cli: Run, sites: pd.DataFrame, tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], expected: str
 ):
     path = tmp_path / "table.csv"
     change(sites).to_csv(path, index=False)
     ran = cli("gpp", "evaluate", path, "report", *QUICK)
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert said in ran.err and "table.csv" in ran.err
+    assert expected in ran.err and "table.csv" in ran.err
     assert not list(Path().iterdir())
 
 
@@ -84,9 +84,9 @@ def test_impossible_values_are_counted_in_a_warning_and_in_the_report(cli: Run, 
     path = tmp_path / "table.csv"
     sites.assign(gpp=sites["gpp"].where(sites.index % 100 != 0, 777.0)).to_csv(path, index=False)
     ran = cli("gpp", "evaluate", path, "report", *QUICK)
-    said = "15 of gpp outside of -25 to 50 gC m-2 d-1, such as 777"
-    assert ran.code == 0 and said in ran.err and ran.err.count("\n") == 1
-    assert said in Path("report/report.md").read_text()
+    expected = "15 of gpp outside of -25 to 50 gC m-2 d-1, such as 777"
+    assert ran.code == 0 and expected in ran.err and ran.err.count("\n") == 1
+    assert expected in Path("report/report.md").read_text()
 
 
 def test_the_option_gpp_column_chooses_the_column(cli: Run, sites: pd.DataFrame, tmp_path: Path):
@@ -129,7 +129,7 @@ def test_codes_in_a_prepared_table_are_missing(prepared: Path):
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "expected"),
     [
         (lambda text: text[:-20], "cut short"),
         (lambda text: text.replace("2018-01-03", "03/01/2018"), "is not a date"),
@@ -140,15 +140,15 @@ def test_codes_in_a_prepared_table_are_missing(prepared: Path):
         (lambda text: text.replace(",5,", ",five,"), "'five' is not a number"),
     ],
 )
-def test_train_refuses_damaged_tables(cli: Run, prepared: Path, damage: Callable[[str], str], said: str):
+def test_train_refuses_damaged_tables(cli: Run, prepared: Path, damage: Callable[[str], str], expected: str):
     prepared.write_text(damage(prepared.read_text()))
     ran = cli("gpp", "train", prepared, "--out", "model")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert said in ran.err and not list(Path().iterdir())
+    assert expected in ran.err and not list(Path().iterdir())
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         ("site,lat\nA,-9999\n", None),
         ("site;lat\nA;51,5\n", None),
@@ -160,9 +160,11 @@ def test_train_refuses_damaged_tables(cli: Run, prepared: Path, damage: Callable
         ("", "an empty file"),
     ],
 )
-def test_the_list_of_sites_is_read_strictly(cli: Run, fullset: Path, tmp_path: Path, content: str, said: str | None):
+def test_the_list_of_sites_is_read_strictly(
+    cli: Run, fullset: Path, tmp_path: Path, content: str, expected: str | None
+):
     sites = tmp_path / "sites.csv"
     sites.write_text(content)
     ran = cli("gpp", "evaluate", fullset, "report", "--gpp-column", "GPP_NT_CUT_REF", "--sites", sites, *QUICK)
     assert (ran.code, ran.err.count("\n")) == (2, 1)  # a single site cannot be left out
-    assert (said or "1 sites: expected three or more") in ran.err
+    assert (expected or "1 sites: expected three or more") in ran.err

@@ -139,11 +139,13 @@ def prepare(
     check_new(out)
     request.check_inputs()
     announce(f"embedding the footprint in {source.name}")
-    from thalweg.gpp.data.features import write_table
     from thalweg.gpp.data.gap_filling import check_gap_filling
+
+    method = check_gap_filling(gap_filling)
+    from thalweg.gpp.data.features import write_table
     from thalweg.gpp.tables.daily_table import require_gpp
 
-    table, recipe = request.table(size, check_gap_filling(gap_filling))
+    table, recipe = request.table(size, method)
     if flux is not None:
         require_gpp(table, flux.name)
     write_table(table, recipe, out)
@@ -163,6 +165,8 @@ def train(
 ) -> None:
     """Fit the 90-day transformer to tables with GPP and save it; a model with more columns makes no maps."""
     check_new(out)
+    for table in tables:
+        check_input(table, "table")
     announce(f"fitting the transformer to {len(tables)} tables")
     from thalweg.gpp.train import train_model
 

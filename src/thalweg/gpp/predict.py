@@ -199,7 +199,7 @@ def predict_map(job: MapJob, out: str | Path, progress: Callable[[int, int], Non
 
     Args:
         job: Prediction of the map.
-        out: Store to write, under a hidden name next to it until it is complete; must not exist.
+        out: Zarr store to write, atomically; must not exist.
         progress: Called with the numbers of pixels done and in all.
 
     Returns:

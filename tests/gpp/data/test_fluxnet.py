@@ -115,7 +115,7 @@ def test_sites_are_found_in_file_names():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         (lambda d: d.drop(columns=["GPP_NT_VUT_REF", "GPP_DT_VUT_REF"]), "no column 'GPP_NT_VUT_REF'"),
         (lambda d: d.drop(columns="GPP_NT_VUT_REF"), "it has GPP_DT_VUT_REF"),
@@ -126,11 +126,11 @@ def test_sites_are_found_in_file_names():
         (lambda d: d.assign(TIMESTAMP="20171350"), "'20171350' is not a date"),
     ],
 )
-def test_bad_files_are_refused_in_one_line(tmp_path, change, said):
+def test_invalid_files_are_refused_in_one_line(tmp_path, change, expected):
     path = write(tmp_path, change(days()))
     with pytest.raises(UsageError) as refused:
         read_flux(path)
-    assert said in str(refused.value) and path.name in str(refused.value) and "\n" not in str(refused.value)
+    assert expected in str(refused.value) and path.name in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_a_row_of_units_is_read(tmp_path):

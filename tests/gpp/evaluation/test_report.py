@@ -78,7 +78,7 @@ def test_the_command_refuses_in_one_line(cli, make_table, tmp_path):
     table[(table["site"] != "S1") | (table["time"] < "2017-02-01")].to_csv(short, index=False)
     bare = tmp_path / "bare.csv"
     table.drop(columns="gpp").to_csv(bare, index=False)
-    for arguments, said in (
+    for arguments, expected in (
         ((path, tmp_path / "there"), "exists already"),
         ((path, "out", "--model", "bosting"), "did you mean boosting?"),
         ((path, "out", "--split", "month"), "expected site, year, site-year"),
@@ -87,4 +87,4 @@ def test_the_command_refuses_in_one_line(cli, make_table, tmp_path):
         ((tmp_path / "none.csv", "out"), "no such file"),
     ):
         ran = cli("gpp", "evaluate", *arguments)
-        assert (ran.code, said in ran.err, ran.err.count("\n")) == (2, True, 1), ran.err
+        assert (ran.code, expected in ran.err, ran.err.count("\n")) == (2, True, 1), ran.err

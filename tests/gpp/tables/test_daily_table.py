@@ -27,7 +27,7 @@ def test_spellings_of_grams_are_taken(make_table, units):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         (lambda t: t.drop(columns="gpp"), ["no column 'gpp'", "gC m-2 d-1"]),
         (lambda t: t.rename(columns={"gpp": "gpp_umol m-2 s-1"}), ["gpp_umol m-2 s-1", "1.037"]),
@@ -36,12 +36,12 @@ def test_spellings_of_grams_are_taken(make_table, units):
         (lambda t: t.assign(time="soon"), ["'time'", "expected dates"]),
     ],
 )
-def test_bad_tables_are_refused_in_one_line(make_table, change, said):
+def test_invalid_tables_are_refused_in_one_line(make_table, change, expected):
     with pytest.raises(UsageError) as refused:
         daily_table(change(make_table(sites=1)), label="mine.csv")
     message = str(refused.value)
     assert message.startswith("mine.csv: ") and "\n" not in message
-    assert all(part in message for part in said)
+    assert all(part in message for part in expected)
 
 
 @pytest.mark.parametrize("units", ["umol m-2 s-1", "µmolCO2 m-2 s-1", "kgC m-2 d-1"])

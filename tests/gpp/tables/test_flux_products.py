@@ -52,26 +52,26 @@ def daily(folder: Path, name: str = DD, start: str = "2019-01-01") -> Path:
     return folder / name
 
 
-@pytest.mark.parametrize(("name", "content", "said"), OTHERS + METADATA)
-def test_another_product_is_refused_by_name(tmp_path: Path, name: str, content: str, said: str):
+@pytest.mark.parametrize(("name", "content", "expected"), OTHERS + METADATA)
+def test_another_product_is_refused_by_name(tmp_path: Path, name: str, content: str, expected: str):
     path = write(tmp_path, name, content)
     with pytest.raises(UsageError) as refused:
         read_flux(path)
-    assert str(refused.value).startswith(f"{name}: ") and said in str(refused.value)
+    assert str(refused.value).startswith(f"{name}: ") and expected in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("name", "content", "said"), OTHERS)
-def test_a_folder_of_another_product_is_refused_by_name(tmp_path: Path, name: str, content: str, said: str):
+@pytest.mark.parametrize(("name", "content", "expected"), OTHERS)
+def test_a_folder_of_another_product_is_refused_by_name(tmp_path: Path, name: str, content: str, expected: str):
     write(tmp_path, name, content)
     with pytest.raises(UsageError) as refused:
         read_flux(tmp_path)
-    assert "no file that can be read" in str(refused.value) and said in str(refused.value)
+    assert "no file that can be read" in str(refused.value) and expected in str(refused.value)
     assert "TIMESTAMP column" not in str(refused.value) and "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("name", "content", "said"), OTHERS)
-def test_a_mixed_folder_names_what_it_leaves_out(tmp_path: Path, name: str, content: str, said: str):
+@pytest.mark.parametrize(("name", "content", "expected"), OTHERS)
+def test_a_mixed_folder_names_what_it_leaves_out(tmp_path: Path, name: str, content: str, expected: str):
     daily(tmp_path)
     write(tmp_path, name, content)
     with pytest.warns(DataWarning) as warned:
@@ -79,7 +79,7 @@ def test_a_mixed_folder_names_what_it_leaves_out(tmp_path: Path, name: str, cont
     assert len(table) == 100
     (note,) = table.attrs["notes"]
     assert [str(warning.message) for warning in warned] == [note]
-    assert "left out 1 of its files" in note and name in note and said in note
+    assert "left out 1 of its files" in note and name in note and expected in note
 
 
 def test_metadata_and_hidden_files_are_ignored(tmp_path: Path):

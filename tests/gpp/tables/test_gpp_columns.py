@@ -15,7 +15,7 @@ FULLSET = "FLX_XX-Abc_FLUXNET2015_FULLSET_DD_2019-2019_1-4.csv"
 
 
 def fullset(variants: tuple[str, ...] = VARIANTS, days: int = 60) -> pd.DataFrame:
-    """GPP of every variant is its position plus 1 (DT plus 0.5); its quality is good on so many days."""
+    """GPP of every variant is its position plus 1 (DT plus 0.5); its quality is good on 10 days plus its position."""
     columns: dict[str, object] = {"TIMESTAMP": pd.date_range("2019-01-01", periods=days).strftime("%Y%m%d")}
     for index, variant in enumerate(variants):
         columns[f"NEE_{variant}_QC"] = (np.arange(days) < 10 + index).astype(float)

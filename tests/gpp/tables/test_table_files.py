@@ -69,7 +69,7 @@ def cut_parquet() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         (b"", "an empty file"),
         (b" \n\n", "an empty file"),
@@ -95,13 +95,14 @@ def cut_parquet() -> bytes:
         (cut_parquet(), "not a readable Parquet file"),
     ],
 )
-def test_other_files_are_refused_in_one_line(tmp_path: Path, content: bytes, said: str):
+def test_other_files_are_refused_in_one_line(tmp_path: Path, content: bytes, expected: str):
     path = tmp_path / "table.csv"
     path.write_bytes(content)
     with pytest.raises(UsageError) as refused:
         read(path)
-    assert said in str(refused.value) and "\n" not in str(refused.value)
+    assert expected in str(refused.value) and "\n" not in str(refused.value)
     assert str(refused.value).startswith("table.csv: ")
+    assert "(table.csv" not in str(refused.value)
 
 
 def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path):

@@ -45,7 +45,7 @@ def test_a_time_of_day_is_kept(written: object):
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "expected"),
     [
         ("02/03/2019", "'02/03/2019' is not a date"),
         ("02.03.2019", "is not a date"),
@@ -67,10 +67,10 @@ def test_a_time_of_day_is_kept(written: object):
         ("2019-03-02T12:00:00+02:00", "has a zone and a time of day"),
     ],
 )
-def test_other_texts_are_refused(written: object, said: str):
+def test_other_texts_are_refused(written: object, expected: str):
     with pytest.raises(UsageError) as refused:
         read_times(pd.Series([written]), "table: column 'time'")
-    assert said in str(refused.value) and str(refused.value).startswith("table: column 'time', row 0: ")
+    assert expected in str(refused.value) and str(refused.value).startswith("table: column 'time', row 0: ")
 
 
 def test_dates_in_two_formats_are_refused():

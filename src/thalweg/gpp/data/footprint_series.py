@@ -154,12 +154,12 @@ def series_on_dates(
                 chosen = {name: encodings[name] for name in sensors}
                 fused = model.fusion(chosen)
                 half_width = model.fusion.interval_half_width(fused.spread[:, :size], 0.68)
-                seen = torch.stack([encoding.observed[:, 0] for encoding in chosen.values()]).amax(0) > 0
-                by_view[view].append((fused.values[:, :size].numpy(), half_width.numpy(), seen.numpy()))
+                observed = torch.stack([encoding.observed[:, 0] for encoding in chosen.values()]).amax(0) > 0
+                by_view[view].append((fused.values[:, :size].numpy(), half_width.numpy(), observed.numpy()))
     joined = {view: [np.concatenate(chunk) for chunk in zip(*chunks, strict=True)] for view, chunks in by_view.items()}
     return {
-        view: average_pixels(footprint, dates, embedding_names(size), values, seen, half_width)
-        for view, (values, half_width, seen) in joined.items()
+        view: average_pixels(footprint, dates, embedding_names(size), values, observed, half_width)
+        for view, (values, half_width, observed) in joined.items()
     }
 
 

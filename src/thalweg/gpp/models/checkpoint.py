@@ -31,9 +31,9 @@ class GppCard(Declaration):
     """Contents of a GPP model's `model.json`."""
 
     format: int = Field(description="version of this layout")
-    kind: Literal["gpp-transformer"] = Field(description="what the folder holds")
+    kind: Literal["gpp-transformer"] = Field(description="kind of model")
     features: tuple[str, ...] = Field(description="columns the model predicts from, in order")
-    recipe: FeatureRecipe = Field(description="how the features were made")
+    recipe: FeatureRecipe = Field(description="recipe of the features")
     members: int = Field(description="networks in the ensemble")
     settings: dict[str, Any] = Field(description="configuration of the networks")
     content_hash: str = Field(description="SHA-256 of the tensors: names, types, shapes and bytes")
@@ -42,7 +42,7 @@ class GppCard(Declaration):
 
 
 KIND = "gpp-transformer"
-"""Kind of model that is saved."""
+"""Kind of the saved models."""
 
 GPP_MODEL = ModelFormat(GppCard, version=2, label="a GPP model", remedy="train it again")
 """Layout of a GPP model's folder."""

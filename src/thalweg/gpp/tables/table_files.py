@@ -100,6 +100,8 @@ class TableFile:
                 )
         except UnicodeError as error:
             raise UsageError(f"{self.name}: {_undecodable(error)}: save it as UTF-8") from error
+        except UsageError:
+            raise
         except (csv.Error, ValueError) as error:  # pandas' parser errors are ValueErrors
             raise UsageError(f"{self.name}: not a table ({' '.join(str(error).split())}): write it again") from error
         if len(frame) != len(lines):

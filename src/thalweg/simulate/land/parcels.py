@@ -125,7 +125,7 @@ def _cut_parcels(
     rng: np.random.Generator, canvas: _Canvas, roads: list[tuple[NDArray, float]], area: float
 ) -> list[NDArray]:
     """Cut the ground between the roads into parcels, aligned by block to one of the roads."""
-    block = sum((distance > 0).astype(int) << bit for bit, (distance, _) in enumerate(roads))
+    block = sum((distance > 0).astype(int) << road for road, (distance, _) in enumerate(roads))
     pieces = []
     for number in np.unique(block):
         angle = roads[rng.integers(len(roads))][1] + rng.normal(0, 0.06)
