@@ -1,4 +1,4 @@
-"""Pictures are read as a viewer shows them on a white page, and written only where they are finite."""
+"""Image files: read as a viewer shows them on a white page, written only if they are finite."""
 
 import io
 from pathlib import Path
@@ -9,53 +9,53 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from thalweg.errors import NotFiniteError, UsageError
+from thalweg.errors import MissingPathError, NotFiniteError, UsageError
 from thalweg.io import image_files
 from thalweg.io.image_files import png, read_image, read_mask
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
-def saved(path: Path, picture: Any, **options: Any) -> Path:
-    picture.save(path, **options)
+def saved(path: Path, image: Any, **options: Any) -> Path:
+    image.save(path, **options)
     return path
 
 
-def two_colours(mode: str = "RGB") -> Any:
+def red_and_blue(mode: str = "RGB") -> Any:
     """Red on the left, blue on the right, 4 x 2 px."""
-    picture = Image.new("RGB", (4, 2), RED)
-    picture.paste(BLUE, (2, 0, 4, 2))
-    return picture.convert(mode)
+    image = Image.new("RGB", (4, 2), RED)
+    image.paste(BLUE, (2, 0, 4, 2))
+    return image.convert(mode)
 
 
-@pytest.mark.parametrize("turned", [3, 6, 8])
-def test_the_orientation_of_a_camera_is_applied(tmp_path: Path, turned: int) -> None:
+@pytest.mark.parametrize("rotation", [3, 6, 8])
+def test_exif_orientation_is_applied(tmp_path: Path, rotation: int) -> None:
     exif = Image.Exif()
-    exif[0x0112] = turned
-    read = read_image(saved(tmp_path / "turned.png", two_colours(), exif=exif))
-    assert read.shape == ((3, 2, 4) if turned == 3 else (3, 4, 2))
-    corners = {3: (2, 0), 6: (0, 2), 8: (2, 0)}[turned]  # the channel that the first and the last pixel show
+    exif[0x0112] = rotation
+    read = read_image(saved(tmp_path / "rotated.png", red_and_blue(), exif=exif))
+    assert read.shape == ((3, 2, 4) if rotation == 3 else (3, 4, 2))
+    corners = {3: (2, 0), 6: (0, 2), 8: (2, 0)}[rotation]  # the channel that the first and the last pixel show
     assert (int(read[:, 0, 0].argmax()), int(read[:, -1, -1].argmax())) == corners
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P", "L", "RGB"])
-def test_what_is_transparent_shows_the_white_page(tmp_path: Path, mode: str) -> None:
-    picture = Image.new("RGBA", (2, 1), (0, 0, 0, 255))
-    picture.putpixel((1, 0), (0, 0, 0, 0))
+def test_transparent_pixels_are_white(tmp_path: Path, mode: str) -> None:
+    image = Image.new("RGBA", (2, 1), (0, 0, 0, 255))
+    image.putpixel((1, 0), (0, 0, 0, 0))
     if mode in ("P", "L", "RGB"):
-        picture = Image.new(mode, (2, 1), 0)
-        picture.putpixel((1, 0), {"P": 1, "L": 9, "RGB": (9, 9, 9)}[mode])
+        image = Image.new(mode, (2, 1), 0)
+        image.putpixel((1, 0), {"P": 1, "L": 9, "RGB": (9, 9, 9)}[mode])
         if mode == "P":
-            picture.putpalette([0, 0, 0, 9, 9, 9])
-        path = saved(tmp_path / "a.png", picture, transparency={"P": 1, "L": 9, "RGB": (9, 9, 9)}[mode])
+            image.putpalette([0, 0, 0, 9, 9, 9])
+        path = saved(tmp_path / "a.png", image, transparency={"P": 1, "L": 9, "RGB": (9, 9, 9)}[mode])
     else:
-        path = saved(tmp_path / "a.png", picture.convert(mode) if mode != "PA" else picture)
+        path = saved(tmp_path / "a.png", image.convert(mode) if mode != "PA" else image)
     read = read_image(path)
     assert torch.equal(read[:, 0, 0], torch.zeros(3))
     assert torch.equal(read[:, 0, 1], torch.ones(3))
 
 
-def test_what_is_half_transparent_is_between(tmp_path: Path) -> None:
+def test_partly_transparent_pixels_are_blended_with_white(tmp_path: Path) -> None:
     path = saved(tmp_path / "half.png", Image.new("RGBA", (1, 1), (255, 0, 0, 51)))
     torch.testing.assert_close(read_image(path).flatten(), torch.tensor([1.0, 0.8, 0.8]), rtol=0, atol=1 / 255)
 
@@ -74,17 +74,17 @@ def test_greys_of_more_than_8_bits_keep_their_brightness(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("values", [[0.0, 200.0], [-1.0, 0.5], [0.0, np.nan]])
-def test_numbers_that_are_no_greys_are_refused(tmp_path: Path, values: list[float]) -> None:
+def test_values_out_of_range_are_invalid(tmp_path: Path, values: list[float]) -> None:
     path = saved(tmp_path / "height.tif", Image.fromarray(np.array([values], np.float32)))
-    with pytest.raises(UsageError, match=r"height.tif: expected (greys from 0 to 1|an image of numbers)"):
+    with pytest.raises(UsageError, match=r"height.tif: expected (greys from 0 to 1|finite values)"):
         read_image(path)
 
 
 @pytest.mark.parametrize("mode", ["1", "CMYK", "YCbCr"])
 def test_other_modes(tmp_path: Path, mode: str) -> None:
-    picture = two_colours().convert("L").point(lambda value: 255 * (value > 50)).convert(mode)
+    image = red_and_blue().convert("L").point(lambda value: 255 * (value > 50)).convert(mode)
     suffix = {"1": ".png", "CMYK": ".tif", "YCbCr": ".jpg"}[mode]
-    read = read_image(saved(tmp_path / f"other{suffix}", picture))
+    read = read_image(saved(tmp_path / f"other{suffix}", image))
     torch.testing.assert_close(read[:, 0], torch.tensor([1.0, 1, 0, 0]).expand(3, 4), rtol=0, atol=0.02)
 
 
@@ -95,7 +95,7 @@ def test_a_colour_profile_is_applied(tmp_path: Path) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     same = read_image(saved(tmp_path / "srgb.png", colour, icc_profile=srgb))
     torch.testing.assert_close(same, plain, rtol=0, atol=1.5 / 255)
-    # A profile in which red and blue have changed places: the picture shows a blue where its numbers say red.
+    # A profile with red and blue exchanged: the image shows blue where its values are red.
     swapped = bytearray(srgb)
     places = {srgb[at : at + 4]: at for at in range(132, 132 + 12 * int.from_bytes(srgb[128:132], "big"), 12)}
     red, blue = places[b"rXYZ"], places[b"bXYZ"]
@@ -104,17 +104,17 @@ def test_a_colour_profile_is_applied(tmp_path: Path) -> None:
     torch.testing.assert_close(other[[2, 1, 0]], plain, rtol=0, atol=0.02)
 
 
-def test_a_mask_is_read_as_the_picture_is(tmp_path: Path) -> None:
-    picture = Image.new("RGBA", (2, 2), (255, 255, 255, 255))
-    picture.putpixel((0, 1), (0, 0, 0, 255))
+def test_a_mask_is_read_like_an_image(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (2, 2), (255, 255, 255, 255))
+    image.putpixel((0, 1), (0, 0, 0, 255))
     exif = Image.Exif()
     exif[0x0112] = 6
-    path = saved(tmp_path / "mask.png", picture, exif=exif)
+    path = saved(tmp_path / "mask.png", image, exif=exif)
     assert torch.equal(read_mask(path), torch.tensor([[0.0, 1.0], [1.0, 1.0]]))
     assert torch.equal(read_mask(path.read_bytes()), read_mask(path))
 
 
-def test_a_moving_picture_is_refused_and_a_cameras_preview_is_not(tmp_path: Path) -> None:
+def test_animations_are_refused_and_camera_previews_are_ignored(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLUE)]
     for name in ("moving.gif", "moving.png", "pages.tif"):
         path = saved(tmp_path / name, frames[0], save_all=True, append_images=frames[1:])
@@ -126,7 +126,7 @@ def test_a_moving_picture_is_refused_and_a_cameras_preview_is_not(tmp_path: Path
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize("kind", ["png", "jpg", "tif", "gif"])
-def test_a_damaged_file_is_one_line(tmp_path: Path, kind: str, share: float) -> None:
+def test_a_damaged_file_raises_one_line_error(tmp_path: Path, kind: str, share: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     whole = saved(tmp_path / f"whole.{kind}", Image.fromarray(noise)).read_bytes()
     path = tmp_path / f"cut.{kind}"
@@ -136,10 +136,10 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, kind: str, share: float) -> 
     assert "\n" not in str(raised.value)
 
 
-def test_bytes_at_random_are_an_image_or_one_line() -> None:
+def test_random_bytes_are_an_image_or_raise_one_line_error() -> None:
     random = np.random.default_rng(1)
     content = io.BytesIO()
-    two_colours().save(content, format="PNG")
+    red_and_blue().save(content, format="PNG")
     for _ in range(200):
         changed = bytearray(content.getvalue())
         for _ in range(3):
@@ -150,11 +150,11 @@ def test_bytes_at_random_are_an_image_or_one_line() -> None:
             assert "\n" not in str(error)
 
 
-def test_what_is_no_picture_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "words.png").write_text("no picture")
+def test_a_file_without_an_image_raises_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "words.png").write_text("no image")
     with pytest.raises(UsageError, match=r"words.png: expected an image file.*; this is none"):
         read_image(tmp_path / "words.png")
-    with pytest.raises(UsageError, match="expected an image file, found none"):
+    with pytest.raises(MissingPathError, match="expected an image file, found none"):
         read_image(tmp_path / "none.png")
     with pytest.raises(UsageError, match="expected an image file"):
         read_image(tmp_path)
@@ -171,9 +171,9 @@ def test_what_is_no_picture_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_not_finite_is_not_written(value: float) -> None:
+def test_an_image_that_is_not_finite_is_not_written(value: float) -> None:
     image = torch.zeros(3, 4, 4)
     image[1, 2, 3] = value
-    with pytest.raises(NotFiniteError, match=r"seed-3.png: 2% of its values are NaN or infinity, no picture"):
+    with pytest.raises(NotFiniteError, match=r"seed-3.png: 2% of its values are NaN or infinity, no image"):
         png(image, "seed-3.png")
     assert Image.open(io.BytesIO(png(torch.zeros(3, 4, 4)))).size == (4, 4)

@@ -1,4 +1,4 @@
-"""Credentials of addresses: hidden wherever they stand, and what is none stays."""
+"""Credentials of addresses: removed in every position, and other text is unchanged."""
 
 import logging
 from collections.abc import Callable
@@ -27,7 +27,7 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("text", HIDDEN)
-def test_credentials_are_hidden(text: str) -> None:
+def test_credentials_are_removed(text: str) -> None:
     assert redact(text) == HIDDEN[text]
     assert redact(redact(text)) == HIDDEN[text]
 
@@ -43,11 +43,11 @@ def test_credentials_are_hidden(text: str) -> None:
         "expected A?B, got C@D",
     ],
 )
-def test_what_is_no_credential_stays(text: str) -> None:
+def test_text_without_credentials_is_unchanged(text: str) -> None:
     assert redact(text) == text
 
 
-def test_a_cause_that_holds_credentials_is_left_out() -> None:
+def test_a_cause_with_credentials_is_omitted() -> None:
     inner, plain = ValueError("https://host/a?token=s3cr3t"), ValueError("no such file")
     outer = RuntimeError("failed")
     outer.__cause__ = inner
@@ -55,7 +55,7 @@ def test_a_cause_that_holds_credentials_is_left_out() -> None:
     assert public_cause(plain) is plain
 
 
-def test_the_libraries_logs_hide_them(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_records_of_libraries_are_redacted(caplog: pytest.LogCaptureFixture) -> None:
     redact_logs()
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("urllib3.connectionpool").warning("Retrying after %r: %s", "fault", "/a?token=s3cr3t")
@@ -63,7 +63,7 @@ def test_the_libraries_logs_hide_them(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("opening", [thalweg.open, Cube.open])
-def test_an_address_taken_for_a_path_does_not_show_them(opening: Callable[[str], object]) -> None:
+def test_an_address_given_as_a_path_is_redacted(opening: Callable[[str], object]) -> None:
     with pytest.raises(UsageError, match="no such") as caught:
         opening("https://user:s3cr3t@host/store.zarr?token=s3cr3t")
     assert "s3cr3t" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Image files in and out: the one place where pictures are read as a viewer shows them, and where they are written."""
+"""Reading of image files as a viewer shows them, and encoding of images as PNG."""
 
 import io
 import struct
@@ -10,29 +10,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thalweg.errors import NotFiniteError, UsageError
+from thalweg.errors import MissingPathError, NotFiniteError, UsageError
 
 MAX_PIXELS = 64_000_000
-"""Pixels of an image that is read."""
+"""Largest number of pixels of an image that is read."""
 MAX_BYTES = 256_000_000
-"""Size of its file."""
+"""Largest size of an image file that is read."""
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-"""What is read, as Pillow names it; others run programs of their own or are no pictures."""
+"""Formats that are read, by Pillow's names; others start external programs or are not images."""
 WHITE = 255
+"""Value of a white pixel, uint8."""
 
 
 def read_image(source: Path | str | bytes, name: str | None = None) -> Tensor:
-    """Return an image file as a viewer shows it on a white page: (3, H, W) in 0..1.
+    """Return an image file as a viewer shows it on a white page.
 
-    The orientation in its EXIF data is applied, transparent parts show white, greys of 16 bits and of floating point
-    values in 0..1 keep their brightness.
+    The orientation in its EXIF data is applied, transparent parts are white, and 16-bit and floating-point greys in
+    0..1 keep their brightness.
 
     Args:
-        source: the file, or its content.
-        name: what messages call it; None: the file's path as given.
+        source: path of the file, or its content.
+        name: name of the image in messages; the path by default.
+
+    Returns:
+        Float32 (3, H, W) in 0..1.
 
     Raises:
-        UsageError: no image, a damaged, animated or too large one, or numbers that no viewer shows.
+        MissingPathError: There is no such file.
+        UsageError: The file is not an image, or a damaged, animated or too large one, or its values are out of range.
     """
     name = name or ("the image" if isinstance(source, bytes) else str(source))
     pixels = _load(source, name)
@@ -40,31 +45,35 @@ def read_image(source: Path | str | bytes, name: str | None = None) -> Tensor:
 
 
 def read_mask(source: Path | str | bytes, name: str | None = None) -> Tensor:
-    """Return the brightness (H, W) in 0..1 of an image file, read as `read_image` does.
+    """Return the brightness of an image file, float32 (H, W) in 0..1; the arguments are those of `read_image`.
 
     Raises:
-        UsageError: as `read_image`.
+        UsageError: As `read_image`.
     """
     luma = torch.tensor((0.299, 0.587, 0.114))[:, None, None]  # ITU-R BT.601
     return (read_image(source, name or "the mask" if isinstance(source, bytes) else name) * luma).sum(0).clamp(0, 1)
 
 
 def png(image: Tensor, name: str = "image") -> bytes:
-    """Return an image (3, H, W) in 0..1 as the bytes of a PNG file; `name` is what messages call it.
+    """Return an image as the bytes of a PNG file.
+
+    Args:
+        image: float (3, H, W) in 0..1; other values are clipped.
+        name: name of the image in messages.
 
     Raises:
-        UsageError: other than 3 channels.
-        NotFiniteError: it holds NaN or infinity.
+        UsageError: The image has other than 3 channels.
+        NotFiniteError: The image contains NaN or infinity.
     """
     from PIL import Image
 
     if image.shape[0] != 3:
-        raise UsageError(f"expected a picture of 3 channels, got {image.shape[0]}: leave out the run folder")
+        raise UsageError(f"expected an image of 3 channels, got {image.shape[0]}: leave out the run folder")
     image = image.detach()
-    broken = ~image.isfinite()
-    if bool(broken.any()):
+    not_finite = ~image.isfinite()
+    if bool(not_finite.any()):
         raise NotFiniteError(
-            f"{name}: {float(broken.float().mean()):.0%} of its values are NaN or infinity, no picture is written: "
+            f"{name}: {float(not_finite.float().mean()):.0%} of its values are NaN or infinity, no image is written: "
             "choose another scheduler, less guidance or float32"
         )
     pixels = (image.cpu().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
@@ -82,13 +91,13 @@ def _load(source: Path | str | bytes, name: str) -> np.ndarray:
         if size > MAX_BYTES:
             raise UsageError(f"{name}: expected an image file of at most {MAX_BYTES:,} bytes, got {size:,}")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow, about sizes and metadata: the checks here say what matters
+            warnings.simplefilter("ignore")  # Pillow's, about sizes and metadata; the checks below cover them
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as file:
                 if file.width * file.height > MAX_PIXELS:
                     raise UsageError(
                         f"{name}: expected an image of at most {MAX_PIXELS:,} pixels, got {file.width} x {file.height}"
                     )
-                # What a camera adds to its JPEG (MPO) are previews: viewers show the first.
+                # The further frames of a camera's JPEG (MPO) are previews; viewers show the first.
                 frames = getattr(file, "n_frames", 1)
                 if file.format != "MPO" and frames > 1:
                     raise UsageError(f"{name}: expected a still image, got {frames} frames; save one of them")
@@ -99,7 +108,7 @@ def _load(source: Path | str | bytes, name: str) -> np.ndarray:
     except UnidentifiedImageError as error:
         raise UsageError(f"{name}: expected an image file, such as PNG or JPEG; this is none") from error
     except FileNotFoundError as error:
-        raise UsageError(f"{name}: expected an image file, found none") from error
+        raise MissingPathError(f"{name}: expected an image file, found none") from error
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, KeyError, struct.error) as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise UsageError(f"{name}: expected an image file, this one can't be read ({reason})") from error
@@ -108,7 +117,7 @@ def _load(source: Path | str | bytes, name: str) -> np.ndarray:
 
 
 def _pixels(image: Any, name: str) -> np.ndarray:
-    """Return a picture's pixels (H, W, 3) in 0..1, whatever its mode."""
+    """Return the pixels (H, W, 3) in 0..1 of an image in any mode."""
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):
@@ -126,27 +135,27 @@ def _pixels(image: Any, name: str) -> np.ndarray:
 
 
 def _in_srgb(image: Any, profile: bytes | None) -> Any:
-    """Return a picture in the colours of the web; one whose profile cannot be read as it is, as viewers do."""
+    """Convert an image to sRGB; one with an unreadable profile is returned unchanged, as in viewers."""
     from PIL import ImageCms
 
     if not profile:
         return image
     try:
-        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError):
         return image
 
 
 def _greys(image: Any, name: str) -> np.ndarray:
-    """Return greys (H, W) in 0..1 of an image with more than 8 bits in a value."""
+    """Return the greys (H, W) in 0..1 of an image with more than 8 bits per value."""
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():
-        raise UsageError(f"{name}: expected an image of numbers, got NaN or infinity in it")
-    least, most = float(values.min()), float(values.max())
+        raise UsageError(f"{name}: expected finite values, got NaN or infinity")
+    smallest, largest = float(values.min()), float(values.max())
     scale = 1.0 if image.mode == "F" else 65535.0
-    if least < 0 or most > scale:
+    if smallest < 0 or largest > scale:
         raise UsageError(
-            f"{name}: expected greys from 0 to {scale:g}, got {least:g} to {most:g}; save it with 8 or 16 bits"
+            f"{name}: expected greys from 0 to {scale:g}, got {smallest:g} to {largest:g}; save it with 8 or 16 bits"
         )
     return (values / scale).astype(np.float32)

@@ -1,13 +1,13 @@
-"""Addresses without their credentials: for every message, log line and stored attribute that may hold one."""
+"""Removal of credentials from addresses in messages, log lines and stored attributes."""
 
 import logging
 import re
 
 HIDDEN = "***"
-"""Stands for a user name, a password, a key or a token."""
+"""Replacement of a user name, a password, a key or a token."""
 
 _USER = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]+:/{1,2})"  # one slash where the address was taken for a path
+    r"(?P<scheme>[a-z][a-z0-9+.-]+:/{1,2})"  # one slash if the address was parsed as a path
     r"(?:[^/\s?#'\"<>]*@"
     r"|[^/\s?#'\"<>:@]*:(?!\d*(?:[/\s?#]|$))[^\s'\"<>@]*@)",  # a password with a slash in it; not a port and a path
     re.IGNORECASE,
@@ -26,10 +26,10 @@ _QUERY = re.compile(
 
 
 def redact(text: str) -> str:
-    """Return a text with the credentials of all addresses in it hidden.
+    """Return a text without the credentials of the addresses in it.
 
-    Hidden are user and password before a host, and the values of query parts that sign or authorize (SAS, AWS and
-    Google signatures, tokens, keys). Names of query parts stay, so that an address whose token changed is the same
+    User and password before a host are replaced, and the values of query parameters that sign or authorize (SAS, AWS
+    and Google signatures, tokens, keys). Names of query parameters are kept, so that a changed token gives the same
     text.
     """
     without_user = _USER.sub(lambda found: f"{found['scheme']}{HIDDEN}@", text)
@@ -37,7 +37,7 @@ def redact(text: str) -> str:
 
 
 def public_cause(error: BaseException) -> BaseException | None:
-    """Return an error as the cause of another; None where its text or its own causes hold credentials.
+    """Return an error that another error can have as its cause; None if it or its own causes contain credentials.
 
     Use as `raise ThalwegError(redact(message)) from public_cause(error)`.
     """
@@ -51,10 +51,10 @@ def public_cause(error: BaseException) -> BaseException | None:
 
 
 class RedactingFilter(logging.Filter):
-    """Hides credentials in the records of a library's logger."""
+    """Logging filter that removes credentials from the records of a library."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record's message; every record passes."""
+        """Rewrite the message of a record and let it pass."""
         record.msg, record.args = redact(record.getMessage()), ()
         return True
 
@@ -68,6 +68,6 @@ _LOGGERS = (
 
 
 def redact_logs() -> None:
-    """Hide credentials in what the libraries that follow addresses log."""
+    """Remove credentials from the log records of all libraries that request addresses."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_FILTER)

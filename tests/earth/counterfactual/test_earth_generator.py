@@ -107,7 +107,7 @@ def test_a_run_of_bands_is_refused_in_one_line(generator: EarthGenerator, place:
     bands = generator.showing("sentinel-2")
     mean = metric(lambda images: images.mean((1, 2, 3)), "mean", channels=10)
     run = Run.create(f"{tmp_path}/run", "optimize", generator.model, {})
-    with pytest.raises(UsageError, match="expected a picture of 3 channels, got 10"):
+    with pytest.raises(UsageError, match="expected an image of 3 channels, got 10"):
         optimize(bands, generator.embed(place), OptimizeConfig(mean, [0], iterations=2), run=run)
 
 

@@ -179,6 +179,7 @@ def empty_dataset(schema: StoreSchema, lazy: bool = False) -> "xr.Dataset":
         encoding = encodings.get(name)
         return full(vectors, encoding.fill, encoding.dtype) if encoding else full(vectors, np.nan, np.float32)
 
+    context_label = f"valid acquisitions of all sensors within {CONTEXT_DAYS} days at the pixel"  # codespell:ignore
     flags = [quality.name.lower() for quality in Quality]
     pixel, vector = ("time", "y", "x"), ("time", "embedding", "y", "x")
     variables: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {
@@ -195,7 +196,7 @@ def empty_dataset(schema: StoreSchema, lazy: bool = False) -> "xr.Dataset":
         "valid_context_dates": (
             pixel,
             full(pixels, 0, np.uint16),
-            {"long_name": f"valid acquisitions of all sensors within {CONTEXT_DAYS} days at the pixel"},
+            {"long_name": context_label},
         ),
         "quality": (
             pixel,
