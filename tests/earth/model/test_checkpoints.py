@@ -1,4 +1,4 @@
-"""Checkpoints: bit for bit, proved by a hash, never unpickled, all or nothing."""
+"""Checkpoints: bit-identical, verified by hashes, never unpickled, complete or absent."""
 
 import json
 import pickle
@@ -34,7 +34,7 @@ def assert_refused(folder: Path, *words: str) -> None:
 
 
 def rewrite_card(folder: Path, **changes: object) -> None:
-    """Write other fields, with the hash that proves them."""
+    """Write other fields, with a hash that verifies them."""
     card = {**json.loads((folder / "model.json").read_text()), **changes}
     (folder / "model.json").write_text(json.dumps({**card, "card_hash": card_hash(card)}))
 
@@ -59,7 +59,7 @@ def test_a_loaded_model_is_frozen(model_folder: Path) -> None:
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_the_hash_sees_one_bit_a_name_a_shape_and_a_type() -> None:
+def test_the_hash_depends_on_every_bit_name_shape_and_dtype() -> None:
     tensors = {"a": torch.arange(6.0), "b": torch.ones(2)}
     known = content_hash(tensors)
     assert content_hash(dict(reversed(tensors.items()))) == known
@@ -149,7 +149,7 @@ def test_a_pickle_is_never_run(folder: Path) -> None:
     assert marker.exists()  # the trap works where something unpickles it
 
 
-def test_a_card_that_is_none_is_refused(folder: Path) -> None:
+def test_an_unreadable_card_is_refused(folder: Path) -> None:
     (folder / "model.json").write_text("{ not json")
     assert_refused(folder, "can't be read as JSON")
     (folder / "model.json").write_bytes(b"\xff\xfe\x00")
@@ -172,19 +172,19 @@ def test_a_card_with_an_unknown_field_or_format_is_refused(folder: Path) -> None
 
 
 def test_a_card_that_was_changed_is_refused(folder: Path) -> None:
-    """A sensor's offsets decide the embedding and are in no tensor."""
+    """The offsets of a sensor change the embedding and are not in the tensors."""
     card = json.loads((folder / "model.json").read_text())
     card["sensors"][0]["offsets"][0] -= 1
     (folder / "model.json").write_text(json.dumps(card))
     assert_refused(folder, "model.json: changed since it was written", "get the checkpoint again")
-    del card["card_hash"]  # as in cards of older versions: nothing proves them
+    del card["card_hash"]  # as in cards of older versions, which are not verified
     card["sensors"][0]["offsets"][0] += 1
     (folder / "model.json").write_text(json.dumps(card))
     load_autoencoder(folder)
 
 
-def test_what_files_call_a_band_does_not_tie_a_checkpoint(folder: Path) -> None:
-    """Cards of before a declaration's new names, and of before its new fields."""
+def test_aliases_may_differ_from_the_declaration(folder: Path) -> None:
+    """Cards older than the aliases and fields of the declaration."""
     card = json.loads((folder / "model.json").read_text())
     del card["card_hash"]
     sensor = card["sensors"][0]
@@ -196,7 +196,7 @@ def test_what_files_call_a_band_does_not_tie_a_checkpoint(folder: Path) -> None:
     assert not SENTINEL_1.has_same_inputs(SENTINEL_1.model_copy(update={"value_range": (-40, 5)}))
 
 
-def test_a_card_that_cannot_be_is_one_line(folder: Path, model_folder: Path, tmp_path: Path) -> None:
+def test_an_invalid_card_raises_one_line_error(folder: Path, model_folder: Path, tmp_path: Path) -> None:
     (folder / "model.json").write_text("[" * 100_000)
     assert_refused(folder, "nested at most")
     rewrite_card(Path(shutil.copytree(model_folder / "sentinel-1", tmp_path / "none")), sensors=[])
@@ -223,7 +223,7 @@ def test_a_checkpoint_with_other_bands_than_declared_is_refused(folder: Path) ->
     assert_refused(folder, "sentinel-1 has other bands than the declared sensor", "retrain")
 
 
-def test_a_fusion_is_no_autoencoder(model_folder: Path) -> None:
+def test_a_fusion_is_not_an_autoencoder(model_folder: Path) -> None:
     assert_refused(model_folder / "fusion", "kind fusion, expected autoencoder")
 
 
@@ -236,7 +236,7 @@ def test_a_model_with_an_encoder_it_was_not_fused_with_is_refused(model_folder: 
         EarthModel.load(copy)
 
 
-def test_a_models_name_follows_its_content(model_folder: Path, tmp_path: Path) -> None:
+def test_the_identifier_of_a_model_depends_on_its_tensors(model_folder: Path, tmp_path: Path) -> None:
     model = EarthModel.load(model_folder)
     copy = Path(shutil.copytree(model_folder, tmp_path / "elsewhere"))
     assert EarthModel.load(copy).identifier == model.identifier

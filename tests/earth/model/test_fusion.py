@@ -74,7 +74,7 @@ def test_an_unobserved_sensor_equals_an_absent_one(model: EarthModel, encodings:
     torch.testing.assert_close(model.fusion(unobserved).spread, model.fusion(absent).spread, atol=1e-5, rtol=0)
 
 
-def test_a_mix_of_missing_sensors_equals_each_pattern_alone(model: EarthModel, encodings: dict[str, Encoding]) -> None:
+def test_missing_sensors_are_filled_per_pixel(model: EarthModel, encodings: dict[str, Encoding]) -> None:
     radar, optical = torch.zeros(32, 32), torch.zeros(32, 32)
     radar[:, 10:] = 1
     optical[8:] = 1

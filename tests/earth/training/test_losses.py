@@ -1,4 +1,4 @@
-"""Losses: zero when perfect, blind to the mask, differentiable."""
+"""Losses: zero when perfect, independent of masked pixels, differentiable."""
 
 from collections.abc import Callable
 
@@ -22,59 +22,59 @@ def sample(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_perfect_rebuild_costs_nothing(loss: Callable) -> None:
+def test_a_perfect_reconstruction_has_no_loss(loss: Callable) -> None:
     target = sample(0, 3, 4, 9, 9)
     assert loss(target, target, torch.ones(3, 1, 9, 9)) == pytest.approx(0, abs=2e-3)
     assert loss(sample(1, 3, 4, 9, 9), target, torch.ones(3, 1, 9, 9)) > 0.05
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_masked_pixels_do_not_count(loss: Callable) -> None:
-    rebuilt, target = sample(0, 2, 4, 9, 9), sample(1, 2, 4, 9, 9)
+def test_masked_pixels_have_no_influence(loss: Callable) -> None:
+    reconstruction, target = sample(0, 2, 4, 9, 9), sample(1, 2, 4, 9, 9)
     weight = (sample(2, 2, 1, 9, 9) > 0.4).float()
-    spoiled = torch.where(weight > 0, rebuilt, sample(3, 2, 4, 9, 9))
-    assert not torch.equal(spoiled, rebuilt)
-    torch.testing.assert_close(loss(spoiled, target, weight), loss(rebuilt, target, weight))
-    seen = torch.where(weight > 0, sample(3, 2, 4, 9, 9), rebuilt)
-    assert (loss(seen, target, weight) - loss(rebuilt, target, weight)).abs() > 1e-4
+    changed = torch.where(weight > 0, reconstruction, sample(3, 2, 4, 9, 9))
+    assert not torch.equal(changed, reconstruction)
+    torch.testing.assert_close(loss(changed, target, weight), loss(reconstruction, target, weight))
+    visible = torch.where(weight > 0, sample(3, 2, 4, 9, 9), reconstruction)
+    assert (loss(visible, target, weight) - loss(reconstruction, target, weight)).abs() > 1e-4
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_with_nothing_seen_the_loss_is_zero_and_finite(loss: Callable) -> None:
-    rebuilt = sample(0, 2, 4, 9, 9).requires_grad_()
-    value = loss(rebuilt, sample(1, 2, 4, 9, 9), torch.zeros(2, 1, 9, 9))
+def test_without_valid_pixels_the_loss_is_zero_and_finite(loss: Callable) -> None:
+    reconstruction = sample(0, 2, 4, 9, 9).requires_grad_()
+    value = loss(reconstruction, sample(1, 2, 4, 9, 9), torch.zeros(2, 1, 9, 9))
     value.backward()
     assert value == 0
-    assert torch.isfinite(rebuilt.grad).all()
+    assert torch.isfinite(reconstruction.grad).all()
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradients_are_exact(loss: Callable) -> None:
-    rebuilt = sample(0, 1, 2, 8, 8, dtype=torch.float64).requires_grad_()
+    reconstruction = sample(0, 1, 2, 8, 8, dtype=torch.float64).requires_grad_()
     target = sample(1, 1, 2, 8, 8, dtype=torch.float64)
     weight = (sample(2, 1, 1, 8, 8, dtype=torch.float64) > 0.3).double()
-    assert torch.autograd.gradcheck(lambda values: loss(values, target, weight), (rebuilt,))
+    assert torch.autograd.gradcheck(lambda values: loss(values, target, weight), (reconstruction,))
 
 
 def test_absolute_error_by_hand() -> None:
-    rebuilt, target = torch.tensor([[[[1.0, 5.0]], [[3.0, 5.0]]]]), torch.zeros(1, 2, 1, 2)
-    assert absolute_error(rebuilt, target, torch.tensor([[[[1.0, 0.0]]]])) == 2.0
-    assert absolute_error(rebuilt, target, torch.tensor([[[[3.0, 1.0]]]])) == pytest.approx((3 * 4 + 10) / 8)
+    reconstruction, target = torch.tensor([[[[1.0, 5.0]], [[3.0, 5.0]]]]), torch.zeros(1, 2, 1, 2)
+    assert absolute_error(reconstruction, target, torch.tensor([[[[1.0, 0.0]]]])) == 2.0
+    assert absolute_error(reconstruction, target, torch.tensor([[[[3.0, 1.0]]]])) == pytest.approx((3 * 4 + 10) / 8)
 
 
 def test_absolute_error_takes_leading_dimensions_and_a_weight_per_band() -> None:
-    rebuilt, target = sample(0, 2, 3, 4, 5, 5), sample(1, 2, 3, 4, 5, 5)
-    value = absolute_error(rebuilt, target, torch.ones(2, 3, 4, 5, 5))
+    reconstruction, target = sample(0, 2, 3, 4, 5, 5), sample(1, 2, 3, 4, 5, 5)
+    value = absolute_error(reconstruction, target, torch.ones(2, 3, 4, 5, 5))
     assert value.shape == ()
-    torch.testing.assert_close(value, (rebuilt - target).abs().mean())
+    torch.testing.assert_close(value, (reconstruction - target).abs().mean())
 
 
 def test_the_spectral_angle_is_the_angle() -> None:
     target = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
-    turned = torch.tensor([1.0, 1.0]).reshape(1, 2, 1, 1)
+    other = torch.tensor([1.0, 1.0]).reshape(1, 2, 1, 1)
     weight = torch.ones(1, 1, 1, 1)
-    assert spectral_angle(turned, target, weight) == pytest.approx(torch.pi / 4, abs=1e-5)
-    assert spectral_angle(7 * turned, target, weight) == pytest.approx(torch.pi / 4, abs=1e-5)
+    assert spectral_angle(other, target, weight) == pytest.approx(torch.pi / 4, abs=1e-5)
+    assert spectral_angle(7 * other, target, weight) == pytest.approx(torch.pi / 4, abs=1e-5)
     assert spectral_angle(sample(0, 2, 3, 4, 5, 5), sample(1, 2, 3, 4, 5, 5), torch.ones(2, 3, 1, 5, 5)).shape == ()
 
 
@@ -84,7 +84,7 @@ def test_structural_dissimilarity_of_flat_images_is_their_luminance() -> None:
     assert structural_dissimilarity(one, other, torch.ones(1, 1, 8, 8)) == pytest.approx(expected, abs=1e-3)
 
 
-def test_structural_dissimilarity_sees_structure_that_the_error_does_not() -> None:
+def test_structural_dissimilarity_prefers_an_offset_to_noise_of_the_same_error() -> None:
     target = sample(0, 1, 1, 12, 12)
     offset, noise = torch.full_like(target, 0.05), 0.05 * torch.sign(sample(1, 1, 1, 12, 12) - 0.5)
     weight = torch.ones(1, 1, 12, 12)

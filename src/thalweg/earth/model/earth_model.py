@@ -1,4 +1,4 @@
-"""A trained set: frozen autoencoders by sensor and the fusion on top, as one thing to load and use."""
+"""Earth model: the frozen autoencoders of several sensors and their fusion, to load, embed with and decode with."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from thalweg.earth.model.autoencoder import Autoencoder
 from thalweg.earth.model.checkpoints import load_checkpoint, read_checkpoint_card
 from thalweg.earth.model.context import SensorContext
 from thalweg.earth.model.encoder import Encoding
-from thalweg.earth.model.fusion import Fusion, FusionOutput
+from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, Fusion, FusionOutput
 from thalweg.earth.sensors import sensor_by_name
 from thalweg.errors import UsageError
 
@@ -22,13 +22,23 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SHIPPED = Path(__file__).parents[1] / "weights"
-"""The weights that come with the package (docs/model-card.md)."""
+"""Folder of the weights that ship with the package (docs/model-card.md)."""
 
 
 class EarthModel(nn.Module):
-    """Autoencoders and their fusion.
+    """Autoencoders of several sensors and their fusion.
 
-    A model folder holds `fusion/` and one folder a sensor, each a checkpoint of its own.
+    A model folder has one checkpoint per sensor, in a folder of its name, and that of the fusion in `fusion/`.
+
+    Attributes:
+        autoencoders: by sensor name.
+        fusion: fusion of their encodings.
+        identifier: `thalweg-earth-` and 12 digits of the hash of all tensors; `untrained` before it is saved.
+
+    Example:
+        >>> model = EarthModel.load()
+        >>> model.sensors
+        ('sentinel-2', 'sentinel-1')
     """
 
     def __init__(self, autoencoders: Mapping[str, Autoencoder], fusion: Fusion) -> None:
@@ -39,7 +49,7 @@ class EarthModel(nn.Module):
 
     @property
     def sensors(self) -> tuple[str, ...]:
-        """Names of the sensors it fuses, in its order."""
+        """Names of the sensors, in the order of the fusion."""
         return tuple(sensor.name for sensor in self.fusion.sensors)
 
     @property
@@ -72,7 +82,15 @@ class EarthModel(nn.Module):
             )
 
     def encode(self, contexts: Mapping[str, SensorContext], centre_days: Tensor) -> dict[str, Encoding]:
-        """Encode each sensor's context at Q centre days."""
+        """Encode the contexts of some or all sensors; those of other sensors are ignored.
+
+        Args:
+            contexts: contexts (T, C, H, W) by sensor name.
+            centre_days: (Q,), float32, days since 2015-01-01.
+
+        Returns:
+            Encodings (Q, E, H - 14, W - 14) by sensor name.
+        """
         return {
             name: self.autoencoder(name).encoder(context, centre_days)
             for name, context in contexts.items()
@@ -80,11 +98,19 @@ class EarthModel(nn.Module):
         }
 
     def forward(self, contexts: Mapping[str, SensorContext], centre_days: Tensor) -> FusionOutput:
-        """Contexts (T, C, H, W) by sensor at Q centre days -> embeddings (Q, 32, H-14, W-14)."""
+        """Embed contexts.
+
+        Args:
+            contexts: contexts (T, C, H, W) of some or all sensors, by sensor name.
+            centre_days: (Q,), float32, days since 2015-01-01.
+
+        Returns:
+            Embeddings and their spread, both (Q, 32, H - 14, W - 14), float32.
+        """
         return self.fusion(self.encode(contexts, centre_days))
 
     def __call__(self, *inputs: Any, **named: Any) -> FusionOutput:
-        """See `forward`."""
+        """Embed contexts; see `forward`."""
         return cast(FusionOutput, super().__call__(*inputs, **named))
 
     def decode(self, embeddings: Tensor, sensor: str, days: Tensor | float = 0.0, size: int | None = None) -> Tensor:
@@ -101,10 +127,16 @@ class EarthModel(nn.Module):
             in dB, float32, differentiable.
 
         Raises:
-            UsageError: the model does not have the sensor.
+            UsageError: the model does not have the sensor, or `size` is neither 7 nor 32.
         """
         autoencoder = self.autoencoder(sensor)
-        encoding = self.fusion.sensor_encoding(embeddings, sensor, embeddings.shape[1] if size is None else size)
+        size = embeddings.shape[1] if size is None else size
+        if size not in (SMALL_SIZE, FULL_SIZE) or embeddings.shape[1] < size:
+            raise UsageError(
+                f"embeddings of {embeddings.shape[1]} dimensions, decoded from {size}: expected {SMALL_SIZE} or "
+                f"{FULL_SIZE} of them"
+            )
+        encoding = self.fusion.sensor_encoding(embeddings, sensor, size)
         low, high = autoencoder.sensor.value_range
         if isinstance(days, Tensor):
             return autoencoder.reconstruct(encoding, days) * (high - low) + low
@@ -113,7 +145,15 @@ class EarthModel(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path | None = None) -> "EarthModel":
-        """Load a model folder; the shipped weights by default."""
+        """Load a model, frozen and in evaluation mode.
+
+        Args:
+            folder: a model folder; the shipped weights by default.
+
+        Raises:
+            MissingPathError: the folder, or one of its checkpoints, does not exist.
+            UsageError: a checkpoint is damaged, or an encoder is not the one that the fusion was trained on.
+        """
         folder = Path(folder) if folder is not None else SHIPPED
         card = read_checkpoint_card(folder / "fusion", "fusion")
         encoders = card.training.get("encoders", {})
@@ -138,7 +178,16 @@ class EarthModel(nn.Module):
 
 
 def load_autoencoder(folder: str | Path, sensor: str | None = None) -> Autoencoder:
-    """Load a stage 1 checkpoint, frozen; `UsageError` where it is another sensor's or damaged."""
+    """Load the autoencoder of one sensor, frozen and in evaluation mode.
+
+    Args:
+        folder: checkpoint folder of stage 1.
+        sensor: name of the expected sensor; any by default.
+
+    Raises:
+        MissingPathError: there is no such folder.
+        UsageError: the checkpoint is damaged, of another sensor, or of other bands than the declared sensor has.
+    """
     folder = Path(folder)
     card = read_checkpoint_card(folder, "autoencoder")
     declared = card.sensors[0]
@@ -153,5 +202,9 @@ def load_autoencoder(folder: str | Path, sensor: str | None = None) -> Autoencod
 
 
 def evaluation_device(requested: str | None = None) -> torch.device:
-    """The device asked for, else a GPU where there is one."""
+    """Return the requested device (`cpu`, `cuda`, `cuda:1`, ...); by default a GPU if there is one.
+
+    Raises:
+        UsageError: there is no such device.
+    """
     return read_device(requested or ("cuda" if torch.cuda.is_available() else "cpu"))
