@@ -2,9 +2,8 @@
 
 usage: python scripts/train_shipped.py SITES WORK
 
-It takes about a quarter of an hour on two cores and resumes where it was killed.
-
-SITES is the folder of the real sites, WORK holds landscapes, checkpoints and logs. BE-2 is never read.
+SITES is the folder of the real sites, WORK that of landscapes, checkpoints and logs. BE-2 is never read. Training takes
+about a quarter of an hour on two cores; a killed run resumes.
 """
 
 import sys
@@ -27,7 +26,7 @@ FUSION = TrainingConfig(steps=500, learning_rate=2e-3, neighbour_weight=0.15, li
 
 
 def main(sites: Path, work: Path) -> None:
-    """Simulate, train both encoders, fuse; each part only where it is not there yet."""
+    """Simulate landscapes, train both encoders and fuse them; parts that exist already are used as they are."""
     data: list[str | Path] = [sites / name for name in REAL]
     for climate, seed in SIMULATED:
         folder = work / "landscapes" / f"{climate}-{seed}"
@@ -38,8 +37,8 @@ def main(sites: Path, work: Path) -> None:
     for sensor, steps in STEPS.items():
         out = work / sensor.name
         if not out.exists():
-            settings = TrainingConfig(steps=steps, linear_tiles=60, warm_up=20, learning_rate=1e-3)
-            train_autoencoder(sensor, data, out, work / f"{sensor.name}.run", settings)
+            config = TrainingConfig(steps=steps, linear_tiles=60, warm_up=20, learning_rate=1e-3)
+            train_autoencoder(sensor, data, out, work / f"{sensor.name}.run", config)
         encoders.append(out)
     # Simulated scenes are calmer than real ones: the spread is calibrated on the real sites.
     real = data[: len(REAL)]
