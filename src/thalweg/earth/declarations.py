@@ -45,16 +45,16 @@ class Declaration(BaseModel):
 
 
 class StorageEncoding(Declaration):
-    """Integers that stand for measurements in a store: value = number * scale + offset.
+    """Encoding of values as integers in a store: value = number * scale + offset.
 
     Raises:
         ValidationError: (pydantic's, a `ValueError`) `fill` does not fit `dtype`, or `scale` is not positive.
     """
 
     dtype: IntegerType = Field(description="type of the numbers")
-    scale: float = Field(gt=0, description="step between two numbers, in the sensor's units")
-    offset: float = Field(default=0.0, description="value of the number 0, in the sensor's units")
-    fill: int = Field(description="number that stands for no data")
+    scale: float = Field(gt=0, description="step between two numbers, in units of the values")
+    offset: float = Field(default=0.0, description="value of the number 0, in units of the values")
+    fill: int = Field(description="number that stands for no data; values below it cannot be stored")
 
     @model_validator(mode="after")
     def _consistent(self) -> "StorageEncoding":
@@ -75,7 +75,7 @@ class StorageEncoding(Declaration):
 
 
 class MaskEncoding(Declaration):
-    """Integers of a mask layer in a store."""
+    """Encoding of a mask's classes or flags as integers in a store."""
 
     dtype: IntegerType = Field(default="uint16", description="type of the numbers")
     fill: int = Field(default=0, description="number that stands for no data")
@@ -93,7 +93,7 @@ def _check_fill(fill: int, dtype: str) -> None:
 
 
 class Band(Declaration):
-    """One band of a sensor."""
+    """Declaration of a band of a sensor."""
 
     name: str = Field(description="name of the variable in a cube")
     aliases: tuple[str, ...] = Field(default=(), description="other names that cubes use for the band")
@@ -279,17 +279,17 @@ class Sensor(Declaration):
     def _consistent(self) -> "Sensor":
         low, high = self.value_range
         if low >= high:
-            raise ValueError(f"value_range must rise, came {low} to {high}: give the lower value first")
+            raise ValueError(f"value_range must rise, got {low} to {high}: give the lower value first")
         if len(set(self.band_names)) < len(self.bands):
             raise ValueError(f"bands: two bands share a name ({', '.join(self.band_names)}): rename one of them")
         common = [band.common_name for band in self.bands if band.common_name is not None]
         if len(set(common)) < len(common):
             raise ValueError(f"bands: two bands share a common_name ({', '.join(common)}): leave one of them out")
         if 0 not in self.offsets or list(self.offsets) != sorted(set(self.offsets)):
-            raise ValueError(f"offsets must rise and hold 0, the centre date, came {self.offsets}")
+            raise ValueError(f"offsets must rise and hold 0, the centre date, got {self.offsets}: add 0 and sort them")
         if self.encoding_size <= len(self.bands):
             raise ValueError(
-                f"encoding_size must exceed the number of bands ({len(self.bands)}), came {self.encoding_size}: "
+                f"encoding_size must exceed the number of bands ({len(self.bands)}), got {self.encoding_size}: "
                 f"give at least {len(self.bands) + 1}"
             )
         if self.encoding_size > (largest := _max_encoding_size(self.bands, self.offsets)):
@@ -342,7 +342,7 @@ class Sensor(Declaration):
         """Return scale and offset from a product's digital numbers to the sensor's units.
 
         Args:
-            mask: the declared mask that comes with the numbers; it distinguishes products with different scalings.
+            mask: declared mask of the same product, None if it has none; products of another scaling have another mask.
 
         Returns:
             (scale, offset), or None where the declaration does not determine them.

@@ -11,7 +11,7 @@ from thalweg.earth.sensors import MaskEncoding, Sensor, StorageEncoding
 
 
 def storage_attributes(storage: StorageEncoding, units: str) -> dict[str, Any]:
-    """Return the CF attributes that tell a reader how to decode a band.
+    """Return the CF attributes from which a reader decodes a band.
 
     Args:
         storage: encoding of the band.

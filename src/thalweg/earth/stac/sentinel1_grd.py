@@ -130,7 +130,7 @@ def text_reader(over_http: Callable[[str], str], options: Mapping[str, str]) -> 
 
     Args:
         over_http: function that reads a path or an http(s) address.
-        options: GDAL options of the catalogue; they say how its S3 storage is reached.
+        options: GDAL options of the catalogue; they hold the address of its S3 storage.
 
     Returns:
         A function that also reads s3 addresses; it raises a `UsageError` if s3fs is not installed.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pystac
 
 PREVIEW_ROLES = {"thumbnail", "overview", "visual"}
-"""Roles of assets that hold an RGB preview, whatever bands they declare."""
+"""Roles of assets that hold an RGB preview; the bands that they declare do not count."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Scene:
         return float(self._offset_metadata({}).baseline[0])
 
     def _offset_metadata(self, fields: Mapping[str, Any]) -> OffsetMetadata:
-        """Return what the item, and further fields, say of the products' offset."""
+        """Return the metadata of the products' offset in the item's properties and further fields."""
         facts = {**self.item.properties, **fields, "id": self.item.id}
         return offset_metadata(facts.items(), 1, "its properties")
 
@@ -193,7 +193,7 @@ class Overpass:
 def group_overpasses(scenes: Iterable[Scene], crs: str) -> list[Overpass]:
     """Group scenes into overpasses, in order of time.
 
-    Of scenes that overlap, one in the grid's own reference system is preferred, then the collection that comes
+    Of scenes that overlap, one in the grid's own reference system is preferred, then the collection that is
     first in `scenes`, then the newer processing baseline.
 
     Args:
