@@ -1,4 +1,4 @@
-"""`thalweg.open` and `.thalweg`: places found or refused, components, and back to what a sensor sees."""
+"""`thalweg.open` and `.thalweg`: positions, windows, similarity, components and decoding."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
-def test_an_opened_store_knows_its_map_without_another_import(store: Path, cube: Cube) -> None:
+def test_an_opened_store_has_its_reference_system_without_another_import(store: Path, cube: Cube) -> None:
     code = """
 import sys, thalweg
 opened = thalweg.open(sys.argv[1])
@@ -53,7 +53,7 @@ print(opened.rio.crs.to_epsg(), *opened.embeddings.rio.transform()[:6], *opened.
     assert [float(number) for number in done.stdout.split()] == expected
 
 
-def test_a_place_is_its_pixel(opened: xr.Dataset) -> None:
+def test_a_position_gives_its_pixel(opened: xr.Dataset) -> None:
     x, y = float(opened.x[20]), float(opened.y[12])
     for dx, dy in ((0, 0), (4.9, -4.9), (-4.9, 4.9)):
         here = opened.thalweg.at(LonLat(*degrees(x + dx, y + dy)))
@@ -62,9 +62,9 @@ def test_a_place_is_its_pixel(opened: xr.Dataset) -> None:
     np.testing.assert_array_equal(here.embeddings.values, opened.embeddings.values[..., 12, 20])
 
 
-def test_a_place_outside_is_one_line(opened: xr.Dataset) -> None:
-    beside = degrees(float(opened.x[0]) - 5.5, float(opened.y[0]))
-    for lon, lat in (beside, (13.4, 52.5), (0.0, 0.0)):
+def test_a_position_outside_raises_one_line_error(opened: xr.Dataset) -> None:
+    outside = degrees(float(opened.x[0]) - 5.5, float(opened.y[0]))
+    for lon, lat in (outside, (13.4, 52.5), (0.0, 0.0)):
         with pytest.raises(
             UsageError, match=r"is outside the grid: expected longitude 3\.\d+ to 3\.\d+, latitude 50"
         ) as caught:
@@ -72,7 +72,7 @@ def test_a_place_outside_is_one_line(opened: xr.Dataset) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_window_holds_the_pixels_of_a_box(opened: xr.Dataset) -> None:
+def test_a_window_has_the_pixels_within_its_sides(opened: xr.Dataset) -> None:
     west, south = degrees(float(opened.x[4]), float(opened.y[20]))
     east, north = degrees(float(opened.x[9]), float(opened.y[10]))
     part = opened.thalweg.window(west - 1e-6, south - 1e-6, east + 1e-6, north + 1e-6)
@@ -156,6 +156,6 @@ def test_the_accessor_is_for_embeddings() -> None:
         _ = xr.Dataset({"rain": ("x", [1.0])}).thalweg.pca
 
 
-def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+def test_a_missing_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such store"):
         thalweg.open(tmp_path / "nothing.zarr")

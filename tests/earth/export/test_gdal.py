@@ -1,4 +1,4 @@
-"""What GDAL, and so QGIS, finds in a store: its own programs read it, where they are new enough to know shards."""
+"""Stores as GDAL (and therefore QGIS) reads them, with versions of its programs that support shards."""
 
 import json
 import re
@@ -20,18 +20,18 @@ from thalweg.earth.model.earth_model import EarthModel
 READS_SHARDS = (3, 13)
 
 
-def without() -> str | None:
-    """Why GDAL's programs can not show a store here, or None where they can."""
+def missing_programs() -> str | None:
+    """Return why the installed GDAL programs cannot read a store, or None if they can."""
     if shutil.which("gdalinfo") is None or shutil.which("gdal_translate") is None:
         return "no gdalinfo and gdal_translate on the PATH"
-    told = subprocess.run(["gdalinfo", "--version"], capture_output=True, text=True).stdout
-    found = re.match(r"GDAL (\d+)\.(\d+)", told)
+    version = subprocess.run(["gdalinfo", "--version"], capture_output=True, text=True).stdout
+    found = re.match(r"GDAL (\d+)\.(\d+)", version)
     if found is None or (int(found[1]), int(found[2])) < READS_SHARDS:
-        return f"{told.strip() or 'gdalinfo does not start'}: shards are read since GDAL 3.13"
+        return f"{version.strip() or 'gdalinfo does not start'}: shards are read since GDAL 3.13"
     return None
 
 
-MISSING = without()
+MISSING = missing_programs()
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
 
@@ -49,13 +49,13 @@ def described(name: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-def test_it_lists_every_variable(store: Path) -> None:
+def test_gdal_lists_every_variable(store: Path) -> None:
     listed = described(str(store))["metadata"]["SUBDATASETS"].values()
     stored = {name for name, variable in xr.open_zarr(store).data_vars.items() if "y" in variable.dims}
     assert {name.rpartition(":/")[2] for name in listed if name.startswith("ZARR:")} == stored
 
 
-def test_every_pixel_is_read_and_in_its_place(store: Path, tmp_path: Path) -> None:
+def test_gdal_reads_every_pixel_at_its_position(store: Path, tmp_path: Path) -> None:
     dataset = xr.open_zarr(store, mask_and_scale=False)
     for name, variable in dataset.data_vars.items():
         done = subprocess.run(
@@ -70,7 +70,7 @@ def test_every_pixel_is_read_and_in_its_place(store: Path, tmp_path: Path) -> No
             assert list(file.transform)[:6] == dataset.attrs["spatial:transform"]
 
 
-def test_a_band_is_one_value_of_one_date(store: Path) -> None:
+def test_a_band_is_one_dimension_of_one_date(store: Path) -> None:
     dataset = xr.open_zarr(store)
     bands = described(f'ZARR:"{store}":/embeddings')["bands"]
     assert len(bands) == dataset.sizes["time"] * dataset.sizes["embedding"]
@@ -79,11 +79,11 @@ def test_a_band_is_one_value_of_one_date(store: Path) -> None:
     assert int(second["DIM_time_VALUE"]) == dataset.time.values[1].astype("datetime64[s]").astype(int)
 
 
-def test_codes_come_with_their_scale_and_nothing_here_is_no_data(store: Path) -> None:
+def test_gdal_reads_scales_and_fill_values(store: Path) -> None:
     for name, variable in xr.open_zarr(store, mask_and_scale=False).data_vars.items():
         (band, *_) = described(f'ZARR:"{store}":/{name}')["bands"]
         assert band.get("scale", 1) == variable.attrs.get("scale_factor", 1)
         if name == "quality":
-            assert band["noDataValue"] == 5  # outside: clear, which is 0, must not look empty
+            assert band["noDataValue"] == 5  # outside: clear is 0 and must not be no data
         elif "_FillValue" in variable.attrs:
             np.testing.assert_equal(float(band["noDataValue"]), float(variable.attrs["_FillValue"]))

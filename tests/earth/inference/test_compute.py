@@ -1,4 +1,4 @@
-"""Embedding a cube: no seams, no numbers where nothing was seen, counts and gaps that are right."""
+"""Embedding of a cube: no seams, no embeddings without observations, correct counts and gaps."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def embedded(cube: Cube, model: EarthModel) -> xr.Dataset:
     return embed(cube, model)
 
 
-def test_the_layout(embedded: xr.Dataset, cube: Cube) -> None:
+def test_layout_of_an_embedded_cube(embedded: xr.Dataset, cube: Cube) -> None:
     assert embedded.embeddings.dims == embedded.uncertainty.dims == ("time", "embedding", "y", "x")
     assert embedded.embeddings.dtype == embedded.uncertainty.dtype == np.float32
     assert dict(embedded.sizes) == {"time": len(cube.eligible()), "embedding": 7, "y": 32, "x": 32, "colour": 3}
@@ -35,7 +35,7 @@ def test_the_layout(embedded: xr.Dataset, cube: Cube) -> None:
 
 
 @pytest.mark.parametrize("block", [12, 16])
-def test_tiles_show_no_seams(block: int, cube: Cube, model: EarthModel, embedded: xr.Dataset) -> None:
+def test_blocks_have_no_seams(block: int, cube: Cube, model: EarthModel, embedded: xr.Dataset) -> None:
     job = Job(cube, model, block=block)
     covered = np.zeros((32, 32), int)
     for index, found in embed_blocks(job):
@@ -54,13 +54,13 @@ def test_tiles_show_no_seams(block: int, cube: Cube, model: EarthModel, embedded
     assert (covered == 1).all()
 
 
-def test_the_first_seven_of_32_are_the_seven(cube: Cube, model: EarthModel, embedded: xr.Dataset) -> None:
+def test_embeddings_are_nested(cube: Cube, model: EarthModel, embedded: xr.Dataset) -> None:
     full = embed(cube, model, size=32)
     assert full.sizes["embedding"] == 32
     np.testing.assert_array_equal(full.embeddings.values[:, :7], embedded.embeddings.values)
 
 
-def test_there_is_an_embedding_exactly_where_the_reference_saw_the_pixel(embedded: xr.Dataset, cube: Cube) -> None:
+def test_a_pixel_has_an_embedding_if_the_reference_sensor_observed_it(embedded: xr.Dataset, cube: Cube) -> None:
     seen = cube.reference.read(cube.whole).valid[cube.eligible()]
     assert 0 < seen.mean() < 1
     for name in ("embeddings", "uncertainty"):
@@ -70,7 +70,7 @@ def test_there_is_an_embedding_exactly_where_the_reference_saw_the_pixel(embedde
     assert (embedded.uncertainty.values[np.isfinite(embedded.uncertainty.values)] > 0).all()
 
 
-def test_quality_says_why(embedded: xr.Dataset, cube: Cube) -> None:
+def test_quality_gives_the_reason(embedded: xr.Dataset, cube: Cube) -> None:
     state = cube.reference.read(cube.whole).quality
     never = ~(state <= Quality.WATER).any(0)
     assert never[:3, :3].all()
@@ -114,14 +114,14 @@ def test_gaps_are_signed_days_to_the_nearest_valid_acquisition(
     assert np.isnan(gaps[:, 25:, 25:]).all()
 
 
-def test_a_sensor_that_is_absent_leaves_its_gap_empty(datasets: dict[str, xr.Dataset], model: EarthModel) -> None:
+def test_the_gap_of_an_absent_sensor_is_nan(datasets: dict[str, xr.Dataset], model: EarthModel) -> None:
     alone = embed(datasets["sentinel-2"], model)
     assert np.isnan(alone["gap_sentinel-1"].values).all()
     usable = alone.quality.values <= Quality.WATER
     assert np.isfinite(alone.embeddings.values[np.broadcast_to(usable[:, None], alone.embeddings.shape)]).all()
 
 
-def test_a_sensor_the_model_does_not_know_changes_nothing(
+def test_a_sensor_unknown_to_the_model_changes_nothing(
     landscape: object, datasets: dict[str, xr.Dataset], model: EarthModel, embedded: xr.Dataset
 ) -> None:
     three = embed(Cube.open({**datasets, "landsat-8": landscape.landsat8}), model)
@@ -129,7 +129,7 @@ def test_a_sensor_the_model_does_not_know_changes_nothing(
     assert "gap_landsat-8" not in three
 
 
-def test_what_lies_under_a_cloud_changes_nothing(
+def test_values_under_clouds_change_nothing(
     datasets: dict[str, xr.Dataset], model: EarthModel, embedded: xr.Dataset
 ) -> None:
     changed = datasets["sentinel-2"].copy(deep=True)
@@ -140,35 +140,37 @@ def test_what_lies_under_a_cloud_changes_nothing(
     np.testing.assert_array_equal(again.embeddings.values, embedded.embeddings.values)
 
 
-def test_the_picture_is_the_reference_in_its_own_colours(embedded: xr.Dataset, cube: Cube) -> None:
+def test_the_preview_shows_the_reference_sensor(embedded: xr.Dataset, cube: Cube) -> None:
     assert embedded.picture.attrs["bands"] == ["B04", "B03", "B02"]
     red = cube.reference.read(cube.whole).values[cube.eligible()][:, 2]
     expected = np.rint(255 * np.sqrt(np.clip(np.nan_to_num(red / 0.3), 0, 1)))
     np.testing.assert_allclose(embedded.picture.values[:, 0], expected, atol=1)
 
 
-def test_without_visible_bands_the_picture_takes_others(datasets: dict[str, xr.Dataset], model: EarthModel) -> None:
+def test_the_preview_without_visible_bands_shows_others(datasets: dict[str, xr.Dataset], model: EarthModel) -> None:
     lacking = datasets["sentinel-2"].drop_vars(["B02", "B03", "B04", "B08"])
     assert Job(Cube.open(lacking), model).preview_bands == ("B12", "B8A", "B05")
     only = datasets["sentinel-2"][["B11", "SCL"]].assign_attrs(sensor="sentinel-2")
     assert Job(Cube.open(only), model).preview_bands == ("B11", "B11", "B11")
 
 
-def test_progress_counts_pixel_dates_and_skips_what_is_done(cube: Cube, model: EarthModel) -> None:
-    told: list[tuple[int, int]] = []
-    done = [index for index, _ in embed_blocks(Job(cube, model, block=16), lambda *at: told.append(at), frozenset({1}))]
+def test_progress_counts_pixel_dates_and_skips_finished_blocks(cube: Cube, model: EarthModel) -> None:
+    calls: list[tuple[int, int]] = []
+    done = [
+        index for index, _ in embed_blocks(Job(cube, model, block=16), lambda *at: calls.append(at), frozenset({1}))
+    ]
     total = 32 * 32 * len(cube.eligible())
     assert done == [0, 2, 3]
-    assert told == [(total * part // 4, total) for part in (1, 2, 3, 4)]
+    assert calls == [(total * part // 4, total) for part in (1, 2, 3, 4)]
 
 
-def test_memory_of_a_block_is_its_own_window(cube: Cube, model: EarthModel, embedded: xr.Dataset) -> None:
+def test_a_block_is_as_large_as_its_window(cube: Cube, model: EarthModel, embedded: xr.Dataset) -> None:
     found = embed_block(Job(cube, model), Window(4, 6, 5, 3))
     assert found.embeddings.shape == (len(cube.eligible()), 7, 5, 3)
     np.testing.assert_allclose(found.embeddings, embedded.embeddings.values[..., 4:9, 6:9], atol=1e-5)
 
 
-def test_embedding_takes_a_path_or_a_dataset(
+def test_a_path_or_a_dataset_is_embedded(
     cube_folder: object, datasets: dict[str, xr.Dataset], model: EarthModel, embedded: xr.Dataset
 ) -> None:
     np.testing.assert_array_equal(embed(cube_folder, model).embeddings.values, embedded.embeddings.values)
@@ -176,7 +178,7 @@ def test_embedding_takes_a_path_or_a_dataset(
     np.testing.assert_array_equal(one, embed(Cube.open(datasets["sentinel-2"]), model).embeddings.values)
 
 
-def test_a_job_that_can_not_be_done_is_refused(cube: Cube, model: EarthModel) -> None:
+def test_a_job_that_cannot_be_computed_is_invalid(cube: Cube, model: EarthModel) -> None:
     with pytest.raises(UsageError, match="size 8: expected 7 or 32"):
         Job(cube, model, size=8)
     radar = replace(cube, series={"sentinel-1": cube.series["sentinel-1"]})

@@ -1,4 +1,4 @@
-"""Several processes: the same bytes as one, workers that die, a scheduler that is there or is not."""
+"""Executors with several processes: identical bytes, workers that die, schedulers that do not answer."""
 
 import pickle
 from collections.abc import Iterator
@@ -37,15 +37,15 @@ def contents(path: Path) -> dict[Path, bytes]:
     return {file.relative_to(path): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
-def test_two_processes_write_the_same_bytes_as_one(
+def test_two_processes_are_identical_to_one(
     plain: Path, cube: Cube, model: EarthModel, executor: Executor, tmp_path: Path
 ) -> None:
-    told: list[int] = []
+    calls: list[int] = []
     job = Job(cube, model, block=BLOCK)
-    out = embed_to_zarr(job, tmp_path / "out.zarr", lambda done, total: told.append(done), executor)
+    out = embed_to_zarr(job, tmp_path / "out.zarr", lambda done, total: calls.append(done), executor)
     assert contents(out) == contents(plain)
-    assert told == sorted(told)
-    assert told[-1] == 32 * 32 * len(job.dates())
+    assert calls == sorted(calls)
+    assert calls[-1] == 32 * 32 * len(job.dates())
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.zarr"]
 
 
@@ -57,7 +57,7 @@ def test_a_cube_in_memory_is_sent(
         assert contents(out / name / "c") == contents(plain / name / "c")
 
 
-def test_a_cube_in_files_travels_as_their_paths(cube: Cube) -> None:
+def test_a_cube_in_files_is_sent_as_their_paths(cube: Cube) -> None:
     pixels = 32 * 32 * len(cube.reference.dates) * 10 * 2
     assert len(pickle.dumps(cube)) < pixels / 4
 
@@ -67,7 +67,7 @@ def workers_of_this_process() -> set[int]:
     return {child.pid for child in children if any("spawn_main" in word for word in child.cmdline())}
 
 
-def test_a_worker_that_dies_is_replaced_and_its_blocks_are_redone(
+def test_a_worker_that_dies_is_replaced_and_its_blocks_are_computed_again(
     plain: Path, cube: Cube, model: EarthModel, executor: Executor, tmp_path: Path
 ) -> None:
     killed: list[int] = []
@@ -83,7 +83,7 @@ def test_a_worker_that_dies_is_replaced_and_its_blocks_are_redone(
     assert contents(out) == contents(plain)
 
 
-def test_a_block_that_fails_in_a_worker_is_recorded_and_the_others_go_on(
+def test_a_failed_block_in_a_worker_is_recorded_and_the_others_are_embedded(
     damaged_corner: Path, model: EarthModel, executor: Executor, tmp_path: Path
 ) -> None:
     cube = Cube.open(damaged_corner)
@@ -91,18 +91,18 @@ def test_a_block_that_fails_in_a_worker_is_recorded_and_the_others_go_on(
         embed_to_zarr(Job(cube, model, block=BLOCK), tmp_path / "out.zarr", executor=executor)
 
 
-def test_a_folder_that_workers_can_not_write_is_one_line_and_leaves_nothing(
+def test_an_unwritable_folder_raises_one_line_error_and_leaves_nothing(
     cube: Cube, model: EarthModel, executor: Executor, tmp_path: Path
 ) -> None:
     out = tmp_path / "run" / "out.zarr"
 
-    def spoiled(job: Job, folder: Path, indices: object) -> object:
+    def with_a_blocked_folder(job: Job, folder: Path, indices: object) -> object:
         shards = folder / "quality" / "c"
-        shards.write_text("a file where a folder must be")
+        shards.write_text("a file instead of a folder")
         return executor(job, folder, indices)
 
     with pytest.raises(ThalwegError, match=r"out.zarr: could not be written") as caught:
-        embed_to_zarr(Job(cube, model, block=BLOCK), out, executor=spoiled)
+        embed_to_zarr(Job(cube, model, block=BLOCK), out, executor=with_a_blocked_folder)
     assert "\n" not in str(caught.value)
     assert list(out.parent.iterdir()) == []
 
@@ -119,7 +119,7 @@ def test_a_running_scheduler_is_used(plain: Path, cube: Cube, model: EarthModel,
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere at all"])
-def test_a_scheduler_that_is_not_there_is_one_line(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_scheduler_raises_one_line_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("thalweg.earth.inference.dask_backend.CONNECT_TIMEOUT", "1s")
     with (
         pytest.raises(UsageError, match=f"scheduler {address}: not reachable: expected the address") as caught,
@@ -127,10 +127,10 @@ def test_a_scheduler_that_is_not_there_is_one_line(address: str, monkeypatch: py
     ):
         pass
     assert "\n" not in str(caught.value)
-    assert dask.config.get("scheduler", None) is None  # else dask would look for the one that is not there
+    assert dask.config.get("scheduler", None) is None  # otherwise dask would look for the missing one
 
 
-def test_a_scheduler_without_workers_is_one_line() -> None:
+def test_a_scheduler_without_workers_raises_one_line_error() -> None:
     from distributed import LocalCluster
 
     with (
@@ -141,7 +141,7 @@ def test_a_scheduler_without_workers_is_one_line() -> None:
         pass
 
 
-def test_numbers_do_not_depend_on_how_many_threads_torch_may_use(cube: Cube, model: EarthModel) -> None:
+def test_results_do_not_depend_on_the_number_of_threads(cube: Cube, model: EarthModel) -> None:
     job = Job(cube, model)
     before = torch.get_num_threads()
     blocks = []
@@ -153,7 +153,9 @@ def test_numbers_do_not_depend_on_how_many_threads_torch_may_use(cube: Cube, mod
     np.testing.assert_array_equal(blocks[0].uncertainty, blocks[1].uncertainty)
 
 
-def test_a_small_cube_is_done_by_one_process(cube: Cube, model: EarthModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_cube_is_embedded_by_one_process(
+    cube: Cube, model: EarthModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = Job(cube, model)
     monkeypatch.setattr("dask.system.CPU_COUNT", 3)
     assert 32 * 32 * len(job.dates()) < MIN_PIXEL_DATES

@@ -1,4 +1,4 @@
-"""Memory: sizes that are read, plans that keep to them."""
+"""Memory plans: parsing of sizes, and plans within their budget."""
 
 import pytest
 
@@ -13,17 +13,17 @@ from thalweg.errors import UsageError
     ("text", "size"),
     [("4GB", 4e9), ("512MB", 512e6), ("1.5 GiB", 1.5 * 2**30), ("700000", 7e5), ("2g", 2e9), ("3tb", 3e12)],
 )
-def test_sizes_are_read(text: str, size: float) -> None:
+def test_sizes_are_parsed(text: str, size: float) -> None:
     assert parse_size(text) == int(size)
 
 
 @pytest.mark.parametrize("text", ["", "much", "4 apples", "-1GB", "1,5GB"])
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_other_texts_are_invalid(text: str) -> None:
     with pytest.raises(UsageError, match="expected a size such as 4GB or 512MB"):
         parse_size(text)
 
 
-def test_the_plan_keeps_to_its_budget_and_wastes_little(cube: Cube, model: EarthModel) -> None:
+def test_a_plan_keeps_within_its_budget(cube: Cube, model: EarthModel) -> None:
     job = Job(cube, model, size=32)
     roomy = plan_memory(job, 100 * 2**30, workers=2)
     assert (roomy.job, roomy.workers) == (job, 2)
@@ -36,14 +36,14 @@ def test_the_plan_keeps_to_its_budget_and_wastes_little(cube: Cube, model: Earth
     assert smaller.job.block <= job.block
 
 
-def test_smaller_blocks_and_fewer_dates_need_less(cube: Cube, model: EarthModel) -> None:
+def test_smaller_blocks_and_fewer_dates_need_less_memory(cube: Cube, model: EarthModel) -> None:
     sizes = [block_bytes(Job(cube, model, block=side)) for side in (64, 48, 32, 16)]
     assert sizes == sorted(sizes, reverse=True)
     dates = [block_bytes(Job(cube, model, dates_at_once=count)) for count in (16, 8, 4)]
     assert dates == sorted(dates, reverse=True)
 
 
-def test_a_budget_that_is_too_small_is_one_line(cube: Cube, model: EarthModel) -> None:
+def test_a_budget_that_is_too_small_raises_one_line_error(cube: Cube, model: EarthModel) -> None:
     with pytest.raises(
         UsageError, match=r"memory 100 MB: too little, this cube needs \d+ MB at least: raise"
     ) as caught:

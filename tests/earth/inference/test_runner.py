@@ -31,10 +31,10 @@ from thalweg.earth.inference.job import Job
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.inference.runner import embed_to_zarr
 cube, model, out, block, blocks = sys.argv[1:]
-told = []
+calls = []
 def progress(done, total):
-    told.append(done)
-    if len(told) == int(blocks):
+    calls.append(done)
+    if len(calls) == int(blocks):
         os.kill(os.getpid(), signal.SIGKILL)
 embed_to_zarr(Job(Cube.open(cube), EarthModel.load(model), block=int(block)), out, progress)
 """
@@ -123,10 +123,10 @@ def test_a_killed_run_resumes(store: Path, cube_folder: Path, model_folder: Path
     out.parent.mkdir()
     written = killed_run(cube_folder, model_folder, out, blocks=4)
     assert sum(file.parts[0] == "embeddings" for file in written) == 4
-    told: list[int] = []
+    calls: list[int] = []
     job = Job(Cube.open(cube_folder), EarthModel.load(model_folder), block=BLOCK)
-    assert embed_to_zarr(job, out, lambda done, total: told.append(done)) == out
-    assert len(told) == 9
+    assert embed_to_zarr(job, out, lambda done, total: calls.append(done)) == out
+    assert len(calls) == 9
     for file, when in written.items():
         assert (out / file).stat().st_mtime_ns == when, file
     xr.testing.assert_identical(xr.open_zarr(out).compute(), xr.open_zarr(store).compute())
@@ -194,14 +194,14 @@ def test_a_failed_block_is_recorded_and_the_others_are_embedded(
 ) -> None:
     cube = Cube.open(damaged_corner)
     out = tmp_path / "run" / "out.zarr"
-    told: list[int] = []
+    calls: list[int] = []
     with pytest.raises(
         ThalwegError, match=r"4 of 9 blocks failed, .*s1.zarr: V[VH] cannot be read.*same command again"
     ) as caught:
-        embed_to_zarr(Job(cube, model, block=BLOCK), out, lambda done, total: told.append(done))
+        embed_to_zarr(Job(cube, model, block=BLOCK), out, lambda done, total: calls.append(done))
     assert "\n" not in str(caught.value)
     assert not isinstance(caught.value, UsageError)  # exit code 1: some of it is done
-    assert len(told) == 9
+    assert len(calls) == 9
     (left,) = out.parent.iterdir()
     entries = [json.loads(line) for line in (left / LOG_FILE).read_text().splitlines()[1:]]
     assert sorted(entry["done"] for entry in entries if "done" in entry) == [0, 1, 2, 3, 6]

@@ -1,4 +1,4 @@
-"""What `embed` and `thalweg.open` return: written by other libraries, opened again, pickled; damaged chunks named."""
+"""Results of `embed` and `thalweg.open`: written by other libraries, opened again, pickled; damaged chunks named."""
 
 import pickle
 import shutil
@@ -22,7 +22,7 @@ from thalweg.earth.store.portable import portable, structured
 from thalweg.errors import ThalwegError, UsageError
 
 BLOCK = 16
-KINDS = ("embed", "open", "open quantised")
+KINDS = ("embed", "open", "open quantized")
 PARTS: dict[str, dict[str, object]] = {
     "whole": {},
     "pixel": {"y": 20, "x": 11},
@@ -41,7 +41,7 @@ def results(
     store: Path, cube: Cube, model: EarthModel, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, xr.Dataset]:
     small = embed_to_zarr(Job(cube, model, quantize=8), tmp_path_factory.mktemp("stores") / "small.zarr")
-    opened = {"open": thalweg.open(store), "open quantised": thalweg.open(small)}
+    opened = {"open": thalweg.open(store), "open quantized": thalweg.open(small)}
     return {"embed": thalweg.embed(cube, model), **opened}
 
 
@@ -75,7 +75,7 @@ WRITERS: dict[str, Callable[[xr.Dataset, Path], xr.Dataset]] = {
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("writer", WRITERS)
-def test_results_are_written_and_come_back_equal(
+def test_results_are_equal_after_writing_and_reading(
     writer: str, kind: str, part: str, results: dict[str, xr.Dataset], tmp_path: Path
 ) -> None:
     dataset = results[kind].isel(PARTS[part])
@@ -88,7 +88,7 @@ def test_results_are_written_and_come_back_equal(
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_the_accessor_works_on_what_was_written(
+def test_the_accessor_works_on_written_results(
     writer: str, results: dict[str, xr.Dataset], model: EarthModel, tmp_path: Path
 ) -> None:
     dataset = results["embed"]
@@ -120,7 +120,7 @@ def test_the_store_itself_keeps_its_conventions(store: Path) -> None:
     assert structured(plain.attrs, "thalweg:sources") == structured(thalweg.open(store).attrs, "thalweg:sources")
 
 
-def test_what_netcdf_cannot_hold_becomes_json_and_the_rest_stays() -> None:
+def test_attributes_that_netcdf_cannot_hold_become_json() -> None:
     attributes = {"n": 1, "list": [1.5, 2], "names": ["a"], "dict": {"a": [1]}, "none": None, "flag": True, "empty": []}
     dataset = portable(xr.Dataset({"a": ("x", [1.0], {"_FillValue": np.nan})}, attrs=attributes))
     assert dataset.attrs == {
@@ -130,7 +130,7 @@ def test_what_netcdf_cannot_hold_becomes_json_and_the_rest_stays() -> None:
     assert "_FillValue" not in dataset.a.attrs and np.isnan(dataset.a.encoding["_FillValue"])
 
 
-def test_a_selection_without_a_dimension_says_how_to_keep_it(results: dict[str, xr.Dataset]) -> None:
+def test_a_selection_without_a_dimension_is_refused(results: dict[str, xr.Dataset]) -> None:
     with pytest.raises(UsageError, match=r"no dimension time: .*dataset.isel\(time=\[0\]\)"):
         results["open"].isel(time=0).thalweg.similar(PixelIndex(4, 3))
     with pytest.raises(UsageError, match="no dimension y, x"):
@@ -140,7 +140,7 @@ def test_a_selection_without_a_dimension_says_how_to_keep_it(results: dict[str, 
 @pytest.mark.parametrize(
     "first", ["import thalweg, xarray", "import xarray, thalweg", "from xarray import Dataset; import thalweg, xarray"]
 )
-def test_the_accessor_is_there_in_either_order_of_imports(first: str, store: Path) -> None:
+def test_the_accessor_is_registered_in_either_order_of_imports(first: str, store: Path) -> None:
     code = (
         f"import sys; {first}; from thalweg.earth.positions import PixelIndex; "
         "print(xarray.open_zarr(sys.argv[1]).thalweg.similar(PixelIndex(4, 3)).shape)"
@@ -149,7 +149,7 @@ def test_the_accessor_is_there_in_either_order_of_imports(first: str, store: Pat
     assert (done.stdout.strip(), done.stderr) == ("(32, 32)", "")
 
 
-def test_looking_for_xarray_without_importing_it_changes_nothing() -> None:
+def test_finding_xarray_without_importing_it_changes_nothing() -> None:
     code = """
 import sys, thalweg, importlib.util
 importlib.util.find_spec("xarray")
@@ -163,7 +163,7 @@ print([type(finder).__name__ for finder in sys.meta_path if type(finder).__modul
 
 
 def damage(store: Path, variable: str, copy: Path, shard: str = "0/0/0/0") -> Path:
-    """A copy of a store with bytes of one shard changed: those of the first chunk in it."""
+    """Copy a store and change bytes of the first chunk of one shard."""
     shutil.copytree(store, copy)
     path = copy / variable / "c" / shard
     content = bytearray(path.read_bytes())
@@ -172,7 +172,7 @@ def damage(store: Path, variable: str, copy: Path, shard: str = "0/0/0/0") -> Pa
     return copy
 
 
-def test_a_damaged_chunk_costs_what_is_read_from_it(store: Path, tmp_path: Path, model: EarthModel) -> None:
+def test_a_damaged_chunk_affects_only_what_is_read_from_it(store: Path, tmp_path: Path, model: EarthModel) -> None:
     copy = damage(store, "embeddings", tmp_path / "damaged.zarr", "0/0/1/0")
     opened, whole = thalweg.open(copy), thalweg.open(store)
     np.testing.assert_array_equal(
@@ -199,7 +199,7 @@ def test_a_damaged_chunk_costs_what_is_read_from_it(store: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("command", ["export", "map", "similar", "whatif"])
-def test_the_commands_say_a_damaged_chunk_in_one_line(
+def test_commands_raise_one_line_error_for_a_damaged_chunk(
     command: str, store: Path, cli: Callable, model_folder: Path, tmp_path: Path
 ) -> None:
     copy = damage(store, "embeddings", tmp_path / "damaged.zarr")
@@ -220,7 +220,7 @@ def test_the_commands_say_a_damaged_chunk_in_one_line(
     assert not list(Path.cwd().iterdir())
 
 
-def test_a_store_says_which_sensors_were_taken_as_clear(datasets: dict[str, xr.Dataset], model: EarthModel) -> None:
+def test_a_store_records_sensors_taken_as_clear(datasets: dict[str, xr.Dataset], model: EarthModel) -> None:
     optical = datasets["sentinel-2"]
     for cube, is_assumed in ((optical, None), (optical.drop_vars("SCL").assign_attrs(sensor="sentinel-2"), True)):
         embedded = thalweg.embed({**datasets, "sentinel-2": cube}, model, assume_clear=True)
