@@ -94,7 +94,7 @@ class OpenStore:
 
     @property
     def is_sampled(self) -> bool:
-        """Whether the clear fractions are estimated from a part of the store."""
+        """True if the clear fractions are estimated from a part of the store."""
         return len(evenly_spaced_parts(self.dataset, self.dataset.sizes["time"])) > 1
 
     def check_pixel(self, pixel: PixelIndex) -> None:

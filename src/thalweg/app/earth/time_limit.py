@@ -37,7 +37,7 @@ class TimeLimit:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no thread is reading the store."""
+        """True if no thread is reading the store."""
         return not self._running
 
     async def run(self, work: Callable[[], _Result], seconds: float, shared: anyio.CapacityLimiter) -> _Result:
