@@ -155,7 +155,7 @@ def sizes_and_shares(model: EarthModel, folder: Path) -> dict[str, Any]:
     passed("write")
     for bits, other in coded.items():
         create_store(other.schema(), folder / f"{bits}.zarr")
-    for window in job.windows():
+    for window in job.cube.windows(job.block):
         moment = time.perf_counter()
         seen = read_block(job, window)
         passed("read")

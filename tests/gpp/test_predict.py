@@ -114,7 +114,7 @@ def test_a_map_of_a_cube_is_that_of_its_embeddings(
 ):
     from_cube, from_embeddings = MapJob(cube, saved, model), MapJob(embedded, saved)
     np.testing.assert_array_equal(from_cube.time, from_embeddings.time)
-    window = from_cube.windows()[-1]
+    window = list(from_cube.windows())[-1]
     np.testing.assert_allclose(from_cube.predict(window), from_embeddings.predict(window), atol=1e-3)
 
 

@@ -34,7 +34,7 @@ def predicted(embedded: xr.Dataset, saved: GppModel, located: LocatedEmbedding) 
     """Return the map's prediction of the pixel on the last date of a series that ends there."""
     here = embedded.sel(time=slice(None, located.date)).isel(y=slice(12, 13), x=slice(20, 21))
     job = MapJob(here, saved)
-    return float(job.predict(job.windows()[0])[1, -1, 0, 0])
+    return float(job.predict(next(job.windows()))[1, -1, 0, 0])
 
 
 def test_the_quantity_is_the_models_prediction(

@@ -1,7 +1,7 @@
 """Prediction of GPP with intervals by a fitted model: the daily series of a tower, or a daily map of a cube."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from thalweg._version import __version__
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.cube.grid import projection, read_grid
-from thalweg.earth.cube.windows import Window
+from thalweg.earth.cube.windows import Window, grid_windows
 from thalweg.earth.sensors import Quality
 from thalweg.earth.store.zarr_chunks import checked_compressor
 from thalweg.errors import UsageError
@@ -147,14 +147,9 @@ class MapJob:
         """Days with a prediction, (D,) datetime64[ns]: those that end a window."""
         return self.days[DAYS - 1 :]
 
-    def windows(self) -> list[Window]:
-        """Return the blocks that cover the grid."""
-        rows, columns = self.grid.shape
-        return [
-            Window(top, left, min(BLOCK, rows - top), min(BLOCK, columns - left))
-            for top in range(0, rows, BLOCK)
-            for left in range(0, columns, BLOCK)
-        ]
+    def windows(self) -> Iterator[Window]:
+        """Yield the blocks that cover the grid, row by row."""
+        return grid_windows(self.grid.shape, BLOCK)
 
     def predict(self, window: Window) -> NDArray[np.float32]:
         """Predict a block.

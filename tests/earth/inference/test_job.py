@@ -22,7 +22,7 @@ def test_windows_from_indices_cover_the_grid_row_by_row(block: int, cube: Cube, 
         for left in range(0, 32, block)
     ]
     assert [job.window(index) for index in range(job.block_count)] == expected
-    assert list(job.windows()) == expected == list(cube.windows(block))
+    assert list(cube.windows(block)) == expected
 
 
 @pytest.mark.parametrize("index", [-1, 9])

@@ -32,7 +32,7 @@ from thalweg.earth.cube.grid import (
 from thalweg.earth.cube.readers.sources import open_datasets
 from thalweg.earth.cube.sensor_recognition import recognize_sensors
 from thalweg.earth.cube.series import Series, SeriesPart
-from thalweg.earth.cube.windows import Window, window_at, window_count
+from thalweg.earth.cube.windows import Window, grid_windows
 from thalweg.earth.sensors import Sensor
 from thalweg.errors import DataWarning, ThalwegError, UsageError
 
@@ -155,9 +155,7 @@ class Cube:
 
     def windows(self, side: int = 64) -> Iterator[Window]:
         """Yield windows of `side` by `side` pixels that cover the grid, row by row; smaller at its edges."""
-        shape = self.grid.shape.yx
-        for index in range(window_count(shape, side)):
-            yield window_at(shape, side, index)
+        return grid_windows(self.grid.shape, side)
 
     def crop(self, rows: slice, columns: slice) -> "Cube":
         """Return the cube on some of its rows and columns.

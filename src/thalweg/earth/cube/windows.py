@@ -1,6 +1,6 @@
 """Windows of a cube: rectangles of pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -32,6 +32,11 @@ class Window:
             for top, height in ((self.top, down), (self.top + down, self.height - down))
             for left, width in ((self.left, right), (self.left + right, self.width - right))
         ]
+
+
+def grid_windows(shape: Sequence[int], side: int) -> Iterator[Window]:
+    """Yield the windows of `side` by `side` pixels that cover a grid of `shape`, row by row; smaller at its edges."""
+    return (window_at(shape, side, index) for index in range(window_count(shape, side)))
 
 
 def window_count(shape: Sequence[int], side: int) -> int:

@@ -1,6 +1,6 @@
 """Embedding jobs: everything that decides the embeddings of a cube, and the blocks they are computed in."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,10 +99,6 @@ class Job:
             IndexError: `index` is not from 0 to `block_count - 1`.
         """
         return window_at(self.cube.grid.shape, self.block, index)
-
-    def windows(self) -> Iterator[Window]:
-        """Yield the windows of all blocks, row by row."""
-        return map(self.window, range(self.block_count))
 
     def schema(self) -> StoreSchema:
         """Return the layout and the metadata of the embeddings."""
