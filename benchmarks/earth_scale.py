@@ -1,29 +1,29 @@
-"""Does embedding scale: over processes, through kills, within a memory budget, and in fewer bits?
+"""Scaling of embedding jobs: processes, kills, memory budgets and quantized stores.
 
-Parts (one alone: --part NAME); each has a process of its own and says on stderr how long it took:
+Parts (one alone: --part NAME); each runs in a process of its own and prints its duration to stderr:
 
-processes: a simulated landscape of 48 x 48 pixels, every third acquisition of a year, in 16 blocks.
-    identical_dask: every byte of a store written by two worker processes is that of one written here.
+processes: a simulated landscape of 48 x 48 pixels, every third overpass of a year, in 16 blocks.
+    identical_dask: whether a store by two worker processes is bit-identical to one by this process.
     speedup_two_workers: seconds of one worker with one thread over seconds of two, both clusters warm, the same job.
-sizes: the same landscape with all acquisitions, in one block.
-    io_share: time spent reading and writing, of all, in one process (reading includes unpacking).
-    bytes_per_px_date_raw, _quantised (8 bits), _quantised_16: the size of the whole store, compressed, 7 values.
+sizes: the same landscape with all overpasses, in one block.
+    io_share: fraction of the time spent reading and writing, in one process (reading includes unpacking).
+    bytes_per_px_date_raw, _quantised (8 bits), _quantised_16: size of the whole store, compressed, 7 dimensions.
 kills: the cube of "processes".
     kills_survived, identical_after_kills: SIGKILLs at random moments of one job, resumed each time; bytes at the end.
-memory: peak_memory_mb, of `thalweg earth embed --memory 2048MB` on a cube whose arrays hold cube_mb megabytes: a
-    landscape laid side by side 11 x 11 times for 156 dates, in float64 and uncompressed, every band and date stored
-    and read; four of five dates are declared cloudy. The command reads the whole of it to find its clear dates, and
-    is ended after memory_blocks of its 81 blocks: one of each kind (corner, edge, within). --all-blocks lets it end.
-probes: probe_loss_quantised, the relative loss of macro F1 on site BE-2 with 8 bits, the worst of the crop probes of
-    earth_quality.py (7 and 32 values, one date, logistic regression; 5 labels a class); negative is a gain.
+memory: peak_memory_mb, of `thalweg earth embed --memory 2048MB` on a cube whose arrays hold cube_mb megabytes: 11 x 11
+    copies of a landscape side by side for 156 dates, in float64 and uncompressed, every band and date stored and read;
+    four of five dates are declared cloudy. The command reads the whole cube to find its clear dates, and is stopped
+    after memory_blocks of its 81 blocks: one of each kind (corner, edge, interior). --all-blocks runs it to the end.
+probes: probe_loss_quantised, the relative loss of macro F1 on site BE-2 with 8 bits, the largest of the crop probes of
+    earth_quality.py (7 and 32 dimensions, one date, logistic regression; 5 labels per class); negative is a gain.
 
-Parts that measure time run alone; memory, kills and probes run two at once. Times mean something on a machine that
-does nothing else: load_before is its load (one minute) as this began.
+Parts that measure time run alone; memory, kills and probes run two at once. Times are meaningful on an idle machine:
+load_before is the load (one minute) at the start.
 """
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # of a library's threads, too, every process has one
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # libraries also use one thread per process
 
 import argparse
 import json
@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rioxarray  # noqa: F401  (gives datasets their .rio)
+import rioxarray  # noqa: F401  (registers .rio)
 import torch
 import xarray as xr
 
@@ -63,7 +63,7 @@ KILLS = 20
 BUDGET_MB = 2048
 SIZE, TILES, DATES, CLEAR_EVERY = 48, 11, 156, 5
 MEMORY_BLOCKS = 11
-"""Nine blocks along the upper edge, one at the left edge, and the first that has neighbours all around."""
+"""Nine blocks at the upper edge, one at the left edge, and the first interior one."""
 
 
 def contents(path: Path) -> dict[Path, bytes]:
@@ -79,12 +79,12 @@ def log_of(out: Path) -> Path:
 
 
 def entries(log: Path) -> int:
-    """Lines of a log: the job's, and one a block."""
+    """Number of lines of a log: the identity of the job, and one per block."""
     return len(log.read_bytes().splitlines()) if log.exists() else 0
 
 
 def short_job(model: EarthModel, folder: Path) -> Job:
-    """A job that takes seconds: few acquisitions, small blocks."""
+    """Return a job that takes seconds: few overpasses, small blocks."""
     landscape = simulate(seed=21, size=SIZE, years=1)
     folder.mkdir()
     for name, series in (("s2", landscape.sentinel2), ("s1", landscape.sentinel1)):
@@ -93,7 +93,7 @@ def short_job(model: EarthModel, folder: Path) -> Job:
 
 
 def over_processes(model: EarthModel, folder: Path) -> dict[str, Any]:
-    """Bytes and times of one worker and of two; the first run of a cluster warms it."""
+    """Compare the bytes and times of one and of two workers; the first run of a cluster is a warm-up."""
     job = short_job(model, folder / "landscape")
     plain = embed_to_zarr(job, folder / "plain.zarr")
     seconds, same = {}, True
@@ -107,8 +107,8 @@ def over_processes(model: EarthModel, folder: Path) -> dict[str, Any]:
     return {"identical_dask": same, "speedup_two_workers": seconds[1] / seconds[2]}
 
 
-def killed_again_and_again(model: EarthModel, folder: Path) -> dict[str, Any]:
-    """Kill each run soon after none or one block more; a store done too early is begun anew."""
+def repeatedly_killed(model: EarthModel, folder: Path) -> dict[str, Any]:
+    """Kill each run shortly after at most one further block; a store finished too early starts from scratch."""
     job = short_job(model, folder / "landscape")
     job.dates()  # read once, here
     out = folder / "killed.zarr"
@@ -133,13 +133,13 @@ def killed_again_and_again(model: EarthModel, folder: Path) -> dict[str, Any]:
 
 
 def sizes_and_shares(model: EarthModel, folder: Path) -> dict[str, Any]:
-    """What a store takes on disk, and of the time what reading and writing take, one block after the other.
+    """Measure the size of a store, and the fractions of the time for reading and writing its blocks.
 
-    Reading which dates are clear counts as reading. The stores of codes are written from the same embeddings.
+    The mask, which gives the clear dates, counts as reading. The quantized stores are written from the same embeddings.
     """
     simulate(seed=21, size=SIZE, years=1).write(folder / "landscape")
     job = Job(Cube.open(folder / "landscape", model.sensors), model)
-    coded = {bits: Job(job.cube, model, quantize=bits) for bits in (8, 16)}
+    quantized = {bits: Job(job.cube, model, quantize=bits) for bits in (8, 16)}
     seconds = dict.fromkeys(("read", "embed", "write"), 0.0)
     moment = time.perf_counter()
 
@@ -153,7 +153,7 @@ def sizes_and_shares(model: EarthModel, folder: Path) -> dict[str, Any]:
     passed("read")
     create_store(job.schema(), folder / "raw.zarr")
     passed("write")
-    for bits, other in coded.items():
+    for bits, other in quantized.items():
         create_store(other.schema(), folder / f"{bits}.zarr")
     for window in job.cube.windows(job.block):
         moment = time.perf_counter()
@@ -163,7 +163,7 @@ def sizes_and_shares(model: EarthModel, folder: Path) -> dict[str, Any]:
         passed("embed")
         write_block(folder / "raw.zarr", block)
         passed("write")
-        for bits in coded:
+        for bits in quantized:
             write_block(folder / f"{bits}.zarr", block, bits)
     total = sum(seconds.values())
     return {
@@ -176,9 +176,9 @@ def sizes_and_shares(model: EarthModel, folder: Path) -> dict[str, Any]:
 
 
 def large_cube(folder: Path, out: Path) -> float:
-    """Write a large cube from a small one without holding it: its arrays' size in megabytes.
+    """Write a large cube from a small one without holding it in memory; return its size in megabytes.
 
-    Its chunks are links to those of one tile, which neither reader nor encoder knows.
+    Its chunks are hard links to those of one tile, which neither reader nor encoder notices.
     """
     import zarr
 
@@ -195,7 +195,7 @@ def large_cube(folder: Path, out: Path) -> float:
             cloudy = np.arange(tile.sizes["time"]) % CLEAR_EVERY != CLEAR_EVERY // 2
             tile["SCL"].values[cloudy] = 9
         tile = tile.assign_attrs(attributes)
-        for band in set(tile.data_vars) - {"SCL"}:  # decoded, as xarray writes it
+        for band in set(tile.data_vars) - {"SCL"}:  # dequantized, as xarray writes it
             values, attrs = tile[band].values, tile[band].attrs
             numbers = values * np.float64(attrs.get("scale_factor", 1e-4))
             numbers[values == attrs["_FillValue"]] = np.nan
@@ -232,7 +232,7 @@ def large_cube(folder: Path, out: Path) -> float:
 
 
 def within_a_budget(model: EarthModel, folder: Path, name: str, all_blocks: bool) -> dict[str, Any]:
-    """The peak resident memory of the command, ended after `MEMORY_BLOCKS` blocks or let go on to its end."""
+    """Measure the peak resident memory of the command, stopped after `MEMORY_BLOCKS` blocks or run to its end."""
     simulate(seed=21, size=SIZE, years=1).write(folder / "landscape")
     megabytes = large_cube(folder / "landscape", folder / "large")
     out = folder / "large.zarr"
@@ -285,7 +285,7 @@ TIMED, UNTIMED = ("processes", "sizes"), ("memory", "probes", "kills")
 
 
 def one_part(options: argparse.Namespace) -> dict[str, Any]:
-    """Do the part that was asked for, here."""
+    """Run the requested part in this process."""
     torch.set_num_threads(1)
     model = EarthModel.load(options.model)
     name = str(options.model or "")
@@ -296,13 +296,13 @@ def one_part(options: argparse.Namespace) -> dict[str, Any]:
             "sizes": partial(sizes_and_shares, model, work),
             "memory": partial(within_a_budget, model, work, name, options.all_blocks),
             "probes": partial(probe_losses, model, options.data),
-            "kills": partial(killed_again_and_again, model, work),
+            "kills": partial(repeatedly_killed, model, work),
         }
         return parts[options.part]()
 
 
 def apart(part: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Do a part in a process of its own."""
+    """Run a part in a process of its own."""
     command = [sys.executable, __file__, "--part", part, "--data", str(options.data)]
     command += ["--model", str(options.model)] if options.model else []
     command += ["--all-blocks"] if options.all_blocks else []
@@ -315,8 +315,8 @@ def apart(part: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--part", choices=TIMED + UNTIMED, help="do this part only")
-    arguments.add_argument("--all-blocks", action="store_true", help="let the large cube be embedded to its end")
+    arguments.add_argument("--part", choices=TIMED + UNTIMED, help="run this part only")
+    arguments.add_argument("--all-blocks", action="store_true", help="embed all of the large cube")
     options = arguments.parse_args()
     if options.part:
         report(one_part(options), options.json)
