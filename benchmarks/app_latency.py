@@ -1,13 +1,13 @@
-"""How long does a person wait in the browser?
+"""Waiting times in the browser.
 
-The app runs with its defaults on the shipped miniature; Chromium opens it, starts a walk and makes choices by key.
-Between choices the same model renders one image without the app: one plain generation.
+The app runs with its defaults on the shipped miniature. Chromium opens it, starts a navigation and makes choices by
+key. Between choices the same model renders one image without the app: one plain generation.
 
 first_candidate_s: median seconds from the key that chooses to the first new candidate on the screen.
-five_candidates_s: to the fifth one.
+five_candidates_s: median seconds from the key to the fifth candidate.
 generation_s: median seconds of one plain generation.
-ratio_first, ratio_five: the former two over the latter.
-start_s, ratio_start: from pressing Start to the picture of the prompt; ratio_start_first: to the first candidate.
+ratio_first, ratio_five: first_candidate_s and five_candidates_s over generation_s.
+start_s, ratio_start: from pressing Start to the image of the prompt; ratio_start_first: to the first candidate.
 pixel_click_ms: median from a click on a pixel of an embedding store to its series on the screen (see app_earth.py).
 """
 
@@ -62,19 +62,19 @@ def serve(app: Any, until: ExitStack) -> str:
 
 
 def seconds_until(page: "Page", script: str, argument: Any) -> float:
-    """Seconds until a condition holds in the page, looked at on every frame."""
+    """Return the seconds until a condition holds in the page, checked at every frame."""
     began = time.perf_counter()
     page.wait_for_function(script, arg=argument, polling="raf", timeout=120_000)
     return time.perf_counter() - began
 
 
 def wait_for_candidates(page: "Page", node: int, count: int) -> float:
-    """Seconds until `count` candidates of a node are drawn, their pictures loaded."""
+    """Return the seconds until `count` candidates of a node are shown, their images loaded."""
     return seconds_until(
         page,
         """([node, count]) => {
             const now = document.querySelector('.tw-current figcaption')?.innerText ?? '';
-            const shown = [...document.querySelectorAll('[data-act=choose] img')].filter(image => image.naturalWidth);
+            const shown = [...document.querySelectorAll('[data-action=choose] img')].filter(image => image.naturalWidth);
             return now.startsWith(`Now: node ${node}`) && shown.length >= count;
         }""",
         [node, count],
@@ -87,8 +87,8 @@ def main() -> None:
     arguments.add_argument("--choices", type=int, default=8, help="choices to make")
     given = arguments.parse_args()
     torch.set_num_threads(1)
-    choice = ModelConfig(gradient="full")
-    generator = choice.load()
+    config = ModelConfig(gradient="full")
+    generator = config.load()
     embedding = generator.embed("a ball")
     first, five, plain = [], [], []
     with ExitStack() as until:
@@ -96,7 +96,7 @@ def main() -> None:
         landscape = simulate(seed=3, size=64, years=1)
         cube = Cube.open({"sentinel-2": landscape.sentinel2, "sentinel-1": landscape.sentinel1})
         embed_to_zarr(Job(cube, EarthModel.load()), folder / "fields.zarr")
-        address = serve(create_app(Workspace(folder), choice), until)
+        address = serve(create_app(Workspace(folder), config), until)
         chromium = until.enter_context(sync_playwright()).chromium
         browser = chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
         until.callback(browser.close)

@@ -269,7 +269,7 @@ def test_an_optimisation_ends_with_its_score_on_unseen_seeds_and_the_command_lin
 def test_imprint_from_a_click_to_unseen_seeds_and_a_file(page: "Page", app: "App", screenshot: Callable) -> None:
     page.get_by_role("tab", name="Imprint").click()
     page.click("#imprint-start")
-    status(page, "imprint-view", "click the one you like")
+    status(page, "imprint-view", "render some and click one")
     page.get_by_label("Seeds to select from").fill("0-3")
     page.click("#imprint-render")
     page.click('#imprint-gallery [data-value="3"]')

@@ -70,7 +70,7 @@ def optimize(session: OptimizeSession) -> str:
             f'<div class="tw-stage">{_figure(session, f"steps/{last:04d}.png", f"step {last}", "tw-wide")}'
             f"{svg.line(scores, bests[-1] if bests else None, f'score ({session.config.metric})')}</div>"
         )
-    parts.append(_figure(session, BEFORE_AFTER, "start (above) and best (below)", "tw-wide"))
+    parts.append(_figure(session, BEFORE_AFTER, "before (above) and best (below)", "tw-wide"))
     if (found := _figures(session, RESULT_SCORES, ("start_score", "score"))) is not None:
         parts.append(f"<p>On unseen seeds: {found['start_score']:.4g} before, {found['score']:.4g} after.</p>")
     parts.append(f"<p>{_run_folder(session)} {_download(session, BEST, 'Download the best')}</p>")
