@@ -1,8 +1,10 @@
-"""The image commands on the shipped miniature: files, exit codes, one line on stderr."""
+"""Image commands on the shipped miniature: files, exit codes, one line on stderr."""
 
 import csv
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +21,7 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"), dtype=float)
 
 
-def assert_one_line(ran: object, code: int, *words: str) -> None:
+def assert_one_line_error(ran: object, code: int, *words: str) -> None:
     assert (ran.code, ran.err.count("\n")) == (code, 1), ran.err  # type: ignore[attr-defined]
     for word in words:
         assert word in ran.err  # type: ignore[attr-defined]
@@ -63,22 +65,26 @@ class TestGenerate:
             (("a ball", "out", "--scheduler", "flow_euler"), ("flow_euler", "variance-preserving", "ddim")),
         ],
     )
-    def test_bad_input_is_one_line_and_leaves_nothing(self, cli: Callable, arguments: tuple, words: tuple) -> None:
-        assert_one_line(cli("generate", *arguments), 2, *words)
+    def test_invalid_arguments_raise_one_line_error_and_leave_nothing(
+        self, cli: Callable, arguments: tuple, words: tuple
+    ) -> None:
+        assert_one_line_error(cli("generate", *arguments), 2, *words)
         assert not Path("out").exists()
 
-    def test_what_the_model_does_not_see_as_it_is_written_is_a_line_each(self, cli: Callable) -> None:
+    def test_syntax_and_unknown_words_are_one_warning_each(self, cli: Callable) -> None:
         ran = cli("generate", "a (red:1.4) dragon on snow", "out", "--steps", 2)
         assert ran.code == 0, ran.err
         syntax, unknown = ran.err.splitlines()
         assert syntax.startswith("thalweg: the prompt is read as plain text") and "(red:1.4)" in syntax
         assert unknown.startswith("thalweg: the miniature does not know: dragon, snow;")
 
-    def test_a_run_folder_is_told_from_a_prompt_and_an_embedding_in_capitals_is_one(self, cli: Callable) -> None:
+    def test_a_run_folder_is_no_prompt_and_an_embedding_file_may_be_in_capitals(self, cli: Callable) -> None:
         assert cli("generate", "a ball", "first", "--steps", 2).code == 0
-        assert_one_line(cli("generate", "first", "out"), 2, "a run folder", "first/embedding.safetensors")
-        assert_one_line(cli("generate", "first/embedding", "out"), 2, "first/embedding.safetensors?")
-        assert_one_line(cli("steer", "path", "a ball", "first/sheet.png", "out"), 2, "first/sheet.png", "another file")
+        assert_one_line_error(cli("generate", "first", "out"), 2, "a run folder", "first/embedding.safetensors")
+        assert_one_line_error(cli("generate", "first/embedding", "out"), 2, "first/embedding.safetensors?")
+        assert_one_line_error(
+            cli("steer", "path", "a ball", "first/sheet.png", "out"), 2, "first/sheet.png", "another file"
+        )
         assert not Path("out").exists()
         Path("first/embedding.safetensors").rename("BALL.SAFETENSORS")
         assert cli("generate", "BALL.SAFETENSORS", "out", "--steps", 2).code == 0
@@ -89,12 +95,12 @@ class TestGenerate:
 
         lineage = Lineage(ModelIdentity("another", "f" * 64))
         Embedding({"prompt": torch.zeros(2, 3)}, lineage).save("other.safetensors")
-        assert_one_line(cli("generate", "other.safetensors", "out"), 2, "another")
+        assert_one_line_error(cli("generate", "other.safetensors", "out"), 2, "another")
 
     def test_a_folder_with_something_in_it_is_not_written_to(self, cli: Callable) -> None:
         Path("out").mkdir()
         Path("out/mine.txt").write_text("mine")
-        assert_one_line(cli("generate", "a ball", "out", *FEW), 2, "empty folder")
+        assert_one_line_error(cli("generate", "a ball", "out", *FEW), 2, "empty folder")
         assert [path.name for path in Path("out").iterdir()] == ["mine.txt"]
 
 
@@ -111,25 +117,25 @@ class TestOptimize:
         assert Path("out/trace.png").stat().st_size > 5_000
         assert Embedding.load("out/best.safetensors").lineage.operation == "optimize"
 
-    def test_a_run_goes_on_only_with_its_own_settings(self, cli: Callable) -> None:
+    def test_a_run_resumes_only_with_its_own_settings(self, cli: Callable) -> None:
         assert cli(*self.ARGUMENTS, "--iterations", 1).code == 0
         changed = tuple("a cube" if argument == "a ball" else argument for argument in self.ARGUMENTS)
-        assert_one_line(cli(*changed, "--iterations", 1), 2, "a ball", "a cube")
+        assert_one_line_error(cli(*changed, "--iterations", 1), 2, "a ball", "a cube")
 
     def test_an_unknown_metric_names_those_known(self, cli: Callable) -> None:
         ran = cli("steer", "optimize", "a ball", "out", "--metric", "beauty", *FEW)
-        assert_one_line(ran, 2, "sharpness", "beauty")
+        assert_one_line_error(ran, 2, "sharpness", "beauty")
         assert not Path("out").exists()
 
     def test_a_run_of_another_format_version_is_refused(self, cli: Callable) -> None:
         assert cli(*self.ARGUMENTS, "--iterations", 1).code == 0
         record = json.loads(Path("out/run.json").read_text())
         Path("out/run.json").write_text(json.dumps({**record, "format_version": 99, "thalweg_version": "9.9"}))
-        assert_one_line(cli(*self.ARGUMENTS, "--iterations", 1), 2, "99", "9.9")
+        assert_one_line_error(cli(*self.ARGUMENTS, "--iterations", 1), 2, "99", "9.9")
 
 
 class TestNavigate:
-    def test_choices_are_kept_and_the_walk_goes_on(self, cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_choices_are_kept_and_the_navigation_resumes(self, cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdin", io.StringIO("2\n0\nbanana\nu\nq\n"))
         ran = cli("steer", "navigate", "a ball", "walk", "--candidates", 3, *FEW)
         assert ran.code == 0, ran.err
@@ -143,11 +149,11 @@ class TestNavigate:
         assert cli("steer", "export", "walk", "now.safetensors").code == 0
         assert Embedding.load("now.safetensors").hash == first
         assert Embedding.load("start.safetensors").hash != first
-        assert_one_line(cli("steer", "export", "walk", "x.safetensors", "--node", 9), 2, "9")
+        assert_one_line_error(cli("steer", "export", "walk", "x.safetensors", "--node", 9), 2, "9")
 
 
 class TestResume:
-    def test_goes_on_with_the_model_and_settings_of_the_run(
+    def test_resumes_with_the_model_and_settings_of_the_run(
         self, cli: Callable, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert cli(*TestOptimize.ARGUMENTS, "--iterations", 2).code == 0
@@ -189,17 +195,17 @@ class TestResume:
         imprint = ("steer", "imprint", "a ball", "out", "--seed", 3, "--iterations", 1, "--unseen", 1, *FEW)
         assert cli(*imprint, "--mask", "half.png").code == 0
         assert json.loads(Path("out/report.json").read_text())["aspect"] == "mask"
-        assert_one_line(cli(*imprint, "--mask", "all.png"), 2, "mask_hash")
-        assert_one_line(cli(*imprint), 2, "mask_hash", "None")
-        Path("out/mask.png").unlink()  # as a kill right after the run's beginning leaves it
-        assert_one_line(cli("steer", "resume", "out"), 2, "mask.png is missing or was changed")
+        assert_one_line_error(cli(*imprint, "--mask", "all.png"), 2, "mask_hash")
+        assert_one_line_error(cli(*imprint), 2, "mask_hash", "None")
+        Path("out/mask.png").unlink()  # as a kill right after the run began leaves it
+        assert_one_line_error(cli("steer", "resume", "out"), 2, "mask.png is missing or was changed")
         assert cli(*imprint, "--mask", "half.png").code == 0
         assert cli("steer", "resume", "out").code == 0
 
-    def test_what_can_not_go_on_is_one_line(self, cli: Callable) -> None:
+    def test_a_run_that_cannot_be_resumed_raises_one_line_error(self, cli: Callable) -> None:
         assert cli("generate", "a ball", "start", *FEW).code == 0
-        assert_one_line(cli("steer", "resume", "start"), 2, "optimize, navigate or imprint", "generate")
-        assert_one_line(cli("steer", "resume", "nowhere"), 2, "run.json", "nowhere")
+        assert_one_line_error(cli("steer", "resume", "start"), 2, "optimize, navigate or imprint", "generate")
+        assert_one_line_error(cli("steer", "resume", "nowhere"), 2, "run.json", "nowhere")
 
 
 class TestPath:
@@ -209,8 +215,10 @@ class TestPath:
         assert pixels(Path("out/strip.png")).shape == (64, 3 * 66 - 2, 3)
         assert len(list(Path("out/embeddings").iterdir())) == 3
 
-    def test_a_method_that_is_none_is_one_line(self, cli: Callable) -> None:
-        assert_one_line(cli("steer", "path", "a ball", "a cube", "out", "--method", "teleport"), 2, "slerp", "teleport")
+    def test_an_unknown_method_raises_one_line_error(self, cli: Callable) -> None:
+        assert_one_line_error(
+            cli("steer", "path", "a ball", "a cube", "out", "--method", "teleport"), 2, "slerp", "teleport"
+        )
 
 
 class TestImprint:
@@ -231,9 +239,9 @@ class TestImprint:
         assert ran.code == 0, ran.err
         assert Path("out/learned_embeds.safetensors").is_file()
 
-    def test_an_aspect_that_is_none_is_one_line(self, cli: Callable) -> None:
+    def test_an_unknown_aspect_raises_one_line_error(self, cli: Callable) -> None:
         ran = cli("steer", "imprint", "a ball", "out", "--seed", 3, "--keep", "the mood", *FEW)
-        assert_one_line(ran, 2, "colour", "mood")
+        assert_one_line_error(ran, 2, "colour", "mood")
         assert not Path("out").exists()
 
 
@@ -247,35 +255,107 @@ COMMANDS: dict[str, tuple[object, ...]] = {
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-class TestWhatIsNotFinite:
-    def test_is_one_line_and_leaves_nothing(self, name: str, cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+class TestNotFinite:
+    def test_raises_one_line_error_and_leaves_nothing(
+        self, name: str, cli: Callable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         import torch
 
         from thalweg.diffusion.pipelines.stable_diffusion import StableDiffusion
 
         predict = StableDiffusion.predict
         monkeypatch.setattr(StableDiffusion, "predict", lambda *given: predict(*given) * torch.nan)
-        assert_one_line(cli(*COMMANDS[name], *FEW), 1, "seed", "NaN", "step 1 of 4")
+        assert_one_line_error(cli(*COMMANDS[name], *FEW), 1, "seed", "NaN", "step 1 of 4")
         assert not Path("out").exists()
         Path("out").mkdir()
-        assert_one_line(cli(*COMMANDS[name], *FEW), 1, "NaN")
+        assert_one_line_error(cli(*COMMANDS[name], *FEW), 1, "NaN")
         assert list(Path("out").iterdir()) == []
 
     @pytest.mark.parametrize("guidance", ["nan", "inf"])
     def test_guidance_is_refused(self, name: str, guidance: str, cli: Callable) -> None:
         ran = cli(*COMMANDS[name], *FEW, "--guidance", guidance)
-        assert_one_line(ran, 2, "guidance_scale", "from 0 to 1000", f"got {float(guidance)}")
+        assert_one_line_error(ran, 2, "guidance_scale", "from 0 to 1000", f"got {float(guidance)}")
         assert not Path("out").exists()
 
 
 def test_a_mask_that_does_not_fit_leaves_nothing(cli: Callable) -> None:
     Image.new("L", (8, 8), 255).save("mask.png")
     imprint = ("steer", "imprint", "a ball", "out", "--seed", 3, "--iterations", 1, "--unseen", 1, *FEW)
-    assert_one_line(cli(*imprint, "--mask", "mask.png"), 2, "(64, 64)", "(8, 8)")
+    assert_one_line_error(cli(*imprint, "--mask", "mask.png"), 2, "(64, 64)", "(8, 8)")
     assert not Path("out").exists()
     Path("mask.png").write_text("no picture")
-    assert_one_line(cli(*imprint, "--mask", "mask.png"), 2, "mask.png", "expected an image file")
-    assert_one_line(cli(*imprint, "--mask", "none.png"), 2, "none.png", "found none")
+    assert_one_line_error(cli(*imprint, "--mask", "mask.png"), 2, "mask.png", "expected an image file")
+    assert_one_line_error(cli(*imprint, "--mask", "none.png"), 2, "none.png", "found none")
+
+
+REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("optimize", "a ball", "out", "--metric", "sharpnes"), "did you mean sharpness?"),
+    (("optimize", "a ball", "out", "--metric", "text: a ball + contarst"), "did you mean contrast?"),
+    (("optimize", "a ball", "out", "--metric", "blur", "--keep", "colorfullness"), "did you mean colourfulness?"),
+    (("optimize", "a ball", "out", "--metric", "colour: #ff"), "expected a colour"),
+    (("optimize", "a ball", "out", "--metric", "blur", "--seeds", "few"), "expected seeds such as"),
+    (("optimize", "a ball", "out", "--metric", "blur", "--unseen", "3"), "got 3 among the seeds too"),
+    (("optimize", "a ball", "out", "--metric", "blur", "--search", "newton"), "expected --search to be one of"),
+    (("optimize", "a ball", "out", "--metric", "blur", "--recipe", "lion"), "expected --recipe to be one of"),
+    (("optimize", "a ball", "out", "--metric", "blur", "--recipe", "paper", "--keep", "blur"), "--recipe paper uses"),
+    (("optimize", "a ball", "out", "--metric", "blur", "--iterations", "0"), "expected --iterations to be"),
+    (("optimize", "none.safetensors", "out", "--metric", "blur"), "none.safetensors"),
+    (("optimize", "a ball", "full", "--metric", "blur"), "expected a new or empty folder"),
+    (("navigate", "a ball", "out", "--candidates", "0"), "expected --candidates to be"),
+    (("navigate", "a ball", "out", "--recipe", "magic"), "expected --recipe to be one of"),
+    (("navigate", "a ball", "full"), "expected a new or empty folder"),
+    (("path", "a ball", "a cube", "out", "--method", "teleport"), "expected --method to be one of"),
+    (("path", "a ball", "a cube", "out", "--count", "1"), "expected --count to be"),
+    (("path", "a ball", "none.safetensors", "out"), "none.safetensors"),
+    (("imprint", "a ball", "out", "--seed", "3", "--keep", "the mood"), "--keep the mood names no known aspect"),
+    (("imprint", "a ball", "out", "--seed", "3", "--mode", "video"), "expected --mode to be one of"),
+    (("imprint", "a ball", "out", "--seed", "-1"), "seeds of 0 or more"),
+    (("imprint", "a ball", "out", "--seed", "3", "--unseen", "0"), "expected --unseen to be"),
+    (("imprint", "a ball", "full", "--seed", "3"), "expected a new or empty folder"),
+    (("resume", "full"), "expected a run folder"),
+)
+
+
+def test_invalid_arguments_are_refused_before_torch_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    code = """
+import contextlib, io, json, sys
+from thalweg.cli import main
+
+for arguments in json.loads(sys.argv[1]):
+    sys.argv[1:] = ["steer", *arguments]
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code, errors.getvalue(), "torch" in sys.modules]))
+"""
+    arguments = json.dumps([arguments for arguments, _ in REFUSED])
+    done = subprocess.run(
+        [sys.executable, "-c", code, arguments], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    refusals = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(refusals) == len(REFUSED)
+    for (given, words), (status, errors, loaded) in zip(REFUSED, refusals, strict=True):
+        assert (status, errors.count("\n")) == (2, 1), (given, errors)
+        assert words in errors, given
+        assert not loaded, given
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_of_other_settings_is_refused_before_a_model_is_loaded(
+    cli: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from thalweg.diffusion.config import ModelConfig
+
+    assert cli(*TestOptimize.ARGUMENTS, "--iterations", 1).code == 0
+    monkeypatch.delattr(ModelConfig, "load")
+    assert_one_line_error(cli(*TestOptimize.ARGUMENTS, "--iterations", 2), 2, "iterations 1", "asked for is 2")
+    navigate = ("steer", "navigate", "a ball", "out", *FEW)
+    assert_one_line_error(cli(*navigate), 2, "expected a run of navigate, got one of optimize")
 
 
 def test_the_demo_makes_its_three_pictures(cli: Callable) -> None:

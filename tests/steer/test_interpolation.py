@@ -5,7 +5,7 @@ import torch
 
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import UsageError
-from thalweg.steer.image_features import image_features, max_min_subset, pooled_features, smallest_distance
+from thalweg.steer.image_features import image_features, pooled_features
 from thalweg.steer.interpolation import between, equal_image_steps, lerp, path, slerp, transport, turn
 
 ROWS = torch.tensor([[3.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [2.0, 0.0, 0.0]])
@@ -17,7 +17,7 @@ def embedding(rows: torch.Tensor, model: str = "0", **more: torch.Tensor) -> Emb
     return Embedding({"prompt": rows, **more}, Lineage(ModelIdentity("toy", model * 64), "a prompt"))
 
 
-def test_lerp_is_a_line_that_goes_on_beyond_its_ends():
+def test_lerp_is_a_line_and_extrapolates():
     assert torch.allclose(lerp(ROWS, GOALS, 0.25), 0.75 * ROWS + 0.25 * GOALS)
     assert torch.allclose(lerp(ROWS, GOALS, 1.5), -0.5 * ROWS + 1.5 * GOALS)
 
@@ -42,7 +42,7 @@ def test_slerp_of_parallel_and_zero_rows_is_a_line():
         assert torch.allclose(moved[row], (ROWS[row] + GOALS[row]) / 2)
 
 
-def test_slerp_of_opposite_rows_goes_around_at_full_length():
+def test_slerp_of_opposite_rows_keeps_their_length():
     for weight in (0.1, 0.5, 0.9):
         moved = slerp(ROWS[3:4], GOALS[3:4], weight)
         assert moved.norm().item() == pytest.approx(2**0.5, rel=1e-6)
@@ -50,7 +50,7 @@ def test_slerp_of_opposite_rows_goes_around_at_full_length():
         assert cosine == pytest.approx(torch.cos(torch.tensor(torch.pi * weight)).item(), abs=1e-5)
 
 
-def test_slerp_about_a_centre_is_slerp_of_what_is_left_without_it():
+def test_slerp_about_a_centre_is_slerp_of_the_differences_from_it():
     centre = torch.tensor([[0.5, -1.0, 2.0]]).expand_as(ROWS)
     about = slerp(ROWS, GOALS, 0.4, centre)
     assert torch.allclose(about, centre + slerp(ROWS - centre, GOALS - centre, 0.4), atol=1e-6)
@@ -100,7 +100,7 @@ def test_a_path_by_transport_is_shorter():
     assert not torch.allclose(by_row, torch.eye(6))
 
 
-def test_path_records_its_lineage():
+def test_path_records_its_provenance():
     start, end, centre = embedding(ROWS), embedding(GOALS), embedding(ROWS * 0)
     frames = path(start, end, 5, "slerp", centre)
     assert torch.equal(frames[0].tensors["prompt"], ROWS)
@@ -119,11 +119,11 @@ def test_a_path_keeps_masks():
         path(start, end, 3, "transport")
 
 
-def test_paths_refuse_bad_input():
+def test_paths_refuse_invalid_arguments():
     start, end = embedding(ROWS), embedding(GOALS)
     with pytest.raises(UsageError, match="a whole number from 2 to 1,000, got"):
         path(start, end, 1)
-    with pytest.raises(UsageError, match="lerp, slerp, transport"):
+    with pytest.raises(UsageError, match="'lerp', 'slerp', 'transport'"):
         path(start, end, 3, "spline")
     with pytest.raises(UsageError, match=r"expected an embedding of toy \(0+\), got one of toy \(1+\)"):
         path(start, embedding(GOALS, model="1"), 3)
@@ -135,8 +135,8 @@ def test_paths_refuse_bad_input():
 
 
 def steps_between(toy, frames, seeds):
-    looks = [image_features(toy.render(frame, seeds), pooled_features) for frame in frames]
-    return torch.stack([(after - before).norm() for before, after in pairwise(looks)])
+    features = [image_features(toy.render(frame, seeds), pooled_features) for frame in frames]
+    return torch.stack([(after - before).norm() for before, after in pairwise(features)])
 
 
 @pytest.mark.parametrize("method", ["lerp", "slerp"])
@@ -150,7 +150,7 @@ def test_equal_image_steps_are_equal(toy, method):
     assert spaced.max() / spaced.min() < 0.8 * plain.max() / plain.min()
 
 
-def test_equal_image_steps_refuses_bad_input(toy):
+def test_equal_image_steps_refuses_invalid_arguments(toy):
     start, end = toy.embed("red ball"), toy.embed("blue cube")
     with pytest.raises(UsageError, match="renders to space a path to be a whole number from 3"):
         equal_image_steps(toy, start, end, 4, (0,), renders=2)
@@ -163,25 +163,9 @@ def test_equal_image_steps_between_equal_embeddings(toy):
     assert len(equal_image_steps(toy, start, start, 4, (0,))) == 4
 
 
-def test_pooled_look_is_zero_for_equal_images_and_grows_with_the_difference():
+def test_pooled_features_are_equal_for_equal_images_and_differ_more_for_larger_differences():
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     near, far = (image_features(images * factor, pooled_features) for factor in (0.9, 0.5))
     here = image_features(images, pooled_features)
     assert (here - image_features(images.clone(), pooled_features)).norm() == 0
     assert 0 < (here - near).norm() < (here - far).norm() < 1
-
-
-def test_far_apart_maximises_the_smallest_distance():
-    points = torch.randn(200, 6, generator=torch.Generator().manual_seed(3))
-    distances = torch.cdist(points, points)
-    chosen = max_min_subset(points, 5)
-    assert len(set(chosen)) == 5
-    random = [torch.randperm(200, generator=torch.Generator().manual_seed(draw))[:5].tolist() for draw in range(300)]
-    assert smallest_distance(distances, chosen) > max(smallest_distance(distances, draw) for draw in random)
-    assert max_min_subset(points, 5, kept=17)[0] == 17
-
-
-def test_far_apart_finds_the_best_of_few():
-    points = torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0], [4.1]])
-    assert smallest_distance(torch.cdist(points, points), max_min_subset(points, 3)) == pytest.approx(2.0, abs=0.06)
-    assert sorted(max_min_subset(points, 9)) == list(range(6))

@@ -75,9 +75,9 @@ def test_flatten_takes_what_tensors_gives(region):
         region.flatten({"prompt": start["prompt"]})
 
 
-def test_bad_starts(toy):
+def test_invalid_starts(toy):
     start = toy.embed("a red ball")
-    with pytest.raises(UsageError, match=r"radius to be a number from 1e-06 to 1e[+]06, got 0"):
+    with pytest.raises(UsageError, match=r"`radius` to be a number from 1e-06 to 1e[+]06, got 0"):
         TrustRegion(toy, start, 0)
     broken = start.derive({"prompt": torch.full((5, 6), torch.nan)}, "path")
     with pytest.raises(ThalwegError, match="tensor prompt holds NaN"):

@@ -1,4 +1,4 @@
-"""Paths between two embeddings: lines, arcs per token row, transport between rows; frames at equal image distance."""
+"""Interpolation between two embeddings: lines, arcs per token row, transport of rows; steps of equal image distance."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -9,29 +9,29 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.generator import Generator
-from thalweg.limits import MAX_FRAMES, MAX_STRENGTH, check_count, check_number
+from thalweg.limits import MAX_FRAMES, MAX_STRENGTH, check_choice, check_count, check_number
 from thalweg.seeds import check_seeds
 from thalweg.steer.image_features import Features, image_features, pooled_features
 from thalweg.steer.path_methods import METHODS, Method
 
 
 def lerp(start: Tensor, end: Tensor, weight: float) -> Tensor:
-    """Return the point at `weight` on the line from `start` (0) to `end` (1), any shape; beyond both, too."""
+    """Return the point at `weight` on the line from `start` (0) to `end` (1); other weights extrapolate."""
     return torch.lerp(start, end, weight) if start.is_floating_point() else start
 
 
 def slerp(start: Tensor, end: Tensor, weight: float, centre: Tensor | None = None) -> Tensor:
-    """Move along the arc from `start` to `end`, each row (last dimension) for itself: equal weights turn equal angles.
+    """Return the point at `weight` on the arc from `start` to `end`, each row independently.
 
-    The direction from `centre` turns about it, the distance to it goes linearly. A row that is zero has no direction
-    and goes on a line, as rows in the same direction do; between opposite rows the arc leads through the axis most at
-    right angles to them, since no arc is shortest.
+    The direction from `centre` turns at a constant rate, the distance from it changes linearly. Rows that are zero or
+    have the same direction are interpolated on a line; between opposite rows the arc passes the axis that is most
+    orthogonal to them, since no arc is shortest.
 
     Args:
         start: rows (..., width).
         end: rows of the same shape.
-        weight: 0 is the start, 1 the end; beyond both the arc goes on.
-        centre: what the rows turn about, of the same shape; None: zero.
+        weight: 0 is the start, 1 the end; other weights extrapolate along the arc.
+        centre: centre of the rotation, of the same shape; None: zero.
     """
     origin = torch.zeros_like(start) if centre is None else centre
     first, last, about = start.double(), end.double(), origin.double()
@@ -50,9 +50,15 @@ def slerp(start: Tensor, end: Tensor, weight: float, centre: Tensor | None = Non
 
 
 def turn(start: Tensor, toward: Tensor, angle: float, centre: Tensor | None = None) -> Tensor:
-    """Turn each row of `start` by a constant `angle` (degrees) toward that of `toward`, never past it; lengths stay.
+    """Turn each row of `start` by a constant angle toward that of `toward`, never beyond it; lengths do not change.
 
-    A row without a direction to turn to (zero, or the same direction already) stays.
+    Rows that are zero or have the same direction already do not change.
+
+    Args:
+        start: rows (..., width).
+        toward: rows of the same shape.
+        angle: the angle, degrees.
+        centre: centre of the rotation, of the same shape; None: zero.
     """
     origin = torch.zeros_like(start) if centre is None else centre
     about = origin.double()
@@ -64,13 +70,13 @@ def turn(start: Tensor, toward: Tensor, angle: float, centre: Tensor | None = No
     limit = torch.full_like(cosine, torch.pi * angle / 180)
     turned = torch.minimum(limit, torch.acos(cosine))
     moved = about + length * (turned.cos() * unit + turned.sin() * across)
-    still = (torch.minimum(length, last_length) < 1e-12) | (cosine > 1 - 1e-12)
-    return torch.where(still, start.double(), moved).to(start.dtype)
+    unchanged = (torch.minimum(length, last_length) < 1e-12) | (cosine > 1 - 1e-12)
+    return torch.where(unchanged, start.double(), moved).to(start.dtype)
 
 
 def _plane(unit: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the cosine (..., 1) of two unit rows, and the unit row across the first in the plane of both."""
-    cosine = (unit * other).sum(dim=-1, keepdim=True).clamp(-1 + 1e-13, 1 - 1e-13)  # acos has a slope there
+    """Return the cosine (..., 1) of two unit rows, and the unit row orthogonal to the first in the plane of both."""
+    cosine = (unit * other).sum(dim=-1, keepdim=True).clamp(-1 + 1e-13, 1 - 1e-13)  # acos has a finite gradient there
     axis = torch.nn.functional.one_hot(unit.abs().argmin(dim=-1), unit.shape[-1]).to(unit)
     other = torch.where(cosine < -1 + 1e-9, axis, other)
     across = other - (unit * other).sum(dim=-1, keepdim=True) * unit
@@ -78,10 +84,10 @@ def _plane(unit: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def transport(start: Tensor, end: Tensor) -> Tensor:
-    """Return `end` with its rows in the order that brings each nearest to a row of `start` (optimal assignment).
+    """Return `end` with its rows reordered so that the sum of distances to the rows of `start` is smallest.
 
-    Cross-attention sees token rows as a set: a text-to-image model makes the same image from them in any order, but
-    a path on which the same word stays in one row is smoother. Single vectors have no rows to exchange.
+    Cross-attention treats token rows as a set: a text-to-image model makes the same image from them in any order, but
+    a path on which the same word keeps its row is smoother. Single vectors have no rows to reorder.
 
     Args:
         start: rows (tokens, width).
@@ -99,19 +105,25 @@ def transport(start: Tensor, end: Tensor) -> Tensor:
 def between(
     start: Embedding, end: Embedding, weight: float, method: Method = "slerp", centre: Embedding | None = None
 ) -> dict[str, Tensor]:
-    """Return the floating tensors at `weight` on the way from `start` (0) to `end` (1).
+    """Return the floating tensors at `weight` on the path from `start` (0) to `end` (1).
+
+    Args:
+        start: the first embedding.
+        end: the last one, of the same model and layout.
+        weight: position on the path; weights outside 0..1 extrapolate.
+        method: "lerp", "slerp" or "transport", see `path`.
+        centre: centre of arcs; None: zero.
 
     Raises:
         UsageError: an unknown method, or embeddings of different models or layouts.
     """
-    if method not in METHODS:
-        raise UsageError(f"expected a path method out of {', '.join(METHODS)}, got {method}")
+    check_choice("`method`", method, METHODS)
     check_number("the weight on a path", weight, -MAX_STRENGTH, MAX_STRENGTH)
     for other in (end, centre):
         if other is not None:
-            check_alike(start, other)
+            check_same_layout(start, other)
     if method == "transport" and len(start.floating) < len(start.tensors):
-        raise UsageError("a path by transport exchanges token rows, which a mask forbids; take slerp for this model")
+        raise UsageError("a path by transport exchanges token rows, which a mask forbids; use slerp for this model")
     moved = {}
     for name, tensor in start.floating.items():
         goal = end.tensors[name]
@@ -123,8 +135,12 @@ def between(
     return moved
 
 
-def check_alike(first: Embedding, second: Embedding) -> None:
-    """Raise a UsageError where two embeddings have different models or tensors of different shapes."""
+def check_same_layout(first: Embedding, second: Embedding) -> None:
+    """Refuse two embeddings of different models or layouts.
+
+    Raises:
+        UsageError: the models or the tensors' shapes differ.
+    """
     second.check_model(first.lineage.model)
     shapes, others = (
         {name: tuple(tensor.shape) for name, tensor in embedding.tensors.items()} for embedding in (first, second)
@@ -136,14 +152,14 @@ def check_alike(first: Embedding, second: Embedding) -> None:
 def path(
     start: Embedding, end: Embedding, count: int, method: Method = "slerp", centre: Embedding | None = None
 ) -> list[Embedding]:
-    """Return `count` embeddings from `start` to `end`, both included, at equal steps in the embedding.
+    """Return embeddings from `start` to `end`, both included, at equal steps in the embedding.
 
     Args:
         start: the first embedding.
-        end: the last one, of the same model; by transport its rows come in another order.
+        end: the last one, of the same model; with transport its rows come in another order.
         count: number of embeddings, at least 2.
         method: "lerp": lines. "slerp": arcs per token row. "transport": arcs between the rows that are nearest.
-        centre: what arcs turn about, for instance the embedding of the empty prompt; None: zero.
+        centre: centre of arcs, for instance the embedding of the empty prompt; None: zero.
 
     Raises:
         UsageError: fewer than 2, an unknown method, or embeddings of different models or layouts.
@@ -170,55 +186,55 @@ def equal_image_steps(
     renders: int | None = None,
     progress: Callable[[], None] | None = None,
 ) -> list[Embedding]:
-    """Return `count` embeddings from `start` to `end` whose images differ by equal distances from one to the next.
+    """Return embeddings from `start` to `end` with equal image distances from one to the next.
 
-    The path is rendered where it bends most until `renders` are spent, and cut at equal lengths of the polyline that
-    the images make in feature space. Where an image jumps, however near the embeddings, no spacing is equal.
+    The path is rendered at the middle of its longest segment until `renders` are used up, and divided into equal
+    lengths of the polyline of image features. Where images change abruptly, no spacing gives equal distances.
 
     Args:
         generator: the model.
         start: the first embedding.
         end: the last one.
         count: number of embeddings, at least 2.
-        seeds: the images' seeds; the distance is the mean over them.
+        seeds: seeds of the images; the distance is the mean over them.
         method: as in `path`.
         centre: as in `path`.
         features: images (S, 3, H, W) to features (S, d) in which distance is image distance.
-        renders: how many embeddings to render, at least 3; 4 times `count` by default.
-        progress: called after each of them.
+        renders: number of embeddings to render, at least 3; None: 4 times `count`.
+        progress: called after each rendering.
 
     Raises:
-        UsageError: as in `path`, and for seeds at fault or fewer than 3 renders.
+        UsageError: as in `path`, or invalid seeds or fewer than 3 renders.
     """
     check_count("the embeddings on a path", count, 2, MAX_FRAMES)
     renders = 4 * count if renders is None else renders
     check_count("renders to space a path", renders, 3, 4 * MAX_FRAMES)
     seeds = check_seeds(seeds)
-    looks: dict[float, Tensor] = {}
+    features_at: dict[float, Tensor] = {}
 
     def render(weight: float) -> None:
         with torch.no_grad():
             images = generator.render(_point(start, end, weight, method, centre), seeds)
-        looks[weight] = image_features(images, features)
+        features_at[weight] = image_features(images, features)
         if progress is not None:
             progress()
 
     for index in range(first := min(renders, count + 1)):
         render(index / (first - 1))
     for _ in range(renders - first):
-        weights = sorted(looks)
-        _, before, after = max((float((looks[b] - looks[a]).norm()), a, b) for a, b in pairwise(weights))
+        weights = sorted(features_at)
+        _, before, after = max((float((features_at[b] - features_at[a]).norm()), a, b) for a, b in pairwise(weights))
         render((before + after) / 2)
-    weights = sorted(looks)
-    steps = [float((looks[b] - looks[a]).norm()) for a, b in pairwise(weights)]
+    weights = sorted(features_at)
+    steps = [float((features_at[b] - features_at[a]).norm()) for a, b in pairwise(weights)]
     lengths = torch.tensor([0.0, *steps], dtype=torch.float64).cumsum(0)
     cuts = [_cut(weights, lengths, float(lengths[-1]) * index / (count - 1)) for index in range(1, count - 1)]
     return [_point(start, end, weight, method, centre) for weight in (0.0, *cuts, 1.0)]
 
 
 def _cut(weights: Sequence[float], lengths: Tensor, length: float) -> float:
-    """Return the weight at which the polyline has run `length`."""
+    """Return the weight at which the polyline has the length `length`."""
     after = int(torch.searchsorted(lengths, length).clamp(1, len(weights) - 1))
-    run = float(lengths[after] - lengths[after - 1])
-    share = (length - float(lengths[after - 1])) / run if run > 0 else 0.0
-    return weights[after - 1] + share * (weights[after] - weights[after - 1])
+    segment = float(lengths[after] - lengths[after - 1])
+    fraction = (length - float(lengths[after - 1])) / segment if segment > 0 else 0.0
+    return weights[after - 1] + fraction * (weights[after] - weights[after - 1])

@@ -1,4 +1,4 @@
-"""The trust region: where in an embedding space a tool may go, and how far a user may expect to have gone."""
+"""Trust region: the embeddings near a start that a tool may reach, and the drift from the start."""
 
 from collections.abc import Mapping
 
@@ -12,21 +12,31 @@ from thalweg.limits import MAX_RADIUS, MIN_RADIUS, check_number
 
 
 class TrustRegion:
-    """The embeddings near a start, as offsets (n): one vector of all movable values, in units of their spread.
+    """The embeddings near a start, as offsets (n): one vector of all trainable values, in units of their spread.
 
-    A tensor's spread is the standard deviation of its movable values in the start. Its *drift* is the root mean square
-    of its offsets: at a drift of 1 its values have moved, on average, as far as they differ from each other. A tensor
-    without any spread, as the zeros that stand for an empty prompt, takes that of another tensor of its shape, or 1.
+    A tensor's spread is the standard deviation of its trainable values in the start. Its *drift* is the root mean
+    square of its offsets: at a drift of 1 its values have moved, on average, as far as they differ from each other. A
+    tensor with a spread of zero, such as the zeros of an empty prompt, takes the spread of another tensor of its shape,
+    or 1.
+
+    Args:
+        generator: the model, which says which entries are trainable.
+        start: the embedding at offsets of zero.
+        radius: the largest drift of any tensor.
 
     Attributes:
         start: the embedding at offsets of zero.
         radius: the largest drift of any tensor.
-        size: the number of movable values, n.
-        spread: the spread of each movable value (n).
+        size: the number of trainable values, n.
+        spread: the spread of each trainable value (n), float32.
+
+    Raises:
+        UsageError: the radius is out of range, the embedding belongs to another model, or all its entries are frozen.
+        NotFiniteError: the embedding holds NaN or infinity.
     """
 
     def __init__(self, generator: Generator, start: Embedding, radius: float) -> None:
-        check_number("the trust radius", radius, MIN_RADIUS, MAX_RADIUS)
+        check_number("`radius`", radius, MIN_RADIUS, MAX_RADIUS)
         start.check_model(generator.model)
         start.check_finite()
         self.start = start
@@ -37,7 +47,7 @@ class TrustRegion:
         }
         self._masks = {name: mask for name, mask in masks.items() if bool(mask.any())}
         if not self._masks:
-            raise UsageError("expected an embedding with movable tensors, the generator lets none of them move")
+            raise UsageError("expected an embedding with trainable entries, the generator freezes all of them")
         self._counts = [int(mask.sum()) for mask in self._masks.values()]
         self.size = sum(self._counts)
         spreads = self._spreads()
@@ -48,12 +58,14 @@ class TrustRegion:
         spreads = []
         for name, spread in own.items():
             shape = self.start.tensors[name].shape
-            alike = [value for other, value in own.items() if self.start.tensors[other].shape == shape and value > 0]
-            spreads.append(spread if spread > 0 else alike[0] if alike else torch.ones_like(spread))
+            same_shape = [
+                value for other, value in own.items() if self.start.tensors[other].shape == shape and value > 0
+            ]
+            spreads.append(spread if spread > 0 else same_shape[0] if same_shape else torch.ones_like(spread))
         return spreads
 
     def tensors(self, offsets: Tensor) -> dict[str, Tensor]:
-        """Return the moved tensors at `offsets` (n), in the start's types; differentiable in the offsets."""
+        """Return the tensors at `offsets` (n), in the start's types; differentiable in the offsets."""
         parts = (offsets * self.spread).split(self._counts)
         moved = {}
         for (name, mask), part in zip(self._masks.items(), parts, strict=True):
@@ -63,14 +75,14 @@ class TrustRegion:
         return moved
 
     def embedding(self, offsets: Tensor) -> Embedding:
-        """Return the embedding at `offsets` (n), with the start's lineage; differentiable in the offsets."""
+        """Return the embedding at `offsets` (n), with the start's provenance; differentiable in the offsets."""
         return Embedding({**self.start.tensors, **self.tensors(offsets)}, self.start.lineage)
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Return the movable values (n) of tensors of the start's shapes, as they are.
+        """Return the trainable values (n) of tensors of the start's shapes, not in units of the spread.
 
         Raises:
-            UsageError: a movable tensor is missing or has another shape.
+            UsageError: a trainable tensor is missing or has another shape.
         """
         parts = []
         for name, mask in self._masks.items():
@@ -94,7 +106,7 @@ class TrustRegion:
         return torch.cat([part * factor for part, factor in zip(offsets.split(self._counts), shrink, strict=True)])
 
     def with_start_moments(self, offsets: Tensor) -> Tensor:
-        """Return offsets (n) at which each tensor's movable values have the start's mean and standard deviation."""
+        """Return offsets (n) at which each tensor's trainable values have the start's mean and standard deviation."""
         start = self.flatten(self.start.tensors)
         parts = []
         for before, after in zip(

@@ -1,4 +1,4 @@
-"""Input space: a learned token vector, and its file as diffusers' `load_textual_inversion` reads it."""
+"""Textual inversion: a learned token vector, and its file in the format of diffusers' `load_textual_inversion`."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from thalweg.io.atomic import atomic_write
 from thalweg.limits import MAX_RADIUS, MIN_RADIUS, check_number
 
 FILE = "learned_embeds.safetensors"
-"""The name under which diffusers looks for it in a folder."""
+"""File name that diffusers looks for in a folder."""
 
 
 class TokenMove:
-    """Embeddings of a prompt in which a placeholder stands for any vector near that of a known word.
+    """Embeddings of a prompt with a placeholder for a vector near that of a known word.
 
     Offsets (width) and drift are in units of the start vector's standard deviation, as in `TrustRegion`.
 
@@ -30,9 +30,9 @@ class TokenMove:
         """Begin at the token vector of `word`.
 
         Raises:
-            UsageError: the radius is not above 0.
+            UsageError: the radius is out of range.
         """
-        check_number("the trust radius", radius, MIN_RADIUS, MAX_RADIUS)
+        check_number("`radius`", radius, MIN_RADIUS, MAX_RADIUS)
         self._generator = generator
         self._prompt = prompt
         self._placeholder = placeholder
@@ -60,7 +60,7 @@ class TokenMove:
 
 
 def save_textual_inversion(path: Path | str, token: str, vector: Tensor) -> Path:
-    """Write `vector` (width) for `token`: one safetensors entry {token: (1, width)}, whole or not at all.
+    """Write the vector (width) of a token atomically, as one safetensors entry {token: (1, width)}.
 
     Raises:
         UsageError: the file is not named *.safetensors, the token is empty or holds a space, the vector has another
