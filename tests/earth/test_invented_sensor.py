@@ -18,17 +18,19 @@ from shapely.geometry import box, mapping
 from thalweg.earth import sensors
 from thalweg.earth.counterfactual.quantities import quantity_by_name
 from thalweg.earth.cube.cube import Cube
+from thalweg.earth.cube.readers.raster_names import date_in, sensor_in
 from thalweg.earth.export.raster import write_cogs
 from thalweg.earth.export.stac import write_catalogue
 from thalweg.earth.inference.compute import embed
 from thalweg.earth.inference.job import Job
 from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.sensors import Band, BitMask, MaskEncoding, Sensor, StorageEncoding, register_sensor
+from thalweg.earth.sensors import SENTINEL_2, Band, BitMask, MaskEncoding, Sensor, StorageEncoding, register_sensor
 from thalweg.earth.stac import Catalogue, Product, Request, fetch, plan
 from thalweg.earth.store.reader import open_store
 from thalweg.earth.training.config import TrainingConfig
 from thalweg.earth.training.fit import train_autoencoder, train_fusion
+from thalweg.gpp.tables.physical_limits import limits_of
 from thalweg.simulate import Landscape
 
 QUICK = TrainingConfig(steps=2, tile=8, centres=2, linear_tiles=16, validation_tiles=1, calibration_tiles=2)
@@ -59,6 +61,9 @@ SENSOR = Sensor(
         storage=MaskEncoding(dtype="uint8", fill=UNUSABLE),
     ),
     name_words=("dove", "sr"),
+    other_names=("dove-2",),
+    product_names=(r"DOVE_\d{8}_(?P<date>\d{8})",),
+    image_names=(r"_PSB\d",),
     physical_range=(-0.1, 1.5),
     is_reference=True,
     digital_number_scale=2e-4,
@@ -129,6 +134,19 @@ def test_the_cube_is_read_by_the_declaration(cube: Path, landscape: Landscape) -
     reflectance = np.stack([s2[name].values for name in SOURCE_BANDS.values()], 1) * 1e-4
     valid = np.broadcast_to(seen.valid[:, None], reflectance.shape)
     np.testing.assert_allclose(seen.values[valid], reflectance[valid], atol=1.1e-4)
+
+
+def test_files_are_recognised_by_the_declared_names() -> None:
+    for path in (["dove_constellation", "a.tif"], ["Dove2_b.tif"], ["scene_PSB3.tif"]):
+        assert sensor_in(path) == SENSOR.name
+    assert sensor_in(["dove-20", "a.tif"]) is None
+    assert date_in("DOVE_20190101_20180630.tif", "a file") == np.datetime64("2018-06-30")
+
+
+def test_the_physical_range_limits_the_columns_of_tables() -> None:
+    limits = limits_of("NIR")
+    assert limits is not None and limits.units == "reflectance" and limits.day == (-0.1, 1.5)
+    assert limits_of("B04").day == SENTINEL_2.physical_range
 
 
 def test_bands_are_found_by_their_common_names() -> None:

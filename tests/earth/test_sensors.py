@@ -55,6 +55,7 @@ def test_a_valid_declaration_is_accepted() -> None:
         ({"encoding_size": 9, "offsets": (-9, 0, 9)}, "exceeds the values of a trajectory .*: give at most 8"),
         ({"averaged_overpasses": 3}, "only a sensor in dB"),
         ({"bands": (Band(name="A", common_name="red"), Band(name="B", common_name="red"))}, "share a common_name"),
+        ({"product_names": (r"P1_\d{8}",)}, "has no group date: write"),
         ({"rgb_previews": (("A", "B", "C"),)}, "rgb_previews name C: choose of A, B"),
     ],
 )
