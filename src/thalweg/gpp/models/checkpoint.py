@@ -114,6 +114,12 @@ def save_model(ensemble: Ensemble, windows: Windows, recipe: FeatureRecipe, fold
 def load_model(folder: str | Path) -> GppModel:
     """Read a model folder that `save_model` wrote.
 
+    Args:
+        folder: Model folder of `train_model` or `thalweg gpp train`.
+
+    Returns:
+        The fitted model.
+
     Raises:
         MissingPathError: The folder does not exist.
         UsageError: The folder holds no GPP model, a damaged one, or one of another format.

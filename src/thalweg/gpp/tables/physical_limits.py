@@ -51,7 +51,7 @@ class PhysicalLimits:
 _RADIATION = ("wm2",)
 _DEGREES = ("degc", "c", "°c", "celsius")
 LIMITS = {
-    # Days: night-time partitioning of ICOS Warm Winter 2020 goes from -15 to 25; maize reaches about 30.
+    # Days: night-time partitioning of ICOS Warm Winter 2020 ranges from -15 to 25; maize reaches about 30.
     # Steps: FLUXNET2015 gives NEE from -100 to 100 umol m-2 s-1 (Pastorello et al. 2020).
     "GPP": PhysicalLimits(GPP_UNITS, (-25, 50), (-100, 200), ("gcm2d1",)),
     # World records of the WMO: -89.2 and 56.7 deg C, 108.5 kPa at sea level, 1825 mm in a day and 305 mm in 42 minutes.
