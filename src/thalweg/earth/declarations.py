@@ -47,14 +47,20 @@ class Declaration(BaseModel):
 class StorageEncoding(Declaration):
     """Encoding of values as integers in a store: value = number * scale + offset.
 
+    Attributes:
+        dtype: type of the numbers.
+        scale: step between two numbers, in units of the values.
+        offset: value of the number 0, in units of the values.
+        fill: number that stands for no data; values below it cannot be stored.
+
     Raises:
         ValidationError: (pydantic's, a `ValueError`) `fill` does not fit `dtype`, or `scale` is not positive.
     """
 
-    dtype: IntegerType = Field(description="type of the numbers")
-    scale: float = Field(gt=0, description="step between two numbers, in units of the values")
-    offset: float = Field(default=0.0, description="value of the number 0, in units of the values")
-    fill: int = Field(description="number that stands for no data; values below it cannot be stored")
+    dtype: IntegerType
+    scale: float = Field(gt=0)
+    offset: float = 0.0
+    fill: int
 
     @model_validator(mode="after")
     def _consistent(self) -> "StorageEncoding":
@@ -75,10 +81,15 @@ class StorageEncoding(Declaration):
 
 
 class MaskEncoding(Declaration):
-    """Encoding of a mask's classes or flags as integers in a store."""
+    """Encoding of a mask's classes or flags as integers in a store.
 
-    dtype: IntegerType = Field(default="uint16", description="type of the numbers")
-    fill: int = Field(default=0, description="number that stands for no data")
+    Attributes:
+        dtype: type of the numbers.
+        fill: number that stands for no data.
+    """
+
+    dtype: IntegerType = "uint16"
+    fill: int = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> "MaskEncoding":
@@ -93,39 +104,53 @@ def _check_fill(fill: int, dtype: str) -> None:
 
 
 class Band(Declaration):
-    """Declaration of a band of a sensor."""
+    """Declaration of a band of a sensor.
 
-    name: str = Field(description="name of the variable in a cube")
-    aliases: tuple[str, ...] = Field(default=(), description="other names that cubes use for the band")
-    wavelength: float | None = Field(default=None, description="centre wavelength in nanometres, if optical")
-    common_name: CommonName | None = Field(
-        default=None, description="common name in STAC, such as red; spectral indices find the band by it"
-    )
-    storage: StorageEncoding | None = Field(
-        default=None, description="how a fetched cube stores the band, where not as the sensor's other bands"
-    )
+    Attributes:
+        name: name of the variable in a cube.
+        aliases: other names that cubes use for the band.
+        wavelength: centre wavelength in nanometres, if optical.
+        common_name: common name in STAC, such as red; spectral indices find the band by it.
+        storage: how a fetched cube stores the band, where not as the sensor's other bands.
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    wavelength: float | None = None
+    common_name: CommonName | None = None
+    storage: StorageEncoding | None = None
 
 
 class Mask(Declaration):
-    """Base of the masks: a layer of a cube that distinguishes clear pixels from cloud and missing ones."""
+    """Base of the masks: a layer of a cube that distinguishes clear pixels from cloud and missing ones.
 
-    variable: str = Field(description="name of the layer in a cube")
-    aliases: tuple[str, ...] = Field(default=(), description="other names that cubes use for the layer")
-    digital_numbers: tuple[float, float] | None = Field(
-        default=None, description="scale and offset of products with this layer, where not the sensor's usual ones"
-    )
-    storage: MaskEncoding = Field(default=MaskEncoding(), description="how a fetched cube stores the layer")
+    Attributes:
+        variable: name of the layer in a cube.
+        aliases: other names that cubes use for the layer.
+        digital_numbers: scale and offset of products with this layer, where not the sensor's usual ones.
+        storage: how a fetched cube stores the layer.
+    """
+
+    variable: str
+    aliases: tuple[str, ...] = ()
+    digital_numbers: tuple[float, float] | None = None
+    storage: MaskEncoding = MaskEncoding()
 
 
 class ClassMask(Mask):
-    """Mask that is a layer of classes, such as Sentinel-2's scene classification."""
+    """Mask that is a layer of classes, such as Sentinel-2's scene classification.
 
-    clear: tuple[int, ...] = Field(description="values that mean a clear view of land")
-    water: tuple[int, ...] = Field(default=(), description="values that mean a clear view of water")
-    missing: tuple[int, ...] = Field(default=(0,), description="values that mean no data")
-    unclear: tuple[int, ...] = Field(
-        default=(), description="values that mean neither; where given, any other value is reported as unknown"
-    )
+    Attributes:
+        clear: values that mean a clear view of land.
+        water: values that mean a clear view of water.
+        missing: values that mean no data.
+        unclear: values that mean neither; where given, any other value is reported as unknown.
+    """
+
+    clear: tuple[int, ...]
+    water: tuple[int, ...] = ()
+    missing: tuple[int, ...] = (0,)
+    unclear: tuple[int, ...] = ()
 
     def quality(self, layer: np.ndarray) -> np.ndarray:
         """Convert the layer (any shape, any numeric dtype) to `Quality` values (same shape, uint8); NaN is missing."""
@@ -145,16 +170,19 @@ class ClassMask(Mask):
 
 
 class BitMask(Mask):
-    """Mask that is a layer of flags, one bit each, such as Landsat's `qa_pixel`; bits are counted from 0."""
+    """Mask that is a layer of flags, one bit each, such as Landsat's `qa_pixel`; bits are counted from 0.
 
-    unclear_bits: tuple[int, ...] = Field(description="bits that mean cloud, shadow or snow")
-    water_bits: tuple[int, ...] = Field(default=(), description="bits that mean water")
-    missing_bits: tuple[int, ...] = Field(
-        default=(), description="bits that mean no data; where any is given, the number 0 means no data too"
-    )
-    not_produced: tuple[str, str] | None = Field(
-        default=None, description="first and last date (YYYY-MM-DD) of products whose layer was left empty"
-    )
+    Attributes:
+        unclear_bits: bits that mean cloud, shadow or snow.
+        water_bits: bits that mean water.
+        missing_bits: bits that mean no data; where any is given, the number 0 means no data too.
+        not_produced: first and last date (YYYY-MM-DD) of products whose layer was left empty.
+    """
+
+    unclear_bits: tuple[int, ...]
+    water_bits: tuple[int, ...] = ()
+    missing_bits: tuple[int, ...] = ()
+    not_produced: tuple[str, str] | None = None
 
     def quality(self, layer: np.ndarray) -> np.ndarray:
         """Convert the layer (any shape, any numeric dtype) to `Quality` values (same shape, uint8); NaN is missing."""
@@ -196,95 +224,87 @@ class Sensor(Declaration):
 
     Reflectance is a fraction and backscatter is in dB, here as everywhere in the package.
 
+    Attributes:
+        name: identifier, for example `sentinel-2`.
+        title: name for people, for example `Sentinel-2 L2A`.
+        bands: bands in the order of the network's input.
+        units: units of the values: reflectance (fraction) or dB.
+        value_range: range in the sensor's units that values are clipped to and that is scaled to 0..1.
+        resolution: ground sampling distance in metres.
+        validity: mask of the sensor's products, if they have one.
+        other_masks: masks that are read where `validity` is absent, the preferred one first.
+        name_words: words that cubes add to a band's or a mask's name, such as s2, sr, 10m.
+        other_names: other names of the sensor, its satellites and its products in paths and metadata, such as s2a.
+        product_names: regular expressions of product names; the group `date` is the acquisition date.
+        image_names: regular expressions of the names of image files that do not name the sensor.
+        physical_range: range in the sensor's units that a surface can have; values outside it are missing.
+        is_reference: whether its clear dates can be the embedding's dates (`sets_dates` in model cards).
+        averaged_overpasses: overpasses averaged in linear power against speckle, dB only (`averaged_acquisitions` in
+            cards).
+        digital_number_scale: default scale from stored integers to units, where a file or an item gives none.
+        digital_number_offset: default offset in the sensor's units, added after the scale.
+        storage: how a fetched cube stores the bands; by units where None.
+        offset_since_baseline: (processing baseline, offset in digital numbers) that products add since it.
+        offset_since_date: date (YYYY-MM-DD) since which every new product has that offset.
+        offsets: days from the centre date that the encoder samples.
+        rgb_previews: bands shown as red, green and blue; the first triple that a cube has (`pictures` in cards).
+        encoding_size: dimensions of the sensor's own encoding; at most the bands times one more than the offsets.
+
     Raises:
         ValidationError: (pydantic's, a `ValueError`) a field is misspelt or has a value that it cannot have; the
             message names the field, the value and what is expected.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9-]+$", description="identifier, for example `sentinel-2`")
-    title: str = Field(description="name for people, for example `Sentinel-2 L2A`")
-    bands: tuple[Band, ...] = Field(min_length=1, description="bands in the order of the network's input")
-    units: Units = Field(description="units of the values: reflectance (fraction) or dB")
-    value_range: tuple[float, float] = Field(
-        description="range in the sensor's units that values are clipped to and that is scaled to 0..1"
-    )
-    resolution: float = Field(gt=0, description="ground sampling distance in metres")
-    validity: ClassMask | BitMask | None = Field(
-        default=None, description="mask of the sensor's products, if they have one"
-    )
-    other_masks: tuple[ClassMask | BitMask, ...] = Field(
-        default=(), description="masks that are read where `validity` is absent, the preferred one first"
-    )
-    name_words: tuple[str, ...] = Field(
-        default=(), description="words that cubes add to a band's or a mask's name, such as s2, sr, 10m"
-    )
-    other_names: tuple[str, ...] = Field(
-        default=(),
-        description="other names of the sensor, its satellites and its products in paths and metadata, such as s2a",
-    )
-    product_names: tuple[str, ...] = Field(
-        default=(), description="regular expressions of product names; the group `date` is the acquisition date"
-    )
-    image_names: tuple[str, ...] = Field(
-        default=(), description="regular expressions of the names of image files that do not name the sensor"
-    )
-    physical_range: tuple[float, float] | None = Field(
-        default=None, description="range in the sensor's units that a surface can have; values outside it are missing"
-    )
-    is_reference: bool = Field(
-        default=False,
-        validation_alias="sets_dates",
-        serialization_alias="sets_dates",
-        description="whether its clear dates can be the embedding's dates (`sets_dates` in model cards)",
-    )
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    title: str
+    bands: tuple[Band, ...] = Field(min_length=1)
+    units: Units
+    value_range: tuple[float, float]
+    resolution: float = Field(gt=0)
+    validity: ClassMask | BitMask | None = None
+    other_masks: tuple[ClassMask | BitMask, ...] = ()
+    name_words: tuple[str, ...] = ()
+    other_names: tuple[str, ...] = ()
+    product_names: tuple[str, ...] = ()
+    image_names: tuple[str, ...] = ()
+    physical_range: tuple[float, float] | None = None
+    is_reference: bool = Field(default=False, validation_alias="sets_dates", serialization_alias="sets_dates")
     averaged_overpasses: int = Field(
-        default=1,
-        ge=1,
-        validation_alias="averaged_acquisitions",
-        serialization_alias="averaged_acquisitions",
-        description="overpasses averaged in linear power against speckle, dB only (`averaged_acquisitions` in cards)",
+        default=1, ge=1, validation_alias="averaged_acquisitions", serialization_alias="averaged_acquisitions"
     )
-    digital_number_scale: float | None = Field(
-        default=None, description="default scale from stored integers to units, where a file or an item gives none"
-    )
-    digital_number_offset: float = Field(
-        default=0.0, description="default offset in the sensor's units, added after the scale"
-    )
-    storage: StorageEncoding | None = Field(
-        default=None, description="how a fetched cube stores the bands; by units where None"
-    )
-    offset_since_baseline: tuple[float, float] | None = Field(
-        default=None, description="(processing baseline, offset in digital numbers) that products add since it"
-    )
-    offset_since_date: str | None = Field(
-        default=None, description="date (YYYY-MM-DD) since which every new product has that offset"
-    )
-    offsets: tuple[float, ...] = Field(
-        default=(-120, -90, -60, -40, -20, 0, 20, 40, 60, 90, 120),
-        description="days from the centre date that the encoder samples",
-    )
+    digital_number_scale: float | None = None
+    digital_number_offset: float = 0.0
+    storage: StorageEncoding | None = None
+    offset_since_baseline: tuple[float, float] | None = None
+    offset_since_date: str | None = None
+    offsets: tuple[float, ...] = (-120, -90, -60, -40, -20, 0, 20, 40, 60, 90, 120)
     rgb_previews: tuple[tuple[str, str, str], ...] = Field(
-        default=(),
-        validation_alias="pictures",
-        serialization_alias="pictures",
-        description="bands shown as red, green and blue; the first triple that a cube has (`pictures` in cards)",
+        default=(), validation_alias="pictures", serialization_alias="pictures"
     )
     encoding_size: int = Field(
         default_factory=lambda fields: min(32, _max_encoding_size(fields.get("bands", ()), fields.get("offsets", ()))),
         ge=1,
-        description="dimensions of the sensor's own encoding; at most the bands times one more than the offsets",
     )
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Sensor":
-        low, high = self.value_range
-        if low >= high:
-            raise ValueError(f"value_range must rise, got {low} to {high}: give the lower value first")
+    def _names_are_consistent(self) -> "Sensor":
         if len(set(self.band_names)) < len(self.bands):
             raise ValueError(f"bands: two bands share a name ({', '.join(self.band_names)}): rename one of them")
         common = [band.common_name for band in self.bands if band.common_name is not None]
         if len(set(common)) < len(common):
             raise ValueError(f"bands: two bands share a common_name ({', '.join(common)}): leave one of them out")
+        if unnamed := [pattern for pattern in self.product_names if "(?P<date>" not in pattern]:
+            raise ValueError(f"product_names: {unnamed[0]} has no group date: write (?P<date>...) around the date")
+        absent = sorted({name for triple in self.rgb_previews for name in triple} - set(self.band_names))
+        if absent:
+            raise ValueError(f"rgb_previews name {', '.join(absent)}: choose of {', '.join(self.band_names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_are_consistent(self) -> "Sensor":
+        low, high = self.value_range
+        if low >= high:
+            raise ValueError(f"value_range must rise, got {low} to {high}: give the lower value first")
         if 0 not in self.offsets or list(self.offsets) != sorted(set(self.offsets)):
             raise ValueError(f"offsets must rise and hold 0, the centre date, got {self.offsets}: add 0 and sort them")
         if self.encoding_size <= len(self.bands):
@@ -302,11 +322,6 @@ class Sensor(Declaration):
                 f"averaged_overpasses {self.averaged_overpasses} averages power: only a sensor in dB can have it, "
                 f"units is {self.units}"
             )
-        if unnamed := [pattern for pattern in self.product_names if "(?P<date>" not in pattern]:
-            raise ValueError(f"product_names: {unnamed[0]} has no group date: write (?P<date>...) around the date")
-        absent = sorted({name for triple in self.rgb_previews for name in triple} - set(self.band_names))
-        if absent:
-            raise ValueError(f"rgb_previews name {', '.join(absent)}: choose of {', '.join(self.band_names)}")
         return self
 
     @property

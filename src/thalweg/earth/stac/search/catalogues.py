@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
-
 from thalweg.earth.sensors import Declaration
 from thalweg.errors import MissingPathError, UsageError
 from thalweg.io.redaction import redact
@@ -15,27 +13,43 @@ Level = Literal["surface reflectance", "calibrated power", "digital numbers"]
 
 
 class Product(Declaration):
-    """Declaration of a collection that holds a sensor's data."""
+    """Declaration of a collection that holds a sensor's data.
 
-    sensor: str = Field(description="name of the declared sensor")
-    collection: str = Field(description="identifier of the STAC collection")
-    assets: Mapping[str, str] = Field(description="key of the asset by band or mask of the sensor")
-    level: Level = Field(default="surface reflectance", description="processing level of the numbers")
-    platforms: tuple[str, ...] = Field(default=(), description="platforms whose items are used; all if empty")
-    credentials: tuple[str, ...] = Field(
-        default=(), description="environment variables without which the files cannot be read"
-    )
+    Attributes:
+        sensor: name of the declared sensor.
+        collection: identifier of the STAC collection.
+        assets: key of the asset by band or mask of the sensor.
+        level: processing level of the numbers.
+        platforms: platforms whose items are used; all if empty.
+        credentials: environment variables without which the files cannot be read.
+    """
+
+    sensor: str
+    collection: str
+    assets: Mapping[str, str]
+    level: Level = "surface reflectance"
+    platforms: tuple[str, ...] = ()
+    credentials: tuple[str, ...] = ()
 
 
 class Catalogue(Declaration):
-    """Declaration of a STAC API or a static catalogue."""
+    """Declaration of a STAC API or a static catalogue.
 
-    name: str = Field(description="name on the command line")
-    url: str = Field(description="address of the root, or a path")
-    products: tuple[Product, ...] = Field(description="known collections, a sensor's preferred one first")
-    signed: bool = Field(default=False, description="whether addresses are signed by the package planetary-computer")
-    reading: Mapping[str, str] = Field(default={}, description="GDAL options for reading its files")
-    key_help: str = Field(default="", description="where to get credentials")
+    Attributes:
+        name: name on the command line.
+        url: address of the root, or a path.
+        products: known collections, a sensor's preferred one first.
+        signed: whether addresses are signed by the package planetary-computer.
+        reading: GDAL options for reading its files.
+        key_help: where to get credentials.
+    """
+
+    name: str
+    url: str
+    products: tuple[Product, ...]
+    signed: bool = False
+    reading: Mapping[str, str] = {}
+    key_help: str = ""
 
     def products_of(self, sensor: str) -> tuple[Product, ...]:
         """Return the collections that hold a sensor, the preferred one first."""
