@@ -326,7 +326,7 @@ def bad_cube(request: pytest.FixtureRequest, tmp_path: Path, make_s2: Maker, mak
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command left behind."""
+    """Result of a command: exit code and output."""
 
     code: int
     out: str
