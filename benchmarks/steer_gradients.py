@@ -1,4 +1,4 @@
-"""Is the gradient through the whole denoising chain exact, what does it cost, and what does the last step miss?
+"""Exactness and cost of the gradient through the whole denoising chain, and its difference from the last step's.
 
 Runs on the miniature (or on the model in the folder --model):
 
@@ -40,7 +40,7 @@ EXACT = 1e-6
 
 
 def load(folder: Path | None, dtype: torch.dtype = torch.float32) -> DiffusionGenerator:
-    """The miniature in a precision."""
+    """Load the model in a precision."""
     return miniature.load(*([folder] if folder else []), dtype=dtype)
 
 
@@ -53,7 +53,7 @@ def moved(embedding: Embedding, values: list[Tensor]) -> Embedding:
 
 
 def sharpness(images: Tensor) -> Tensor:
-    """Variance of the Laplacian of the grey images, their mean."""
+    """Return the mean variance of the Laplacian of the grey images."""
     kernel = images.new_tensor([[1, 1, 1], [1, -8, 1], [1, 1, 1]])[None, None]
     return torch.conv2d(images.mean(1, keepdim=True), kernel).var(dim=(1, 2, 3)).mean()
 

@@ -1,16 +1,16 @@
-"""Does an imprint make unseen seeds show what one seed shows, and leave everything else to chance?
+"""Fraction of unseen seeds that show an imprinted attribute, and diversity of everything else.
 
-For each prompt, an attribute that the prompt leaves open is imprinted from one seed; 64 seeds that nothing was trained
-or judged on are then read by the miniature's attribute classifier, which no imprint sees: it follows the text and image
-encoders' space.
+For each prompt, an attribute that the prompt leaves open is imprinted from one seed; 64 seeds that were neither
+trained nor evaluated on are then classified by the miniature's attribute classifier. No imprint uses it: imprints use
+the space of the text and image encoders.
 
 share_before, share_ours, share_paper: share of unseen seeds that show the target's value, mean over the prompts.
 share_ours_worst: the worst prompt's.
-diversity_kept, diversity_kept_paper: entropy of what the classifier reads of each other attribute that the prompt leaves
-    open, relative to that before; mean over prompts and attributes. An attribute of which there was next to no spread
-    before (a tenth of a uniform one) counts for nothing.
+diversity_kept, diversity_kept_paper: entropy of the classified values of each other attribute that the prompt leaves
+    open, relative to that before; mean over prompts and attributes. Attributes with almost no spread before (a tenth of
+    a uniform one) are left out.
 adherence_kept, adherence_kept_paper: share of seeds that show what the prompt names, relative to that before.
-seconds, seconds_ours, seconds_paper: of the whole, and of one imprint in the mean.
+seconds, seconds_ours, seconds_paper: duration of the whole, and mean duration of one imprint.
 """
 
 import os
@@ -41,14 +41,14 @@ UNSEEN = range(10_000, 10_064)
 BATCH = 16
 CHAIN_STEPS = 10
 CANDIDATES = 40
-"""Seeds from 0 on among which the target is sought."""
-SURE = 0.9
-"""What a person would call clear: the classifier's probability of the target's value."""
+"""Number of seeds, from 0, among which the target is chosen."""
+MIN_PROBABILITY = 0.9
+"""Smallest probability of the target's value by the classifier."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A prompt, the attribute to imprint, and what the prompt names."""
+    """A prompt, the attribute to imprint, and the attributes that the prompt names."""
 
     prompt: str
     keep: str
@@ -83,8 +83,8 @@ def find_target(
 ) -> tuple[int, str]:
     """Return the seed, of the candidates, that most clearly shows a value of the attribute; and the value.
 
-    It shows what the prompt names, the classifier is sure of the value, and by the scorer, too, it is that value, further
-    ahead of the next one than in any other candidate: nobody picks a seed for a colour between two.
+    The seed shows the attributes that the prompt names, the classifier's probability of the value is high, and the
+    scorer finds the same value, with a larger lead over the next value than for any other candidate.
     """
     vocabulary = VOCABULARIES[case.keep]
     texts = torch.stack([scorer.embed_text(text) for text in vocabulary.texts])
@@ -96,7 +96,7 @@ def find_target(
         seed: float(best.values[seed, 0] - best.values[seed, 1])
         for seed in range(CANDIDATES)
         if all(read[name][seed] == value for name, value in case.named.items())
-        and float(sure[seed]) >= SURE
+        and float(sure[seed]) >= MIN_PROBABILITY
         and vocabulary.words[int(best.indices[seed, 0])] == read[case.keep][seed]
     }
     if not leads:
@@ -106,7 +106,7 @@ def find_target(
 
 
 def compare(case: Case, value: str, before: dict[str, list[str]], after: dict[str, list[str]]) -> dict[str, Any]:
-    """Share that shows the value, spread of the open attributes relative to before, adherence relative to before."""
+    """Return the share of the value, and spread of open attributes and adherence relative to before."""
     kept = {}
     for name in ATTRIBUTES:
         if name != case.keep and name not in case.named and spread(before[name], name) > 0.1:
@@ -123,7 +123,7 @@ def compare(case: Case, value: str, before: dict[str, list[str]], after: dict[st
 
 
 def measure(folder: Path, case: Case) -> tuple[float, dict[Mode, dict[str, Any]]]:
-    """Return the share that shows the target's value before, and what each mode does; one case, one thread."""
+    """Return the share of the target's value before, and the figures of each mode; one case, one thread."""
     torch.set_num_threads(1)
     generator, scorer = miniature.load(folder, steps=CHAIN_STEPS), miniature.load_scorer(folder)
     classifier = miniature.load_attribute_classifier()

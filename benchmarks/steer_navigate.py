@@ -1,17 +1,17 @@
-"""How many rounds of choosing between images until a user sees what they want?
+"""Number of rounds of choosing between images until a simulated user reaches a target.
 
-A simulated user starts from a prompt that names a shape, and wants one image of the same seed: that of a prompt which
-names two or three attributes more. In each round it sees 5 candidates and chooses the nearest to the wanted image, by
-attributes and by perceptual distance, and the best of three strengths; or none, where none is nearer than what it has;
-one round in ten it takes any. The target is reached when shape and named attributes read in the image as in the one
-wanted. Users, targets, seeds and sampling are the same for all recipes; a walk ends at a cap of rounds, and counts as
-that many. The recipe of the package knows a list of plain English words for what images show, among them the words
-that the targets are made of; it does not know which the user wants.
+The user starts from a prompt that names a shape, and has one image as the target of the same seed: that of
+a prompt which names two or three attributes more. In each round it sees 5 candidates and chooses the nearest to the
+target, by attributes and by perceptual distance, and the best of three strengths; or none, where none is nearer than
+the current image; in one round of ten it chooses at random. The target is reached when the attribute classifier finds
+the target's shape and named attributes. Users, targets, seeds and sampling are the same for all recipes; a navigation
+ends at a largest number of rounds, and counts as that many. The recipe of the package knows a list of plain English
+words for the content of images, among them the words that the targets are made of; it does not know the target.
 
 rounds_ours, rounds_paper, rounds_random: median rounds-to-target; *_mean: mean; reached_*: share within the cap.
 ratio: rounds_ours over the smaller of the other two.
-rounds_one_by_one and so on, with `--recipes one_by_one`: ours as the browser shows it, each candidate as it is found.
-renders_*: images rendered for a walk, mean: what the rounds cost.
+rounds_one_by_one and so on, with `--recipes one_by_one`: ours as the browser shows it, each candidate once it is found.
+renders_*: images rendered per navigation, mean: the cost of the rounds.
 """
 
 import argparse
@@ -53,12 +53,12 @@ ERROR_RATE = 0.1
 POOL = 1.6
 RENDERS = 2
 CHAIN_STEPS = 6
-DRAWN = 6  # wishes for each target: some are shown at the start already, some the model can not show
+DRAWN = 6  # cases drawn per target: some are reached at the start already, some the model cannot show
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a user starts from and wants: the words only draw the target, no recipe is told them."""
+class Case:
+    """Start and target of a user: the target's text only makes the target's image, no recipe gets it."""
 
     number: int
     seed: int
@@ -68,7 +68,7 @@ class Wish:
 
 
 class Counted:
-    """A generator that encodes each prompt once for all walks, and counts the images it renders."""
+    """Generator that encodes each prompt once for all navigations, and counts the images it renders."""
 
     def __init__(self, generator: Generator) -> None:
         self._generator = generator
@@ -92,7 +92,7 @@ class Counted:
         return self._generator.render(embedding, seeds)
 
     def trainable_masks(self, embedding: Embedding) -> Mapping[str, Tensor]:
-        """Return what may move."""
+        """Return the trainable masks of the embedding."""
         return self._generator.trainable_masks(embedding)
 
 
@@ -104,53 +104,53 @@ class Bench:
 
     @classmethod
     def load(cls, folder: Path, steps: int) -> None:
-        """Load both, once a process."""
+        """Load both, once per process."""
         torch.set_num_threads(1)
         cls.generator = Counted(miniature.load(folder, steps=steps, gradient=None))
         cls.classifier = miniature.load_attribute_classifier()
 
     @classmethod
-    def target(cls, wish: Wish) -> DesiredImage | None:
-        """The wanted image; None where the start shows all of it already, or the wanted words do not."""
+    def target(cls, case: Case) -> DesiredImage | None:
+        """Return the target; None if the start shows all of it already, or the target's prompt does not."""
         with torch.no_grad():
             start, wanted = (
-                cls.generator.render(cls.generator.embed(prompt), (wish.seed,)) for prompt in (wish.start, wish.wanted)
+                cls.generator.render(cls.generator.embed(prompt), (case.seed,)) for prompt in (case.start, case.wanted)
             )
             here, there = cls.classifier.predict(start), cls.classifier.predict(wanted)
-        arrived = all(here[name] == [value] for name, value in wish.values.items())
-        shown = all(there[name] == [value] for name, value in wish.values.items())
-        return DesiredImage(wanted, tuple(wish.values)) if shown and not arrived else None
+        arrived = all(here[name] == [value] for name, value in case.values.items())
+        shown = all(there[name] == [value] for name, value in case.values.items())
+        return DesiredImage(wanted, tuple(case.values)) if shown and not arrived else None
 
     @classmethod
-    def walk(cls, wish: Wish, recipe: dict[str, Any], cap: int) -> tuple[SimulatedNavigation, int]:
-        """Return how one user fared with one recipe, and how many images were rendered for it."""
-        target = cls.target(wish)
+    def navigate(cls, case: Case, recipe: dict[str, Any], cap: int) -> tuple[SimulatedNavigation, int]:
+        """Return the navigation of one user with one recipe, and the number of images rendered for it."""
+        target = cls.target(case)
         assert target is not None  # drawn so
-        user = SimulatedUser(target, cls.classifier.probabilities, error_rate=ERROR_RATE, seed=wish.number)
+        user = SimulatedUser(target, cls.classifier.probabilities, error_rate=ERROR_RATE, seed=case.number)
         rendered = cls.generator.rendered
-        settings = NavigateConfig(wish.start, (wish.seed,), pool=POOL, renders=RENDERS, **recipe)
+        settings = NavigateConfig(case.start, (case.seed,), pool=POOL, renders=RENDERS, **recipe)
         navigation = Navigation(cls.generator, settings)
         return user.navigate(navigation, CANDIDATES, cap), cls.generator.rendered - rendered
 
 
-def draw_wishes(count: int, draw: int) -> list[Wish]:
+def draw_cases(count: int, draw: int) -> list[Case]:
     draws, wording = random.Random(draw), torch.Generator().manual_seed(draw)
-    wishes = []
+    cases = []
     for number in range(count):
         shape = draws.choice(ATTRIBUTES["shape"])
         names = draws.sample(OPEN, draws.choice((2, 3)))
         values = {"shape": shape, **{name: draws.choice(ATTRIBUTES[name]) for name in names}}
         wanted = captions.caption(values, wording)
-        wishes.append(Wish(number, draws.randrange(10**6), f"a {shape}", wanted, values))
-    return wishes
+        cases.append(Case(number, draws.randrange(10**6), f"a {shape}", wanted, values))
+    return cases
 
 
-def feasible(wish: Wish) -> bool:
-    return Bench.target(wish) is not None
+def feasible(case: Case) -> bool:
+    return Bench.target(case) is not None
 
 
-def walk(task: tuple[Wish, dict[str, Any], int]) -> tuple[SimulatedNavigation, int]:
-    return Bench.walk(*task)
+def navigate(task: tuple[Case, dict[str, Any], int]) -> tuple[SimulatedNavigation, int]:
+    return Bench.navigate(*task)
 
 
 def main() -> None:
@@ -160,7 +160,7 @@ def main() -> None:
         "--model", type=Path, default=miniature.SHIPPED, help="model folder; the shipped one by default"
     )
     parser.add_argument("--targets", type=int, default=30, help="number of targets")
-    parser.add_argument("--cap", type=int, default=20, help="rounds after which a walk ends")
+    parser.add_argument("--cap", type=int, default=20, help="rounds after which a navigation ends")
     parser.add_argument("--steps", type=int, default=CHAIN_STEPS, help="denoising steps of an image")
     parser.add_argument("--draw", type=int, default=0, help="which targets: another number for tuning")
     parser.add_argument("--recipes", nargs="+", choices=tuple(RECIPES), default=COMPARED)
@@ -169,18 +169,18 @@ def main() -> None:
     workers = min(2, os.cpu_count() or 1)
     setup = (given.model, given.steps)
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=Bench.load, initargs=setup) as pool:
-        drawn = draw_wishes(DRAWN * given.targets, given.draw)
-        wishes = [wish for wish, fits in zip(drawn, pool.map(feasible, drawn), strict=True) if fits][: given.targets]
-        if len(wishes) < given.targets:
-            raise SystemExit(f"expected {given.targets} targets that the model can show, {len(wishes)} were drawn")
-        results: dict[str, Any] = {"targets": len(wishes), "cap": given.cap, "chain_steps": given.steps}
+        drawn = draw_cases(DRAWN * given.targets, given.draw)
+        cases = [case for case, fits in zip(drawn, pool.map(feasible, drawn), strict=True) if fits][: given.targets]
+        if len(cases) < given.targets:
+            raise SystemExit(f"expected {given.targets} targets that the model can show, {len(cases)} were drawn")
+        results: dict[str, Any] = {"targets": len(cases), "cap": given.cap, "chain_steps": given.steps}
         for name in given.recipes:
-            walks = list(pool.map(walk, [(wish, RECIPES[name], given.cap) for wish in wishes]))
-            rounds = [went.rounds for went, _ in walks]
+            navigations = list(pool.map(navigate, [(case, RECIPES[name], given.cap) for case in cases]))
+            rounds = [went.rounds for went, _ in navigations]
             results[f"rounds_{name}"] = statistics.median(rounds)
             results[f"rounds_{name}_mean"] = statistics.mean(rounds)
-            results[f"reached_{name}"] = statistics.mean(went.reached for went, _ in walks)
-            results[f"renders_{name}"] = statistics.mean(rendered for _, rendered in walks)
+            results[f"reached_{name}"] = statistics.mean(went.reached for went, _ in navigations)
+            results[f"renders_{name}"] = statistics.mean(rendered for _, rendered in navigations)
     if set(COMPARED) <= set(given.recipes):
         results["ratio"] = results["rounds_ours"] / min(results["rounds_paper"], results["rounds_random"])
     results["seconds"] = time.perf_counter() - begun

@@ -1,12 +1,12 @@
-"""Does tool 1 gain more than the published optimiser, on seeds it never saw too, and does the prompt still hold?
+"""Gain of the optimization over the paper optimizer, on the seeds used and on unseen ones, and adherence to the prompt.
 
-Prompts of the miniature's world name shape, colour and background. Three metrics are optimised from each: sharpness,
-blur, and similarity to a text (the prompt with one attribute more, its material). The published optimiser
+Prompts of the miniature name shape, colour and background. Three metrics are optimized from each: sharpness,
+blur, and similarity to a text (the prompt with one attribute more, its material). The paper optimizer
 (`recipe="paper"`) starts from the same embedding, over the same seeds, and may use at least as many denoiser calls.
 
-gain_ratio_*: gain in the metric over the start, mean of the prompts, ours over the published optimiser's.
+gain_ratio_*: gain in the metric over the start, mean of the prompts, ours over the paper optimizer's.
 gain_ratio_unseen_*: the same on seeds that neither used.
-gain_ratio_tuned_*, gain_ratio_tuned_unseen_*: against the published optimiser at the learning rate that gains it most
+gain_ratio_tuned_*, gain_ratio_tuned_unseen_*: against the paper optimizer at the learning rate with the largest gain
     while at least 0.9 of the adherence is kept (`--tune` finds it, on other prompts; the published one is 0.01).
 gain_*, gain_paper_*, gain_tuned_*: these gains, in the metric's unit; *_unseen_* on unseen seeds.
 adherence_before, adherence_after: share of the named attributes that the attribute classifier finds in the unseen
@@ -42,16 +42,16 @@ SEEDS = tuple(range(4))
 UNSEEN_SEEDS = range(1000, 1012)
 CHAIN_STEPS = 8
 STEPS = 5
-"""Places measured after the start, by ours; the baseline takes as many steps as its denoiser calls pay for."""
+"""Points measured after the start; the baseline takes as many steps as the same denoiser calls allow."""
 LEARNING_RATE = 0.01
 TUNED_LEARNING_RATES = {"sharpness": 3.0, "blur": 1.0, "clip": 1.0}
-"""What `--tune` found."""
+"""Learning rates that `--tune` found."""
 LEARNING_RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A prompt, what it names, and the text that its images are to resemble."""
+    """A prompt, the attributes it names, and the text that its images are to resemble."""
 
     named: dict[str, str]
     prompt: str
@@ -69,7 +69,7 @@ def draw_cases(count: int, seed: int) -> list[Case]:
 
 
 class Bench:
-    """The miniature, its scorer and its judge, and the optimisers as they are compared."""
+    """The miniature, its scorer and its evaluator, and the optimizers that are compared."""
 
     def __init__(self, model: Path | None) -> None:
         folder = model or miniature.SHIPPED
@@ -78,13 +78,13 @@ class Bench:
         self.classifier = miniature.load_attribute_classifier()
 
     def metric(self, name: str, case: Case) -> Metric:
-        """One of the metrics, for a case."""
+        """Return one of the metrics for a case."""
         if name == "clip":
             return clip_metrics.text_similarity(self.scorer, case.target)
         return parse(name)
 
     def ours(self, case: Case, metric: Metric) -> OptimizeResult:
-        """Tool 1; what the images say of the prompt is to be kept, in the eyes of the scorer, not of the judge."""
+        """Optimize with a constraint: similarity to the prompt by the scorer, not by the evaluator."""
         keep = clip_metrics.text_similarity(self.scorer, case.prompt)
         start = self.generator.embed(case.prompt)
         return optimize(
@@ -92,7 +92,7 @@ class Bench:
         )
 
     def published(self, case: Case, metric: Metric, learning_rate: float, calls: int) -> OptimizeResult:
-        """The baseline, with at least as many denoiser calls up to its last score."""
+        """Run the baseline, with at least as many denoiser calls up to its last score."""
         rendering = self.generator.steps * len(SEEDS)
         steps = math.ceil((calls - rendering) / (rendering + len(SEEDS)))
         start = self.generator.embed(case.prompt)
@@ -106,16 +106,16 @@ class Bench:
 
     @torch.no_grad()
     def unseen(self, embedding: Embedding) -> Tensor:
-        """The embedding's images from seeds that no optimiser used."""
+        """Return the embedding's images from seeds that no optimizer used."""
         return self.generator.render(embedding, UNSEEN_SEEDS)
 
     def adherence(self, images: Tensor, case: Case) -> float:
-        """Share of the named attributes that the images show."""
+        """Return the fraction of the named attributes that the images show."""
         return statistics.fmean(self.classifier.adherence(images, case.named).values())
 
 
 def compare(bench: Bench, cases: list[Case]) -> dict[str, Any]:
-    """Run all optimisers on all cases and metrics."""
+    """Run all optimizers on all cases and metrics."""
     results: dict[str, Any] = {"prompts": len(cases)}
     starts = [bench.unseen(bench.generator.embed(case.prompt)) for case in cases]
     before = statistics.fmean(bench.adherence(images, case) for images, case in zip(starts, cases, strict=True))
@@ -148,7 +148,7 @@ def compare(bench: Bench, cases: list[Case]) -> dict[str, Any]:
 
 
 def tune(bench: Bench, cases: list[Case]) -> dict[str, Any]:
-    """Mean gain and kept adherence of the published optimiser, by metric and learning rate, at our most calls."""
+    """Return mean gain and kept adherence of the paper optimizer by metric and learning rate."""
     calls = bench.generator.steps * len(SEEDS) * (2 * STEPS + 1)
     before = statistics.fmean(bench.adherence(bench.unseen(bench.generator.embed(case.prompt)), case) for case in cases)
     found: dict[str, Any] = {}

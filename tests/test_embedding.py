@@ -35,7 +35,7 @@ def rewrite(path, tensors=None, **metadata):
     save_file(tensors or load_file(path), path, {**known, **metadata})
 
 
-def test_file_gives_back_the_same_value(tmp_path, embedding):
+def test_a_saved_embedding_is_loaded_unchanged(tmp_path, embedding):
     path = embedding.save(tmp_path / "new" / "e.safetensors")
     again = Embedding.load(path, MODEL)
     assert again.lineage == embedding.lineage
@@ -74,11 +74,11 @@ def test_hash_is_as_documented(embedding):
     assert embedding.hash == digest.hexdigest()
 
 
-def test_moving_leaves_masks_out(embedding):
+def test_floating_excludes_masks(embedding):
     assert set(embedding.floating) == {"prompt", "pooled"}
 
 
-def test_derive_keeps_the_lineage(embedding):
+def test_derive_records_the_provenance(embedding):
     other = Embedding({**embedding.tensors, "prompt": torch.ones(4, 3)}, embedding.lineage)
     child = embedding.derive({"prompt": torch.zeros(4, 3)}, "path", other, weight=0.5)
     assert torch.equal(child.tensors["prompt"], torch.zeros(4, 3))
@@ -111,7 +111,7 @@ def test_no_file(tmp_path):
         Embedding.load(tmp_path / "none.safetensors")
 
 
-def test_a_cut_off_file(tmp_path, embedding):
+def test_a_truncated_file(tmp_path, embedding):
     path = embedding.save(tmp_path / "e.safetensors")
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UsageError, match="not a whole safetensors file"):
@@ -139,7 +139,7 @@ def test_another_format_version(tmp_path, embedding):
         Embedding.load(path)
 
 
-def test_changed_tensors_and_lineage(tmp_path, embedding):
+def test_changed_tensors_and_provenance(tmp_path, embedding):
     path = embedding.save(tmp_path / "e.safetensors")
     tensors = load_file(path)
     rewrite(path, tensors={**tensors, "prompt": tensors["prompt"] + 1})
@@ -167,7 +167,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, embedding, monkeypatch):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_not_written(tmp_path, embedding, value):
+def test_nan_and_infinity_are_not_written(tmp_path, embedding, value):
     rows = embedding.tensors["prompt"].clone()
     rows[1, 0] = value
     with pytest.raises(NotFiniteError, match="tensor prompt holds NaN or infinity; nothing is written"):
@@ -177,7 +177,7 @@ def test_what_is_not_finite_is_not_written(tmp_path, embedding, value):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_scenes_pixels_may_lack_an_embedding_but_not_a_part_of_it(tmp_path, embedding):
+def test_pixels_of_a_scene_may_lack_a_whole_embedding_but_no_part_of_it(tmp_path, embedding):
     scene = torch.ones(4, 3, 2)
     scene[:, 1, 0] = torch.nan
     scenes = Embedding({"embedding": scene}, embedding.lineage)

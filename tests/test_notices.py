@@ -1,4 +1,4 @@
-"""Warnings go to who listens in their thread, or else to Python's warnings."""
+"""Warnings reach the listener of their thread, or Python's warnings."""
 
 import threading
 import warnings
@@ -9,13 +9,13 @@ from thalweg.errors import PromptCut, ThalwegWarning, UnknownWords
 from thalweg.notices import redirect_warnings, warn
 
 
-def test_nobody_listens() -> None:
+def test_without_a_listener_warnings_are_pythons() -> None:
     with pytest.warns(PromptCut, match="cut") as seen:
         warn(PromptCut("cut"), stacklevel=1)
     assert seen[0].filename == __file__
 
 
-def test_a_listener_hears_its_own_thread_alone() -> None:
+def test_a_listener_gets_warnings_of_its_own_thread_only() -> None:
     heard: list[ThalwegWarning] = []
     with warnings.catch_warnings(record=True) as others, redirect_warnings(heard.append):
         warnings.simplefilter("always")

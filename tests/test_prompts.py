@@ -1,4 +1,4 @@
-"""What users type where a prompt is expected: prompts, embedding files, other files, other programs' syntax."""
+"""User input where a prompt is expected: prompts, embedding files, other files, other programs' syntax."""
 
 import time
 import warnings
@@ -80,7 +80,7 @@ def test_an_embedding_file_in_capitals_is_read(here: Path) -> None:
         (" \n", ("got nothing",)),
     ],
 )
-def test_what_is_no_prompt_is_one_line(text: str, words: tuple[str, ...]) -> None:
+def test_other_files_raise_one_line_error(text: str, words: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match="expected a prompt") as raised:
         read_prompt(text)
     assert "\n" not in str(raised.value)
@@ -102,7 +102,7 @@ def test_what_is_no_prompt_is_one_line(text: str, words: tuple[str, ...]) -> Non
         ("<hypernet:style:1>", "adapters are not loaded"),
     ],
 )
-def test_what_no_model_takes_is_one_line(text: str, says: str) -> None:
+def test_invalid_prompts_raise_one_line_error(text: str, says: str) -> None:
     with pytest.raises(UsageError, match=says) as raised:
         check_prompt(text)
     assert "\n" not in str(raised.value)
@@ -127,7 +127,7 @@ def test_what_no_model_takes_is_one_line(text: str, says: str) -> None:
         (r"a \(red\) ball", r"\\("),
     ],
 )
-def test_syntax_of_other_programs_is_named(text: str, part: str) -> None:
+def test_syntax_of_other_programs_is_reported(text: str, part: str) -> None:
     with pytest.warns(PromptSyntax, match="read as plain text") as seen:
         warn_of_syntax(text, stacklevel=1)
     assert len(seen) == 1
@@ -146,7 +146,7 @@ def test_plain_words_are_not_taken_for_syntax(text: str) -> None:
 @pytest.mark.parametrize(
     "part", ["a", "(", "[", "{", "(a", "[a", "{a", "_", "__a", "a+", "(a:1", "a ", "<lora:", "1:", "\\(", "a-"]
 )
-def test_a_text_of_any_kind_is_looked_through_at_once(part: str) -> None:
+def test_syntax_is_searched_in_linear_time(part: str) -> None:
     text = (part * 10_000)[:10_000]
     start = time.process_time()
     with warnings.catch_warnings():

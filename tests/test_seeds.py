@@ -1,4 +1,4 @@
-"""Seeds as people type them and as programs pass them: a limit before any range is built, one line for each fault."""
+"""Seeds as users type them and as programs pass them: limits before any range is built, one-line errors."""
 
 import time
 
@@ -50,7 +50,7 @@ def test_seeds_are_read(text: str, seeds: tuple[int, ...]) -> None:
         ("1,,2", r"expected seeds such as 3"),
     ],
 )
-def test_seeds_at_fault_are_one_short_line(text: str, message: str) -> None:
+def test_invalid_seeds_raise_one_short_line(text: str, message: str) -> None:
     started = time.monotonic()
     with pytest.raises(UsageError, match=message) as refused:
         read_seeds(text)
@@ -59,7 +59,7 @@ def test_seeds_at_fault_are_one_short_line(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("seeds", [[2.5], ["1"], [None], [True], [-1], [MAX_SEED + 1], [1, 1], [], range(5000)])
-def test_what_no_generator_takes_is_refused(seeds: list) -> None:
+def test_seeds_that_no_generator_takes_are_refused(seeds: list) -> None:
     with pytest.raises(UsageError, match="seed"):
         check_seeds(seeds)
 

@@ -1,4 +1,4 @@
-"""Numbers out of range and damaged run folders on the command line: one line, exit code 2, nothing left behind."""
+"""Numbers out of range and damaged run folders on the command line: one line, exit code 2, no files."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ FEW = ("--steps", 2)
         (("earth", "simulate", "out", "--years", 10**9), "--years to be a whole number from 1 to 100"),
     ],
 )
-def test_a_number_out_of_range_is_one_line(cli: Callable, arguments: tuple, words: str) -> None:
+def test_a_number_out_of_range_raises_one_line_error(cli: Callable, arguments: tuple, words: str) -> None:
     ran = cli(*arguments)
     assert (ran.code, ran.err.count("\n")) == (2, 1), ran.err
     assert words in ran.err
@@ -72,7 +72,7 @@ def optimized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ["run.json", "state.safetensors", "trace.csv", "start.safetensors"])
 @pytest.mark.parametrize("damage", [b"{", b"\xff\xfe\0", b"[" * 100_000], ids=["cut", "no text", "deep"])
-def test_resuming_a_damaged_run_is_one_line(cli: Callable, optimized: Path, name: str, damage: bytes) -> None:
+def test_resuming_a_damaged_run_raises_one_line_error(cli: Callable, optimized: Path, name: str, damage: bytes) -> None:
     shutil.copytree(optimized, "run")
     (Path("run") / name).write_bytes(damage)
     before = sorted(Path("run").rglob("*"))
@@ -92,7 +92,9 @@ def test_resuming_a_damaged_run_is_one_line(cli: Callable, optimized: Path, name
         ("operation", "cook"),
     ],
 )
-def test_a_run_that_says_something_else_is_one_line(cli: Callable, optimized: Path, field: str, value: object) -> None:
+def test_a_run_with_changed_values_raises_one_line_error(
+    cli: Callable, optimized: Path, field: str, value: object
+) -> None:
     shutil.copytree(optimized, "run")
     record = json.loads(Path("run/run.json").read_text())
     Path("run/run.json").write_text(json.dumps({**record, field: value}))

@@ -1,4 +1,4 @@
-"""Damaged run folders: one line for each, or the same values as before; never a traceback, never others in silence."""
+"""Damaged run folders: a one-line error or the same values as before; never a traceback, never other values."""
 
 import json
 import random
@@ -52,14 +52,14 @@ def opened(folder: Path, toy: Any) -> str:
     return plain([run.operation, asdict(run.model), run.settings, asdict(ModelConfig.read(run.loading, str(folder)))])
 
 
-def walked(folder: Path, toy: Any) -> str:
-    walk = Navigation.open(folder, toy)
+def navigated(folder: Path, toy: Any) -> str:
+    navigation = Navigation.open(folder, toy)
     nodes = [
         [node.number, node.parent, asdict(node.choice), node.seed, node.embedding.hash, node.words, node.point]
         + ([] if node.round is None else [asdict(node.round)])
-        for node in walk.nodes.values()
+        for node in navigation.nodes.values()
     ]
-    return plain([asdict(walk.config), nodes, walk.node.number, dict(walk.names)])
+    return plain([asdict(navigation.config), nodes, navigation.node.number, dict(navigation.names)])
 
 
 def optimized(folder: Path, toy: Any) -> str:
@@ -93,11 +93,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory, toy_class: type) -> dict[str,
     at = tmp_path_factory.mktemp("runs")
     loading = vars(ModelConfig(steps=4))
     words = (WordGroup("colour", ("red", "green")), WordGroup("size", ("small", "large")))
-    walk = Navigation(toy, NavigateConfig("a ball", (0, 1), groups=words), at / "navigate", loading=loading)
-    for choice in (lambda: walk.choose(0, 0.7), walk.none, walk.fork):
-        walk.propose(2)
+    navigation = Navigation(toy, NavigateConfig("a ball", (0, 1), groups=words), at / "navigate", loading=loading)
+    for choice in (lambda: navigation.choose(0, 0.7), navigation.none, navigation.fork):
+        navigation.propose(2)
         choice()
-    walk.name(1, "good")
+    navigation.name(1, "good")
     config = OptimizeConfig("contrast", prompt="a ball", seeds=(0, 1), unseen=(5, 6), iterations=3)
     run = config.begin_run(at / "optimize", toy, loading)
 
@@ -125,9 +125,9 @@ CASES: tuple[tuple[str, str, Consumer, int], ...] = (
     ("generate", RECORD, opened, 20),
     ("path", RECORD, opened, 20),
     ("navigate", RECORD, opened, 20),
-    ("navigate", RECORD, walked, 20),
-    ("navigate", TREE, walked, 40),
-    ("navigate", "nodes/001.safetensors", walked, 20),
+    ("navigate", RECORD, navigated, 20),
+    ("navigate", TREE, navigated, 40),
+    ("navigate", "nodes/001.safetensors", navigated, 20),
     ("optimize", RECORD, asked, 30),
     ("optimize", TRACE, traced, 0),
     ("optimize", TRACE, optimized, 20),
@@ -147,30 +147,30 @@ def bytewise(content: bytes, flips: int, draws: random.Random) -> Iterator[bytes
         yield content[:at] + bytes([content[at] ^ (1 << draws.randrange(8))]) + content[at + 1 :]
 
 
-def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield way
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, each in inner:
-        yield from places(each, (*way, name))
+        yield from places(each, (*path, name))
 
 
 def swapped(record: Any, count: int, draws: random.Random) -> Iterator[Any]:
     every = list(places(record))
     for _ in range(count):
-        way, other = draws.choice(every[1:]), draws.choice(HOSTILE)
+        path, other = draws.choice(every[1:]), draws.choice(HOSTILE)
         changed = json.loads(json.dumps(record))
         at = changed
-        for name in way[:-1]:
+        for name in path[:-1]:
             at = at[name]
         if draws.random() < 0.2:
-            del at[way[-1]]
+            del at[path[-1]]
         else:
-            at[way[-1]] = other
+            at[path[-1]] = other
         yield changed
 
 
 def read(consumer: Consumer, folder: Path, toy: Any) -> object:
-    """What a consumer gives; None where it refuses in one line."""
+    """Return a consumer's result; None if it raises a one-line error."""
     try:
         return consumer(folder, toy)
     except ThalwegError as refusal:
@@ -195,7 +195,9 @@ def test_damaged_bytes_are_refused_or_change_nothing(
         found = read(consumer, folder, toy)
         if consumer is traced:  # figures that are only shown carry no hash
             continue
-        assert found is None or found == expected, f"damage {number} of {kind}/{name}: read another value in silence"
+        assert found is None or found == expected, (
+            f"damage {number} of {kind}/{name}: read another value without an error"
+        )
         refused += found is None
     assert consumer is traced or refused > 6
 
@@ -222,7 +224,7 @@ def test_values_of_another_type_are_refused_even_without_the_hash(
     [(kind, name, consumer) for kind, name, consumer, _ in CASES if (name, consumer) != (TRACE, traced)],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_a_file_that_is_missing_or_a_folder_is_one_line(
+def test_a_file_that_is_missing_or_a_folder_raises_one_line_error(
     runs: dict[str, Path], toy: Any, tmp_path: Path, kind: str, name: str, consumer: Consumer
 ) -> None:
     expected = consumer(shutil.copytree(runs[kind], tmp_path / "whole"), toy)
@@ -231,7 +233,7 @@ def test_a_file_that_is_missing_or_a_folder_is_one_line(
         (folder / name).unlink()
         if replaced:
             (folder / name).mkdir()
-        if name == STATE and not replaced:  # it begins again, and comes to the same
+        if name == STATE and not replaced:  # it begins again, with the same result
             assert read(consumer, folder, toy) == expected
         else:
             assert read(consumer, folder, toy) is None
@@ -248,7 +250,7 @@ def test_an_embedding_of_another_run_is_refused(runs: dict[str, Path], toy: Any,
         Navigation.open(own, toy)
 
 
-def test_a_tree_that_runs_in_a_circle_is_refused(runs: dict[str, Path], toy: Any, tmp_path: Path) -> None:
+def test_a_tree_with_a_cycle_is_refused(runs: dict[str, Path], toy: Any, tmp_path: Path) -> None:
     folder = shutil.copytree(runs["navigate"], tmp_path / "run")
     record = json.loads((folder / TREE).read_text())
     del record["hash"]
@@ -260,9 +262,9 @@ def test_a_tree_that_runs_in_a_circle_is_refused(runs: dict[str, Path], toy: Any
 
 def test_runs_of_before_the_hash_are_read(runs: dict[str, Path], toy: Any, tmp_path: Path) -> None:
     folder = shutil.copytree(runs["navigate"], tmp_path / "run")
-    expected = walked(folder, toy)
+    expected = navigated(folder, toy)
     for name in (RECORD, TREE):
         record = json.loads((folder / name).read_text())
         del record["hash"]
         (folder / name).write_text(json.dumps(record))
-    assert walked(folder, toy) == expected
+    assert navigated(folder, toy) == expected

@@ -22,7 +22,7 @@ def run(tmp_path):
     return Run.create(tmp_path / "a" / "run", "optimize", MODEL, {"seeds": [1, 2], "radius": 0.3})
 
 
-def test_open_gives_back_what_was_created(run):
+def test_open_returns_the_created_run(run):
     again = Run.open(run.folder, "optimize", MODEL)
     assert again.settings == {"seeds": [1, 2], "radius": 0.3}
     assert (again.operation, again.model) == ("optimize", MODEL)
@@ -38,7 +38,7 @@ def test_create_never_overwrites(run, tmp_path):
     Run.create(tmp_path / "empty", "optimize", MODEL, {})
 
 
-def test_open_refuses_what_is_no_run(tmp_path):
+def test_open_refuses_other_folders(tmp_path):
     with pytest.raises(UsageError, match=r"expected a run folder, found no run\.json in it"):
         Run.open(tmp_path, "optimize")
 
@@ -78,7 +78,7 @@ def test_a_failed_write_leaves_the_old_file(run, monkeypatch):
     assert sorted(file.name for file in run.folder.iterdir()) == [RECORD, "value.json"]
 
 
-def test_trace_gives_back_every_digit(run):
+def test_trace_keeps_every_digit(run):
     assert run.read_trace() == []
     rows = [{"step": 0, "score": 1 / 3, "kept": math.nan}, {"step": 1, "score": 1e-17, "kept": 0.1}]
     run.write_trace(rows)
@@ -100,7 +100,7 @@ def test_images_are_pngs_in_folders(run):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, [{"score": -math.inf}]])
-def test_numbers_that_json_has_no_words_for_are_not_written(run, value):
+def test_nan_and_infinity_are_not_written_as_json(run, value):
     with pytest.raises(NotFiniteError, match=r"report.json: expected finite numbers"):
         run.write_json("report.json", {"share": value})
     assert not (run.folder / "report.json").exists()
@@ -118,7 +118,7 @@ def test_a_run_that_fails_at_its_start_is_removed(tmp_path, was_there):
     assert not was_there or list(folder.iterdir()) == []
 
 
-def test_a_run_that_can_go_on_or_was_there_before_is_kept(run, tmp_path):
+def test_a_run_that_can_be_resumed_or_existed_before_is_kept(run, tmp_path):
     with pytest.raises(ThalwegError, match="no"), remove_failed_run(run.folder):
         raise ThalwegError("no")
     assert (run.folder / RECORD).is_file()

@@ -1,4 +1,4 @@
-"""Moving in an embedding space: toward a metric, along a person's choices, until a seed's look is in the embedding."""
+"""Steering in an embedding space: toward a metric, by a user's choices, or by what one seed shows."""
 
 import lazy_loader
 

@@ -32,7 +32,7 @@ FAST: dict[str, Any] = {"iterations": 16, "batch": 4, "held_out": 8, "evaluate_e
 
 
 class Discs:
-    """A world of discs: a seed leans toward a colour and lies at a place, the embedding adds to both leanings."""
+    """Generator of discs: a seed gives a colour and a position, the embedding shifts both."""
 
     model = ModelIdentity("discs", "1" * 64)
 
@@ -55,8 +55,8 @@ class Discs:
         return cover * colour[:, :, None, None] + (1 - cover) * 0.5
 
 
-class Sight:
-    """A scorer of that world: colours are three dimensions of its space, the disc's place two others."""
+class DiscScorer:
+    """Scorer of discs: colours are three dimensions of its space, the disc's position two others."""
 
     def embed_text(self, text: str) -> Tensor:
         vector = torch.tensor([float(name in text) for name in NAMES] + [0.3, 0.3])
@@ -78,10 +78,10 @@ def discs() -> Discs:
 
 
 def colour_aspect() -> Aspect:
-    return text_aspect("colour", [f"a {name} disc" for name in NAMES], Sight())
+    return text_aspect("colour", [f"a {name} disc" for name in NAMES], DiscScorer())
 
 
-def test_colour_of_one_seed_is_shown_by_unseen_seeds_which_stay_where_they_were(discs: Discs) -> None:
+def test_unseen_seeds_take_the_colour_of_one_seed_and_keep_their_place(discs: Discs) -> None:
     settings = FAST | {"iterations": 24, "radius": 3}
     result = imprint(discs, discs.embed("a disc"), ImprintConfig(RED, keep=colour_aspect(), **settings, unseen=64))
     report = result.report
@@ -99,7 +99,7 @@ def test_colour_of_one_seed_is_shown_by_unseen_seeds_which_stay_where_they_were(
 
 def test_without_an_aspect_everything_is_copied(discs: Discs) -> None:
     settings = FAST | {"iterations": 24, "radius": 3}
-    result = imprint(discs, discs.embed("a disc"), ImprintConfig(RED, **settings, unseen=64), scorer=Sight())
+    result = imprint(discs, discs.embed("a disc"), ImprintConfig(RED, **settings, unseen=64), scorer=DiscScorer())
     assert result.report["aspect"] == "everything"
     assert result.report["distance_after"] < 0.8 * result.report["distance_before"]
     assert "diversity_kept" not in result.report
@@ -119,7 +119,7 @@ def test_a_mask_copies_the_inside_and_keeps_the_outside(toy: Any) -> None:
     assert kept["rest_moved"] < 0.7 * free["rest_moved"]
 
 
-def test_equal_seeds_give_equal_results_and_another_stream_another(toy: Any) -> None:
+def test_results_are_deterministic_and_depend_on_the_random_seed(toy: Any) -> None:
     start = toy.embed("a ball")
     first, second = (imprint(toy, start, ImprintConfig(3, **FAST, unseen=4)) for _ in range(2))
     assert first.embedding.hash == second.embedding.hash
@@ -136,7 +136,7 @@ def test_the_trust_region_binds(toy: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", ["image", "token", "paper"])
-def test_a_run_that_was_cut_off_goes_on_to_the_same_result(toy: Any, tmp_path, mode) -> None:
+def test_an_interrupted_run_resumes_with_the_same_result(toy: Any, tmp_path, mode) -> None:
     start = toy.embed("a ball")
     settings = {"iterations": 12, "evaluate_every": 4} if mode == "paper" else FAST | {"iterations": 12}
 
@@ -169,7 +169,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_result(toy: Any, tmp_path, m
     assert resumed.report == whole.report
 
 
-def test_a_run_is_written_whole(toy: Any, tmp_path) -> None:
+def test_a_run_folder_holds_all_files(toy: Any, tmp_path) -> None:
     from PIL import Image
 
     run = Run.create(tmp_path, "imprint", toy.model, {})
@@ -216,7 +216,7 @@ def test_nan_stops_and_keeps_the_best(toy: Any, count: int, kept: str) -> None:
     assert torch.equal(result.embedding.tensors["prompt"], start.tensors["prompt"]) == (count == 0)
 
 
-def test_a_model_that_refuses_to_draw_what_is_not_finite_stops_and_keeps_the_best(toy: Any, tmp_path: Path) -> None:
+def test_a_model_that_raises_not_finite_stops_and_keeps_the_best(toy: Any, tmp_path: Path) -> None:
     render, left = toy.render, iter([True] * 6)
 
     def refusing(embedding: Embedding, seeds: Sequence[int]) -> Tensor:
@@ -234,7 +234,7 @@ def test_a_model_that_refuses_to_draw_what_is_not_finite_stops_and_keeps_the_bes
     assert (run.folder / "report.json").is_file()
 
 
-def test_a_feature_that_ignores_the_embedding_is_said(toy: Any) -> None:
+def test_a_feature_that_ignores_the_embedding_is_refused(toy: Any) -> None:
     noise = torch.rand(100, 2)
     blind = Aspect("blind", lambda images: noise[: len(images)] + 0 * images.sum((1, 2, 3))[:, None])
     with pytest.raises(ThalwegError, match="gradient is zero"):
@@ -247,7 +247,7 @@ def test_a_feature_that_ignores_the_embedding_is_said(toy: Any) -> None:
         imprint(toy, toy.embed("a ball"), ImprintConfig(3, keep=constant, **FAST))
 
 
-def test_seeds_at_fault(toy: Any) -> None:
+def test_invalid_seeds(toy: Any) -> None:
     start = toy.embed("a ball")
     with pytest.raises(UsageError, match=r"seed 3 is the target.*training"):
         imprint(
@@ -307,7 +307,7 @@ def test_seeds_at_fault(toy: Any) -> None:
         )
 
 
-def test_given_training_seeds_are_the_only_ones(toy: Any) -> None:
+def test_only_the_given_training_seeds_are_used(toy: Any) -> None:
     rendered: set[int] = set()
     render = toy.render
 
@@ -323,7 +323,7 @@ def test_given_training_seeds_are_the_only_ones(toy: Any) -> None:
     assert len(rendered) > 5
 
 
-def test_fresh_seeds_leave_out_what_is_excluded() -> None:
+def test_drawn_seeds_are_never_excluded_ones() -> None:
     first = draw_seeds(8, 0, "step 1", ())
     assert draw_seeds(8, 0, "step 1", ()) == first
     assert draw_seeds(8, 0, "step 2", ()) != first
@@ -336,13 +336,13 @@ def test_invalid_aspects() -> None:
     with pytest.raises(UsageError, match="needs a scorer"):
         choose_aspect("the colour", None, None)
     with pytest.raises(UsageError, match="one of `keep` and `mask`"):
-        choose_aspect("the colour", torch.ones(4, 4), Sight())
+        choose_aspect("the colour", torch.ones(4, 4), DiscScorer())
     with pytest.raises(UsageError, match=r"no known aspect.*colour, background"):
         vocabulary("the mood")
     with pytest.raises(UsageError, match="colour and shape"):
         vocabulary("shape and color")
     with pytest.raises(UsageError, match="two or more texts"):
-        text_aspect("red", ["red", "red"], Sight())
+        text_aspect("red", ["red", "red"], DiscScorer())
     with pytest.raises(UsageError, match=r"mask \(H, W\)"):
         mask_aspect(torch.ones(1, 4, 4))
     with pytest.raises(UsageError, match=r"values in 0..1"):
@@ -351,10 +351,10 @@ def test_invalid_aspects() -> None:
         mask_aspect(torch.ones(4, 4)).kept(torch.rand(1, 3, 8, 8))
 
 
-def test_the_aspect_of_words_splits_the_scorers_space() -> None:
+def test_a_text_aspect_splits_the_scorers_space() -> None:
     aspect = colour_aspect()
     images = Discs().render(Discs().embed(""), range(6))
-    seen = Sight().embed_images(images)
+    seen = DiscScorer().embed_images(images)
     assert aspect.rest is not None
     assert aspect.kept(images).shape == (6, 2)
     whole = aspect.kept(images).square().sum(1) + aspect.rest(images).square().sum(1)
@@ -362,7 +362,7 @@ def test_the_aspect_of_words_splits_the_scorers_space() -> None:
     assert aspect.read is not None
     assert [text.split()[1] for text in aspect.read(images)] == [NAMES[best] for best in seen[:, :3].argmax(1)]
     assert vocabulary("keep the color").texts[0] == "a red object"
-    assert whole_aspect(Sight()).kept(images).shape == (6, 5)
+    assert whole_aspect(DiscScorer()).kept(images).shape == (6, 5)
 
 
 def test_the_published_mode_repeats_one_vector_and_grows_the_noise(toy: Any) -> None:
@@ -474,7 +474,7 @@ def test_a_learned_token_means_the_same_to_diffusers(tmp_path) -> None:
     assert not torch.allclose(without[0], theirs[0], atol=1e-3)
 
 
-def test_textual_inversion_files_at_fault(tmp_path) -> None:
+def test_invalid_textual_inversion_files(tmp_path) -> None:
     with pytest.raises(UsageError, match=r"named \*.safetensors"):
         save_textual_inversion(tmp_path / "token.bin", "<it>", torch.zeros(4))
     with pytest.raises(UsageError, match="token without spaces"):
@@ -485,7 +485,7 @@ def test_textual_inversion_files_at_fault(tmp_path) -> None:
 
 
 def explained(features: Tensor, values: Sequence[str]) -> float:
-    """Share of the features' variance that lies between the values' means."""
+    """Return the fraction of the features' variance between the values' means."""
     within = torch.zeros(())
     for value in set(values):
         group = features[[place for place, other in enumerate(values) if other == value]]
@@ -495,7 +495,7 @@ def explained(features: Tensor, values: Sequence[str]) -> float:
 
 @pytest.mark.skipif(not miniature.SHIPPED.is_dir(), reason="no weights are shipped yet")
 @pytest.mark.parametrize("name", ["colour", "background", "shape"])
-def test_aspects_of_the_miniature_hold_one_attribute_and_the_rest_the_others(name: str) -> None:
+def test_an_aspect_of_the_miniature_separates_one_attribute_from_the_others(name: str) -> None:
     random = torch.Generator().manual_seed(0)
     objects = renderer.draw_attributes(160, random)
     images = renderer.render(objects, random)

@@ -56,7 +56,7 @@ ALL = {
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_score_an_image_whatever_the_others(name, images):
+def test_an_images_score_does_not_depend_on_the_others(name, images):
     scores = ALL[name](images)
     assert scores.shape == (3,)
     assert torch.allclose(scores[1:2], ALL[name](images[1:2]), rtol=1e-5)
@@ -111,8 +111,8 @@ def test_colour_and_palette_measure_distance():
 def test_similarity_knows_its_target():
     near = clip_metrics.text_similarity(PooledScorer(), "red")
     assert near(flat(0.9, 0.1, 0.1)) > near(flat(0.1, 0.1, 0.9))
-    alike = clip_metrics.image_similarity(PooledScorer(), flat(0.1, 0.2, 0.9)[0])
-    assert alike(flat(0.1, 0.2, 0.9)).item() == pytest.approx(1, abs=1e-5)
+    near = clip_metrics.image_similarity(PooledScorer(), flat(0.1, 0.2, 0.9)[0])
+    assert near(flat(0.1, 0.2, 0.9)).item() == pytest.approx(1, abs=1e-5)
 
 
 def test_algebra(images):
@@ -287,7 +287,7 @@ def test_a_weight_is_a_finite_number(weight):
 
 
 @pytest.mark.parametrize("text", ["9" * 400 + "*contrast", "1000000*1000000*contrast"])
-def test_a_weight_that_is_typed_is_a_finite_number(text):
+def test_a_weight_in_a_text_is_a_finite_number(text):
     with pytest.raises(UsageError, match="a metric's weight to be a number from"):
         parse(text)
 
@@ -303,7 +303,7 @@ def test_an_image_is_read_as_a_viewer_shows_it(tmp_path):
     torch.testing.assert_close(parse(f"image: {tmp_path}/turned.png", PooledScorer)(shown), torch.ones(1))
 
 
-def test_a_metric_of_other_channels_takes_these_alone():
+def test_a_metric_of_other_channels_accepts_only_these():
     mean = metric(lambda layers: layers.mean((1, 2, 3)), "mean", channels=10)
     both = 2 * mean + mean * mean - mean
     layers = torch.full((2, 10, 4, 4), 0.5)
@@ -323,7 +323,7 @@ def test_a_metric_of_other_channels_takes_these_alone():
         ("image: /elsewhere/a.png", 'image: "/elsewhere/a.png"'),
     ],
 )
-def test_files_of_a_metric_are_named_from_anywhere(
+def test_files_of_a_metric_get_absolute_paths(
     text: str, absolute: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

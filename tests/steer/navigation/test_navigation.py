@@ -215,7 +215,7 @@ def test_choices_change_the_words_of_the_prompt(toy):
 
 
 def test_a_navigation_is_one_folder_and_resumes_from_it(toy, tmp_path):
-    folder = tmp_path / "walk"
+    folder = tmp_path / "run"
     navigation = Navigation(toy, make_config(), folder)
     hashes = make_choices(navigation)
     shown = [candidate.embedding.hash for candidate in navigation.propose(4)]
@@ -271,7 +271,7 @@ def test_a_model_that_ignores_the_embedding_is_refused(toy):
 
 
 def test_invalid_arguments_raise_a_one_line_error(toy, tmp_path):
-    navigation = Navigation(toy, make_config(), tmp_path / "walk")
+    navigation = Navigation(toy, make_config(), tmp_path / "run")
     for call, message in (
         (lambda: navigation.choose(0), "none were proposed"),
         (navigation.none, "none were proposed"),
@@ -283,7 +283,7 @@ def test_invalid_arguments_raise_a_one_line_error(toy, tmp_path):
         (lambda: NavigateConfig(PROMPT, method="spline"), "'lerp', 'slerp', 'transport'"),
         (lambda: NavigateConfig(PROMPT, step=0.0), "above 0"),
         (lambda: NavigateConfig(PROMPT, groups=(FEW[0], FEW[0])), "distinct names"),
-        (lambda: Navigation(toy, make_config(), tmp_path / "walk"), "new or empty"),
+        (lambda: Navigation(toy, make_config(), tmp_path / "run"), "new or empty"),
         (lambda: Navigation.open(tmp_path / "none", toy), "found no run.json"),
     ):
         with pytest.raises(UsageError, match=message) as error:
@@ -296,7 +296,7 @@ def test_invalid_arguments_raise_a_one_line_error(toy, tmp_path):
 
 
 def test_a_changed_or_foreign_folder_is_refused(toy, tmp_path):
-    folder = tmp_path / "walk"
+    folder = tmp_path / "run"
     make_choices(Navigation(toy, make_config("random"), folder))
     toy.embed("a green cube").save(folder / "nodes/001.safetensors")
     with pytest.raises(UsageError, match="the run was changed"):
@@ -365,11 +365,11 @@ class Directed:
 
 
 def test_a_generator_without_words_is_navigated_along_its_directions(toy, tmp_path):
-    navigation = Navigation(Directed(toy), NavigateConfig("home", (3, 4)), tmp_path / "walk")
+    navigation = Navigation(Directed(toy), NavigateConfig("home", (3, 4)), tmp_path / "run")
     labels = {candidate.label.removeprefix("against ") for candidate in navigation.propose(3)}
     assert labels <= {"east", "up", "north"}
     visited = make_choices(navigation)
     navigation.replay()
-    again = Navigation.open(tmp_path / "walk", Directed(toy))
+    again = Navigation.open(tmp_path / "run", Directed(toy))
     assert [node.embedding.hash for node in again.nodes.values()] == visited
     assert torch.equal(navigation.current.tensors["negative"][0], toy.embed("a").tensors["negative"][0])

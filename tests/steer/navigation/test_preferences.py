@@ -17,7 +17,7 @@ def learned(points):
     return Preferences(points[:20], ordered)
 
 
-def test_what_was_preferred_has_more_utility(points, learned):
+def test_preferred_points_have_more_utility(points, learned):
     utility = learned.utility(points[:20])
     better = [utility[2 * i] > utility[2 * i + 1] for i in range(10)]
     liked = [points[2 * i, 0] > points[2 * i + 1, 0] for i in range(10)]
@@ -29,7 +29,7 @@ def test_preferences_carry_over_to_points_never_shown(points, learned):
     assert torch.corrcoef(torch.stack([utility, points[20:, 0]]))[0, 1] > 0.6
 
 
-def test_a_batch_promises_more_than_random_ones_and_repeats_none(points, learned):
+def test_a_batch_has_more_expected_utility_than_random_ones_and_no_duplicates(points, learned):
     chosen = learned.best_batch(points[20:], 5, points[:1], seed=0)
     assert len(set(chosen)) == 5
     assert points[20:][chosen, 0].max() >= points[20:, 0].topk(3).values.min()

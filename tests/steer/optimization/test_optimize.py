@@ -31,7 +31,7 @@ def start(toy):
 
 
 def changing_at(step, value):
-    """Contrast, until the call of that number changes its scores."""
+    """Return the metric contrast, whose scores change after `step` calls."""
     calls = []
 
     def score(images):
@@ -66,7 +66,7 @@ def test_drift_stays_within_the_radius(toy, start, recipe):
     assert moved.square().mean().sqrt() / spread <= 0.05 * 1.001
 
 
-def test_lineage_says_how(toy, start):
+def test_the_provenance_holds_the_parameters(toy, start):
     result = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=3))
     lineage = result.embedding.lineage
     assert (lineage.operation, lineage.parents, lineage.prompt) == ("optimize", (start.hash,), "a red ball")
@@ -74,7 +74,7 @@ def test_lineage_says_how(toy, start):
     assert lineage.parameters["metric"] == "contrast"
 
 
-def test_a_metric_to_be_lowered_is_lowered(toy, start):
+def test_a_metric_to_be_minimised_decreases(toy, start):
     result = optimize(toy, start, OptimizeConfig(image_statistics.blur(), SEEDS, iterations=8))
     assert result.score < 0.95 * result.start_score
 
@@ -93,7 +93,7 @@ def test_batches_make_no_difference(toy, start, batch):
     assert parts.score == pytest.approx(whole.score, rel=1e-5)
 
 
-def test_unseen_seeds_judge(toy, start):
+def test_the_result_is_evaluated_on_unseen_seeds(toy, start):
     result = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=6, unseen=(7, 8)))
     for embedding, score in ((result.embedding, result.unseen_score), (start, result.unseen_start_score)):
         assert image_statistics.contrast()(toy.render(embedding, (7, 8))).mean() == pytest.approx(score, rel=1e-5)
@@ -126,7 +126,7 @@ def test_patience(toy, start):
     assert len(result.trace) == result.step + 4
 
 
-def test_what_is_to_be_kept_is_kept(toy, start):
+def test_the_constraint_is_fulfilled(toy, start):
     keep = image_statistics.colourfulness()
     free = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=25, radius=1))
     bound = optimize(
@@ -184,7 +184,7 @@ def test_a_resumed_run_gives_the_same_result(toy, start, tmp_path, recipe, break
     assert Embedding.load(tmp_path / "parts" / BEST).hash == whole.embedding.hash
 
 
-def test_a_run_folder_holds_what_people_look_at(toy, start, tmp_path):
+def test_a_run_folder_holds_images_trace_and_best_embedding(toy, start, tmp_path):
     run = Run.create(tmp_path / "run", "optimize", toy.model, {})
     result = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=4), run=run)
     assert sorted(path.name for path in (run.folder / "steps").iterdir()) == [f"{step:04d}.png" for step in range(5)]
@@ -195,7 +195,7 @@ def test_a_run_folder_holds_what_people_look_at(toy, start, tmp_path):
         assert "best" in set(file.keys())
 
 
-def test_a_finished_run_is_not_gone_on_with(toy, start, tmp_path):
+def test_a_finished_run_is_not_continued(toy, start, tmp_path):
     run = Run.create(tmp_path / "run", "optimize", toy.model, {})
     first = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=4), run=run)
     calls = toy.calls

@@ -26,7 +26,7 @@ class Aspect:
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class AspectVocabulary:
     """Words that differ in one aspect only, and the sentence that contains them."""
 
     sentence: str
@@ -39,26 +39,26 @@ class Vocabulary:
 
 
 VOCABULARIES = {
-    "colour": Vocabulary(
+    "colour": AspectVocabulary(
         "a {} object", ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown", "white")
     ),
-    "background": Vocabulary(
+    "background": AspectVocabulary(
         "an object on a {} background",
         ("white", "grey", "black", "beige", "navy", "teal", "maroon", "lavender", "gradient"),
     ),
-    "shape": Vocabulary("a {}", ("ball", "cube", "cone", "ring", "cylinder")),
-    "material": Vocabulary("a {} object", ("matte", "glossy", "striped")),
-    "size": Vocabulary("a {} object", ("small", "medium", "large")),
-    "position": Vocabulary(
+    "shape": AspectVocabulary("a {}", ("ball", "cube", "cone", "ring", "cylinder")),
+    "material": AspectVocabulary("a {} object", ("matte", "glossy", "striped")),
+    "size": AspectVocabulary("a {} object", ("small", "medium", "large")),
+    "position": AspectVocabulary(
         "an object {}", ("on the left", "on the right", "at the top", "at the bottom", "in the centre")
     ),
-    "light": Vocabulary("an object lit from {}", ("the left", "the right", "above", "the front")),
-    "focus": Vocabulary("a {} object", ("sharp", "soft focus", "blurred")),
+    "light": AspectVocabulary("an object lit from {}", ("the left", "the right", "above", "the front")),
+    "focus": AspectVocabulary("a {} object", ("sharp", "soft focus", "blurred")),
 }
 """Vocabularies of the named aspects, for `keep="the colour"`."""
 
 
-def vocabulary(keep: str) -> Vocabulary:
+def vocabulary(keep: str) -> AspectVocabulary:
     """Return the vocabulary of the aspect that `keep` names: "colour", "keep the colour".
 
     Raises:

@@ -11,7 +11,7 @@ from thalweg.errors import UsageError
 from thalweg.limits import MAX_RATE, MIN_RATE, check_number
 from thalweg.steer.trust_region import TrustRegion
 
-_STATE_NAME = "climber"
+_STATE_NAME = "climber"  # codespell:ignore climber
 """Name of an optimizer's part in a state file."""
 
 
