@@ -195,7 +195,7 @@ def large_cube(folder: Path, out: Path) -> float:
             cloudy = np.arange(tile.sizes["time"]) % CLEAR_EVERY != CLEAR_EVERY // 2
             tile["SCL"].values[cloudy] = 9
         tile = tile.assign_attrs(attributes)
-        for band in set(tile.data_vars) - {"SCL"}:  # dequantized, as xarray writes it
+        for band in set(tile.data_vars) - {"SCL"}:  # decoded values, as xarray writes them
             values, attrs = tile[band].values, tile[band].attrs
             numbers = values * np.float64(attrs.get("scale_factor", 1e-4))
             numbers[values == attrs["_FillValue"]] = np.nan
@@ -301,7 +301,7 @@ def one_part(options: argparse.Namespace) -> dict[str, Any]:
         return parts[options.part]()
 
 
-def apart(part: str, options: argparse.Namespace) -> dict[str, Any]:
+def in_own_process(part: str, options: argparse.Namespace) -> dict[str, Any]:
     """Run a part in a process of its own."""
     command = [sys.executable, __file__, "--part", part, "--data", str(options.data)]
     command += ["--model", str(options.model)] if options.model else []
@@ -323,9 +323,9 @@ def main() -> None:
         return
     results: dict[str, Any] = {"load_before": os.getloadavg()[0]}
     for part in TIMED:
-        results |= apart(part, options)
+        results |= in_own_process(part, options)
     with ThreadPoolExecutor(2) as pool:
-        for found in pool.map(partial(apart, options=options), UNTIMED):
+        for found in pool.map(partial(in_own_process, options=options), UNTIMED):
             results |= found
     report(results, options.json)
 
