@@ -110,5 +110,8 @@ def metric(
         maximize: whether more is better.
         unit: the score's unit.
         channels: channels of the images.
+
+    Raises:
+        UsageError: when the metric is called, for images or scores of another shape.
     """
     return Metric(name, score, maximize, unit, channels)
