@@ -1,5 +1,5 @@
-from .config import SamplingConfig
 from .generator import DiffusionGenerator
 from .loading import load
+from .sampling_config import SamplingConfig
 
 __all__ = ["DiffusionGenerator", "SamplingConfig", "load"]

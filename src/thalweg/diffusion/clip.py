@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from thalweg.devices import read_device
+from thalweg.diffusion.checkpoints.library_logging import quiet
 from thalweg.diffusion.checkpoints.model_folder import CONFIG, VOCABULARIES, find_folder, read_config
 from thalweg.diffusion.checkpoints.weight_files import load_network, load_part
-from thalweg.diffusion.library_logging import quiet
 from thalweg.diffusion.pipelines.text_inputs import TextInput, warn_of_text
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import shown

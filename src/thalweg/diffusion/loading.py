@@ -8,6 +8,7 @@ import torch
 
 from thalweg.devices import read_device, read_dtype
 from thalweg.diffusion.checkpoints.identity import Hashes, hash_network
+from thalweg.diffusion.checkpoints.library_logging import quiet
 from thalweg.diffusion.checkpoints.model_folder import (
     INDEX,
     VOCABULARIES,
@@ -20,12 +21,11 @@ from thalweg.diffusion.checkpoints.model_folder import (
     read_object,
 )
 from thalweg.diffusion.checkpoints.weight_files import file_type, load_network, load_part
-from thalweg.diffusion.config import SamplingConfig
 from thalweg.diffusion.generator import DiffusionGenerator
-from thalweg.diffusion.library_logging import quiet
 from thalweg.diffusion.miniature import captions
 from thalweg.diffusion.pipeline import PipelineAdapter
 from thalweg.diffusion.pipelines.registry import PIPELINE_ADAPTERS
+from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.diffusion.schedulers import make_scheduler
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import shown

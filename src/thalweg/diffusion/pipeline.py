@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from thalweg.diffusion.checkpoints.identity import Identifier
-from thalweg.diffusion.config import SamplingConfig
-from thalweg.diffusion.library_logging import quiet
+from thalweg.diffusion.checkpoints.library_logging import quiet
 from thalweg.diffusion.pipelines.text_inputs import TextInput, Vocabulary, warn_of_text
+from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.embedding import ModelIdentity
 from thalweg.errors import NotFiniteError, UsageError
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from thalweg.diffusion.library_logging import quiet
+from thalweg.diffusion.checkpoints.library_logging import quiet
 from thalweg.diffusion.schedulers import lacks_signal, starts_late
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import Gradient

@@ -196,7 +196,7 @@ def test_the_command_line_goes_on_with_a_walk_and_the_other_way_round(
 
     monkeypatch.setattr("sys.stdin", io.StringIO("2\n"))
     assert cli("steer", "navigate", "a ring", app.folder / "made-before", "--candidates", 2, *FEW).code == 0
-    page.click("#navigate-runs input")  # with the focus the list is asked for anew
+    page.click("#navigate-runs input")  # with the focus the list is requested again
     page.get_by_role("option", name="made-before", exact=True).click()
     page.click("#navigate-open")
     all_found(page, 1)

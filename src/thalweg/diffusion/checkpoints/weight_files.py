@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.diffusion.checkpoints.identity import CONSTANT_BUFFERS
+from thalweg.diffusion.checkpoints.library_logging import quiet
 from thalweg.diffusion.checkpoints.model_folder import WEIGHT_STEMS, WeightFiles, find_weights, read_config
-from thalweg.diffusion.library_logging import quiet
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.io.safetensors_files import read_tensors
 

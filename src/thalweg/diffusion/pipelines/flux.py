@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.diffusion.config import SamplingConfig
 from thalweg.diffusion.pipeline import PipelineAdapter
 from thalweg.diffusion.pipelines.time_shift import parameter_names, time_shift
+from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.errors import UsageError
 from thalweg.limits import shown
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.diffusion.config import SamplingConfig
-from thalweg.diffusion.library_logging import quiet
+from thalweg.diffusion.checkpoints.library_logging import quiet
 from thalweg.diffusion.pipeline import PipelineAdapter
 from thalweg.diffusion.pipelines.text_inputs import TextInput, warn_of_text
+from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.errors import UsageError
 
 PLACEHOLDER_TOKEN = "<thalweg>"

@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import Tensor
 
-from thalweg.diffusion.config import SamplingConfig
 from thalweg.diffusion.pipeline import PipelineAdapter
 from thalweg.diffusion.pipelines.time_shift import time_shift
+from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.errors import UsageError
 
 

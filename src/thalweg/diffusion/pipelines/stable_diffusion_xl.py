@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from thalweg.diffusion.config import SamplingConfig
 from thalweg.diffusion.pipeline import PipelineAdapter
+from thalweg.diffusion.sampling_config import SamplingConfig
 
 
 class StableDiffusionXL(PipelineAdapter):

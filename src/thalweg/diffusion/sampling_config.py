@@ -1,0 +1,65 @@
+"""Config of sampling: steps, guidance, gradient mode, image size and scheduler; checked without torch."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from thalweg.diffusion.schedulers import SCHEDULERS
+from thalweg.errors import UsageError, unknown_name
+from thalweg.limits import MAX_STEPS, check_count, check_number
+
+MAX_GUIDANCE = 1000.0
+"""Largest guidance scale; models are guided by 1 to 20."""
+MAX_SIDE = 16_384
+"""Largest height and width of an image, pixels."""
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Sampling of images; each pipeline adapter has its own defaults.
+
+    Attributes:
+        steps: the scheduler's number of steps.
+        guidance_scale: of classifier-free guidance, 0 to 1,000; 1 or less: none. FLUX takes it as an input of its own.
+        gradient: part of the chain that the gradient passes through: "full", "last_k", "one_step" or None.
+        last_k: denoiser calls that "last_k" passes through.
+        height: of the images, pixels; None: the size that the model was trained for.
+        width: of the images, pixels; None: the size that the model was trained for.
+        scheduler: a name of `thalweg.diffusion.schedulers.SCHEDULERS`, a diffusers scheduler, or None: the model's own.
+        eta: share of fresh noise, 0 to 1, for schedulers that take one; None: the scheduler's default.
+
+    Raises:
+        UsageError: a value that no model takes.
+    """
+
+    steps: int = 50
+    guidance_scale: float = 7.5
+    gradient: Literal["full", "last_k", "one_step"] | None = "full"
+    last_k: int = 5
+    height: int | None = None
+    width: int | None = None
+    scheduler: Any = field(default=None, repr=False)
+    eta: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "last_k"):
+            check_count(name, getattr(self, name), 1, MAX_STEPS)
+        for name in ("height", "width"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name), 1, MAX_SIDE)
+        check_number("guidance_scale", self.guidance_scale, 0, MAX_GUIDANCE)
+        check_number("eta", 0 if self.eta is None else self.eta, 0, 1)
+        if self.gradient not in ("full", "last_k", "one_step", None):
+            raise UsageError(f"expected gradient full, last_k, one_step or None, got {self.gradient!r}")
+        if isinstance(self.scheduler, str) and self.scheduler not in SCHEDULERS:
+            raise unknown_name("scheduler", self.scheduler, SCHEDULERS)
+
+    def changed(self, **changes: Any) -> "SamplingConfig":
+        """Return these settings with some others.
+
+        Raises:
+            UsageError: an unknown setting, or a value that no model takes.
+        """
+        unknown = sorted(set(changes) - set(self.__dataclass_fields__))
+        if unknown:
+            raise unknown_name("setting", unknown[0], self.__dataclass_fields__)
+        return replace(self, **changes)
