@@ -191,6 +191,15 @@ def test_invalid_arguments_are_refused_before_anything_is_loaded(
     assert words in ran.err
 
 
+def test_steps_are_announced_on_a_terminal_only(
+    cli: Callable, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("earth", "map", store, "--png", tmp_path / "figure.png")
+    assert cli(*arguments).err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert cli(*arguments).err == f"opening {store} ...\ndrawing the map ...\n"
+
+
 @pytest.mark.parametrize("command", ["map", "similar", "explain", "whatif", "between", "inspect", "embed"])
 def test_refusing_arguments_imports_no_heavy_library(command: str) -> None:
     arguments = {
@@ -306,7 +315,7 @@ def test_a_path_without_a_model_or_a_store_and_an_unknown_sensor_are_one_line(
     ran = cli("earth", "embed", cube_folder, tmp_path / "out.zarr", "--model", tmp_path)
     assert_one_line(ran, 2, "not a checkpoint", "model.json")
     ran = cli("earth", "train", "sentinel-9", cube_folder, "--out", tmp_path / "out")
-    assert_one_line(ran, 2, "unknown sensor 'sentinel-9'", "sentinel-2")
+    assert_one_line(ran, 2, "sensor 'sentinel-9'", "did you mean sentinel-2?")
     assert_one_line(cli("earth", "map", tmp_path / "nothing.zarr"), 2, "no such store")
     xr.Dataset({"rain": ("x", [1.0])}).to_zarr(tmp_path / "rain.zarr", consolidated=False)
     assert_one_line(cli("earth", "map", tmp_path / "rain.zarr"), 2, "without embeddings", "thalweg earth embed")

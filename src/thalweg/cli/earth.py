@@ -113,13 +113,15 @@ def simulate(
     from typing import cast
 
     from thalweg.seeds import check_seeds
-    from thalweg.simulate import Climate
-    from thalweg.simulate import simulate as make
 
     check_new(out)
     check_count("--size", size, 16, MAX_LANDSCAPE)
     check_count("--years", years, 1, MAX_YEARS)
     check_seeds([seed])
+    announce("simulating")
+    from thalweg.simulate import Climate
+    from thalweg.simulate import simulate as make
+
     make(seed=seed, size=size, years=years, climate=cast(Climate, climate)).write(out)
     print(f"landscape: {out}")
 
@@ -141,13 +143,19 @@ def train(
 ) -> None:
     """Stage 1: train a sensor's context-aware autoencoder. A killed run resumes."""
     from thalweg.earth.sensors import sensor_by_name
+
+    declared = sensor_by_name(sensor)
+    check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
+    for cube in data:
+        check_input(cube)
+    check_new(out)
+    announce("reading the cubes")
     from thalweg.earth.training.config import TrainingConfig
     from thalweg.earth.training.fit import train_autoencoder
 
-    check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
     settings = TrainingConfig(seed=seed) if steps is None else TrainingConfig(seed=seed, steps=steps)
     folder = run or out.with_name(f"{out.name}.run")
-    train_autoencoder(sensor_by_name(sensor), data, out, folder, settings, assume_clear)
+    train_autoencoder(declared, data, out, folder, settings, assume_clear)
     print(f"checkpoint: {out}")
 
 
@@ -162,10 +170,14 @@ def fuse(
     assume_clear: AssumeClear = False,
 ) -> None:
     """Stage 2: fuse frozen encoders into one embedding. A killed run resumes."""
+    check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
+    for path in (*checkpoints, *data):
+        check_input(path)
+    check_new(out)
+    announce("reading the cubes")
     from thalweg.earth.training.config import TrainingConfig
     from thalweg.earth.training.fit import train_fusion
 
-    check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
     settings = TrainingConfig(seed=seed) if steps is None else TrainingConfig(seed=seed, steps=steps)
     folder = run or out.with_name(f"{out.name}.run")
     model = train_fusion(checkpoints, data, out, folder, settings, assume_clear=assume_clear)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thalweg.cli.progress import progress
+from thalweg.cli.checks import check_model, check_new, check_store
+from thalweg.cli.progress import announce, progress
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,6 +82,10 @@ def export(
     ] = None,
 ) -> None:
     """Export embeddings: cloud-optimised GeoTIFFs, GeoParquet of points, or a STAC collection."""
+    check_store(store)
+    check_new(out)
+    check_model(model)
+    announce(f"opening {store}")
     from thalweg.earth.export.geoparquet import write_geoparquet
     from thalweg.earth.export.raster import write_cogs
     from thalweg.earth.export.stac import write_catalogue
