@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from thalweg.embedding import ModelIdentity
-from thalweg.errors import NotFiniteError, ThalwegError, UsageError
+from thalweg.errors import MissingPathError, NotFiniteError, ThalwegError, UsageError
 from thalweg.io.image_files import png
 from thalweg.io.state import STATE, write_state
 from thalweg.steer.runs import RECORD, Run, contact_sheet, remove_failed_run
@@ -41,6 +41,8 @@ def test_create_never_overwrites(run, tmp_path):
 def test_open_refuses_other_folders(tmp_path):
     with pytest.raises(UsageError, match=r"expected a run folder, found no run\.json in it"):
         Run.open(tmp_path, "optimize")
+    with pytest.raises(MissingPathError, match=r"expected a run folder"):
+        Run.open(tmp_path / "none", "optimize")
 
 
 def test_open_refuses_another_tool_or_model(run):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from thalweg.errors import UsageError
+from thalweg.errors import MissingPathError, UsageError
 from thalweg.io.atomic import atomic_write
 from thalweg.io.hashing import content_hash, json_hash
 from thalweg.limits import shown
@@ -40,11 +40,12 @@ def read_state(path: Path, device: "torch.device | str" = "cpu") -> "tuple[dict[
     """Return the tensors and the values that `write_state` wrote, the tensors on `device`.
 
     Raises:
-        UsageError: the file is missing, is damaged, or was changed after it was written.
+        MissingPathError: there is no such file.
+        UsageError: the file is damaged, or was changed after it was written.
     """
     where = f"{path.parent}: its {path.name}"
     if not path.is_file():
-        raise UsageError(f"{where} can't be read: it is no file; begin a new run")
+        raise MissingPathError(f"{where} can't be read: it is no file; begin a new run")
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from thalweg._version import __version__
 from thalweg.embedding import ModelIdentity
-from thalweg.errors import NotFiniteError, ThalwegError, UsageError
+from thalweg.errors import MissingPathError, NotFiniteError, ThalwegError, UsageError
 from thalweg.io.atomic import atomic_write
 from thalweg.io.hashing import json_hash
 from thalweg.io.json_files import read_as, read_json
@@ -100,11 +100,13 @@ class Run:
         """Open a run of any tool and any model.
 
         Raises:
+            MissingPathError: there is no such folder.
             UsageError: the folder holds no run, or one of another format version.
         """
         folder = Path(folder)
         if not (folder / RECORD).is_file():
-            raise UsageError(f"{folder}: expected a run folder, found no {RECORD} in it")
+            kind = UsageError if folder.exists() else MissingPathError
+            raise kind(f"{folder}: expected a run folder, found no {RECORD} in it")
         record = read_json(folder / RECORD, f"{folder}: its {RECORD}")
         if isinstance(record, dict) and record.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
             written_by = shown(record.get("thalweg_version")).strip("'")
