@@ -4,7 +4,7 @@ Every stage writes its component in the standard layout, resumes from its last c
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from thalweg.diffusion.checkpoints.weight_files import load_network
 from thalweg.diffusion.miniature import captions, networks, renderer
 from thalweg.diffusion.miniature.attribute_classifier import AttributeClassifier
 from thalweg.errors import UsageError
-from thalweg.io.atomic import atomic_file, atomic_write
+from thalweg.io.atomic import atomic_write
 from thalweg.io.safetensors_files import read_tensors
+from thalweg.io.state import read_state, write_state
 
 Progress = Callable[[str, int, int, float], None]
 """Called with the stage, the step, the number of steps and the loss."""
@@ -341,18 +342,11 @@ def _fit(
     network.to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
     averaged = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    path = folder / "training" / f"{stage}.pt"
-    start = 0
-    if path.is_file():
-        state = torch.load(path, weights_only=True, map_location=device)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        averaged, start = state["averaged"], state["step"]
+    path = folder / "training" / f"{stage}.safetensors"
+    start = _restore(path, network, optimizer, averaged) if path.is_file() else 0
     for step, index, random in _batches(len(dataset.images), recipe.batch, recipe.seed, start):
         if (step % recipe.checkpoint_every == 0 and step > start) or step == steps:
-            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "averaged": averaged}
-            with atomic_file(path) as unfinished:
-                torch.save({**state, "step": step}, unfinished)
+            _save(path, network, optimizer, averaged, step)
         if step >= steps:
             break
         fraction = min(1.0, (step + 1) / 200) * (0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * step / steps)).item())
@@ -371,3 +365,33 @@ def _fit(
         progress(stage, step + 1, steps, float(value.detach()))
     network.load_state_dict(averaged)
     network.eval()
+
+
+def _save(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, averaged: Mapping[str, Tensor], step: int
+) -> None:
+    """Write the state of a stage after `step` steps."""
+    moments = optimizer.state_dict()
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"averaged.{name}": tensor for name, tensor in averaged.items()}
+    for index, values in moments["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in values.items()}
+    write_state(path, tensors, {"step": step, "param_groups": moments["param_groups"]})
+
+
+def _restore(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, averaged: Mapping[str, Tensor]) -> int:
+    """Restore the state of a stage in place; return the number of steps taken."""
+    tensors, values = read_state(path)
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    network.load_state_dict(parts["network"])
+    for name, tensor in averaged.items():
+        tensor.copy_(parts["averaged"][name])
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in parts["optimizer"].items():
+        index, _, value = name.partition(".")
+        moments.setdefault(int(index), {})[value] = tensor
+    optimizer.load_state_dict({"state": moments, "param_groups": values["param_groups"]})
+    return int(values["step"])
