@@ -6,7 +6,7 @@ import torch
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import UsageError
 from thalweg.steer.image_features import image_features, pooled_features
-from thalweg.steer.interpolation import between, equal_image_steps, lerp, path, slerp, transport, turn
+from thalweg.steer.interpolation import PathConfig, between, equal_image_steps, lerp, path, slerp, transport, turn
 
 ROWS = torch.tensor([[3.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [2.0, 0.0, 0.0]])
 GOALS = torch.tensor([[0.0, 1.0, 0.0], [0.0, 5.0, 0.0], [1.0, 0.0, 0.0], [-1.0, -1.0, 0.0], [0.0, 0.0, 0.0]])
@@ -143,7 +143,7 @@ def steps_between(toy, frames, seeds):
 def test_equal_image_steps_are_equal(toy, method):
     start, end = toy.embed("red ball"), toy.embed("a green cube on the left")
     plain = steps_between(toy, path(start, end, 6, method), (1, 2))
-    frames = equal_image_steps(toy, start, end, 6, (1, 2), method)
+    frames = equal_image_steps(toy, start, end, (1, 2), PathConfig(6, method))
     spaced = steps_between(toy, frames, (1, 2))
     assert torch.equal(frames[0].tensors["prompt"], start.tensors["prompt"])
     assert spaced.max() / spaced.min() < 1.15
@@ -153,14 +153,14 @@ def test_equal_image_steps_are_equal(toy, method):
 def test_equal_image_steps_refuses_invalid_arguments(toy):
     start, end = toy.embed("red ball"), toy.embed("blue cube")
     with pytest.raises(UsageError, match="renders to space a path to be a whole number from 3"):
-        equal_image_steps(toy, start, end, 4, (0,), renders=2)
+        PathConfig(4, renders=2)
     with pytest.raises(UsageError, match="distinct seeds"):
-        equal_image_steps(toy, start, end, 4, (0, 0))
+        equal_image_steps(toy, start, end, (0, 0), PathConfig(4))
 
 
 def test_equal_image_steps_between_equal_embeddings(toy):
     start = toy.embed("red ball")
-    assert len(equal_image_steps(toy, start, start, 4, (0,))) == 4
+    assert len(equal_image_steps(toy, start, start, (0,), PathConfig(4))) == 4
 
 
 def test_pooled_features_are_equal_for_equal_images_and_differ_more_for_larger_differences():

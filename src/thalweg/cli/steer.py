@@ -151,11 +151,11 @@ def interpolate(
     from thalweg.diffusion.config import ModelConfig
     from thalweg.prompts import check_prompt_or_file
     from thalweg.seeds import read_seeds
-    from thalweg.steer.path_methods import METHODS
+    from thalweg.steer.path_methods import METHODS, Method
     from thalweg.steer.runs import Run, check_new_folder, contact_sheet, remove_failed_run
 
     check_count("`count`", count, 2, MAX_FRAMES)
-    kind = check_choice("`method`", method, METHODS)
+    check_choice("`method`", method, METHODS)
     for prompt in (start, end):
         check_prompt_or_file(prompt)
     numbers = read_seeds(seeds)
@@ -166,6 +166,7 @@ def interpolate(
     import torch
 
     from thalweg.generator import read_embedding
+    from thalweg.steer.interpolation import PathConfig
 
     generator = model_config.load()
     first, last = read_embedding(start, generator), read_embedding(end, generator)
@@ -173,7 +174,8 @@ def interpolate(
     with remove_failed_run(out):
         settings = {"start": start, "end": end, "method": method}
         run = Run.create(out, "path", generator.model, settings, vars(model_config))
-        embeddings, images = render_path(generator, (first, last), centre, count, numbers, kind, even)
+        config = PathConfig(count, cast(Method, method), centre)
+        embeddings, images = render_path(generator, (first, last), numbers, config, even)
         run.write_image("strip.png", contact_sheet(torch.stack(images, dim=1).flatten(0, 1), columns=len(embeddings)))
         for index, embedding in enumerate(embeddings):
             embedding.save(run.path(f"embeddings/{index:03d}.safetensors"))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from thalweg.embedding import Embedding
     from thalweg.generator import Generator
     from thalweg.steer.imprinting.imprint_config import ImprintConfig
+    from thalweg.steer.interpolation import PathConfig
     from thalweg.steer.navigation.navigation import Navigation
     from thalweg.steer.optimization.optimize_config import OptimizeConfig
     from thalweg.steer.runs import Run
@@ -85,30 +86,25 @@ def _apply(navigation: "Navigation", answer: str) -> None:
 def render_path(
     generator: "Generator",
     ends: "tuple[Embedding, Embedding]",
-    centre: "Embedding | None",
-    count: int,
     seeds: tuple[int, ...],
-    method: Any,
+    config: "PathConfig",
     even: bool,
 ) -> "tuple[list[Embedding], list[Any]]":
     """Return the embeddings of a path, and the images (S, 3, H, W) of each."""
     from thalweg.steer.interpolation import equal_image_steps, path
 
-    renders = max(3, 4 * count)
     with progress("renders") as show:
         rendered = 0
 
         def count_render() -> None:
             nonlocal rendered
             rendered += 1
-            show(rendered, 5 * count)
+            show(rendered, 5 * config.count)
 
         if even:
-            embeddings = equal_image_steps(
-                generator, *ends, count, seeds, method, centre, renders=renders, progress=count_render
-            )
+            embeddings = equal_image_steps(generator, *ends, seeds, config, count_render)
         else:
-            embeddings = path(*ends, count, method, centre)
+            embeddings = path(*ends, config.count, config.method, config.centre)
         images = []
         for embedding in embeddings:
             images.append(generator.render(embedding, seeds))

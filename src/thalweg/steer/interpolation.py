@@ -1,6 +1,7 @@
 """Interpolation between two embeddings: lines, arcs per token row, transport of rows; steps of equal image distance."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -174,48 +175,71 @@ def _point(start: Embedding, end: Embedding, weight: float, method: Method, cent
     return start.derive(tensors, "path", end, method=method, weight=weight, **centred)
 
 
+@dataclass(frozen=True)
+class PathConfig:
+    """Configuration of a path with equal image distances.
+
+    Attributes:
+        count: number of embeddings, at least 2.
+        method: "lerp", "slerp" or "transport", see `path`.
+        centre: centre of arcs; None: zero.
+        features: images (S, 3, H, W) in 0..1 to features (S, d) in which distance is image distance.
+        renders: number of embeddings to render, at least 3; None: 4 times `count`.
+
+    Raises:
+        UsageError: a number out of range or an unknown method.
+    """
+
+    count: int
+    method: Method = "slerp"
+    centre: Embedding | None = None
+    features: Features = pooled_features
+    renders: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that are invalid whatever the model is."""
+        check_count("the embeddings on a path", self.count, 2, MAX_FRAMES)
+        check_choice("`method`", self.method, METHODS)
+        check_count("renders to space a path", self.max_renders, 3, 4 * MAX_FRAMES)
+
+    @property
+    def max_renders(self) -> int:
+        """Number of embeddings that are rendered."""
+        return 4 * self.count if self.renders is None else self.renders
+
+
 def equal_image_steps(
     generator: Generator,
     start: Embedding,
     end: Embedding,
-    count: int,
     seeds: Sequence[int],
-    method: Method = "slerp",
-    centre: Embedding | None = None,
-    features: Features = pooled_features,
-    renders: int | None = None,
+    config: PathConfig,
     progress: Callable[[], None] | None = None,
 ) -> list[Embedding]:
     """Return embeddings from `start` to `end` with equal image distances from one to the next.
 
-    The path is rendered at the middle of its longest segment until `renders` are used up, and divided into equal
+    The path is rendered at the middle of its longest segment until `config.renders` are used up, and divided into equal
     lengths of the polyline of image features. Where images change abruptly, no spacing gives equal distances.
 
     Args:
         generator: the model.
         start: the first embedding.
         end: the last one.
-        count: number of embeddings, at least 2.
         seeds: seeds of the images; the distance is the mean over them.
-        method: as in `path`.
-        centre: as in `path`.
-        features: images (S, 3, H, W) to features (S, d) in which distance is image distance.
-        renders: number of embeddings to render, at least 3; None: 4 times `count`.
+        config: number of embeddings, method, features and number of renders.
         progress: called after each rendering.
 
     Raises:
-        UsageError: as in `path`, or invalid seeds or fewer than 3 renders.
+        UsageError: invalid seeds, or embeddings of different models or layouts.
     """
-    check_count("the embeddings on a path", count, 2, MAX_FRAMES)
-    renders = 4 * count if renders is None else renders
-    check_count("renders to space a path", renders, 3, 4 * MAX_FRAMES)
     seeds = check_seeds(seeds)
+    count, renders, method, centre = config.count, config.max_renders, config.method, config.centre
     features_at: dict[float, Tensor] = {}
 
     def render(weight: float) -> None:
         with torch.no_grad():
             images = generator.render(_point(start, end, weight, method, centre), seeds)
-        features_at[weight] = image_features(images, features)
+        features_at[weight] = image_features(images, config.features)
         if progress is not None:
             progress()
 

@@ -15,7 +15,7 @@ from thalweg.earth.store.lookup import embedding_at_place
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import UsageError
 from thalweg.generator import DirectedGenerator, Generator
-from thalweg.steer.interpolation import equal_image_steps, path
+from thalweg.steer.interpolation import PathConfig, equal_image_steps, path
 from thalweg.steer.metrics.metric import metric
 from thalweg.steer.navigation.navigation import NavigateConfig, Navigation
 from thalweg.steer.optimization.optimize import optimize
@@ -51,12 +51,12 @@ def test_it_is_a_generator(generator: EarthGenerator, place: str) -> None:
     assert not bool(generator.trainable_masks(embedding)["uncertainty"].any())
 
 
-def test_a_pixel_looks_as_it_does_in_its_scene(generator: EarthGenerator, place: str) -> None:
+def test_a_pixel_is_rendered_as_in_its_scene(generator: EarthGenerator, place: str) -> None:
     scene = generator.render(generator.embed(place.partition("@")[2]), [0])
     assert scene.shape == (1, 3, 32, 32)
     assert bool(((scene >= 0) & (scene <= 1)).all())
     torch.testing.assert_close(scene[:, :, 12:13, 20:21], generator.render(generator.embed(place), [0]))
-    assert bool((scene[:, :, 0, 0] == 0.85).all())  # never seen
+    assert bool((scene[:, :, 0, 0] == 0.85).all())  # never observed
 
 
 def test_seeds_draw_from_the_uncertainty(generator: EarthGenerator, place: str) -> None:
@@ -66,8 +66,8 @@ def test_seeds_draw_from_the_uncertainty(generator: EarthGenerator, place: str) 
     torch.testing.assert_close(shown[5:6], generator.showing("sentinel-2").render(embedding, [5]))
     assert bool((shown.std(0) > 0).all())
     certain = Embedding({"embedding": embedding.tensors["embedding"]}, embedding.lineage)
-    alike = generator.render(certain, [0, 1, 2])
-    torch.testing.assert_close(alike, alike[:1].expand_as(alike))  # a batch's rows may differ in the last digit
+    images = generator.render(certain, [0, 1, 2])
+    torch.testing.assert_close(images, images[:1].expand_as(images))  # a batch's rows may differ in the last digit
     quantity = generator.showing(quantity_by_name("B8", generator.earth))
     draws = quantity.render(embedding, list(range(1, 400)))[:, 0, 0, 0]
     vector = embedding.tensors["embedding"].clone().requires_grad_()
@@ -76,7 +76,7 @@ def test_seeds_draw_from_the_uncertainty(generator: EarthGenerator, place: str) 
     assert float(draws.std()) == pytest.approx(float(expected), rel=0.2)
 
 
-def test_optimize_raises_an_earth_metric_within_the_plausible(generator: EarthGenerator, place: str) -> None:
+def test_optimize_raises_an_earth_metric_within_the_region(generator: EarthGenerator, place: str) -> None:
     embedding = generator.embed(place)
     ndvi = generator.showing(quantity_by_name("ndvi", generator.earth))
     greener = metric(lambda maps: maps.mean((1, 2, 3)), "NDVI", channels=1)
@@ -111,7 +111,7 @@ def test_a_run_of_bands_is_refused_in_one_line(generator: EarthGenerator, place:
         optimize(bands, generator.embed(place), OptimizeConfig(mean, [0], iterations=2), run=run)
 
 
-def test_a_path_leads_from_one_landscape_to_the_other(generator: EarthGenerator, embedded: xr.Dataset) -> None:
+def test_a_path_leads_from_one_scene_to_the_other(generator: EarthGenerator, embedded: xr.Dataset) -> None:
     share = np.isfinite(embedded.embeddings.values[:, 0]).mean((1, 2))
     dates = [np.datetime_as_string(embedded.time.values[index], "D") for index in np.sort(share.argsort()[-2:])]
     first, last = (generator.embed(date) for date in dates)
@@ -123,12 +123,12 @@ def test_a_path_leads_from_one_landscape_to_the_other(generator: EarthGenerator,
     assert away[-1] > 0
 
 
-def test_a_path_is_spaced_by_its_pictures(generator: EarthGenerator, embedded: xr.Dataset, place: str) -> None:
+def test_a_path_is_spaced_by_its_images(generator: EarthGenerator, embedded: xr.Dataset, place: str) -> None:
     date = place.partition("@")[2]
     there = next(f"pixel:{r},{c}@{date}" for r, c in ((12, 4), (28, 28), (20, 8)) if _seen(embedded, r, c, date))
-    found = equal_image_steps(generator, generator.embed(place), generator.embed(there), 4, [0], method="lerp")
-    looks = torch.cat([generator.render(one, [0]) for one in found]).flatten(1)
-    steps = (looks[1:] - looks[:-1]).norm(dim=1)
+    found = equal_image_steps(generator, generator.embed(place), generator.embed(there), [0], PathConfig(4, "lerp"))
+    images = torch.cat([generator.render(one, [0]) for one in found]).flatten(1)
+    steps = (images[1:] - images[:-1]).norm(dim=1)
     assert float(steps.max()) <= 1.6 * float(steps.min())
 
 
@@ -140,7 +140,7 @@ def _seen(embedded: xr.Dataset, row: int, column: int, date: str) -> bool:
     return True
 
 
-def test_navigate_goes_along_principal_directions(generator: EarthGenerator, place: str, tmp_path: object) -> None:
+def test_navigation_follows_principal_directions(generator: EarthGenerator, place: str, tmp_path: object) -> None:
     folder = f"{tmp_path}/walk"
     navigation = Navigation(generator, NavigateConfig(place), folder)
     candidates = navigation.propose(4)
@@ -159,13 +159,13 @@ def test_navigate_goes_along_principal_directions(generator: EarthGenerator, pla
     assert again.current.hash == moved.hash
 
 
-def test_the_directions_are_two_standard_deviations_long(generator: EarthGenerator, place: str) -> None:
+def test_directions_have_a_norm_of_two_standard_deviations(generator: EarthGenerator, place: str) -> None:
     assert generator.distribution is not None
     for move in generator.directions(generator.embed(place)).values():
         assert generator.distribution.mahalanobis_norm(move["embedding"].numpy()) == pytest.approx(2, rel=1e-3)
 
 
-def test_a_region_turns_offsets_into_mahalanobis_lengths(generator: EarthGenerator, place: str) -> None:
+def test_offsets_of_a_region_have_mahalanobis_norms(generator: EarthGenerator, place: str) -> None:
     assert generator.distribution is not None
     embedding = generator.embed(place)
     region = MahalanobisRegion(generator, embedding, generator.distribution)
@@ -179,7 +179,9 @@ def test_a_region_turns_offsets_into_mahalanobis_lengths(generator: EarthGenerat
     assert torch.equal(region.project(1e-3 * offsets), 1e-3 * offsets)
 
 
-def test_what_is_refused(generator: EarthGenerator, model: EarthModel, embedded: xr.Dataset, place: str) -> None:
+def test_invalid_requests_are_refused(
+    generator: EarthGenerator, model: EarthModel, embedded: xr.Dataset, place: str
+) -> None:
     with pytest.raises(UsageError, match="Earth embeddings have no text: give the generator a dataset"):
         EarthGenerator(model).embed("a field")
     with pytest.raises(UsageError, match="place 'a field': expected POSITION@DATE such as pixel:30,12@2019-07-01"):
