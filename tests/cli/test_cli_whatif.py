@@ -1,4 +1,4 @@
-"""`thalweg earth whatif`, `explain` and `between`: what they write, print and refuse."""
+"""`thalweg earth whatif`, `explain` and `between`: their files, output and refusals."""
 
 import json
 from collections.abc import Callable
@@ -24,8 +24,8 @@ def store(cube: object, model: object, tmp_path_factory: pytest.TempPathFactory)
 def date(store: Path) -> str:
     """A date on which the pixel of row 12, column 20 has an embedding."""
     dataset = open_store(store)
-    seen = np.isfinite(dataset.embeddings.values[:, 0, 12, 20])
-    return np.datetime_as_string(dataset.time.values[seen][-1], "D")
+    usable = np.isfinite(dataset.embeddings.values[:, 0, 12, 20])
+    return np.datetime_as_string(dataset.time.values[usable][-1], "D")
 
 
 def test_whatif_writes_a_folder(cli: Callable, store: Path, date: str, model_folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One bad store among others: it is one line within a time, the others stay listed and usable."""
+"""One bad store among others: it is refused in one line within a time limit, the others stay usable."""
 
 import json
 import os
@@ -30,52 +30,52 @@ BAD = "bad.zarr"
 
 @pytest.fixture
 def folder(store: Path, tmp_path: Path) -> Iterator[Path]:
-    """A workspace of two stores, of which one is about to go bad."""
+    """Workspace of two stores, one of which the test damages."""
     for name in ("good.zarr", BAD):
         shutil.copytree(store, tmp_path / name)
     yield tmp_path
 
 
 def metadata(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change what a store says of itself and of its arrays."""
+    """Change the metadata of a store and of its arrays."""
     for file in folder.rglob("zarr.json"):
-        said = json.loads(file.read_text())
-        change(said)
-        for part in said.get("consolidated_metadata", {}).get("metadata", {}).values():
+        declared = json.loads(file.read_text())
+        change(declared)
+        for part in declared.get("consolidated_metadata", {}).get("metadata", {}).values():
             change(part)
-        file.write_text(json.dumps(said))
+        file.write_text(json.dumps(declared))
 
 
 def resize(dimension: str, size: int) -> Callable[[dict[str, Any]], None]:
-    def change(said: dict[str, Any]) -> None:
-        for at, name in enumerate(said.get("dimension_names") or ()):
+    def change(declared: dict[str, Any]) -> None:
+        for at, name in enumerate(declared.get("dimension_names") or ()):
             if name == dimension:
-                said["shape"][at] = size
+                declared["shape"][at] = size
 
     return change
 
 
 def chunked(size: int) -> Callable[[dict[str, Any]], None]:
-    def change(said: dict[str, Any]) -> None:
-        if len(said.get("shape", ())) == 4:
-            said["chunk_grid"]["configuration"]["chunk_shape"] = [1, 7, size, size]
-            said["codecs"] = [{"name": "bytes", "configuration": {"endian": "little"}}]
+    def change(declared: dict[str, Any]) -> None:
+        if len(declared.get("shape", ())) == 4:
+            declared["chunk_grid"]["configuration"]["chunk_shape"] = [1, 7, size, size]
+            declared["codecs"] = [{"name": "bytes", "configuration": {"endian": "little"}}]
 
     return change
 
 
-def sharded(said: dict[str, Any]) -> None:
-    if len(said.get("shape", ())) == 4:
-        said["chunk_grid"]["configuration"]["chunk_shape"] = [1, 7, 10**6, 10**6]
+def sharded(declared: dict[str, Any]) -> None:
+    if len(declared.get("shape", ())) == 4:
+        declared["chunk_grid"]["configuration"]["chunk_shape"] = [1, 7, 10**6, 10**6]
 
 
-def single_values(said: dict[str, Any]) -> None:
-    if said.get("dimension_names") == ["x"]:
-        said["shape"], said["chunk_grid"]["configuration"]["chunk_shape"] = [2000], [1]
+def single_values(declared: dict[str, Any]) -> None:
+    if declared.get("dimension_names") == ["x"]:
+        declared["shape"], declared["chunk_grid"]["configuration"]["chunk_shape"] = [2000], [1]
 
 
 def put(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda said: said.update({key: value})
+    return lambda declared: declared.update({key: value})
 
 
 def root(content: bytes) -> Callable[[Path], None]:
@@ -84,9 +84,9 @@ def root(content: bytes) -> Callable[[Path], None]:
 
 def part(content: bytes) -> Callable[[Path], None]:
     def damage(bad: Path) -> None:
-        said = json.loads((bad / "zarr.json").read_text())
-        said.pop("consolidated_metadata", None)
-        (bad / "zarr.json").write_text(json.dumps(said))
+        declared = json.loads((bad / "zarr.json").read_text())
+        declared.pop("consolidated_metadata", None)
+        (bad / "zarr.json").write_text(json.dumps(declared))
         (bad / "embeddings" / "zarr.json").write_bytes(content)
 
     return damage
@@ -121,11 +121,13 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a billion dates": lambda bad: metadata(bad, resize("time", 10**9)),
     "too many dates": lambda bad: metadata(bad, resize("time", MAX_DATES + 1)),
     "negative": lambda bad: metadata(bad, resize("y", -1)),
-    "a text as shape": lambda bad: metadata(bad, lambda said: said.update(shape="x") if "shape" in said else None),
+    "a text as shape": lambda bad: metadata(
+        bad, lambda declared: declared.update(shape="x") if "shape" in declared else None
+    ),
     "attributes of another type": lambda bad: metadata(bad, put("attributes", 5)),
     "no attributes": lambda bad: metadata(bad, put("attributes", {})),
     "codecs of another type": lambda bad: metadata(
-        bad, lambda said: said.update(codecs=5) if "codecs" in said else None
+        bad, lambda declared: declared.update(codecs=5) if "codecs" in declared else None
     ),
     "another format": lambda bad: metadata(bad, put("zarr_format", 99)),
 }
@@ -141,8 +143,8 @@ def test_a_bad_store_is_one_line_and_the_others_are_usable(folder: Path, damage:
     for path in ("store", "clear", "tile/preview/0/0/0", "pixel"):
         answer = client.get(f"/earth/{path}", params={"store": BAD, "date": 0, "row": 0, "column": 0})
         assert answer.status_code == 422, (path, answer.text[:200])
-        told = answer.json()["error"]
-        assert "\n" not in told and len(told) < 600 and str(folder) not in told, told
+        message = answer.json()["error"]
+        assert "\n" not in message and len(message) < 600 and str(folder) not in message, message
     good = {"store": "good.zarr", "date": 0, "row": 0, "column": 0}
     for path in ("store", "tile/preview/0/0/0", "pixel"):
         assert client.get(f"/earth/{path}", params=good).status_code == 200
@@ -151,7 +153,7 @@ def test_a_bad_store_is_one_line_and_the_others_are_usable(folder: Path, damage:
 
 def test_a_very_wide_store_that_can_be_read_in_parts_is_served(folder: Path) -> None:
     """Its coordinates do not follow, so that it is refused, but nothing of its size is made."""
-    metadata(folder / BAD, lambda said: (resize("x", 10**6)(said), resize("y", 10**6)(said)))
+    metadata(folder / BAD, lambda declared: (resize("x", 10**6)(declared), resize("y", 10**6)(declared)))
     import resource
 
     client = TestClient(earth_app(Workspace(folder)), base_url=ORIGIN, headers={"Origin": ORIGIN})
@@ -162,7 +164,7 @@ def test_a_very_wide_store_that_can_be_read_in_parts_is_served(folder: Path) -> 
     assert grown < 600_000, f"{grown / 1000:.0f} MB"
 
 
-def test_a_store_that_does_not_open_holds_up_no_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_open_delays_no_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate, entered = threading.Event(), []
     whole = stores_module.check_metadata
 
@@ -193,7 +195,7 @@ def test_a_store_that_does_not_open_holds_up_no_other(folder: Path, monkeypatch:
         time.sleep(0.1)
 
 
-def test_an_answer_that_never_comes_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_takes_too_long_is_abandoned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate, draw = threading.Event(), tiles.draw_tile
 
     def stuck(opened: Any, *arguments: Any) -> bytes:
@@ -201,7 +203,7 @@ def test_an_answer_that_never_comes_is_given_up(folder: Path, monkeypatch: pytes
             gate.wait(60)
         return draw(opened, *arguments)
 
-    monkeypatch.setattr(tiles, "draw", stuck)
+    monkeypatch.setattr(tiles, "draw_tile", stuck)
     client = TestClient(earth_app(Workspace(folder)), base_url=ORIGIN, headers={"Origin": ORIGIN})
     query = {"date": 0, "row": 0, "column": 0}
     assert client.get("/earth/store", params={"store": BAD}).status_code == 200
@@ -216,7 +218,7 @@ def test_an_answer_that_never_comes_is_given_up(folder: Path, monkeypatch: pytes
         gate.set()
 
 
-CHUNKS_THAT_NEVER_COME = """
+CHUNKS_THAT_BLOCK = """
 import os, sys
 from pathlib import Path
 from earth_app import earth_app
@@ -233,17 +235,19 @@ for shard in [file for file in (folder / "bad.zarr" / "picture" / "c").rglob("*"
     shard.unlink()
     os.mkfifo(shard)
 open_stores.READ_SECONDS = 0.5
-told = [client.get("/earth/tile/preview/0/0/0", params={"store": "bad.zarr", **query}).json() for _ in range(4)]
+answers = [client.get("/earth/tile/preview/0/0/0", params={"store": "bad.zarr", **query}).json() for _ in range(4)]
 open_stores.READ_SECONDS = 60.0
 good = client.get("/earth/tile/preview/0/0/0", params={"store": "good.zarr", **query})
-print(told[0]["error"], told[-1]["error"], good.status_code, sep="|", flush=True)
+print(answers[0]["error"], answers[-1]["error"], good.status_code, sep="|", flush=True)
 os._exit(0)
 """
 
 
-def test_chunks_that_never_come_hold_up_no_other_store(folder: Path) -> None:
-    asked = [sys.executable, "-c", CHUNKS_THAT_NEVER_COME, str(folder)]
-    ran = subprocess.run(asked, cwd=Path(__file__).parents[2] / "helpers", capture_output=True, text=True, timeout=120)
+def test_chunks_that_block_delay_no_other_store(folder: Path) -> None:
+    command = [sys.executable, "-c", CHUNKS_THAT_BLOCK, str(folder)]
+    ran = subprocess.run(
+        command, cwd=Path(__file__).parents[2] / "helpers", capture_output=True, text=True, timeout=120
+    )
     assert ran.returncode == 0, ran.stderr
     first, last, good = ran.stdout.strip().split("|")
     assert "no answer within 0.5 seconds" in first
@@ -251,7 +255,7 @@ def test_chunks_that_never_come_hold_up_no_other_store(folder: Path) -> None:
     assert good == "200"
 
 
-def test_a_store_in_a_run_is_not_listed_and_a_name_that_is_no_text_hides_none(folder: Path) -> None:
+def test_stores_in_runs_and_names_that_are_not_utf8_are_left_out(folder: Path) -> None:
     (folder / "run").mkdir()
     (folder / "run" / "run.json").write_text("{}")
     shutil.copytree(folder / BAD, folder / "run" / "inner.zarr")
@@ -260,8 +264,8 @@ def test_a_store_in_a_run_is_not_listed_and_a_name_that_is_no_text_hides_none(fo
     assert OpenStores(Workspace(folder)).names() == [BAD, "good.zarr"]
 
 
-def test_many_at_one_store_wait_without_threads() -> None:
-    async def ask() -> list[float]:
+def test_requests_to_one_store_wait_without_threads() -> None:
+    async def request() -> list[float]:
         threads, shared = anyio.CapacityLimiter(8), anyio.CapacityLimiter(8)
         slow, quick = TimeLimit("slow", threads), TimeLimit("quick", threads)
         took: list[float] = []
@@ -278,7 +282,7 @@ def test_many_at_one_store_wait_without_threads() -> None:
             took.append(time.monotonic() - began)
         return took
 
-    assert anyio.run(ask)[0] < 0.5
+    assert anyio.run(request)[0] < 0.5
 
 
 def test_what_fails_within_the_time_fails_as_it_is() -> None:

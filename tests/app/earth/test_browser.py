@@ -31,8 +31,8 @@ def address(workspace: Workspace, served: Any) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def pixel(store: Path) -> tuple[int, int]:
     """Row and column of the pixel with an embedding on most dates."""
-    seen = np.isfinite(thalweg.open(store).embeddings.values).all(1).sum(0)
-    row, column = np.unravel_index(seen.argmax(), seen.shape)
+    usable = np.isfinite(thalweg.open(store).embeddings.values).all(1).sum(0)
+    row, column = np.unravel_index(usable.argmax(), usable.shape)
     return int(row), int(column)
 
 

@@ -46,9 +46,9 @@ def image(client: TestClient, path: str, **query: Any) -> np.ndarray:
 
 def usable_pixel(dataset: xr.Dataset) -> tuple[int, int, int]:
     """Return a date, row and column with an embedding; the pixel has one on many dates."""
-    seen = np.isfinite(dataset.embeddings.values).all(1)
-    row, column = np.unravel_index(seen.sum(0).argmax(), seen.shape[1:])
-    return int(seen[:, row, column].argmax()), int(row), int(column)
+    usable = np.isfinite(dataset.embeddings.values).all(1)
+    row, column = np.unravel_index(usable.sum(0).argmax(), usable.shape[1:])
+    return int(usable[:, row, column].argmax()), int(row), int(column)
 
 
 def test_stores_of_the_workspace_are_listed_but_no_cube(client: TestClient) -> None:
@@ -70,20 +70,20 @@ def test_the_preview_is_that_of_the_store_and_transparent_without_a_clear_view(
 ) -> None:
     date, _, _ = usable_pixel(dataset)
     shown = image(client, "preview/0/0/0", date=date)
-    seen = dataset.quality.values[date] <= Quality.WATER
-    assert seen.any() and not seen.all()
-    np.testing.assert_array_equal(shown[..., 3] == 255, seen)
-    np.testing.assert_array_equal(shown[seen, :3], np.moveaxis(dataset.picture.values[date], 0, -1)[seen])
+    usable = dataset.quality.values[date] <= Quality.WATER
+    assert usable.any() and not usable.all()
+    np.testing.assert_array_equal(shown[..., 3] == 255, usable)
+    np.testing.assert_array_equal(shown[usable, :3], np.moveaxis(dataset.picture.values[date], 0, -1)[usable])
 
 
 def test_components_are_coloured_as_in_the_figures(client: TestClient, dataset: xr.Dataset) -> None:
     date, _, _ = usable_pixel(dataset)
     shown = image(client, "components/0/0/0", date=date)
     vectors = dataset.embeddings.values[date]
-    seen = np.isfinite(vectors).all(0)
+    usable = np.isfinite(vectors).all(0)
     expected = 255 * PrincipalComponents.of(dataset).to_rgb(vectors)
-    np.testing.assert_allclose(shown[seen, :3], expected[seen], atol=1)
-    np.testing.assert_array_equal(shown[..., 3] == 255, seen)
+    np.testing.assert_allclose(shown[usable, :3], expected[usable], atol=1)
+    np.testing.assert_array_equal(shown[..., 3] == 255, usable)
 
 
 def test_similarity_is_that_of_the_command_line(client: TestClient, dataset: xr.Dataset) -> None:
@@ -92,10 +92,10 @@ def test_similarity_is_that_of_the_command_line(client: TestClient, dataset: xr.
     _, row, column = usable_pixel(dataset)
     shown = image(client, "similarity/0/0/0", pixel_row=row, pixel_column=column)
     expected_similarity = similarity(dataset, PixelIndex(row, column))
-    seen = np.isfinite(expected_similarity)
+    usable = np.isfinite(expected_similarity)
     expected = matplotlib.colormaps["viridis"](expected_similarity, bytes=True)
-    np.testing.assert_allclose(shown[seen].astype(int), expected[seen], atol=2)
-    np.testing.assert_array_equal(shown[..., 3] == 255, seen)
+    np.testing.assert_allclose(shown[usable].astype(int), expected[usable], atol=2)
+    np.testing.assert_array_equal(shown[..., 3] == 255, usable)
 
 
 def test_quality_has_one_colour_per_flag(client: TestClient, dataset: xr.Dataset) -> None:

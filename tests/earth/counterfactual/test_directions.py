@@ -67,8 +67,8 @@ def test_a_path_between_dates_starts_and_ends_at_their_bands(
 
 def test_a_path_between_pixels_has_their_bands(embedded: xr.Dataset, model: EarthModel, dates: list[str]) -> None:
     generator = EarthGenerator(model, dataset=embedded)
-    seen = np.argwhere(np.isfinite(embedded.embeddings.sel(time=dates[0], method="nearest").values).all(0))
-    (row, column), (other_row, other_column) = seen[5], seen[-5]
+    usable = np.argwhere(np.isfinite(embedded.embeddings.sel(time=dates[0], method="nearest").values).all(0))
+    (row, column), (other_row, other_column) = usable[5], usable[-5]
     found = decode_path(
         generator, f"pixel:{row},{column}@{dates[0]}", f"pixel:{other_row},{other_column}@{dates[0]}", count=3
     )
