@@ -1,9 +1,9 @@
-"""Devices and floating types by name: what this machine lacks is one line."""
+"""Devices and floating types by name; absent ones raise a one-line error."""
 
 import pytest
 import torch
 
-from thalweg.devices import available_devices, read_device, read_dtype
+from thalweg.devices import available_devices, check_device_name, read_device, read_dtype
 from thalweg.errors import UsageError
 
 
@@ -21,7 +21,7 @@ def two_gpus(bare: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["cpu", "CPU", " cpu ", "cpu:0", torch.device("cpu")])
-def test_the_cpu_is_known_as_people_write_it(bare: None, name: str | torch.device) -> None:
+def test_spellings_of_the_cpu(bare: None, name: str | torch.device) -> None:
     assert read_device(name) == torch.device("cpu")
 
 
@@ -40,7 +40,7 @@ def test_the_cpu_is_known_as_people_write_it(bare: None, name: str | torch.devic
         ("tpu", ""),
     ],
 )
-def test_what_the_machine_lacks_is_one_line(bare: None, name: str, hint: str) -> None:
+def test_an_absent_device_raises_one_line_error(bare: None, name: str, hint: str) -> None:
     with pytest.raises(UsageError, match=rf"^expected a device of this machine \(cpu\), got '{name}'[^\n]*{hint}"):
         read_device(name)
 
@@ -59,3 +59,16 @@ def test_floating_types_by_name() -> None:
     for other in ("half", "int8", torch.int8, 16):
         with pytest.raises(UsageError, match="expected dtype float16, bfloat16, float32, float64 or None, got "):
             read_dtype(other)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["cpu", "CPU", "cuda", " cuda:7 ", "mps", "xpu:1"])
+def test_device_names_need_no_such_device(bare: None, name: str) -> None:
+    check_device_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("gpu", "called cuda"), ("gpu:1", "called cuda"), ("tpu", ""), ("cuda:x", "")]
+)
+def test_an_invalid_device_name_raises_one_line_error(name: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=rf"^expected a device such as cpu, [^\n]* got '{name}'[^\n]*{hint}"):
+        check_device_name(name)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
-from thalweg.errors import PromptSyntax, UsageError
-from thalweg.prompts import check_prompt, read_prompt, warn_of_syntax, words_of
+from thalweg.errors import MissingPathError, PromptSyntax, UsageError
+from thalweg.prompts import check_prompt, check_prompt_or_file, read_prompt, warn_of_syntax, words_of
 
 
 @pytest.fixture(autouse=True)
@@ -160,3 +160,10 @@ def test_the_words_of_a_prompt() -> None:
     assert words_of("a (Red:1.6) ball's colour, red-hot… “ball” 🎈 红球!") == [
         *("a", "Red", "ball", "colour", "red", "hot", "🎈", "红球"),
     ]
+
+
+def test_a_prompt_or_an_existing_file_needs_no_model(here: Path) -> None:
+    check_prompt_or_file("a ball")
+    check_prompt_or_file("run/embedding.safetensors")
+    with pytest.raises(MissingPathError, match="expected an embedding file, found none at absent"):
+        check_prompt_or_file("absent.safetensors")

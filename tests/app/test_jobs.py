@@ -21,7 +21,7 @@ def finish(queue: JobQueue, work: object) -> RenderJob:
     return job
 
 
-def test_jobs_run_in_order_and_tell_of_changes(queue: JobQueue) -> None:
+def test_jobs_run_in_order_and_notify_of_changes(queue: JobQueue) -> None:
     gate, order, changes = threading.Event(), [], []
     queue.submit(lambda _: gate.wait(HANG_SECONDS), lambda: None)
     first = queue.submit(lambda _: order.append(1), lambda: changes.append(first.status))
@@ -68,7 +68,7 @@ def test_a_job_stops_where_it_checks(queue: JobQueue) -> None:
     assert len(steps) < 10_000_000
 
 
-def test_what_knows_nothing_of_jobs_stops_with_the_one_that_runs(queue: JobQueue) -> None:
+def test_code_without_a_job_stops_with_the_running_job(queue: JobQueue) -> None:
     started = threading.Event()
 
     def render(_: RenderJob) -> None:
@@ -101,7 +101,7 @@ def test_a_queue_that_is_closed_ends_its_job_and_its_thread(queue: JobQueue) -> 
     assert not any(thread.name == "thalweg-jobs" and thread is queue._thread for thread in threading.enumerate())
 
 
-def test_a_job_keeps_what_it_was_warned_of(queue: JobQueue) -> None:
+def test_a_job_keeps_its_warnings(queue: JobQueue) -> None:
     changes = []
 
     def work(_: RenderJob) -> None:

@@ -1,4 +1,4 @@
-"""The command in a process of its own: who is let in, and that it ends when it is told to."""
+"""The command as a process: access, tokens and the end by a signal."""
 
 import os
 import re
@@ -82,7 +82,7 @@ def test_a_signal_ends_it_though_a_stream_is_open_and_a_job_runs(
     assert not list(tmp_path.glob("thalweg-app-*"))
 
 
-def test_a_token_is_made_up_and_printed(started: Started) -> None:
+def test_a_new_token_is_printed(started: Started) -> None:
     with started() as (_, address):
         found = re.fullmatch(r"(http://127\.0\.0\.1:\d+)/\?token=([\w-]{32})", address)
         assert found is not None
@@ -93,7 +93,7 @@ def test_a_token_is_made_up_and_printed(started: Started) -> None:
             assert client.get("/config").status_code == 200
 
 
-def test_without_a_token_this_machine_gets_in_and_the_allowed_name(started: Started) -> None:
+def test_without_a_token_this_machine_and_the_allowed_name_are_admitted(started: Started) -> None:
     with started("--no-token", "--allow-host", "maps.example.org") as (_, address):
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
         for host, status in (("127.0.0.1", 200), ("maps.example.org", 200), ("evil.example", 400)):

@@ -17,7 +17,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "run/nodes/000.safetensors", "store.zarr"])
-def test_names_lie_inside(workspace: Workspace, name: str) -> None:
+def test_names_resolve_inside_the_workspace(workspace: Workspace, name: str) -> None:
     assert workspace.inside(name) == workspace.folder / name
 
 
@@ -28,13 +28,13 @@ def test_names_lie_inside(workspace: Workspace, name: str) -> None:
         *("a./x", "a /x", "x.", "x\n", "\x7f", "x" * 300, "/".join("abc" for _ in range(400))),
     ],
 )
-def test_what_leads_outside_is_refused(workspace: Workspace, name: str) -> None:
+def test_names_that_lead_outside_are_refused(workspace: Workspace, name: str) -> None:
     with pytest.raises(UsageError, match=r"in the workspace|of at most"):
         workspace.inside(name)
 
 
 @pytest.mark.parametrize("name", [None, 2.5, [], {}, ["a"], "a\0b", "\ud800", "x" * 100_000])
-def test_what_is_no_name_is_refused(workspace: Workspace, name: object) -> None:
+def test_invalid_names_are_refused(workspace: Workspace, name: object) -> None:
     for ask in (workspace.inside, workspace.writable, lambda name: workspace.readable(ANNA, name)):
         with pytest.raises(UsageError, match="expected a name"):
             ask(name)  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def test_links_that_lead_outside_are_refused(workspace: Workspace, tmp_path: Pat
             workspace.inside(name)
 
 
-def test_links_in_a_circle_and_to_hidden_files_are_refused(workspace: Workspace) -> None:
+def test_loops_of_links_and_links_to_hidden_files_are_refused(workspace: Workspace) -> None:
     (workspace.folder / "circle").symlink_to(workspace.folder / "circle")
     workspace.remember(ANNA, "navigate", "x")
     (workspace.folder / "people").symlink_to(workspace.folder / ".people")
@@ -59,7 +59,7 @@ def test_links_in_a_circle_and_to_hidden_files_are_refused(workspace: Workspace)
             workspace.inside(name)
 
 
-def test_runs_are_a_persons_own_once_opened(workspace: Workspace) -> None:
+def test_runs_belong_to_the_first_user_who_opens_them(workspace: Workspace) -> None:
     Run.create(workspace.folder / "from-the-command-line", "navigate", MODEL, {})
     own = workspace.new_run(ANNA, "a red ball!")
     Run.create(own, "navigate", MODEL, {})
@@ -104,7 +104,7 @@ def owned_run(workspace: Workspace, person: str, title: str = "a ball") -> Path:
     return folder
 
 
-def test_what_lies_in_a_run_is_its_owners(workspace: Workspace) -> None:
+def test_files_of_a_run_are_for_its_owner_only(workspace: Workspace) -> None:
     folder = owned_run(workspace, ANNA)
     (workspace.folder / "link.safetensors").symlink_to(folder / "nodes" / "000.safetensors")
     (workspace.folder / "shared.safetensors").write_bytes(b"")
@@ -117,7 +117,7 @@ def test_what_lies_in_a_run_is_its_owners(workspace: Workspace) -> None:
         assert workspace.readable(anyone, "shared.safetensors").is_file()
 
 
-def test_a_run_is_its_makers_before_it_is_claimed(workspace: Workspace) -> None:
+def test_a_new_run_belongs_to_its_user_before_it_is_claimed(workspace: Workspace) -> None:
     folder = workspace.new_run(ANNA, "a ball")
     Run.create(folder, "navigate", MODEL, {})
     assert workspace.runs(BEN, "navigate") == []
@@ -127,7 +127,7 @@ def test_a_run_is_its_makers_before_it_is_claimed(workspace: Workspace) -> None:
     assert (folder / OWNER).is_file()
 
 
-def test_a_damaged_owner_lets_nobody_in(workspace: Workspace) -> None:
+def test_a_run_with_a_damaged_owner_is_for_no_user(workspace: Workspace) -> None:
     folder = owned_run(workspace, ANNA)
     for damaged in (b"", b"\xff\xfe", b"x" * 10_000_000):
         (folder / OWNER).write_bytes(damaged)
@@ -151,7 +151,7 @@ def test_parts_of_a_store_are_neither_read_nor_written(workspace: Workspace, sto
 
 
 @pytest.mark.parametrize("name", ["good-ball", " good ball ", "good-ball.safetensors", "größe 2", "v1.5"])
-def test_a_new_file_lies_in_the_workspace_itself(workspace: Workspace, name: str) -> None:
+def test_a_new_file_is_directly_in_the_workspace(workspace: Workspace, name: str) -> None:
     path = workspace.writable(name)
     assert path.parent == workspace.folder
     assert path.suffix == ".safetensors"
@@ -187,13 +187,13 @@ def test_names_that_no_file_should_have_are_refused(workspace: Workspace, name: 
 
 
 @pytest.mark.parametrize("taken", ["good", "GOOD", "Good.safetensors", "good"])
-def test_a_name_that_is_taken_is_refused_in_capitals_too(workspace: Workspace, taken: str) -> None:
+def test_an_existing_name_is_refused_in_upper_case_too(workspace: Workspace, taken: str) -> None:
     (workspace.folder / "good.safetensors").write_bytes(b"")
     with pytest.raises(UsageError, match="exists already"):
         workspace.writable(taken)
 
 
-def test_a_damaged_memory_forgets(workspace: Workspace) -> None:
+def test_a_damaged_list_of_open_runs_is_empty(workspace: Workspace) -> None:
     own = owned_run(workspace, ANNA)
     workspace.remember(ANNA, "navigate", own.name)
     memory = next((workspace.folder / ".people").iterdir())

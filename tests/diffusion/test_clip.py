@@ -1,4 +1,4 @@
-"""A CLIP model from a folder as a scorer: unit features, any image size, a gradient, one line where there is none."""
+"""CLIP scorers from a folder: unit features, any image size, gradients, one-line errors."""
 
 import json
 import shutil
@@ -61,7 +61,7 @@ def test_other_shapes_are_refused(scorer: ClipScorer) -> None:
         scorer.embed_images(torch.rand(3, 32, 32))
 
 
-def test_no_model_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_model_raises_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(ThalwegError, match="expected a CLIP model") as caught:
         load_scorer(str(tmp_path))
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Models from folders and from the hub's cache; nothing here needs a network."""
+"""Loading of models from folders and from the hub's cache, without a network."""
 
 import json
 import logging
@@ -72,7 +72,7 @@ def test_no_network(offline: Path) -> None:
         load("someone/thing")
 
 
-def test_no_network_is_one_line_alone(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_raises_one_line_error(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logger = logging.getLogger("huggingface_hub.utils._http")
     said: list[logging.LogRecord] = []
 

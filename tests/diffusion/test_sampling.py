@@ -89,7 +89,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Should have t:UserWarning")  # t
 
 
 @pytest.mark.parametrize("schedule", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-def test_exact(schedule: Callable[[], Schedule], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_are_exact(schedule: Callable[[], Schedule], monkeypatch: pytest.MonkeyPatch) -> None:
     noise, tensors = inputs()
     noise.requires_grad_()
     made = schedule()
@@ -193,7 +193,7 @@ def test_calls_of_a_chain(name: str, calls: int) -> None:
     assert denoiser.calls == schedule.calls == calls
 
 
-def test_the_scheduler_given_is_not_changed() -> None:
+def test_the_given_scheduler_is_not_changed() -> None:
     noise, tensors = inputs()
     schedule = CONFIGURATIONS["dpm_multistep"]()
     first = sample(Denoiser(), schedule, noise, tensors, None)
@@ -232,7 +232,7 @@ def test_out_of_memory_in_the_backward_pass() -> None:
         latents.sum().backward()
 
 
-def test_other_failures_stay_what_they_are() -> None:
+def test_other_errors_are_not_changed() -> None:
     with pytest.raises(RuntimeError, match="shapes"), sampling.out_of_memory(1):
         raise RuntimeError("shapes do not match")
 
@@ -248,7 +248,7 @@ def test_schedulers_by_name() -> None:
         make_scheduler("ddim", FLOW)
 
 
-def test_a_flow_model_is_known_by_its_config_and_keeps_its_shift() -> None:
+def test_a_flow_model_is_recognised_by_its_config_and_keeps_its_shift() -> None:
     like = diffusers.DPMSolverMultistepScheduler(
         use_flow_sigmas=True, flow_shift=3.0, prediction_type="flow_prediction"
     )
@@ -281,7 +281,7 @@ def test_a_model_of_edm_noise_keeps_its_own_scheduler(like: Any) -> None:
     assert Schedule(like, STEPS).calls == STEPS
 
 
-def test_a_swap_keeps_what_the_model_predicts_and_its_noise_levels() -> None:
+def test_another_scheduler_keeps_the_prediction_type_and_the_noise_levels() -> None:
     betas = torch.linspace(0.001, 0.03, 1000).tolist()
     like = diffusers.DDIMScheduler(trained_betas=betas, prediction_type="v_prediction", clip_sample=False)
     for name in SCHEDULERS:
@@ -301,7 +301,7 @@ def test_a_swap_keeps_what_the_model_predicts_and_its_noise_levels() -> None:
 
 
 @pytest.mark.parametrize("name", ["ddim", "ddpm", "lcm", "tcd", "own", "trained_betas"])
-def test_noise_is_not_looked_for_where_there_is_no_signal(name: str) -> None:
+def test_a_noise_prediction_without_signal_is_refused(name: str) -> None:
     config = {**NOISE, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "clip_sample": False}
     silent = diffusers.DDIMScheduler(**config)
     if name == "trained_betas":
@@ -353,7 +353,7 @@ def test_a_number_of_steps_that_a_scheduler_takes(name: str, steps: int) -> None
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("steps", [2, 3, 5])
-def test_few_and_odd_steps_end_in_numbers_or_in_a_line(name: str, steps: int) -> None:
+def test_few_and_odd_steps_give_finite_latents_or_raise_one_line_error(name: str, steps: int) -> None:
     schedule = named(name)()
     asked = Schedule(schedule.scheduler, steps)
     latents = sample(Denoiser(), asked, *inputs(torch.float32), gradient=None)
@@ -377,7 +377,7 @@ def test_a_scheduler_without_steps_for_the_noise_levels() -> None:
     assert Schedule(make_scheduler("euler_ancestral", cosine), STEPS).calls == STEPS
 
 
-def test_swaps_and_steps_say_nothing_on_the_way(caplog: pytest.LogCaptureFixture) -> None:
+def test_other_schedulers_and_steps_print_nothing(caplog: pytest.LogCaptureFixture) -> None:
     odd = diffusers.DPMSolverSinglestepScheduler(**NOISE)
     for scheduler in (odd, make_scheduler("ddim", odd), make_scheduler("unipc", odd)):
         assert Schedule(scheduler, 5).calls == 5

@@ -1,4 +1,4 @@
-"""In a real browser: a link lets in, and a page of another local port neither reads nor changes anything."""
+"""Access in a real browser: a link admits the user, and pages of other local ports can read and change nothing."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -49,7 +49,9 @@ def cookies_of(page: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_followed_link_lets_in_and_keeps_the_browser_s_secret(place: Place, open_page: Callable, name: str) -> None:
+def test_a_followed_link_is_admitted_and_keeps_the_browsers_secret(
+    place: Place, open_page: Callable, name: str
+) -> None:
     page = open_page(place.elsewhere[name])
     page.get_by_text("open").click()
     page.wait_for_selector("#navigate-start")

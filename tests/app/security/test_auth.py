@@ -46,7 +46,7 @@ def local() -> Iterator[TestClient]:
     yield client_of("127.0.0.1", None)
 
 
-def test_only_this_machine_goes_without_a_token() -> None:
+def test_only_loopback_addresses_need_no_token() -> None:
     for host in ("127.0.0.1", "localhost", "::1"):
         check_access(host, None)
     check_access("0.0.0.0", TOKEN)
@@ -57,7 +57,7 @@ def test_only_this_machine_goes_without_a_token() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/deep", "/?token=wrong", "/?token=%C3%A9%ED%A0%80", "/runs/a/b.png"])
-def test_without_the_token_nothing_is_answered(guarded: TestClient, path: str) -> None:
+def test_requests_without_the_token_are_refused(guarded: TestClient, path: str) -> None:
     answer = guarded.get(path)
     assert answer.status_code == 401
     assert not answer.cookies
@@ -73,7 +73,7 @@ def test_the_token_comes_once_in_the_address_and_then_as_a_cookie(guarded: TestC
     assert guarded.get("/deep").status_code == 200
 
 
-def test_a_link_from_another_site_lets_in_and_leaves_the_browser_its_secret(guarded: TestClient) -> None:
+def test_a_link_from_another_site_is_admitted_and_keeps_the_browsers_secret(guarded: TestClient) -> None:
     assert guarded.get(f"/?token={TOKEN}", headers=LINK).status_code == 200
     assert guarded.get("/", headers=LINK).status_code == 200
     secret = guarded.cookies[USER_COOKIE]
@@ -87,7 +87,7 @@ def test_the_token_never_leads_to_another_host(guarded: TestClient, path: str) -
     assert "location" not in answer.headers
 
 
-def test_apps_on_two_ports_of_one_host_keep_apart() -> None:
+def test_apps_on_two_ports_of_one_host_are_separate() -> None:
     one, other = (client_of("127.0.0.1", f"{TOKEN}-{port}", f"http://127.0.0.1:{port}") for port in (7860, 7861))
     names = [
         client.get(f"/?token={TOKEN}-{port}").headers["set-cookie"].partition("=")[0]
@@ -107,7 +107,7 @@ def test_programs_send_the_token_as_a_bearer(token: str) -> None:
     assert client.get("/", params={"token": token}).status_code == 200
 
 
-def test_each_browser_gets_a_secret_of_its_own(local: TestClient) -> None:
+def test_each_browser_gets_its_own_secret(local: TestClient) -> None:
     other = client_of("127.0.0.1", None)
     assert local.get("/").text == "nobody"
     secret = local.get("/").text
@@ -133,7 +133,7 @@ def test_each_browser_gets_a_secret_of_its_own(local: TestClient) -> None:
         ({"Sec-Fetch-Site": "same-origin"}, 200),
     ],
 )
-def test_what_changes_something_must_come_from_the_app(
+def test_requests_that_change_something_must_come_from_the_app(
     local: TestClient, path: str, headers: dict[str, str], status: int
 ) -> None:
     assert local.post(path, headers=headers).status_code == status
@@ -155,7 +155,7 @@ def test_streams_are_for_the_app_s_own_pages(local: TestClient, headers: dict[st
     assert local.get("/gradio_api/queue/data", headers=headers).status_code == status
 
 
-def test_another_page_reaches_nothing_but_the_page_by_a_link(local: TestClient) -> None:
+def test_another_site_reaches_only_the_page_by_a_link(local: TestClient) -> None:
     embedded = {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
     framed = {**LINK, "Sec-Fetch-Dest": "iframe"}
     assert local.get("/deep", headers=embedded).status_code == 403
@@ -167,7 +167,7 @@ def test_another_page_reaches_nothing_but_the_page_by_a_link(local: TestClient) 
 
 
 @pytest.mark.parametrize("origin", [HERE, OTHER_PORT, "http://localhost:3000", "null"])
-def test_no_answer_carries_a_cors_header(local: TestClient, origin: str) -> None:
+def test_no_response_has_a_cors_header(local: TestClient, origin: str) -> None:
     asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
     answers = [local.get("/", headers={"Origin": origin}), local.options("/gradio_api/queue/join", headers=asked)]
     answers.append(local.post("/gradio_api/queue/join", headers={"Origin": origin}))
@@ -176,7 +176,7 @@ def test_no_answer_carries_a_cors_header(local: TestClient, origin: str) -> None
     assert answers[1].status_code == 405
 
 
-def test_answers_are_in_no_frame_cache_or_referer(local: TestClient) -> None:
+def test_responses_are_in_no_frame_cache_or_referer(local: TestClient) -> None:
     headers = local.get("/").headers
     assert headers["x-frame-options"] == "DENY"
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
@@ -202,11 +202,11 @@ def test_behind_a_proxy_the_allowed_name_is_answered_and_is_the_origin() -> None
     assert client.post("/earth/whatif", headers=rewritten).status_code == 200
 
 
-def test_no_socket_is_opened(local: TestClient) -> None:
+def test_web_sockets_are_refused(local: TestClient) -> None:
     with pytest.raises(WebSocketDisconnect), local.websocket_connect("/talk", headers={"Origin": OTHER_PORT}):
         pass
 
 
-def test_who_keeps_no_cookie_is_told() -> None:
+def test_a_browser_without_cookies_is_refused() -> None:
     with pytest.raises(UsageError, match="cookies"):
         user_of({})

@@ -1,4 +1,4 @@
-"""The whole app over HTTP: no event, upload or route gives away a file of the machine or lets one in unasked."""
+"""The whole app over HTTP: no event, upload or route returns a file of the machine or accepts an unknown one."""
 
 import json
 import socket
@@ -156,7 +156,7 @@ def test_no_other_way_to_call_a_function_is_open(attack: Attack, path: str) -> N
         "//evil.example/%2e%2e",
     ],
 )
-def test_no_route_gives_a_file_of_the_machine_away(attack: Attack, path: str) -> None:
+def test_no_route_returns_a_file_of_the_machine(attack: Attack, path: str) -> None:
     for method in ("GET", "HEAD", "POST", "PUT"):
         answer = attack.client.request(method, attack.origin + path.format(canary=attack.canary))
         assert answer.status_code in (404, 405), (method, answer.status_code)
@@ -182,7 +182,7 @@ def upload(client: httpx.Client, content: Any = b"nothing", name: str = "x.safet
     return client.post("/gradio_api/upload", files={"files": (name, content)})
 
 
-def test_an_upload_is_its_browser_s_and_has_no_path(attack: Attack) -> None:
+def test_an_upload_is_for_its_own_browser_and_has_no_path(attack: Attack) -> None:
     name = upload(attack.client).json()[0]
     assert "/" not in name
     event = next(event for event, _ in events_of(attack.client) if event["targets"][0][1] == "upload")
@@ -190,25 +190,25 @@ def test_an_upload_is_its_browser_s_and_has_no_path(attack: Attack) -> None:
     assert join(attack.stranger, fn_index=event["id"], data=[value]).status_code == 422
     assert attack.client.get(f"/gradio_api/file={name}").status_code == 404
     assert join(attack.client, fn_index=event["id"], data=[value]).status_code == 200
-    told = last_message(attack.client, "attack")
-    assert not told["success"]
-    assert told["output"]["error"].startswith("upload.safetensors is not a whole safetensors file")
-    assert str(private_folder()) not in json.dumps(told)
+    output = last_message(attack.client, "attack")
+    assert not output["success"]
+    assert output["output"]["error"].startswith("upload.safetensors is not a whole safetensors file")
+    assert str(private_folder()) not in json.dumps(output)
     assert not copies()  # refused, and gone
     assert join(attack.client, fn_index=event["id"], data=[value]).status_code == 422
 
 
 def last_message(client: httpx.Client, session: str) -> dict[str, Any]:
-    """What the stream says last of the only event under way."""
+    """Return the last message of the stream about the only active event."""
     with client.stream(
         "GET", "/gradio_api/queue/data", params={"session_hash": session}, headers=same_origin()
-    ) as told:
-        for line in told.iter_lines():
+    ) as output:
+        for line in output.iter_lines():
             if line.startswith("data: "):
                 message = json.loads(line.removeprefix("data: "))
                 if message["msg"] == "process_completed":
                     return dict(message)
-    raise AssertionError("the stream ended without an answer")
+    raise AssertionError("the stream ended without a response")
 
 
 def same_origin() -> dict[str, str]:
@@ -218,8 +218,8 @@ def same_origin() -> dict[str, str]:
 def test_a_session_is_read_by_its_own_browser_alone(attack: Attack) -> None:
     event, values = events_of(attack.client)[0]
     assert join(attack.client, fn_index=event["id"], data=values).status_code == 200
-    with attack.stranger.stream("GET", "/gradio_api/queue/data?session_hash=attack") as told:
-        assert '"session_not_found":true' in next(told.iter_lines())
+    with attack.stranger.stream("GET", "/gradio_api/queue/data?session_hash=attack") as output:
+        assert '"session_not_found":true' in next(output.iter_lines())
     assert last_message(attack.client, "attack")["success"]
 
 
@@ -259,7 +259,7 @@ def test_an_upload_in_chunks_is_refused_on_the_way(attack: Attack) -> None:
     assert not copies()
 
 
-def test_an_upload_that_its_browser_gives_up_leaves_nothing(attack: Attack, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_aborted_upload_leaves_no_file(attack: Attack, capfd: pytest.CaptureFixture[str]) -> None:
     person = f"{USER_COOKIE}={attack.client.cookies[USER_COOKIE]}"
     head = {"Origin": attack.origin, "Host": attack.origin.removeprefix("http://"), "Cookie": person}
     head |= {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": str(LIMIT)}
@@ -280,7 +280,7 @@ def test_uploads_have_a_total(attack: Attack) -> None:
     assert len(copies()) == 6  # with the one of the other browser
 
 
-def test_values_have_few_levels(attack: Attack) -> None:
+def test_deeply_nested_values_are_refused(attack: Attack) -> None:
     for levels, status in ((20, 200), (500, 422)):
         value: Any = "deep"
         for _ in range(levels):
@@ -301,13 +301,13 @@ def test_values_have_few_levels(attack: Attack) -> None:
         b"\xff",
     ],
 )
-def test_what_is_no_event_is_one_line(attack: Attack, body: bytes) -> None:
+def test_an_invalid_event_raises_one_line_error(attack: Attack, body: bytes) -> None:
     answer = attack.client.post("/gradio_api/queue/join", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code in (400, 422)
     assert "Traceback" not in answer.text
 
 
-def test_who_keeps_no_cookie_is_told(attack: Attack) -> None:
+def test_a_browser_without_cookies_is_refused(attack: Attack) -> None:
     with httpx.Client(base_url=attack.client.base_url, headers={"Origin": attack.origin}) as bare:
         for answer in (
             upload(bare),

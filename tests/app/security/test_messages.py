@@ -1,4 +1,4 @@
-"""What a browser may see of an error: one line, none of this machine's places."""
+"""Error messages for the browser: one line, without paths of this machine."""
 
 import sysconfig
 import tempfile
@@ -30,10 +30,10 @@ WORKSPACE = Path("/srv/our data/work")
         (f"{Path.home()}/secret/x.png", "x.png"),
     ],
 )
-def test_places_are_reduced_to_names(message: str, shown: str) -> None:
+def test_paths_are_reduced_to_names(message: str, shown: str) -> None:
     assert browser_message(UsageError(message), WORKSPACE) == shown
 
 
-def test_other_errors_say_their_kind_and_are_short() -> None:
+def test_other_errors_name_their_class_and_are_short() -> None:
     assert browser_message(KeyError("x")) == "KeyError: 'x'"
     assert len(browser_message(ValueError("x" * 10_000))) <= MAX_MESSAGE + 3

@@ -47,7 +47,7 @@ def test_a_larger_file_is_refused_and_leaves_nothing(uploads: Uploads) -> None:
     assert not files(uploads)
 
 
-def test_one_browser_has_a_total_and_others_are_not_held_back(uploads: Uploads) -> None:
+def test_the_total_of_one_browser_does_not_affect_others(uploads: Uploads) -> None:
     for _ in range(MAX_USER_UPLOADS):
         add(uploads)
     with pytest.raises(UsageError, match=r"at most 0.005 MB of uploads from one browser"):
@@ -64,7 +64,7 @@ def test_the_server_has_a_total(uploads: Uploads) -> None:
     assert len(files(uploads)) == MAX_SERVER_UPLOADS
 
 
-def test_what_arrives_counts_before_it_is_stored(uploads: Uploads) -> None:
+def test_arriving_bytes_count_before_they_are_stored(uploads: Uploads) -> None:
     for _ in range(MAX_USER_UPLOADS - 1):
         add(uploads)
     with uploads.reserved("ada", LIMIT), pytest.raises(UsageError, match="from one browser"):
@@ -91,7 +91,7 @@ def test_old_uploads_are_removed(uploads: Uploads) -> None:
     assert not files(uploads)
 
 
-def test_at_the_end_nothing_is_left(uploads: Uploads) -> None:
+def test_no_upload_is_left_at_the_end(uploads: Uploads) -> None:
     add(uploads)
     uploads.close()
     assert not uploads.folder.exists()

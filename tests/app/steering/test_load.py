@@ -1,4 +1,4 @@
-"""Eight users at once, each in a browser profile of their own."""
+"""Eight users at once, each in their own browser profile."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

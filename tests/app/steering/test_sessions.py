@@ -195,7 +195,7 @@ DAMAGE = (b"", b"{", b"[" * 100_000, b"\xff\xfe", b"[]", b"null", b'{"settings":
 
 
 @pytest.mark.parametrize("name", [RECORD, "embedding.safetensors"])
-def test_a_damaged_run_is_one_line_and_the_session_works_on(
+def test_a_damaged_run_raises_one_line_error_and_the_session_works_on(
     context: SteeringContext, owned: SeedsSession, name: str
 ) -> None:
     assert owned.folder is not None
@@ -211,7 +211,9 @@ def test_a_damaged_run_is_one_line_and_the_session_works_on(
 
 
 @pytest.mark.parametrize("seeds", [None, 5, "0-3", [1.5], ["1"], [], [-1], [1, 1], list(range(5000)), [10**30]])
-def test_a_run_with_invalid_seeds_is_one_line(context: SteeringContext, owned: SeedsSession, seeds: Any) -> None:
+def test_a_run_with_invalid_seeds_raises_one_line_error(
+    context: SteeringContext, owned: SeedsSession, seeds: Any
+) -> None:
     assert owned.folder is not None
     record = json.loads((owned.folder / RECORD).read_text())
     del record["hash"]
@@ -221,7 +223,7 @@ def test_a_run_with_invalid_seeds_is_one_line(context: SteeringContext, owned: S
         SeedsSession(context, BEN).load(owned.folder)
 
 
-def test_damaged_figures_of_a_run_are_one_line(context: SteeringContext) -> None:
+def test_damaged_figures_of_a_run_raise_one_line_error(context: SteeringContext) -> None:
     session = OptimizeSession(context, ANNA)
     session.start("a ball", "0", "sharpness", "", 1)
     done(session)
@@ -240,7 +242,7 @@ def test_damaged_figures_of_a_run_are_one_line(context: SteeringContext) -> None
     assert "On unseen seeds" in views.optimize(session)
 
 
-def test_a_damaged_navigation_is_one_line(context: SteeringContext) -> None:
+def test_a_damaged_navigation_raises_one_line_error(context: SteeringContext) -> None:
     session = NavigateSession(context, ANNA)
     session.start("a ball", "0", 1)
     done(session)

@@ -171,7 +171,7 @@ def test_a_reload_keeps_the_tree_and_two_browsers_do_not_mix(app: "App", open_pa
     assert run_of(mine, app, "navigate-view").name.startswith("a-red-ball-")
 
 
-def test_an_answer_that_finds_its_stream_at_an_end_comes_all_the_same(app: "App", open_page: Callable) -> None:
+def test_a_response_whose_stream_has_ended_still_arrives(app: "App", open_page: Callable) -> None:
     page = open_page("about:blank")
     page.add_init_script(LATE_END)
     page.goto(app.url)
@@ -183,7 +183,7 @@ def test_an_answer_that_finds_its_stream_at_an_end_comes_all_the_same(app: "App"
         status(page, "navigate-view", f"expected the name of a run of yours in the workspace, got '{name}'")
 
 
-def test_the_command_line_goes_on_with_a_walk_and_the_other_way_round(
+def test_the_command_line_and_the_app_resume_each_others_navigations(
     page: "Page", app: "App", cli: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start(page, "a cone")
@@ -203,7 +203,7 @@ def test_the_command_line_goes_on_with_a_walk_and_the_other_way_round(
     assert page.locator(".tw-tree g").count() == 2
 
 
-def test_a_run_that_renders_otherwise_is_not_gone_on_with(page: "Page", app: "App", cli: Callable) -> None:
+def test_a_run_with_other_sampling_settings_is_not_resumed(page: "Page", app: "App", cli: Callable) -> None:
     arguments = ("--metric", "contrast", "--seeds", 0, "--unseen", 1, "--iterations", 1)
     assert cli("steer", "optimize", "a ring", app.folder / "finer", *arguments, "--steps", 5).code == 0
     assert cli("steer", "optimize", "a ring", app.folder / "alike", *arguments, *FEW).code == 0
@@ -215,7 +215,7 @@ def test_a_run_that_renders_otherwise_is_not_gone_on_with(page: "Page", app: "Ap
     assert not (app.folder / "finer" / "person.txt").exists()
 
 
-def test_optimise_shows_each_step_stops_goes_on_and_exports(
+def test_optimize_shows_each_step_stops_resumes_and_exports(
     page: "Page", app: "App", cli: Callable, screenshot: Callable, tmp_path: Path
 ) -> None:
     page.get_by_label("Seeds, such as").fill("0,1")
@@ -246,7 +246,7 @@ def test_optimise_shows_each_step_stops_goes_on_and_exports(
     assert np.abs(below - pixels(tmp_path / "out/seed-0.png")).max() <= 1  # rendered in another batch
 
 
-def test_an_optimisation_ends_with_its_score_on_unseen_seeds_and_the_command_line_agrees(
+def test_an_optimization_ends_with_its_score_on_unseen_seeds_and_the_command_line_agrees(
     page: "Page", app: "App", cli: Callable
 ) -> None:
     page.get_by_role("tab", name="Optimise").click()
@@ -285,7 +285,7 @@ def test_imprint_from_a_click_to_unseen_seeds_and_a_file(page: "Page", app: "App
     assert Embedding.load(app.folder / "red-from-seed-3.safetensors").lineage.operation == "imprint"
 
 
-def test_an_uploaded_embedding_is_where_a_walk_starts(page: "Page", app: "App", tmp_path: Path) -> None:
+def test_a_navigation_starts_from_an_uploaded_embedding(page: "Page", app: "App", tmp_path: Path) -> None:
     generator = miniature.load()
     embedding = generator.embed("a teal ring")
     embedding.save(tmp_path / "mine.safetensors")
@@ -307,7 +307,7 @@ def test_an_uploaded_embedding_is_where_a_walk_starts(page: "Page", app: "App", 
         ("absent.safetensors", "found none"),
     ],
 )
-def test_what_can_not_be_a_start_is_one_line(page: "Page", prompt: str, said: str) -> None:
+def test_an_invalid_start_raises_one_line_error(page: "Page", prompt: str, said: str) -> None:
     page.get_by_label("Prompt").fill(prompt)
     page.click("#navigate-start")
     line = status(page, "navigate-view", said)
@@ -315,7 +315,7 @@ def test_what_can_not_be_a_start_is_one_line(page: "Page", prompt: str, said: st
     assert page.locator(".tw-current").count() == 0
 
 
-def test_a_job_that_fails_says_why_and_leaves_the_app_alive(page: "Page", app: "App") -> None:
+def test_a_failed_job_shows_its_reason_and_the_app_works_on(page: "Page", app: "App") -> None:
     whole = miniature.load().embed("a ball")
     broken = whole.derive({name: torch.full_like(each, torch.nan) for name, each in whole.floating.items()}, "embed")
     path = whole.save(app.folder / "broken.safetensors")

@@ -21,7 +21,7 @@ def test_metrics_are_written_as_the_command_line_reads_them(rows: list, text: st
     parse(text)
 
 
-def test_words_stay_words() -> None:
+def test_text_of_a_metric_is_not_parsed() -> None:
     assert metric_text([("text", 'a" + image: "x', 1.0)]).count('"') == 2
 
 
@@ -40,7 +40,7 @@ def test_the_tree_has_a_button_for_each_node_and_escapes_names() -> None:
     assert drawn.count("tw-edge tw-path") == 2
 
 
-def test_a_place_on_the_map_stays_where_it_is_until_the_scale_doubles() -> None:
+def test_points_of_the_map_are_fixed_until_the_scale_doubles() -> None:
     near = {0: SimpleNamespace(parent=None, point=[0.0, 0.0]), 1: SimpleNamespace(parent=0, point=[1.0, 0.5])}
     further = {**near, 2: SimpleNamespace(parent=1, point=[1.4, -1.4])}
     spot = 'cx="163.3" cy="68.3"'
@@ -50,7 +50,7 @@ def test_a_place_on_the_map_stays_where_it_is_until_the_scale_doubles() -> None:
     assert 'cx="100.0" cy="100.0"' in node_map({0: SimpleNamespace(parent=None, point=[])}, 0, [])
 
 
-def test_a_line_marks_the_best_and_says_what_it_shows() -> None:
+def test_a_line_marks_the_best_and_has_a_description() -> None:
     drawn = line([(0.0, 1.0), (1.0, 3.0), (2.0, 2.0)], 1, "score <x>")
     assert 'cx="150.0" cy="8.0" r="4"' in drawn
     assert "score &lt;x&gt; over 3 steps, from 1 to 2" in drawn

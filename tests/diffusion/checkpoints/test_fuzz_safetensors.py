@@ -1,4 +1,4 @@
-"""Damaged safetensors files, made from a fixed seed: refused in one line, or what they hold is unchanged or shows."""
+"""Damaged safetensors files, from a fixed seed: refused in one line, unchanged, or recognised as another model."""
 
 import json
 import random
@@ -91,7 +91,7 @@ CHANGES: list[Callable[[bytes, random.Random], bytes]] = [
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_an_embedding_file_is_refused_or_says_what_it_said(
+def test_a_damaged_embedding_file_is_refused_or_unchanged(
     tmp_path: Path, change: Callable[[bytes, random.Random], bytes]
 ) -> None:
     tensors = {"prompt": torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), "mask": torch.tensor([1, 0])}
@@ -137,12 +137,12 @@ def test_a_models_file_is_refused_or_another_model(folder: Path, part: str) -> N
 
 
 def same_tensors(path: Path, other: Path) -> bool:
-    """Whether two files hold the same tensors."""
+    """Return whether two files have the same tensors."""
     here, there = load_file(path), load_file(other)
     return here.keys() == there.keys() and all(torch.equal(here[name], there[name]) for name in here)
 
 
-def test_the_attribute_readers_file_is_refused_or_whole(tmp_path: Path) -> None:
+def test_a_damaged_attribute_classifier_is_refused_or_finite(tmp_path: Path) -> None:
     path = tmp_path / "reader.safetensors"
     content, refused = miniature.ATTRIBUTE_CLASSIFIER.read_bytes(), 0
     for seed in range(60):

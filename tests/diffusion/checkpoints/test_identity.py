@@ -58,7 +58,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("here", "there"), itertools.combinations(TYPES, 2))
-def test_precision_does_not_change_it(folder: Path, here: torch.dtype, there: torch.dtype, tmp_path: Path) -> None:
+def test_the_hash_does_not_depend_on_precision(
+    folder: Path, here: torch.dtype, there: torch.dtype, tmp_path: Path
+) -> None:
     made, used = load(folder, dtype=here, steps=2), load(folder, dtype=there, steps=2)
     assert made.model.matches(used.model) and used.model.matches(made.model)
     for one, other in ((made, used), (used, made)):
@@ -75,7 +77,7 @@ def test_a_copy_in_half_precision_is_the_same_model(folder: Path, kind: torch.dt
     assert DiffusionGenerator(build("sd").to(dtype=kind), "tiny").model.matches(copy.model)
 
 
-def test_it_follows_the_weights(model: DiffusionGenerator) -> None:
+def test_the_hash_changes_with_the_weights(model: DiffusionGenerator) -> None:
     before = model.model
     assert model.model == before
     embedding = model.embed("a red ball")
@@ -86,7 +88,7 @@ def test_it_follows_the_weights(model: DiffusionGenerator) -> None:
         model.render(embedding, [0])
 
 
-def test_it_follows_the_adapters_and_their_strengths(model: DiffusionGenerator) -> None:
+def test_the_hash_changes_with_adapters_and_their_strengths(model: DiffusionGenerator) -> None:
     base = model.model
     layer = adapt(model)
     full = model.model
@@ -100,7 +102,7 @@ def test_it_follows_the_adapters_and_their_strengths(model: DiffusionGenerator) 
     assert not model.model.matches(full)
 
 
-def test_adapters_that_are_off_do_not_count(model: DiffusionGenerator) -> None:
+def test_disabled_adapters_do_not_change_the_hash(model: DiffusionGenerator) -> None:
     base = model.model
     layer = adapt(model)
     for name, value in (("disable_adapters", True), ("active_adapters", []), ("scaling", {"style": 0.0})):
@@ -110,7 +112,7 @@ def test_adapters_that_are_off_do_not_count(model: DiffusionGenerator) -> None:
         setattr(layer, name, before)
 
 
-def test_a_fused_adapter_counts_by_its_weights(model: DiffusionGenerator) -> None:
+def test_a_fused_adapter_changes_the_hash_by_its_weights(model: DiffusionGenerator) -> None:
     base = model.model
     layer = adapt(model)
     with torch.no_grad():  # as peft fuses: without a trace in the version counter
@@ -122,7 +124,7 @@ def test_a_fused_adapter_counts_by_its_weights(model: DiffusionGenerator) -> Non
     assert model.model == fused
 
 
-def test_the_words_of_textual_inversions_count(model: DiffusionGenerator) -> None:
+def test_words_of_textual_inversions_change_the_hash(model: DiffusionGenerator) -> None:
     before = model.model
     pipeline: Any = model.adapter.pipeline
     pipeline.tokenizer.add_tokens(["<mine>"])
@@ -169,7 +171,7 @@ def test_real_adapters() -> None:
     assert generator.model.matches(base)
 
 
-def test_what_is_embedded_follows_the_adapters(model: DiffusionGenerator) -> None:
+def test_embeddings_belong_to_the_model_with_its_adapters(model: DiffusionGenerator) -> None:
     vector = model.token_vector("red")
     before = model.embed_with("a * ball", "*", vector)
     with torch.no_grad():

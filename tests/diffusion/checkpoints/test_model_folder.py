@@ -1,4 +1,4 @@
-"""Folders that other tools open, and damaged ones: they load, or one line says what is wrong and what to do."""
+"""Folders in other layouts and damaged ones: they load, or raise a one-line error with the next step."""
 
 import json
 import shutil
@@ -159,7 +159,7 @@ def test_pickles_are_refused(copy: Callable[[str], Path], file: str) -> None:
     ],
 )
 @pytest.mark.parametrize("file", [TEXT, DENOISER])
-def test_what_lies_there_instead_of_weights_is_said(
+def test_files_found_instead_of_weights_are_named(
     copy: Callable[[str], Path], file: str, content: bytes, said: str
 ) -> None:
     folder = copy("sd")
@@ -167,7 +167,7 @@ def test_what_lies_there_instead_of_weights_is_said(
     assert said in refusal(folder)
 
 
-def test_what_lies_there_instead_of_a_configuration_is_said(copy: Callable[[str], Path]) -> None:
+def test_files_found_instead_of_a_config_are_named(copy: Callable[[str], Path]) -> None:
     folder = copy("sd")
     config = (folder / "unet/config.json").read_bytes()
     (folder / "unet/config.json").write_bytes(POINTER)
@@ -221,7 +221,7 @@ def test_single_files_are_named_as_such(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("name", ["/no/where", "./none", "a/b/c", "~/none", "none", "a\0b", "x" * 5000, ""])
-def test_what_is_neither_a_folder_nor_a_hub_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_neither_a_folder_nor_a_hub_model(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     line = refusal(name, UsageError)
     assert "expected a " in line and "hub" in line

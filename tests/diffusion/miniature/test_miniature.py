@@ -1,4 +1,4 @@
-"""The miniature: its world, its captions, its training, and what the shipped weights can do."""
+"""The miniature: renderer, captions, training, and the quality of the shipped weights."""
 
 import shutil
 from dataclasses import replace
@@ -20,13 +20,13 @@ def draws(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-class TestWorld:
+class TestRenderer:
     def test_images_have_the_size_and_range(self) -> None:
         images = renderer.render(renderer.draw_attributes(20, draws()), draws())
         assert images.shape == (20, 3, 64, 64)
         assert images.min() >= 0 and images.max() <= 1
 
-    def test_the_same_seed_renders_the_same(self) -> None:
+    def test_rendering_is_deterministic(self) -> None:
         objects = renderer.draw_attributes(5, draws(1))
         assert torch.equal(renderer.render(objects, draws(2)), renderer.render(objects, draws(2)))
         assert not torch.equal(renderer.render(objects, draws(2)), renderer.render(objects, draws(3)))
@@ -45,14 +45,14 @@ class TestWorld:
         assert {(item["shape"], item["colour"]) for item in objects} == {("ball", "red")}
         assert spread([item["background"] for item in objects], "background") > 0.9
 
-    def test_colours_are_what_they_are_called(self) -> None:
+    def test_colours_match_their_names(self) -> None:
         shown = {"shape": "ball", "material": "matte", "size": "large", "position": "centre", "background": "black"}
         shown |= {"light": "front", "focus": "sharp"}
         for colour, (red, green, blue) in renderer.COLOURS.items():
             centre = renderer.render([{**shown, "colour": colour}], draws())[0, :, 32, 32]
             assert torch.allclose(centre, 1.05 * torch.tensor([red, green, blue]), atol=0.12), colour
 
-    def test_a_word_the_world_lacks_is_refused(self) -> None:
+    def test_unknown_attributes_and_values_are_refused(self) -> None:
         with pytest.raises(UsageError, match=r"expected colour out of red, .* got mauve"):
             renderer.draw_attributes(1, draws(), {"colour": "mauve"})
         with pytest.raises(UsageError, match=r"expected an attribute out of shape, .* got weight"):
@@ -60,13 +60,13 @@ class TestWorld:
 
 
 class TestCaptions:
-    def test_a_caption_names_what_is_asked_and_nothing_else(self) -> None:
+    def test_a_caption_names_exactly_the_given_attributes(self) -> None:
         for seed in range(50):
             text = captions.caption({"colour": "red", "shape": "cone"}, draws(seed))
             assert "red" in text and "cone" in text
             assert not any(f" {word}" in f" {text}" for word in ("blue", "glossy", "left", "background", "focus"))
 
-    def test_what_is_not_named_is_not_said(self) -> None:
+    def test_an_attribute_that_is_not_named_is_not_in_the_caption(self) -> None:
         for seed in range(30):
             text = captions.caption({}, draws(seed))
             assert any(noun in text for noun in captions.NOUNS)
@@ -97,7 +97,7 @@ TINY = TrainingRecipe(
 
 
 class TestTraining:
-    def test_a_training_that_was_cut_off_goes_on_to_the_same_weights(self, tmp_path: Path) -> None:
+    def test_an_interrupted_training_resumes_to_the_same_weights(self, tmp_path: Path) -> None:
         train(tmp_path / "whole", TINY, lambda *_: None)
 
         class CutOffError(Exception):
@@ -139,12 +139,12 @@ class TestShipped:
     def test_it_is_small(self) -> None:
         assert sum(file.stat().st_size for file in miniature.SHIPPED.rglob("*")) < 13e6
 
-    def test_the_reader_reads_renderings(self) -> None:
+    def test_the_attribute_classifier_recognises_renderings(self) -> None:
         objects = renderer.draw_attributes(400, draws(5))
         right = accuracy(miniature.load_attribute_classifier(), renderer.render(objects, draws(6)), objects)
         assert sum(right.values()) / len(right) >= 0.97
 
-    def test_images_show_what_captions_say_and_seeds_differ_in_the_rest(self) -> None:
+    def test_images_adhere_to_captions_and_seeds_vary_the_rest(self) -> None:
         figures = evaluate(miniature.SHIPPED, images=40, renderings=300, seeds=16, progress=lambda *_: None)
         assert figures["adherence"]["colour"] >= 0.85
         assert figures["adherence"]["shape"] >= 0.8
@@ -174,7 +174,7 @@ class TestShipped:
         with pytest.raises(ThalwegError, match=f"small: its {part}: 1 of its weights are missing: .*{lost[-20:]}"):
             miniature.load_scorer(folder)
 
-    def test_a_reader_without_all_its_weights_is_refused(self, tmp_path: Path) -> None:
+    def test_an_attribute_classifier_without_all_its_weights_is_refused(self, tmp_path: Path) -> None:
         path = Path(shutil.copy(miniature.ATTRIBUTE_CLASSIFIER, tmp_path / "reader.safetensors"))
         lost = without_last(path)
         with pytest.raises(ThalwegError, match=f"the attribute classifier: 1 of its weights are missing: {lost}"):

@@ -1,4 +1,4 @@
-"""What a model does not see of a text is said: unknown words, words beyond its length, other programs' syntax."""
+"""Warnings of parts of a text that a model does not see: unknown words, cut words, other programs' syntax."""
 
 import warnings
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def test_the_miniature_names_what_it_was_never_trained_on(small: DiffusionGenera
     assert "know: fox;" in placed[UnknownWords]
 
 
-def test_captions_are_known_whatever_their_wording(small: DiffusionGenerator) -> None:
+def test_words_of_captions_are_known(small: DiffusionGenerator) -> None:
     random = torch.Generator().manual_seed(0)
     tokenizer = small.adapter.pipeline.tokenizer
     seen = TextInput(tokenizer, captions.TOKENS)
@@ -94,7 +94,7 @@ def test_a_cut_is_counted_after_learned_words_are_expanded(builder: str, tmp_pat
         assert model.embed(cut).hash == model.embed(cut + " a a").hash != model.embed("turn red e").hash
 
 
-def test_a_learned_word_is_expanded_beside_a_vector_of_ones_own() -> None:
+def test_a_learned_word_is_expanded_next_to_a_placeholder() -> None:
     pipeline = build("sd")
     vectors = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
     pipeline.load_textual_inversion({"turn": vectors}, token="turn")
@@ -113,7 +113,7 @@ def test_a_scorers_text_is_checked_like_a_prompt() -> None:
         scorer.embed_text("a caf\udce9")
 
 
-def test_a_long_cut_is_told_in_short(tiny: DiffusionGenerator) -> None:
+def test_a_long_cut_is_shortened(tiny: DiffusionGenerator) -> None:
     message = said(tiny.embed, "red " * 2000)[PromptCut]
     assert len(message) < 300 and message.endswith("...'")
 
@@ -126,7 +126,9 @@ def test_weights_are_named_and_adapters_refused(tiny: DiffusionGenerator) -> Non
             tiny.embed(**arguments)
 
 
-def test_an_encoder_that_is_not_finite_is_said(tiny: DiffusionGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_that_is_not_finite_raises_one_line_error(
+    tiny: DiffusionGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def overflowing(prompt: str, against: str) -> dict[str, Any]:
         return {"prompt": torch.full((1, LENGTH, 16), torch.inf), "negative": torch.zeros(1, LENGTH, 16)}
 

@@ -132,7 +132,7 @@ def test_the_embedding_as_a_value(any_generator: DiffusionGenerator, tmp_path: P
     assert torch.equal(any_generator.render(loaded, SEEDS), any_generator.render(embedding, SEEDS))
 
 
-def test_what_may_move(any_generator: DiffusionGenerator) -> None:
+def test_trainable_masks(any_generator: DiffusionGenerator) -> None:
     embedding = any_generator.embed("a red ball")
     masks = any_generator.trainable_masks(embedding)
     assert set(masks) == set(embedding.floating)
@@ -333,7 +333,7 @@ def test_flux_without_guidance() -> None:
             attempt()
 
 
-def test_sdxl_latents_with_a_mean_and_a_spread() -> None:
+def test_sdxl_latents_with_a_mean_and_a_deviation() -> None:
     pipeline = build("sdxl")
     pipeline.vae.register_to_config(latents_mean=[0.1, 0.2, 0.3, 0.4], latents_std=[1.0, 2.0, 3.0, 4.0])
     model = DiffusionGenerator(pipeline, "tiny-sdxl", steps=2, height=16, width=16)
