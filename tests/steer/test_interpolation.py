@@ -6,7 +6,7 @@ import torch
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import UsageError
 from thalweg.steer.image_features import image_features, pooled_features
-from thalweg.steer.interpolation import PathConfig, between, equal_image_steps, lerp, path, slerp, transport, turn
+from thalweg.steer.interpolation import PathConfig, between, equal_image_steps, lerp, path, slerp, transport
 
 ROWS = torch.tensor([[3.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [2.0, 0.0, 0.0]])
 GOALS = torch.tensor([[0.0, 1.0, 0.0], [0.0, 5.0, 0.0], [1.0, 0.0, 0.0], [-1.0, -1.0, 0.0], [0.0, 0.0, 0.0]])
@@ -72,15 +72,6 @@ def test_slerp_is_differentiable_at_its_edge_cases():
     slerp(start, GOALS, 0.5).sum().backward()
     assert start.grad is not None
     assert torch.isfinite(start.grad).all()
-
-
-def test_turn_moves_by_a_constant_angle_and_never_past_the_goal():
-    moved = turn(ROWS, GOALS, 20)
-    assert torch.rad2deg(torch.atan2(moved[0, 1], moved[0, 0])).item() == pytest.approx(20, abs=1e-4)
-    assert torch.allclose(moved.norm(dim=1), ROWS.norm(dim=1))
-    for row in (1, 2, 4):
-        assert torch.equal(moved[row], ROWS[row])
-    assert torch.allclose(turn(ROWS[:1], GOALS[:1], 200), torch.tensor([[0.0, 3.0, 0.0]]), atol=1e-6)
 
 
 def test_transport_finds_rows_that_were_exchanged():

@@ -50,31 +50,6 @@ def slerp(start: Tensor, end: Tensor, weight: float, centre: Tensor | None = Non
     return moved
 
 
-def turn(start: Tensor, toward: Tensor, angle: float, centre: Tensor | None = None) -> Tensor:
-    """Turn each row of `start` by a constant angle toward that of `toward`, never beyond it; lengths do not change.
-
-    Rows that are zero or have the same direction already do not change.
-
-    Args:
-        start: rows (..., width).
-        toward: rows of the same shape.
-        angle: the angle, degrees.
-        centre: centre of the rotation, of the same shape; None: zero.
-    """
-    origin = torch.zeros_like(start) if centre is None else centre
-    about = origin.double()
-    first, last = start.double() - about, toward.double() - about
-    length = first.norm(dim=-1, keepdim=True)
-    last_length = last.norm(dim=-1, keepdim=True)
-    unit = first / length.clamp(min=1e-12)
-    cosine, across = _plane(unit, last / last_length.clamp(min=1e-12))
-    limit = torch.full_like(cosine, torch.pi * angle / 180)
-    turned = torch.minimum(limit, torch.acos(cosine))
-    moved = about + length * (turned.cos() * unit + turned.sin() * across)
-    unchanged = (torch.minimum(length, last_length) < 1e-12) | (cosine > 1 - 1e-12)
-    return torch.where(unchanged, start.double(), moved).to(start.dtype)
-
-
 def _plane(unit: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Return the cosine (..., 1) of two unit rows, and the unit row orthogonal to the first in the plane of both."""
     cosine = (unit * other).sum(dim=-1, keepdim=True).clamp(-1 + 1e-13, 1 - 1e-13)  # acos has a finite gradient there
