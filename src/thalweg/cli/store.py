@@ -28,7 +28,7 @@ Quantise = Annotated[int | None, typer.Option(help="store integers of 8 or 16 bi
 
 
 def check_execution(scheduler: str | None, workers: int | None) -> None:
-    """Raise a `UsageError` where both a scheduler and local workers are requested."""
+    """Raise a `UsageError` if both a scheduler and local workers are requested."""
     if scheduler and workers:
         raise UsageError("--scheduler and --workers: give one of them, a scheduler has its own workers")
 

@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, hashed, and read strictly."""
+"""Files: atomic writing, progress logs, hashes, and strict reading."""

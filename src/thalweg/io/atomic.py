@@ -10,7 +10,7 @@ from thalweg.errors import ThalwegError, UsageError
 
 
 def atomic_write(path: Path, content: bytes) -> Path:
-    """Write `content` to `path` and create its parents; a failure leaves what was there before.
+    """Write `content` to `path` and create its parents; a failure leaves an existing file unchanged.
 
     Raises:
         OSError: The file cannot be written.

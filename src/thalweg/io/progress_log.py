@@ -19,7 +19,7 @@ LOG_FILE = "unfinished.jsonl"
 class ProgressLog:
     """Progress log of a store that is written in a hidden folder next to its path, locked while it is open.
 
-    The operating system releases the lock when its process ends, however it ends: what a killed job left can be
+    The operating system releases the lock when its process ends, even if it is killed: an unfinished store can be
     resumed, and two processes never write one store. The lock file lies next to the hidden folder, not in it, because
     Windows does not rename a folder that holds an open file.
 

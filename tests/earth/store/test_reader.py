@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,20 @@ from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.store.reader import holds_embeddings, open_store
 from thalweg.errors import MissingPathError, UsageError
+
+WITHOUT_POSIX = """
+import sys, warnings
+from pathlib import Path
+for name in ("fcntl", "resource", "pwd", "grp", "termios"):
+    sys.modules[name] = None  # an import of it fails, as on Windows
+warnings.simplefilter("ignore")
+import thalweg
+from thalweg.io.progress_log import ProgressLog
+print(thalweg.open(sys.argv[1]).sizes["embedding"])
+with ProgressLog(Path(sys.argv[2])) as log:
+    log.start({})
+    log.finalize()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +69,10 @@ def test_a_store_with_contradictory_metadata_is_refused(name: str, value: object
     (copy / "zarr.json").write_text(json.dumps(metadata))
     with pytest.raises(UsageError, match="its metadata are damaged"):
         open_store(copy)
+
+
+def test_a_store_opens_and_is_locked_without_modules_of_posix(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run" / "out.zarr"
+    done = subprocess.run([sys.executable, "-c", WITHOUT_POSIX, store, out], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "7"), done.stderr
+    assert [entry.name for entry in out.parent.iterdir()] == ["out.zarr"]

@@ -1,1 +1,1 @@
-"""Embeddings in other formats: GeoTIFF, GeoParquet, STAC."""
+"""Export of embeddings to GeoTIFF, GeoParquet and STAC."""

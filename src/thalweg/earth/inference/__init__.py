@@ -1,1 +1,1 @@
-"""Embedding of whole cubes, block by block, in one process or many."""
+"""Embedding of cubes, block by block, in one or several processes."""

@@ -119,7 +119,7 @@ def one_thread() -> Iterator[None]:
 def embed_observations(
     job: Job, window: Window, observations: dict[str, Observations], device: torch.device | None = None
 ) -> Block:
-    """Embed the pixels of a window from what `read_block` returns, with one thread."""
+    """Embed the pixels of a window from the observations that `read_block` returns, with one thread."""
     device = device or evaluation_device()
     model = job.model.to(device)
     contexts = {name: as_context(job.cube.series[name], part).to(device) for name, part in observations.items()}

@@ -43,7 +43,7 @@ def finish_block(job: Job, folder: Path, index: int) -> Outcome:
     """Embed one block and write it to its shards; no `Exception` is raised, the outcome holds it."""
     try:
         block = embed_block(job, job.window(index))
-    except Exception as error:  # whatever is wrong with one block, the others can be embedded
+    except Exception as error:  # one failed block does not prevent the others
         return Outcome(index, failed=one_line(error), usage=isinstance(error, UsageError))
     try:
         write_block(folder, block, job.quantize)
@@ -160,7 +160,7 @@ def _failure(job: Job, out: Path, log: ProgressLog, failed: list[Outcome], some_
 
 
 def _identity(job: Job, schema: StoreSchema) -> dict[str, Any]:
-    """Return what must be equal for a job to resume an unfinished store, as JSON values."""
+    """Return the values that must be equal for a job to resume an unfinished store, as JSON values."""
     attributes = schema.attributes()
     return {
         "model": job.model.identifier,
