@@ -1,5 +1,6 @@
+from . import miniature
 from .generator import DiffusionGenerator
 from .loading import load
 from .sampling_config import SamplingConfig
 
-__all__ = ["DiffusionGenerator", "SamplingConfig", "load"]
+__all__ = ["DiffusionGenerator", "SamplingConfig", "load", "miniature"]
