@@ -40,7 +40,7 @@ def main(sites: Path, work: Path) -> None:
             config = TrainingConfig(steps=steps, linear_tiles=60, warm_up=20, learning_rate=1e-3)
             train_autoencoder(sensor, data, out, work / f"{sensor.name}.run", config)
         encoders.append(out)
-    # Simulated scenes are calmer than real ones: the spread is calibrated on the real sites.
+    # Embeddings of simulated scenes vary less than those of real ones: the spread is calibrated on the real sites.
     real = data[: len(REAL)]
     model = train_fusion(encoders, data, work / "model", work / "fusion.run", FUSION, calibration=real)
     print(f"{work / 'model'}: {model.identifier}")
