@@ -156,8 +156,8 @@ class Embeddings:
         missing = [name for name in dimensions if name not in self._dataset.dims]
         if missing:
             raise UsageError(
-                f"this part of the embeddings has no dimension {', '.join(missing)}: select with a list or a slice, as in "
-                f"dataset.isel({missing[0]}=[0])"
+                f"this part of the embeddings has no dimension {', '.join(missing)}: select with a list or a slice, as "
+                f"in dataset.isel({missing[0]}=[0])"
             )
 
     @torch.inference_mode()

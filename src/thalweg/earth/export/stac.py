@@ -14,7 +14,6 @@ from thalweg.earth.export.date_names import Progress, date_name
 from thalweg.earth.export.raster import write_cog
 from thalweg.earth.model.earth_model import SHIPPED, EarthModel
 from thalweg.earth.store.portable import structured
-from thalweg.errors import UsageError
 from thalweg.io.atomic import atomic_folder
 
 if TYPE_CHECKING:
@@ -50,9 +49,7 @@ def write_catalogue(
 
     folder = Path(model) if model is not None else SHIPPED
     loaded = EarthModel.load(folder)
-    made_by = dataset.attrs["thalweg:model"]
-    if loaded.identifier != made_by:
-        raise UsageError(f"embeddings of {made_by}, model {loaded.identifier}: name the folder of the former")
+    loaded.check_made(dataset)
     dates = dataset.sizes["time"]
     with atomic_folder(out) as root:
         collection = _collection(dataset)
