@@ -138,7 +138,7 @@ def _parts(pipeline_type: Any, adapter: type[PipelineAdapter]) -> dict[str, bool
 
 
 def _part_types(name: str, pipeline_type: Any, adapter: type[PipelineAdapter], index: dict[str, Any]) -> dict[str, Any]:
-    """Return the classes of a model's parts by the folder each lies in, without those that are not used."""
+    """Return the classes of the parts of a model that are used, by the name of their folder."""
     types: dict[str, Any] = {}
     for part, used in _parts(pipeline_type, adapter).items():
         if not used:

@@ -132,7 +132,7 @@ def lacks_signal(scheduler: Any) -> bool:
 
 
 def starts_late(scheduler: Any, steps: int) -> bool:
-    """Return whether a started scheduler's first timestep lies far below the noisiest level.
+    """Return whether a started scheduler's first timestep is far below the noisiest level.
 
     It would take pure noise for a partly denoised image. Chains of one step do so, and long ones where a library rounds
     the distance of two steps down to whole levels: 600 steps of 1000 levels are then the last 600 levels.

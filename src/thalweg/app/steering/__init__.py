@@ -1,1 +1,1 @@
-"""The three tools in the browser: a desk keeps what a person does with one of them, a board shows it."""
+"""Steering tools in the browser: sessions hold the work of users, views show it, and tabs connect events to it."""
