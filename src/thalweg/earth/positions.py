@@ -102,14 +102,18 @@ def parse_position(text: str) -> Position:
         text: `pixel:ROW,COLUMN`, `xy:X,Y` or `lonlat:LON,LAT`.
 
     Raises:
-        UsageError: The text has another form. Two bare numbers are refused, since they do not say what they are.
+        UsageError: The text has another form. Two bare numbers are refused, since they are ambiguous.
     """
     found = _TEXT.fullmatch(text.strip())
     if found is None:
         bare = _TWO_NUMBERS.fullmatch(text.strip())
-        which = f": two numbers do not say what they are, write pixel:{bare['second']},{bare['first']} if they are " \
-            f"column {bare['first']} and row {bare['second']}" if bare else ""  # fmt: skip
-        raise UsageError(f"position {text!r}: expected {POSITION_FORMS}{which}")
+        advice = ""
+        if bare is not None:
+            column, row = bare["first"], bare["second"]
+            advice = (
+                f"; two numbers are ambiguous: write pixel:{row},{column} if they are column {column} and row {row}"
+            )
+        raise UsageError(f"position {text!r}: expected {POSITION_FORMS}{advice}")
     first, second = found["first"], found["second"]
     kind = found["kind"].lower()
     if kind == "xy":
@@ -184,7 +188,11 @@ def locate(position: Position, grid: "GeoBox") -> PixelIndex:
 
 
 def map_point(position: Position, grid: "GeoBox") -> MapPoint:
-    """Return a position in the reference system of a grid; a pixel's is its centre. The grid need not cover it."""
+    """Return a position in the reference system of a grid; a pixel's is its centre. The grid need not cover it.
+
+    Raises:
+        UsageError: The reference system cannot represent the position.
+    """
     if isinstance(position, MapPoint):
         return position
     if isinstance(position, PixelIndex):
