@@ -95,10 +95,10 @@ def test_a_file_is_no_workspace(tmp_path: Path) -> None:
         Workspace(tmp_path / "file")
 
 
-def owned_run(workspace: Workspace, person: str, title: str = "a ball") -> Path:
-    folder = workspace.new_run(person, title)
+def owned_run(workspace: Workspace, user: str, title: str = "a ball") -> Path:
+    folder = workspace.new_run(user, title)
     Run.create(folder, "navigate", MODEL, {})
-    workspace.claim(person, folder)
+    workspace.claim(user, folder)
     (folder / "nodes").mkdir()
     (folder / "nodes" / "000.safetensors").write_bytes(b"secret")
     return folder
@@ -131,9 +131,9 @@ def test_a_run_with_a_damaged_owner_is_for_no_user(workspace: Workspace) -> None
     folder = owned_run(workspace, ANNA)
     for damaged in (b"", b"\xff\xfe", b"x" * 10_000_000):
         (folder / OWNER).write_bytes(damaged)
-        for person in (ANNA, BEN):
+        for user in (ANNA, BEN):
             with pytest.raises(UsageError, match="of yours"):
-                workspace.run(person, folder.name)
+                workspace.run(user, folder.name)
 
 
 @pytest.mark.parametrize("store", ["fields.zarr", "FIELDS.ZARR", "v2", "v3"])
@@ -196,10 +196,10 @@ def test_an_existing_name_is_refused_in_upper_case_too(workspace: Workspace, tak
 def test_a_damaged_list_of_open_runs_is_empty(workspace: Workspace) -> None:
     own = owned_run(workspace, ANNA)
     workspace.remember(ANNA, "navigate", own.name)
-    memory = next((workspace.folder / ".people").iterdir())
+    open_runs_file = next((workspace.folder / ".people").iterdir())
     deep = b"[" * 100_000
     for damaged in (b"", b"[]", b"null", b'{"navigate": 1}', b'{"navigate": "../.."}', b"\xff", deep):
-        memory.write_bytes(damaged)
+        open_runs_file.write_bytes(damaged)
         assert workspace.open_runs(ANNA) == {}
     workspace.remember(ANNA, "navigate", own.name)
     assert workspace.open_runs(ANNA) == {"navigate": own.name}

@@ -260,8 +260,8 @@ def test_an_upload_in_chunks_is_refused_on_the_way(attack: Attack) -> None:
 
 
 def test_an_aborted_upload_leaves_no_file(attack: Attack, capfd: pytest.CaptureFixture[str]) -> None:
-    person = f"{USER_COOKIE}={attack.client.cookies[USER_COOKIE]}"
-    head = {"Origin": attack.origin, "Host": attack.origin.removeprefix("http://"), "Cookie": person}
+    cookie = f"{USER_COOKIE}={attack.client.cookies[USER_COOKIE]}"
+    head = {"Origin": attack.origin, "Host": attack.origin.removeprefix("http://"), "Cookie": cookie}
     head |= {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": str(LIMIT)}
     lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
     part = '--b\r\nContent-Disposition: form-data; name="files"; filename="x.safetensors"\r\n\r\n'

@@ -17,8 +17,8 @@ def uploads() -> Iterator[Uploads]:
     made.close()
 
 
-def add(uploads: Uploads, person: str = "ada", size: int = LIMIT) -> str:
-    return uploads.add(person, io.BytesIO(b"x" * size), size)
+def add(uploads: Uploads, user: str = "ada", size: int = LIMIT) -> str:
+    return uploads.add(user, io.BytesIO(b"x" * size), size)
 
 
 def files(uploads: Uploads) -> list[Path]:
@@ -58,7 +58,7 @@ def test_the_total_of_one_browser_does_not_affect_others(uploads: Uploads) -> No
 
 def test_the_server_has_a_total(uploads: Uploads) -> None:
     for number in range(MAX_SERVER_UPLOADS):
-        add(uploads, f"person {number}")
+        add(uploads, f"user {number}")
     with pytest.raises(UsageError, match=r"at most 0.025 MB of uploads from all browsers"):
         add(uploads, "one more", size=1)
     assert len(files(uploads)) == MAX_SERVER_UPLOADS

@@ -131,14 +131,14 @@ def test_a_stop_in_the_middle_of_a_candidate_loses_none(context: SteeringContext
 
     generator: Any = context.model_config.load()
     whole = [one.embedding.hash for one in Navigation(generator, NavigateConfig("a ball", one_by_one=True)).propose(3)]
-    walk = Navigation(generator.interruptible(check), NavigateConfig("a ball", one_by_one=True))
+    navigation = Navigation(generator.interruptible(check), NavigateConfig("a ball", one_by_one=True))
     found: list[Any] = []
     for cut in (1, 4, 7):
         cut_at = calls + cut
         with pytest.raises(Cut):
-            list(walk.candidates(3))
-        assert [one.embedding.hash for one in walk.found] == whole[: len(walk.found)]
-    found = list(walk.candidates(3))
+            list(navigation.candidates(3))
+        assert [one.embedding.hash for one in navigation.found] == whole[: len(navigation.found)]
+    found = list(navigation.candidates(3))
     assert [one.embedding.hash for one in found] == whole
 
 

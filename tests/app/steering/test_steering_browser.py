@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 FEW = ("--steps", 4)
 LATE_END = """
-const asked = window.fetch;
-window.fetch = async (...question) => {
-  const answer = await asked(...question);
-  if (!answer.url.includes("/queue/data")) return answer;
-  const late = new TransformStream({ async transform(chunk, told) {
+const fetchFirst = window.fetch;
+window.fetch = async (...request) => {
+  const response = await fetchFirst(...request);
+  if (!response.url.includes("/queue/data")) return response;
+  const late = new TransformStream({ async transform(chunk, stream) {
     if (new TextDecoder().decode(chunk).includes("close_stream")) await new Promise((go) => setTimeout(go, 1000));
-    told.enqueue(chunk);
+    stream.enqueue(chunk);
   }});
-  return new Response(answer.body.pipeThrough(late), answer);
+  return new Response(response.body.pipeThrough(late), response);
 };
 """
 """Brings the end of each of Gradio's streams a second late, as a slow network may."""
@@ -159,9 +159,9 @@ def test_a_reload_keeps_the_tree_and_two_browsers_do_not_mix(app: "App", open_pa
     assert other.locator(".tw-tree g").count() == 1
 
     run = run_of(mine, app, "navigate-view")
-    picture = f"{app.url}/runs/{run.name}/rounds/000/current.png"
-    assert mine.request.get(picture).status == 200
-    assert other.request.get(picture).status == 404
+    image = f"{app.url}/runs/{run.name}/rounds/000/current.png"
+    assert mine.request.get(image).status == 200
+    assert other.request.get(image).status == 404
     assert mine.request.get(f"{app.url}/runs/{run.name}/person.txt").status == 404
     assert mine.request.get(f"{app.url}/runs/{run.name}/..%2f..%2fsecret.png").status == 404
     open_run(other, "navigate", run.name)
@@ -206,11 +206,11 @@ def test_the_command_line_and_the_app_resume_each_others_navigations(
 def test_a_run_with_other_sampling_settings_is_not_resumed(page: "Page", app: "App", cli: Callable) -> None:
     arguments = ("--metric", "contrast", "--seeds", 0, "--unseen", 1, "--iterations", 1)
     assert cli("steer", "optimize", "a ring", app.folder / "finer", *arguments, "--steps", 5).code == 0
-    assert cli("steer", "optimize", "a ring", app.folder / "alike", *arguments, *FEW).code == 0
+    assert cli("steer", "optimize", "a ring", app.folder / "same", *arguments, *FEW).code == 0
     page.get_by_role("tab", name="Optimise").click()
-    for name, said in (("finer", "with steps 5, this app renders with steps 4"), ("alike", "")):
+    for name, message in (("finer", "with steps 5, this app renders with steps 4"), ("same", "")):
         open_run(page, "optimize", name)
-        status(page, "optimize-view", said)
+        status(page, "optimize-view", message)
     assert page.locator("#optimize-view .tw-chart").count() == 1
     assert not (app.folder / "finer" / "person.txt").exists()
 

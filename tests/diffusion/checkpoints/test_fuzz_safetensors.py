@@ -143,7 +143,7 @@ def same_tensors(path: Path, other: Path) -> bool:
 
 
 def test_a_damaged_attribute_classifier_is_refused_or_finite(tmp_path: Path) -> None:
-    path = tmp_path / "reader.safetensors"
+    path = tmp_path / "classifier.safetensors"
     content, refused = miniature.ATTRIBUTE_CLASSIFIER.read_bytes(), 0
     for seed in range(60):
         path.write_bytes(CHANGES[seed % len(CHANGES)](content, random.Random(seed)))

@@ -76,12 +76,12 @@ class TestCaptions:
         from transformers import CLIPTokenizer
 
         captions.write_tokenizer(tmp_path)
-        words = CLIPTokenizer.from_pretrained(tmp_path)
+        tokenizer = CLIPTokenizer.from_pretrained(tmp_path)
         longest = 0
         for seed, item in enumerate(renderer.draw_attributes(200, draws())):
-            ids = words(captions.caption(item, draws(seed))).input_ids
+            ids = tokenizer(captions.caption(item, draws(seed))).input_ids
             longest = max(longest, len(ids))
-            assert all(token.endswith(("</w>", "|>")) for token in words.convert_ids_to_tokens(ids))
+            assert all(token.endswith(("</w>", "|>")) for token in tokenizer.convert_ids_to_tokens(ids))
         assert longest <= captions.TOKENS
 
     def test_the_tokenizer_is_reproducible(self, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ class TestShipped:
             miniature.load_scorer(folder)
 
     def test_an_attribute_classifier_without_all_its_weights_is_refused(self, tmp_path: Path) -> None:
-        path = Path(shutil.copy(miniature.ATTRIBUTE_CLASSIFIER, tmp_path / "reader.safetensors"))
+        path = Path(shutil.copy(miniature.ATTRIBUTE_CLASSIFIER, tmp_path / "classifier.safetensors"))
         lost = without_last(path)
         with pytest.raises(ThalwegError, match=f"the attribute classifier: 1 of its weights are missing: {lost}"):
             miniature.load_attribute_classifier(path)

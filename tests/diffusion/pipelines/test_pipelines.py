@@ -435,8 +435,8 @@ def test_an_image_that_is_not_finite_names_seed_and_step(
         settings: SamplingConfig, latents: torch.Tensor, timestep: torch.Tensor, *conditions: Any
     ) -> torch.Tensor:
         output = predict(tiny.adapter, settings, latents, timestep, *conditions)
-        alike = latents[:, 0, 0, 0] < 0 if timestep == last else torch.zeros(len(latents), dtype=torch.bool)
-        return torch.where(alike[:, None, None, None], torch.inf, output)
+        is_overflowing = latents[:, 0, 0, 0] < 0 if timestep == last else torch.zeros(len(latents), dtype=torch.bool)
+        return torch.where(is_overflowing[:, None, None, None], torch.inf, output)
 
     embedding, noise = tiny.embed("cone"), tiny.noise(SEEDS)
     before = tiny.latents(embedding, noise, 2)[:, 0, 0, 0] < 0
