@@ -74,7 +74,8 @@ def wait_for_candidates(page: "Page", node: int, count: int) -> float:
         page,
         """([node, count]) => {
             const now = document.querySelector('.tw-current figcaption')?.innerText ?? '';
-            const shown = [...document.querySelectorAll('[data-action=choose] img')].filter(image => image.naturalWidth);
+            const images = [...document.querySelectorAll('[data-action=choose] img')];
+            const shown = images.filter(image => image.naturalWidth);
             return now.startsWith(`Now: node ${node}`) && shown.length >= count;
         }""",
         [node, count],

@@ -36,4 +36,6 @@ def _with_links_of_the_site(text: str) -> str:
             return f"[{label}]({path})"
         return label  # a file of the repository that is no page
 
-    return re.sub(r"(?<!!)\[(?P<label>[^\]]*)\]\((?P<target>[^)]+)\)", link, text).replace("](docs/images/", "](images/")
+    return re.sub(r"(?<!!)\[(?P<label>[^\]]*)\]\((?P<target>[^)]+)\)", link, text).replace(
+        "](docs/images/", "](images/"
+    )

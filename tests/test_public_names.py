@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 WINGS = ("thalweg", "thalweg.steer", "thalweg.diffusion", "thalweg.gpp")
 PUBLIC = [(wing, name) for wing in WINGS for name in importlib.import_module(wing).__all__]
+STUBS = sorted((ROOT / "src").rglob("__init__.pyi"))
 PROMISED = {
     "thalweg": {"open", "embed", "Cube", "Sensor", "Band", "register_sensor", "EarthModel"},
     "thalweg.steer": {"optimize", "imprint", "Navigation", "Metric", "metric"},
@@ -43,6 +44,13 @@ def test_it_is_documented(wing: str, name: str) -> None:
 def test_the_table_of_public_names_is_complete() -> None:
     listed = set(re.findall(r"^\| `(thalweg[\w.]*)", (ROOT / "docs" / "api.md").read_text("utf-8"), re.M))
     assert listed == {f"{wing}.{name}" for wing, name in PUBLIC if name != "__version__"}
+
+
+@pytest.mark.parametrize("stub", STUBS, ids=lambda stub: stub.parent.relative_to(ROOT / "src").as_posix())
+def test_every_listed_name_loads(stub: Path) -> None:
+    module = importlib.import_module(".".join(stub.parent.relative_to(ROOT / "src").parts))
+    assert module.__all__
+    assert all(hasattr(module, name) for name in module.__all__)
 
 
 def test_importing_the_package_loads_no_heavy_library() -> None:

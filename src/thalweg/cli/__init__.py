@@ -11,8 +11,8 @@ import typer
 
 from thalweg._version import __version__
 from thalweg.cli.app import app as serve_app
+from thalweg.cli.common.flags import invoked_command, with_flags
 from thalweg.cli.earth import earth
-from thalweg.cli.flags import invoked_command, with_flags
 from thalweg.cli.gpp import gpp
 from thalweg.cli.images import generate, miniature
 from thalweg.cli.steer import steer

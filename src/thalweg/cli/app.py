@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 import typer
 
-from thalweg.cli.models import Clip, DenoisingSteps, Device, GradientMode, Guidance, Model, Scheduler
-from thalweg.cli.progress import announce
+from thalweg.cli.common.models import Clip, DenoisingSteps, Device, GradientMode, Guidance, Model, Scheduler
+from thalweg.cli.common.progress import announce
 from thalweg.errors import UsageError
 
 

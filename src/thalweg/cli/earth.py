@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thalweg.cli.checks import check_input, check_model, check_new, check_store, check_writable
-from thalweg.cli.cubes import AssumeClear
+from thalweg.cli.common.checks import check_input, check_model, check_new, check_store, check_writable
+from thalweg.cli.common.cubes import AssumeClear
+from thalweg.cli.common.positions import LonLatOption, PixelOption, XYOption, optional_position, required_position
+from thalweg.cli.common.progress import announce
 from thalweg.cli.fetch import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Search, Sensors, Time, cube_and_out, fetch
-from thalweg.cli.positions import LonLatOption, PixelOption, XYOption, optional_position, required_position
-from thalweg.cli.progress import announce
 from thalweg.cli.store import Memory, Quantise, Scheduler, Workers, check_execution, export, write_embeddings
 from thalweg.cli.whatif import between, explain, whatif
 from thalweg.errors import UsageError

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thalweg.cli.flags import Command, with_flags
-from thalweg.cli.progress import progress
+from thalweg.cli.common.flags import Command, with_flags
+from thalweg.cli.common.progress import progress
 from thalweg.errors import UsageError
 from thalweg.io.atomic import refuse_existing
 

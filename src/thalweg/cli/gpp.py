@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from thalweg.cli.checks import check_input, check_model, check_new
-from thalweg.cli.cubes import AssumeClear
-from thalweg.cli.positions import LonLatOption, PixelOption, XYOption, optional_position, required_position
-from thalweg.cli.progress import announce, progress
+from thalweg.cli.common.checks import check_input, check_model, check_new
+from thalweg.cli.common.cubes import AssumeClear
+from thalweg.cli.common.positions import LonLatOption, PixelOption, XYOption, optional_position, required_position
+from thalweg.cli.common.progress import announce, progress
 from thalweg.limits import MAX_SEEDS, MAX_STRIDE, MAX_WORKERS
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from thalweg.cli.models import DenoisingSteps, Device, Folder, Guidance, Model, Prompt, Scheduler, Seeds
-from thalweg.cli.progress import announce, progress
+from thalweg.cli.common.models import DenoisingSteps, Device, Folder, Guidance, Model, Prompt, Scheduler, Seeds
+from thalweg.cli.common.progress import announce, progress
 from thalweg.limits import MAX_IMAGES, check_count
 
 miniature = typer.Typer(no_args_is_help=True, help="The small text-to-image model that ships: train it, evaluate it.")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from thalweg.cli.models import (
+from thalweg.cli.common.models import (
     Clip,
     DenoisingSteps,
     Device,
@@ -18,7 +18,7 @@ from thalweg.cli.models import (
     Scheduler,
     Seeds,
 )
-from thalweg.cli.progress import announce
+from thalweg.cli.common.progress import announce
 from thalweg.cli.steer_runs import render_path, run_imprint, run_navigate, run_optimize
 from thalweg.errors import UsageError
 from thalweg.limits import MAX_CANDIDATES, MAX_FRAMES, check_choice, check_count

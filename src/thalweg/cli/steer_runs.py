@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thalweg.cli.progress import announce, progress
+from thalweg.cli.common.progress import announce, progress
 from thalweg.errors import ThalwegError, UsageError
 
 if TYPE_CHECKING:

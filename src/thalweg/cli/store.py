@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thalweg.cli.checks import check_model, check_new, check_store
-from thalweg.cli.progress import announce, progress
+from thalweg.cli.common.checks import check_model, check_new, check_store
+from thalweg.cli.common.progress import announce, progress
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:

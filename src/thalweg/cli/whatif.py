@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thalweg.cli.checks import check_model, check_new, check_store, check_writable
-from thalweg.cli.positions import LonLatOption, PixelOption, XYOption, required_position
-from thalweg.cli.progress import announce
+from thalweg.cli.common.checks import check_model, check_new, check_store, check_writable
+from thalweg.cli.common.positions import LonLatOption, PixelOption, XYOption, required_position
+from thalweg.cli.common.progress import announce
 from thalweg.errors import UsageError
 from thalweg.limits import MAX_DIRECTIONS, MAX_FRAMES, check_count
 

@@ -5,7 +5,6 @@ the signals of Sentinel-2, Landsat 8 and Sentinel-1 (PROSAIL, water-cloud model)
 Nothing is downloaded, and every number follows from the seed.
 """
 
-from thalweg.simulate.landscape import Landscape, simulate
-from thalweg.simulate.weather.climates import Climate
+import lazy_loader
 
-__all__ = ["Climate", "Landscape", "simulate"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

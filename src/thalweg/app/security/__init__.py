@@ -1,1 +1,5 @@
 """Guards of the app: authentication, host names, requests, values, uploads and messages."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """Model folders on disk: their files, weights and identity."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

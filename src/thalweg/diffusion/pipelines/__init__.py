@@ -1,1 +1,5 @@
 """Pipeline adapters: the differences between the supported text-to-image pipelines."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """Counterfactuals: minimal perturbations of an embedding that reach a target, and interpolation."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

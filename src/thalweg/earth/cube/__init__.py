@@ -1,1 +1,5 @@
 """Aligned space-time cubes, read from a user's files and datasets."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """Embedding of cubes, block by block, in one or several processes."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

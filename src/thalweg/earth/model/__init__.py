@@ -1,1 +1,5 @@
 """Per-sensor autoencoders, their fusion, and the trained set of both."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

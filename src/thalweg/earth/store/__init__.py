@@ -1,1 +1,5 @@
 """Embedding stores: schema, writing, reading and lookup."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

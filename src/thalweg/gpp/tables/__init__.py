@@ -1,1 +1,5 @@
 """Tables of flux towers, read strictly, column by column."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

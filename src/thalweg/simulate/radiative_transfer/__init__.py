@@ -1,1 +1,5 @@
 """Optical and radar signals of simulated surfaces."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

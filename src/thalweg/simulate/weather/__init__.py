@@ -1,1 +1,5 @@
 """Climates, daily weather and the position of the sun."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

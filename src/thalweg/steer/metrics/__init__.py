@@ -1,1 +1,5 @@
 """Image metrics: differentiable functions from images to scores."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """Decoding of stored numbers into values in a sensor's units, with a quality per pixel."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

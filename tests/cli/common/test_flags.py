@@ -4,7 +4,7 @@ import pytest
 import typer
 
 from thalweg.cli import app
-from thalweg.cli.flags import invoked_command, with_flags
+from thalweg.cli.common.flags import invoked_command, with_flags
 from thalweg.errors import MissingPathError, ThalwegError, UsageError
 
 ROOT = typer.main.get_command(app)

@@ -1,0 +1,3 @@
+from .sources import open_datasets
+
+__all__ = ["open_datasets"]

@@ -1,0 +1,52 @@
+from .climatology import SMOOTHING_DAYS, day_of_year
+from .features import (
+    FeatureRecipe,
+    join_flux,
+    model_columns,
+    open_source,
+    read_tables,
+    reconstructed_bands,
+    tower_table,
+    write_table,
+)
+from .fluxnet import FluxConfig, Partitioning, read_flux
+from .footprint import FootprintSeries, Tower
+from .footprint_series import embedding_names, series_of_bands, series_on_dates
+from .gap_filling import MIN_DATES, GapFilling, check_gap_filling, fill_to_days
+from .radiation import potential_radiation
+from .simulated_towers import SimulatedTower, TowerSite, simulate_tower, tower_sites
+from .windows import DAYS, MEANS, Windows, make_windows
+
+__all__ = [
+    "DAYS",
+    "MEANS",
+    "MIN_DATES",
+    "SMOOTHING_DAYS",
+    "FeatureRecipe",
+    "FluxConfig",
+    "FootprintSeries",
+    "GapFilling",
+    "Partitioning",
+    "SimulatedTower",
+    "Tower",
+    "TowerSite",
+    "Windows",
+    "check_gap_filling",
+    "day_of_year",
+    "embedding_names",
+    "fill_to_days",
+    "join_flux",
+    "make_windows",
+    "model_columns",
+    "open_source",
+    "potential_radiation",
+    "read_flux",
+    "read_tables",
+    "reconstructed_bands",
+    "series_of_bands",
+    "series_on_dates",
+    "simulate_tower",
+    "tower_sites",
+    "tower_table",
+    "write_table",
+]
