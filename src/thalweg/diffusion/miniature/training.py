@@ -4,7 +4,6 @@ Every stage writes its component in the standard layout, resumes from its last c
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,10 @@ from thalweg.devices import read_device
 from thalweg.diffusion.checkpoints.weight_files import load_network
 from thalweg.diffusion.miniature import captions, networks, renderer
 from thalweg.diffusion.miniature.attribute_classifier import AttributeClassifier
+from thalweg.diffusion.miniature.fitting import Progress, Stage, fit
 from thalweg.errors import UsageError
 from thalweg.io.atomic import atomic_write
 from thalweg.io.safetensors_files import read_tensors
-from thalweg.io.state import read_state, write_state
-
-Progress = Callable[[str, int, int, float], None]
-"""Called with the stage, the step, the number of steps and the loss."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,8 @@ def train_attribute_classifier(
         labels = dataset.labels[index].to(device)
         return torch.stack([cross_entropy(logits[name], labels[:, i]) for i, name in enumerate(logits)]).sum()
 
-    _fit("reader", classifier, loss, recipe.reader_steps, 2e-3, folder, dataset, recipe, progress, device)
+    stage = _stage("reader", recipe.reader_steps, 2e-3, recipe)
+    fit(stage, classifier, loss, len(dataset.images), folder, progress, device)
     atomic_write(
         folder / "reader.safetensors", save({name: value.half() for name, value in classifier.state_dict().items()})
     )
@@ -180,7 +177,8 @@ def train_encoders(
         labels = dataset.labels[index]
         return pair(ids.to(device), dataset.pick(index).to(device), named.to(device), labels.to(device))
 
-    _fit("encoders", pair, loss, recipe.encoder_steps, 1e-3, folder, dataset, recipe, progress, device)
+    stage = _stage("encoders", recipe.encoder_steps, 1e-3, recipe)
+    fit(stage, pair, loss, len(dataset.images), folder, progress, device)
     tokenizer.save_pretrained(folder / "tokenizer")
     image.half().save_pretrained(folder / "image_encoder")
     text.half().save_pretrained(folder / "text_encoder")
@@ -204,7 +202,8 @@ def train_autoencoder(
         divergence = (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean() / 2
         return l1_loss(reconstructed, images) + mse_loss(reconstructed, images) + edges + 1e-3 * divergence
 
-    _fit("autoencoder", vae, loss, recipe.autoencoder_steps, 2e-3, folder, dataset, recipe, progress, device)
+    stage = _stage("autoencoder", recipe.autoencoder_steps, 2e-3, recipe)
+    fit(stage, vae, loss, len(dataset.images), folder, progress, device)
     with torch.no_grad():
         latents = vae.encode(
             2 * dataset.pick(torch.arange(min(512, len(dataset.images)))).to(device) - 1
@@ -244,7 +243,8 @@ def train_denoiser(
         noisy, target = noising.add_noise(clean, noise, steps), noising.get_velocity(clean, noise, steps)
         return mse_loss(unet(noisy.to(device), steps.to(device), prompt).sample.float(), target.to(device))
 
-    _fit("denoiser", unet, loss, recipe.denoiser_steps, 1e-3, folder, dataset, recipe, progress, device, average=0.999)
+    stage = _stage("denoiser", recipe.denoiser_steps, 1e-3, recipe, average=0.999)
+    fit(stage, unet, loss, len(dataset.images), folder, progress, device)
     pipeline: Any = StableDiffusionPipeline(
         vae=vae.half(),
         text_encoder=text.half().cpu(),
@@ -313,85 +313,5 @@ def _latents(folder: Path, vae: Any, dataset: SyntheticDataset, progress: Progre
     return read_tensors(path, f"{path} (remove it to encode the images again)")["latents"]
 
 
-def _batches(count: int, batch: int, seed: int, start: int) -> Iterator[tuple[int, Tensor, torch.Generator]]:
-    """Yield batches without end from step `start` on; a step's draws depend only on the seed and the step."""
-    step = start
-    while True:
-        random = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        yield step, torch.randint(count, (batch,), generator=random), random
-        step += 1
-
-
-def _fit(
-    stage: str,
-    network: nn.Module,
-    loss: Callable[[Tensor, torch.Generator], Tensor],
-    steps: int,
-    rate: float,
-    folder: Path,
-    dataset: SyntheticDataset,
-    recipe: TrainingRecipe,
-    progress: Progress,
-    device: str,
-    average: float | None = None,
-) -> None:
-    """Train `network` in place: AdamW with warm-up and cosine decay, in bfloat16.
-
-    With `average`, the decay of a running average, it ends with the averaged weights.
-    """
-    network.to(device).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
-    averaged = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    path = folder / "training" / f"{stage}.safetensors"
-    start = _restore(path, network, optimizer, averaged) if path.is_file() else 0
-    for step, index, random in _batches(len(dataset.images), recipe.batch, recipe.seed, start):
-        if (step % recipe.checkpoint_every == 0 and step > start) or step == steps:
-            _save(path, network, optimizer, averaged, step)
-        if step >= steps:
-            break
-        fraction = min(1.0, (step + 1) / 200) * (0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * step / steps)).item())
-        for group in optimizer.param_groups:
-            group["lr"] = rate * fraction
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
-            value = loss(index, random)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        weight = min(average, (1 + step) / (10 + step)) if average else 0.0
-        with torch.no_grad():
-            for name, tensor in network.state_dict().items():
-                averaged[name].lerp_(tensor, 1 - weight) if tensor.is_floating_point() else averaged[name].copy_(tensor)
-        progress(stage, step + 1, steps, float(value.detach()))
-    network.load_state_dict(averaged)
-    network.eval()
-
-
-def _save(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, averaged: Mapping[str, Tensor], step: int
-) -> None:
-    """Write the state of a stage after `step` steps."""
-    moments = optimizer.state_dict()
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    tensors |= {f"averaged.{name}": tensor for name, tensor in averaged.items()}
-    for index, values in moments["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in values.items()}
-    write_state(path, tensors, {"step": step, "param_groups": moments["param_groups"]})
-
-
-def _restore(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, averaged: Mapping[str, Tensor]) -> int:
-    """Restore the state of a stage in place; return the number of steps taken."""
-    tensors, values = read_state(path)
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimizer": {}}
-    for name, tensor in tensors.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = tensor
-    network.load_state_dict(parts["network"])
-    for name, tensor in averaged.items():
-        tensor.copy_(parts["averaged"][name])
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in parts["optimizer"].items():
-        index, _, value = name.partition(".")
-        moments.setdefault(int(index), {})[value] = tensor
-    optimizer.load_state_dict({"state": moments, "param_groups": values["param_groups"]})
-    return int(values["step"])
+def _stage(name: str, steps: int, rate: float, recipe: TrainingRecipe, average: float | None = None) -> Stage:
+    return Stage(name, steps, rate, recipe.batch, recipe.seed, recipe.checkpoint_every, average)

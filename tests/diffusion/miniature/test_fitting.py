@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from thalweg.diffusion.miniature import training
+from thalweg.diffusion.miniature import fitting
 
 
 class FewImages:
@@ -26,8 +26,8 @@ def fit(folder: Path, interrupt_at: int | None = None) -> nn.Module:
         if step == interrupt_at:
             raise KeyboardInterrupt
 
-    recipe = training.TrainingRecipe(batch=4, checkpoint_every=5)
-    training._fit("stage", network, loss, 16, 1e-2, folder, dataset, recipe, interrupt, "cpu", average=0.9)
+    stage = fitting.Stage("stage", steps=16, rate=1e-2, batch=4, seed=0, checkpoint_every=5, average=0.9)
+    fitting.fit(stage, network, loss, len(dataset.images), folder, interrupt, "cpu")
     return network
 
 
