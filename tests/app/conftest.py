@@ -84,7 +84,7 @@ def _served(app: Any) -> Iterator[str]:
     import uvicorn
 
     # Bound before the server starts, so that no other test takes the port.
-    listening = socket.socket()
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))

@@ -4,6 +4,7 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from thalweg.app.server import bind
 from waiting import HANG_SECONDS
 
 Started = Callable[..., AbstractContextManager[tuple["subprocess.Popen[str]", str]]]
@@ -98,3 +100,10 @@ def test_without_a_token_this_machine_and_the_allowed_name_are_admitted(started:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
         for host, status in (("127.0.0.1", 200), ("maps.example.org", 200), ("evil.example", 400)):
             assert httpx.get(address, headers={"Host": host}).status_code == status
+
+
+def test_answers_are_sent_at_once() -> None:
+    with bind("127.0.0.1", 0) as listening:
+        listening.listen()
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+            assert accepted.proto == socket.IPPROTO_TCP  # what asyncio asks for before it sets TCP_NODELAY
