@@ -144,6 +144,7 @@ class TestShipped:
         right = accuracy(miniature.load_attribute_classifier(), renderer.render(objects, draws(6)), objects)
         assert sum(right.values()) / len(right) >= 0.97
 
+    @pytest.mark.release  # 120 images of the shipped weights
     def test_images_adhere_to_captions_and_seeds_vary_the_rest(self) -> None:
         figures = evaluate(miniature.SHIPPED, images=40, renderings=300, seeds=16, progress=lambda *_: None)
         assert figures["adherence"]["colour"] >= 0.85
