@@ -25,7 +25,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """
     from difflib import get_close_matches
 
-    names = list(known)
+    names = list(dict.fromkeys(known))
     by_lower_case = {known_name.lower(): known_name for known_name in names}
     close = get_close_matches(name.lower(), by_lower_case, n=1)
     meant = f"; did you mean {by_lower_case[close[0]]}?" if close else ""
