@@ -34,6 +34,15 @@ def test_an_absent_device_raises_one_line_error(cli: Callable, device: str, word
     assert not Path("out").exists()
 
 
+def test_a_used_folder_is_refused_before_the_model_is_loaded(cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thalweg.diffusion.config.ModelConfig.load", pytest.fail)
+    Path("out").mkdir()
+    Path("out", "notes.txt").write_text("mine")
+    ran = cli("generate", "a ball", "out", *FEW)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "expected a new or empty folder" in ran.err
+
+
 def test_a_device_in_capitals(cli: Callable) -> None:
     assert cli("generate", "a ball", "out", "--device", "CPU", *FEW).code == 0
 

@@ -27,16 +27,17 @@ def generate(
     from thalweg.diffusion.config import ModelConfig
     from thalweg.prompts import check_prompt_or_file
     from thalweg.seeds import read_seeds
+    from thalweg.steer.runs import Run, check_new_folder, contact_sheet, remove_failed_run
 
     numbers = read_seeds(seeds)
     check_prompt_or_file(prompt)
+    check_new_folder(out)
     config = ModelConfig(model, device, steps, guidance, scheduler)
     announce(f"loading {config.name}")
 
     import torch
 
     from thalweg.generator import read_embedding
-    from thalweg.steer.runs import Run, contact_sheet, remove_failed_run
 
     generator = config.load()
     embedding = read_embedding(prompt, generator)
