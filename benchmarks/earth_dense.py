@@ -6,8 +6,7 @@ ratio_dense_over_patch: pixel-dates per second, dense against patch by patch, wi
 peak_memory_ratio_4x_cube: peak memory of the embedding process for a cube of four times the area, against one.
 """
 
-import os
-import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -63,13 +62,14 @@ def by_patch(cube: Cube, model: EarthModel, dense: np.ndarray) -> tuple[float, f
 
 def peak_memory(folder: Path, model: Path | None) -> float:
     """Peak resident memory in MB of a separate process that embeds a cube."""
-    child = os.fork()
-    if child == 0:
-        os.execv(sys.executable, [sys.executable, __file__, "--embed", str(folder), str(model or "")])
-    _, status, usage = os.wait4(child, 0)
-    if status:
-        raise SystemExit("embedding for the memory measurement failed")
-    return usage.ru_maxrss / 1024
+    command = [sys.executable, __file__, "--embed", str(folder), str(model or "")]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1])
+
+
+def own_peak_memory() -> float:
+    """Peak resident memory of this program in MB; `ru_maxrss` would include the process that started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def enlarged(folder: Path, out: Path, times: int) -> None:
@@ -122,9 +122,9 @@ def main() -> None:
 if __name__ == "__main__":
     if "--embed" in sys.argv:
         source, model_folder = sys.argv[2:4]
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with tempfile.TemporaryDirectory() as scratch:
             loaded = EarthModel.load(model_folder or None)
             embed_to_zarr(Job(Cube.open(source, loaded.sensors), loaded, block=32), Path(scratch) / "out.zarr")
+        print(own_peak_memory())
     else:
         main()
