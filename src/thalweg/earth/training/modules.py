@@ -1,5 +1,6 @@
 """Lightning modules of both training stages: their losses, optimizer and logs."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import lightning
@@ -21,14 +22,14 @@ MIN_SPREAD = 1e-3
 """Lower bound of a predicted spread in the likelihood, in standard deviations of the dimension."""
 
 
-class StageModule(lightning.LightningModule):
+class StageModule(lightning.LightningModule, ABC):
     """Base of both stages: the optimizer, its schedule and the logged losses."""
 
     config: TrainingConfig
 
+    @abstractmethod
     def losses(self, tile: Tile) -> dict[str, Tensor]:
         """Return the named losses (scalars) of a tile; their sum is minimised."""
-        raise NotImplementedError
 
     def training_step(self, tile: Tile, index: int) -> Tensor:
         """Log the losses of a tile and return their sum."""
