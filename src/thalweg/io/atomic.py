@@ -73,7 +73,11 @@ def unfinished_folder(out: Path) -> Path:
 
 
 def refuse_existing(out: Path) -> None:
-    """Raise a `UsageError` if `out`, which is to be written, exists."""
+    """Refuse a path to write that exists.
+
+    Raises:
+        UsageError: `out` exists.
+    """
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another name or remove it")
 

@@ -94,7 +94,13 @@ def find_mask(sensor: Sensor, names: Iterable[str], where: str) -> tuple[ClassMa
 
 
 def is_mask_name(sensor: Sensor, mask: ClassMask | BitMask, name: str) -> bool:
-    """Return whether a name means a mask of a sensor."""
+    """Return whether a variable's or an asset's name is that of a mask, in any case and with any separators.
+
+    Args:
+        sensor: sensor of the mask.
+        mask: one of the masks that its declaration lists.
+        name: name in a file or a catalogue.
+    """
     return bool(_spellings(sensor.name_words, name) & {_joined(known) for known in (mask.variable, *mask.aliases)})
 
 

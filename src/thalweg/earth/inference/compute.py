@@ -62,7 +62,16 @@ def embed(
 def embed_blocks(
     job: Job, progress: Progress | None = None, skip: frozenset[int] = frozenset()
 ) -> Iterator[tuple[int, Block]]:
-    """Yield the index and the results of each block, without the indices in `skip`."""
+    """Embed a job's blocks one after the other.
+
+    Args:
+        job: cube and model.
+        progress: callback with the number of finished pixel-dates and their total.
+        skip: indices of blocks to leave out.
+
+    Yields:
+        The index of a block and its results.
+    """
     dates, total, done = len(job.dates()), job.pixel_dates(), 0
     for index in range(job.block_count):
         window = job.window(index)
@@ -119,7 +128,14 @@ def one_thread() -> Iterator[None]:
 def embed_observations(
     job: Job, window: Window, observations: dict[str, Observations], device: torch.device | None = None
 ) -> Block:
-    """Embed the pixels of a window from the observations that `read_block` returns, with one thread."""
+    """Embed the pixels of a window, with one thread: results do not depend on the number of cores.
+
+    Args:
+        job: cube and model.
+        window: pixels to embed.
+        observations: observations of each sensor in the window and its margin, as `read_block` returns them.
+        device: device of the computation; the best one by default.
+    """
     device = device or evaluation_device()
     model = job.model.to(device)
     contexts = {name: as_context(job.cube.series[name], part).to(device) for name, part in observations.items()}

@@ -82,7 +82,16 @@ def as_context(series: Series, observations: Observations) -> SensorContext:
 
 
 def cube_context(cube: Cube, window: Window, sensors: Sequence[str]) -> dict[str, SensorContext]:
-    """Read a window of a cube: one context per sensor of `sensors` that the cube has, by name."""
+    """Read the context of a window of a cube.
+
+    Args:
+        cube: the cube.
+        window: pixels to read; parts outside of the grid are missing.
+        sensors: names of the sensors to read, as far as the cube has them.
+
+    Returns:
+        One context per sensor, by name; see `SensorContext` for shapes.
+    """
     return {name: sensor_context(cube.series[name], window) for name in sensors if name in cube.series}
 
 

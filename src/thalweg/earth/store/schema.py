@@ -134,7 +134,13 @@ class Block:
 
 
 def spatial_attributes(x: np.ndarray, y: np.ndarray, step: float) -> dict[str, Any]:
-    """Return the `spatial:` attributes of pixels with centres x (W,) and y (H,) and sides of `step`."""
+    """Return the `spatial:` attributes of a pixel grid.
+
+    Args:
+        x: (W,), centres of the columns, in units of the reference system.
+        y: (H,), centres of the rows.
+        step: side of a pixel.
+    """
     left, top = float(x[0]) - step / 2, float(y[0]) + step / 2
     return {
         "spatial:dimensions": ["y", "x"],

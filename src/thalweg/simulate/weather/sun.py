@@ -24,7 +24,16 @@ def extraterrestrial_radiation(day_of_year: NDArray, latitude: float) -> NDArray
 
 
 def sun_position(times: pd.DatetimeIndex, latitude: float, longitude: float) -> tuple[NDArray, NDArray]:
-    """Return zenith and azimuth of the sun in degrees at UTC ``times``, within half a degree (Spencer 1971)."""
+    """Return the position of the sun, within half a degree (Spencer 1971).
+
+    Args:
+        times: (T,) times in UTC.
+        latitude: degrees north.
+        longitude: degrees east.
+
+    Returns:
+        Zenith and azimuth, both (T,), in degrees.
+    """
     hours = np.asarray(times.hour + times.minute / 60 + times.second / 3600, float)
     angle = 2 * np.pi * (np.asarray(times.day_of_year) - 1 + (hours - 12) / 24) / 365.0
     declination = (

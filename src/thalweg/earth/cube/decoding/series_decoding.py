@@ -140,7 +140,16 @@ def _attribute(band: "xr.DataArray", names: tuple[str, ...], neutral: float, whe
 
 
 def offset_metadata_of(dataset: "xr.Dataset", where: str, band: "xr.DataArray | None" = None) -> OffsetMetadata:
-    """Read the metadata on the products' offset from attributes, scalars and variables over time."""
+    """Read the metadata on the products' offset from attributes, scalars and variables over time.
+
+    Args:
+        dataset: dataset with a dimension time.
+        where: name of the dataset in messages.
+        band: band whose own attributes count, too.
+
+    Raises:
+        UsageError: a value that cannot be read, or metadata that contradict each other.
+    """
     facts: list[tuple[str, Any]] = []
     for holder in (dataset.attrs, dataset.encoding, *((band.attrs, band.encoding) if band is not None else ())):
         facts.extend((str(key), value) for key, value in holder.items())
