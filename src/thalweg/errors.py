@@ -8,7 +8,7 @@ class ThalwegError(Exception):
 
 
 class UsageError(ThalwegError, ValueError):
-    """An argument or an input file is not what was asked for; the command line exits with code 2."""
+    """An argument or an input file is not as expected; the command line exits with code 2."""
 
 
 class MissingPathError(UsageError, FileNotFoundError):
