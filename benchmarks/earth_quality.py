@@ -6,7 +6,6 @@ over 8 x 8 px blocks, macro F1, median over every sixth date; the baseline is fi
 """
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,56 +20,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from common import arguments, report
+from embedded_site import Embedded
 from thalweg.earth.analysis.pca import PrincipalComponents
 from thalweg.earth.indices import INDICES, index_band_numbers, spectral_index
-from thalweg.earth.model.context import HALO, SensorContext
+from thalweg.earth.model.context import SensorContext
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.training.tiles import TrainingSite
 from thalweg.simulate import simulate
 from trajectory_baseline import centre_and_trajectory
 
 UNSEEN = ((901, "temperate"), (902, "continental"), (903, "mediterranean"))
 SIZES = (7, 32)
-
-
-class Embedded:
-    """Embeddings of a site by a model, at every clear date and pixel."""
-
-    def __init__(self, folder: Path, model: EarthModel) -> None:
-        self.model = model
-        self.site = TrainingSite.load(folder, model.sensors)
-        self.days = self.site.centre_days
-        self.values, self.spread = self.embed(range(len(self.days)))
-
-    def embed(
-        self, dates: range | list[int], masked: Callable[[str, SensorContext, float], torch.Tensor] | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings and spreads (Q, 32, H, W) at some dates; `masked` marks the overpasses to mask for each."""
-        values, spreads = [], []
-        with torch.inference_mode():
-            for index in dates:
-                day = self.days[index : index + 1]
-                contexts = {
-                    name: context.mask(masked(name, context, float(day))) if masked else context
-                    for name, context in self.site.contexts.items()
-                }
-                fused = self.model(contexts, day)
-                values.append(fused.values)
-                spreads.append(fused.spread)
-        return torch.cat(values), torch.cat(spreads)
-
-    def nearest(self, sensor: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The sensor's nearest overpass to each date: values (Q, C, H, W), validity, days from the date."""
-        context = self.site.contexts[sensor]
-        index = (self.days[:, None] - context.days[None]).abs().argmin(1)
-        inner = slice(HALO, -HALO)
-        away = (context.days[index] - self.days)[:, None]
-        return context.values[index][..., inner, inner], context.valid[index][..., inner, inner], away
-
-    def decode(self, values: torch.Tensor, sensor: str, away: torch.Tensor, size: int) -> torch.Tensor:
-        """Bands `away` (Q, 1) days from each date, in the sensor's units, from the first `size` dimensions."""
-        with torch.inference_mode():
-            return self.model.decode(values, sensor, away, size)[:, 0]
 
 
 def masked_error(reconstruction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> float:
