@@ -8,7 +8,7 @@ import xarray as xr
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.simulate import Landscape, simulate
 from thalweg.simulate.land.heterogeneity import vigour
-from thalweg.simulate.land.land_cover import trait
+from thalweg.simulate.land.land_cover import SURFACES, trait
 from thalweg.simulate.landscape import simulate_site
 from thalweg.simulate.weather.climates import CLIMATES
 
@@ -31,6 +31,22 @@ def test_every_climate_gives_finite_data_in_its_zone(climate: str) -> None:
         assert np.isfinite(variable.values).all(), variable.name
     assert (site.weather.temperature_min <= site.weather.temperature_mean).all()
     assert (site.weather.dewpoint_temperature <= site.weather.temperature_mean).all()
+
+
+@pytest.mark.parametrize("climate", ["boreal", "humid_tropical"])
+def test_leaf_area_follows_the_seasons_of_the_climate(climate: str) -> None:
+    site = simulate_site(seed=3, size=32, years=2, climate=climate)  # type: ignore[arg-type]
+    month, names = site.weather.days.month, [SURFACES[surface].name for surface in site.parcels.surfaces]
+    crop, forest = ("winter_cereal", "needleleaf_forest") if climate == "boreal" else ("maize", "broadleaf_forest")
+    monthly = {
+        name: np.array([site.growth.lai[month == m][:, [n == name for n in names]].mean() for m in range(1, 13)])
+        for name in (crop, forest)
+    }
+    assert monthly[forest].min() > 2.0
+    if climate == "boreal":
+        assert monthly[crop][[0, 1, 11]].max() < 0.5 and monthly[crop].argmax() == 6 and monthly[crop].max() > 2
+    else:
+        assert min(monthly[crop][[4, 5]].max(), monthly[crop][[9, 10]].max()) > 1.5 and monthly[crop][[0, 1]].max() < 0.8
 
 
 def test_progress_runs_from_zero_to_one() -> None:

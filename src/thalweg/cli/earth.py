@@ -107,7 +107,9 @@ def simulate(
     seed: Annotated[int, typer.Option(help="seed of everything in the landscape")] = 7,
     size: Annotated[int, typer.Option(help="pixels each way")] = 128,
     years: Annotated[int, typer.Option(help="length of the record")] = 2,
-    climate: Annotated[str, typer.Option(help="temperate, continental, mediterranean or semiarid")] = "temperate",
+    climate: Annotated[
+        str, typer.Option(help="temperate, continental, mediterranean, semiarid, boreal or humid_tropical")
+    ] = "temperate",
 ) -> None:
     """Simulate a landscape, its observation by three satellites, and its ground truth."""
     from typing import cast

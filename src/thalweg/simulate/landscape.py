@@ -88,8 +88,8 @@ def simulate(
         seed: Seed of the landscape; the same seed gives a bit-identical landscape.
         size: Pixels of 10 m along each side; even and at least 16.
         years: Length of the series in years.
-        climate: "temperate", "continental", "mediterranean" or "semiarid"; determines the location, the weather and
-            the crops.
+        climate: "temperate", "continental", "mediterranean", "semiarid", "boreal" (without snow) or
+            "humid_tropical"; determines the location, the weather and the crops.
         start: First day as an ISO date.
         progress: Called with the fraction done (0 to 1) and the current step.
 

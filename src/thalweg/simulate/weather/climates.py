@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Climate = Literal["temperate", "continental", "mediterranean", "semiarid"]
+Climate = Literal["temperate", "continental", "mediterranean", "semiarid", "boreal", "humid_tropical"]
 
 Monthly = tuple[float, float, float, float, float, float, float, float, float, float, float, float]
 
@@ -102,6 +102,36 @@ CLIMATES: dict[str, ClimateSpec] = {
             "bare": 0.06},
         crops={"maize": 0.56, "winter_cereal": 0.12, "sunflower": 0.18, "potato": 0.14},
         sowing={"maize": (78, 298), "winter_cereal": (88,), "sunflower": (82,), "potato": (76, 300)},
+    ),
+    # Central Finland: short summer. Snow is not simulated. The cereal is sown in spring, as barley or oats.
+    "boreal": ClimateSpec(
+        latitude=62.5, longitude=26.0, epsg=32635,
+        temperature=(-8.0, -8.2, -3.8, 2.4, 9.4, 14.2, 16.8, 14.8, 9.6, 4.0, -1.2, -5.4),
+        anomaly=3.4, diurnal=8.5, dewpoint_gap=1.2,
+        rain_days=(0.52, 0.46, 0.42, 0.36, 0.36, 0.40, 0.42, 0.44, 0.45, 0.50, 0.55, 0.55),
+        rain_depth=(2.8, 2.6, 2.6, 2.8, 3.8, 5.2, 6.2, 5.6, 4.6, 4.2, 3.4, 3.0),
+        cloud=(0.78, 0.72, 0.60, 0.52, 0.46, 0.44, 0.44, 0.48, 0.58, 0.70, 0.82, 0.84),
+        wind=3.0, parcel_area=14000.0, soil_brightness=0.56, soil_redness=0.10,
+        cultivar=0.65, productivity=0.75, irrigation=0.0, cover_crops=0.0,
+        shares={"built_up": 0.03, "forest": 0.55, "needleleaf": 0.8, "grass": 0.14, "mown": 0.7,
+            "bare": 0.01},
+        crops={"winter_cereal": 0.85, "potato": 0.15},
+        sowing={"winter_cereal": (135,), "potato": (146,)},
+    ),
+    # Southern Cameroon: rain from March to June and from September to November.
+    "humid_tropical": ClimateSpec(
+        latitude=3.9, longitude=11.5, epsg=32632,
+        temperature=(24.6, 25.6, 25.4, 24.8, 24.4, 23.6, 22.9, 23.0, 23.4, 23.6, 24.2, 24.3),
+        anomaly=0.8, diurnal=9.0, dewpoint_gap=1.0,
+        rain_days=(0.10, 0.16, 0.40, 0.50, 0.55, 0.46, 0.36, 0.38, 0.62, 0.72, 0.36, 0.12),
+        rain_depth=(6.5, 9.0, 11.0, 12.0, 12.0, 11.0, 7.0, 8.0, 13.0, 13.5, 10.0, 6.5),
+        cloud=(0.50, 0.54, 0.66, 0.68, 0.70, 0.78, 0.84, 0.84, 0.80, 0.74, 0.62, 0.50),
+        wind=1.5, parcel_area=6000.0, soil_brightness=0.66, soil_redness=0.60,
+        cultivar=1.3, productivity=0.9, irrigation=0.0, cover_crops=0.0,
+        shares={"built_up": 0.04, "forest": 0.50, "needleleaf": 0.0, "grass": 0.10, "mown": 0.05,
+            "bare": 0.03},
+        crops={"maize": 0.85, "potato": 0.15},
+        sowing={"maize": (80, 242), "potato": (84, 246)},
     ),
 }
 # fmt: on
