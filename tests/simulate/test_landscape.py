@@ -46,7 +46,8 @@ def test_leaf_area_follows_the_seasons_of_the_climate(climate: str) -> None:
     if climate == "boreal":
         assert monthly[crop][[0, 1, 11]].max() < 0.5 and monthly[crop].argmax() == 6 and monthly[crop].max() > 2
     else:
-        assert min(monthly[crop][[4, 5]].max(), monthly[crop][[9, 10]].max()) > 1.5 and monthly[crop][[0, 1]].max() < 0.8
+        first_season, second_season = monthly[crop][[4, 5]].max(), monthly[crop][[9, 10]].max()
+        assert min(first_season, second_season) > 1.5 and monthly[crop][[0, 1]].max() < 0.8
 
 
 def test_progress_runs_from_zero_to_one() -> None:
