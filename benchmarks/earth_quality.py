@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from common import arguments, report
-from embedded_site import Embedded
+from embedded_site import EmbeddedSite
 from thalweg.earth.analysis.pca import PrincipalComponents
 from thalweg.earth.indices import INDICES, index_band_numbers, spectral_index
 from thalweg.earth.model.context import SensorContext
@@ -37,7 +37,7 @@ def masked_error(reconstruction: torch.Tensor, target: torch.Tensor, valid: torc
 
 
 def reconstruction(
-    here: Embedded, values_be1: np.ndarray, clear_be1: np.ndarray, values: np.ndarray
+    here: EmbeddedSite, values_be1: np.ndarray, clear_be1: np.ndarray, values: np.ndarray
 ) -> dict[str, float]:
     """Errors of the centre date, Sentinel-2 in reflectance and Sentinel-1 in dB, and of a PCA fitted to BE-1."""
     target, valid, away = here.nearest("sentinel-2")
@@ -59,7 +59,7 @@ def reconstruction(
     return results
 
 
-def gap_filling(here: Embedded) -> dict[str, float]:
+def gap_filling(here: EmbeddedSite) -> dict[str, float]:
     """Errors of every third date of Sentinel-2 decoded from the other dates, and of interpolation in time."""
     dates = range(1, len(here.days) - 1, 3)
     values, _ = here.embed(
@@ -98,7 +98,7 @@ def _neighbour(target: torch.Tensor, valid: torch.Tensor, row: int, step: int) -
     return values, index
 
 
-def stability(here: Embedded) -> dict[str, float]:
+def stability(here: EmbeddedSite) -> dict[str, float]:
     """Change of embeddings when half of the context dates are masked, and its coverage by the predicted spread."""
     generator = torch.Generator().manual_seed(0)
 
@@ -160,7 +160,7 @@ def few_shot(embedding: np.ndarray, crop: np.ndarray, use: np.ndarray) -> float:
     return float(np.mean(scores))
 
 
-def probes(here: Embedded, baseline: np.ndarray, folder: Path) -> dict[str, float]:
+def probes(here: EmbeddedSite, baseline: np.ndarray, folder: Path) -> dict[str, float]:
     crop, use = labelled(folder)
     own = here.values.movedim(1, -1).numpy()
     results = {}
@@ -182,7 +182,7 @@ def biophysics(model: EarthModel) -> dict[str, float]:
             folder = Path(scratch) / str(seed)
             landscape = simulate(seed=seed, size=64, climate=climate)  # type: ignore[arg-type]
             landscape.write(folder)
-            here = Embedded(folder, model)
+            here = EmbeddedSite(folder, model)
             target, valid, _ = here.nearest("sentinel-2")
             times = landscape.sentinel2.time.values
             chosen = ((times - np.datetime64("2015-01-01")) / np.timedelta64(1, "D"))[:, None] - here.days.numpy()[None]
@@ -235,7 +235,7 @@ def main() -> None:
     spread = np.tile(values_be1[clear_be1].std(0), trajectory.shape[-1] // values.shape[-1])
     pca = PrincipalComponents.fit((trajectory_be1 / spread)[5:-5].reshape(-1, len(spread))[::31], 32)
     baseline = (trajectory / spread - pca.mean) @ pca.axes.T
-    here = Embedded(options.data / "BE-2", model)
+    here = EmbeddedSite(options.data / "BE-2", model)
     results = {
         "model": model.identifier,
         **reconstruction(here, values_be1, clear_be1, values),

@@ -1,7 +1,8 @@
 """Spatial and temporal detail that an embedding keeps of single dates, next to a principal component analysis.
 
-Linear probes of NDVI are fitted to BE-1, the one training site with a red and a near infrared band, and applied to
-BE-2, RO-NRT and unseen simulated landscapes. BE-2 and RO-NRT are places of report: nothing is chosen on them.
+Linear probes of NDVI are fitted to BE-1, the one training site with a red and a near infrared band on every overpass,
+and applied to BE-2, RO-NRT and unseen simulated landscapes. BE-2 and RO-NRT are places of report: nothing is chosen
+on them.
 
 gain: slope of the probe's high-pass values on the observed ones; 1 keeps all detail, 0 none.
 r: their correlation.
@@ -29,7 +30,7 @@ from scipy.ndimage import uniform_filter
 from sklearn.linear_model import LinearRegression
 
 from common import arguments, report
-from embedded_site import Embedded
+from embedded_site import EmbeddedSite
 from thalweg.earth.analysis.pca import PrincipalComponents
 from thalweg.earth.indices import index_band_numbers, spectral_index
 from thalweg.earth.model.earth_model import EarthModel
@@ -57,7 +58,7 @@ class ObservedSite:
     """
 
     def __init__(self, folder: Path, model: EarthModel) -> None:
-        here = Embedded(folder, model)
+        here = EmbeddedSite(folder, model)
         target, valid, _ = here.nearest(model.reference.name)
         numbers = index_band_numbers(model.reference)
         blue = target[:, numbers["blue"]].numpy()

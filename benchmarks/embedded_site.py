@@ -13,7 +13,7 @@ DATES_AT_ONCE = 16
 """Dates that are embedded together where nothing is masked; frames are then computed once for all of them."""
 
 
-class Embedded:
+class EmbeddedSite:
     """Embeddings of a site by a model, at every clear date and pixel."""
 
     def __init__(self, folder: Path, model: EarthModel) -> None:

@@ -207,7 +207,7 @@ def test_damaged_bytes_are_refused_or_change_nothing(
     [(kind, name, consumer) for kind, name, consumer, _ in CASES if name in (RECORD, TREE)],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_values_of_another_type_are_refused_even_without_the_hash(
+def test_values_of_another_type_raise_no_other_error_than_a_one_line_one_without_the_hash(
     runs: dict[str, Path], toy: Any, tmp_path: Path, kind: str, name: str, consumer: Consumer
 ) -> None:
     draws = random.Random(f"{SEED} {kind} {name} types")
