@@ -21,8 +21,8 @@ from thalweg.earth.training.fit import train_autoencoder, train_fusion
 from thalweg.earth.training.tiles import TrainingSite
 from thalweg.io.hashing import content_hash
 
-ENCODER = TrainingConfig(steps=100, linear_tiles=60, warm_up=20, learning_rate=1e-3)
-FUSION = TrainingConfig(steps=150, linear_tiles=40, learning_rate=1e-3, neighbour_weight=0.15, calibration_tiles=10)
+ENCODER = TrainingConfig(steps=100, start_tiles=60, warm_up=20, learning_rate=1e-3)
+FUSION = TrainingConfig(steps=150, start_tiles=40, learning_rate=1e-3, neighbour_weight=0.15, calibration_tiles=10)
 
 
 def centre_error(model: EarthModel, site: TrainingSite, sensor: str) -> float:

@@ -57,7 +57,7 @@ def fitted_folder(cube_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     from thalweg.earth.training.fit import train_autoencoder, train_fusion
 
     folder = tmp_path_factory.mktemp("fitted")
-    settings = TrainingConfig(steps=0, linear_tiles=8, tile=8)
+    settings = TrainingConfig(steps=0, start_tiles=8, tile=8)
     encoders = [folder / "sentinel-2", folder / "sentinel-1"]
     for encoder in encoders:
         train_autoencoder(sensor_by_name(encoder.name), [cube_folder], encoder, folder / "run", settings)

@@ -18,7 +18,7 @@ from thalweg.earth.model.context import (
     sensor_context,
 )
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.model.encoder import Encoding
+from thalweg.earth.model.encoding import Encoding
 from thalweg.earth.sensors import SENTINEL_2
 
 SENSORS = ("sentinel-2", "sentinel-1")

@@ -10,7 +10,7 @@ import torch
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.model.context import HALO, SensorContext, cube_context, days_since_epoch
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.model.encoder import Encoding
+from thalweg.earth.model.encoding import Encoding
 from thalweg.earth.model.fusion import FULL_SIZE, NUM_AUX_DIMS, NUM_BAND_RATIOS, QUANTILE_LEVELS, SMALL_SIZE, Fusion
 from thalweg.earth.model.linear_baseline import LinearFusionConfig, decoded_trajectories, fit_fusion
 from thalweg.errors import UsageError

@@ -15,7 +15,7 @@ from thalweg.earth.training.config import TrainingConfig
 from thalweg.earth.training.fit import train_autoencoder, train_fusion
 from thalweg.simulate import simulate
 
-QUICK = TrainingConfig(steps=12, tile=12, centres=2, linear_tiles=16, validation_tiles=2, calibration_tiles=6)
+QUICK = TrainingConfig(steps=12, tile=12, centres=2, start_tiles=16, validation_tiles=2, calibration_tiles=6)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +109,6 @@ def test_a_sensor_of_the_user_is_trained(landscape: Path, tmp_path: Path, monkey
     data.to_netcdf(folder / "mission.nc", engine="h5netcdf")
     s2.to_netcdf(folder / "s2.nc", engine="h5netcdf")
     assert set(Cube.open(folder).series) == {"sentinel-2", mission.name}
-    settings = TrainingConfig(steps=2, tile=12, centres=2, linear_tiles=4)
+    settings = TrainingConfig(steps=2, tile=12, centres=2, start_tiles=4)
     autoencoder = train_autoencoder(mission, [folder], tmp_path / "mission", tmp_path / "run", settings)
     assert autoencoder.sensor == mission

@@ -40,7 +40,7 @@ def losses_on(stage: AutoencoderModule, site: TrainingSite) -> float:
 
 def test_training_improves_on_the_linear_baseline(landscape: Path, tmp_path: Path) -> None:
     site = TrainingSite.load(landscape, ["sentinel-2"])
-    start = TrainingConfig(steps=0, tile=12, centres=2, linear_tiles=24)
+    start = TrainingConfig(steps=0, tile=12, centres=2, start_tiles=24)
     trained = start.model_copy(update={"steps": 150, "warm_up": 5, "learning_rate": 1e-3, "validation_tiles": 1})
     before, after = (
         losses_on(
@@ -53,7 +53,7 @@ def test_training_improves_on_the_linear_baseline(landscape: Path, tmp_path: Pat
 
 
 def test_same_seed_same_weights(landscape: Path, tmp_path: Path) -> None:
-    settings = TrainingConfig(steps=3, tile=8, centres=1, linear_tiles=4, validation_tiles=1)
+    settings = TrainingConfig(steps=3, tile=8, centres=1, start_tiles=4, validation_tiles=1)
     first, second = (
         train_autoencoder(SENTINEL_1, [landscape], tmp_path / n, tmp_path / f"{n}.run", settings).state_dict()
         for n in ("first", "second")
@@ -65,7 +65,7 @@ def test_killed_training_resumes(landscape: Path, tmp_path: Path) -> None:
     program = (
         "import sys; from thalweg.earth.training.fit import *; from thalweg.earth.sensors import SENTINEL_1\n"
         "train_autoencoder(SENTINEL_1, [sys.argv[1]], sys.argv[2], sys.argv[3],"
-        " TrainingConfig(steps=230, tile=8, centres=1, linear_tiles=4, validation_tiles=1))"
+        " TrainingConfig(steps=230, tile=8, centres=1, start_tiles=4, validation_tiles=1))"
     )
     command = [sys.executable, "-c", program, str(landscape), str(tmp_path / "out"), str(tmp_path / "run")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -131,7 +131,7 @@ def test_targets_hold_the_centre_and_its_neighbours(landscape: Path) -> None:
 
 
 def test_fusion_needs_the_reference_sensor(landscape: Path, tmp_path: Path) -> None:
-    settings = TrainingConfig(steps=0, tile=8, centres=1, linear_tiles=4)
+    settings = TrainingConfig(steps=0, tile=8, centres=1, start_tiles=4)
     train_autoencoder(SENTINEL_1, [landscape], tmp_path / "s1", tmp_path / "run", settings)
     with pytest.raises(UsageError, match="no reference sensor"):
         train_fusion([tmp_path / "s1"], [landscape], tmp_path / "model", tmp_path / "run", settings)
@@ -141,7 +141,7 @@ def test_fusion_needs_the_reference_sensor(landscape: Path, tmp_path: Path) -> N
 def test_another_encoder_is_refused(landscape: Path, tmp_path: Path) -> None:
     import shutil
 
-    settings = TrainingConfig(steps=0, tile=8, centres=1, linear_tiles=4)
+    settings = TrainingConfig(steps=0, tile=8, centres=1, start_tiles=4)
     for seed, name in ((0, "s2"), (1, "other")):
         config = settings.model_copy(update={"seed": seed})
         train_autoencoder(SENTINEL_2, [landscape], tmp_path / name, tmp_path / "run", config)
@@ -153,7 +153,7 @@ def test_another_encoder_is_refused(landscape: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_folder_of_another_training_is_refused(landscape: Path, tmp_path: Path) -> None:
-    settings = TrainingConfig(steps=1, tile=8, centres=1, linear_tiles=4, validation_tiles=1)
+    settings = TrainingConfig(steps=1, tile=8, centres=1, start_tiles=4, validation_tiles=1)
     train_autoencoder(SENTINEL_1, [landscape], tmp_path / "first", tmp_path / "run", settings)
     other = settings.model_copy(update={"seed": 1})
     with pytest.raises(UsageError, match="another training"):

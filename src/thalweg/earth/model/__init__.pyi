@@ -3,7 +3,6 @@ from .checkpoints import read_checkpoint_card, save_checkpoint
 from .context import HALO, RECEPTIVE_FIELD, SensorContext, as_context, cube_context, days_since_epoch, sensor_context
 from .earth_model import SHIPPED, EarthModel, evaluation_device, load_autoencoder
 from .fusion import FULL_SIZE, QUANTILE_LEVELS, SMALL_SIZE, Fusion
-from .linear_baseline import LinearFusionConfig, fit_autoencoder, fit_fusion, fit_statistics
 
 __all__ = [
     "FULL_SIZE",
@@ -15,15 +14,11 @@ __all__ = [
     "Autoencoder",
     "EarthModel",
     "Fusion",
-    "LinearFusionConfig",
     "SensorContext",
     "as_context",
     "cube_context",
     "days_since_epoch",
     "evaluation_device",
-    "fit_autoencoder",
-    "fit_fusion",
-    "fit_statistics",
     "load_autoencoder",
     "read_checkpoint_card",
     "save_checkpoint",

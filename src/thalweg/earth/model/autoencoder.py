@@ -1,6 +1,5 @@
 """Autoencoder of one sensor: an encoder and the decoder that reconstructs its context (stage 1 of arXiv 2511.11706)."""
 
-import torch
 from torch import Tensor, nn
 
 from thalweg.earth.declarations import Sensor
@@ -35,15 +34,3 @@ class Autoencoder(nn.Module):
         """
         standardised: Tensor = self.decoder(encoding, days)
         return self.encoder.unstandardise(standardised)
-
-    def centre_spectrum(self) -> tuple[Tensor, Tensor]:
-        """Return the linear map from an encoding to the bands of its centre date, in the sensor's units.
-
-        Returns:
-            Weight (C, E) and offset (C,): `bands = encoding @ weight.T + offset`.
-        """
-        encoder = self.encoder
-        low, high = self.sensor.value_range
-        scale = encoder.scale * (high - low)
-        weight = torch.cat([encoder.expected.weight, torch.eye(len(scale))], 1) * scale[:, None]
-        return weight, encoder.expected.bias * scale + encoder.mean * (high - low) + low

@@ -57,6 +57,11 @@ class SensorContext:
         """Return the context of some dates only; `dates` is an index (int) or a mask (T,) (bool)."""
         return replace(self, values=self.values[dates], valid=self.valid[dates], days=self.days[dates])
 
+    def in_order(self) -> "SensorContext":
+        """Return the context with its dates in order."""
+        rising = bool((self.days[1:] >= self.days[:-1]).all())
+        return self if rising else self.select(self.days.argsort(stable=True))
+
     def to(self, device: torch.device | str) -> "SensorContext":
         """Return the context on a device."""
         return SensorContext(

@@ -13,7 +13,7 @@ from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.autoencoder import Autoencoder
 from thalweg.earth.model.checkpoints import load_checkpoint, read_checkpoint_card
 from thalweg.earth.model.context import SensorContext
-from thalweg.earth.model.encoder import Encoding
+from thalweg.earth.model.encoding import Encoding
 from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, Fusion, FusionOutput
 from thalweg.earth.sensors import sensor_by_name
 from thalweg.errors import UsageError
@@ -81,18 +81,21 @@ class EarthModel(nn.Module):
                 f"embeddings of {made_by}, model {self.identifier}: name the folder of the former as `model`"
             )
 
-    def encode(self, contexts: Mapping[str, SensorContext], centre_days: Tensor) -> dict[str, Encoding]:
+    def encode(
+        self, contexts: Mapping[str, SensorContext], centre_days: Tensor, stride: int = 1
+    ) -> dict[str, Encoding]:
         """Encode the contexts of some or all sensors; those of other sensors are ignored.
 
         Args:
             contexts: contexts (T, C, H, W) by sensor name.
             centre_days: (Q,), float32, days since 2015-01-01.
+            stride: encode every so many pixels in each direction only.
 
         Returns:
-            Encodings (Q, E, H - 14, W - 14) by sensor name.
+            Encodings (Q, E, H - 14, W - 14) by sensor name, fewer rows and columns with a stride.
         """
         return {
-            name: self.autoencoder(name).encoder(context, centre_days)
+            name: self.autoencoder(name).encoder(context, centre_days, stride)
             for name, context in contexts.items()
             if name in self.autoencoders
         }

@@ -1,10 +1,14 @@
 """Encoder of one sensor (stage 1 of arXiv 2511.11706): the context of a pixel to one vector per centre date.
 
-The encoder is dense by construction. Every layer is per pixel, an unpadded convolution over single frames, or a
-weighted sum over dates whose weights depend only on distances in days and on the validity of each frame. Features of
-a frame are therefore computed once, and a 15 x 15 px patch and a whole cube give the same numbers.
+The encoder is dense by construction. Frames pass through unpadded convolutions once; per pixel, each centre date
+attends to the frames around it; neighbours contribute through an attention in space. A 15 x 15 px patch and a whole
+cube therefore give the same numbers.
 
-Shapes: T dates of the sensor, Q centre dates, C bands, O day offsets, F frame features, E dimensions of the encoding.
+The pixel's own value on the centre date reaches the encoding as it was measured. Where it is hidden, the encoding
+starts from the linear interpolation between the valid dates before and after, and the network corrects it.
+
+Shapes: T dates of the sensor, Q centre dates, C bands, O day offsets, F frame features, N pixels, E dimensions of the
+encoding.
 """
 
 import math
@@ -16,175 +20,218 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thalweg.earth.declarations import Sensor
-from thalweg.earth.model.context import SensorContext, conditional_fill
+from thalweg.earth.model.context import HALO, SensorContext, conditional_fill
+from thalweg.earth.model.encoding import Encoding
+from thalweg.earth.model.trajectory import NeighbourAttention, local_regression, log_support
 
-POOLING_SIZE = 3
-"""Width in pixels of the validity-weighted mean from which the trajectory is sampled."""
+NUM_FRAME_FEATURES = 24
+NUM_SMOOTH_FEATURES = 8
+WIDTH, HEADS, LAYERS, HIDDEN_SIZE = 96, 6, 2, 192
+HEAD_SIZE = WIDTH // HEADS
 
-KERNEL_STD_DAYS, CENTRE_KERNEL_STD_DAYS = 25.0, 12.0
-"""Standard deviations of the temporal kernel in days: at the offsets, and at the centre date."""
+MAX_DAYS = 200.0
+"""Largest distance in days of a frame from the centre date that attends to it."""
 
-TAIL_WEIGHT, TAIL_DAYS = 1e-6, 20.0
-"""Weight and decay of the kernel's exponential tail, by which the nearest dates contribute across long gaps."""
+MIN_PERIOD, MAX_PERIOD = 12.0, 800.0
+"""Shortest and longest period in days of the rotations by which attention knows the time between two dates."""
 
-SLOPE_RIDGE = 0.5
-"""Ridge on the slope of the local regression, in squared kernel widths."""
+GAP_DAYS = 20.0
+"""Decay in days of the closeness of the valid dates before and after a centre date."""
 
-EXTRAPOLATION_DAMPING = 1.0
-"""Damping of the slope where all dates lie on one side of the offset, as at the ends of a record."""
+MAX_STANDARDISED = 6.0
+"""Bound of what the networks see of a band, in standard deviations; the direct path is not bounded."""
 
-INITIAL_BANDWIDTH = 0.16
-"""Bandwidth of the neighbour attention before training, in standard deviations per sampled value."""
+MIN_SUPPORT = 1e-9
+"""Kernel-weighted validity below which nothing was observed."""
 
-NUM_FRAME_FEATURES = 8
-HIDDEN_SIZE = 64
-EPS = 1e-12
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """Encoding of one sensor at Q centre dates.
-
-    Attributes:
-        values: (Q, E, h, w), float32: E - C dimensions of the smooth context, then the C bands of the pixel on the
-            centre date minus their expectation from the context.
-        support: (Q, O, h, w), float32, `log_support` of the valid context at each offset.
-        observed: (Q, 1, h, w), float32, 1 where the sensor has any valid context, otherwise 0.
-    """
-
-    values: Tensor
-    support: Tensor
-    observed: Tensor
+PIXELS_AT_ONCE = 512
+"""Pixels whose attention is computed together, which bounds its memory."""
 
 
 @dataclass(frozen=True)
-class TrajectorySamples:
-    """Input of the encoder's per-pixel part; bands are standardised.
+class NeighbouringDates:
+    """The centre date of N pixels at Q dates, and the valid dates before and after it.
 
     Attributes:
-        trajectory: (Q, O * C, h, w), the bands at the offsets.
-        features: (Q, O * F, h, w), frame features at the offsets.
-        support: (Q, O, h, w), `log_support` of the valid context at each offset.
-        centre: (Q, C, h, w), the bands of the pixel on the centre date, without pooling; 0 where not observed.
-        centre_observed: (Q, 1, h, w), 1 where the pixel is valid on the centre date, otherwise 0.
-        observed: (Q, 1, h, w), 1 where there is any valid context, otherwise 0.
+        centre: (N, Q, C), standardised bands on the centre date; 0 where hidden.
+        observed: (N, Q, 1), 1 where the pixel is valid on the centre date.
+        before: (N, Q, C), bands on the last valid date before; those after where there is none.
+        after: (N, Q, C), bands on the next valid date; those before where there is none.
+        interpolated: (N, Q, C), their linear interpolation in time; 0 without either.
+        closeness: (N, Q, 2), exp(-gap / `GAP_DAYS`) of both; 0 where there is none.
     """
 
-    trajectory: Tensor
-    features: Tensor
-    support: Tensor
     centre: Tensor
-    centre_observed: Tensor
     observed: Tensor
+    before: Tensor
+    after: Tensor
+    interpolated: Tensor
+    closeness: Tensor
+
+    @property
+    def direct(self) -> Tensor:
+        """The bands as observed on the centre date, or interpolated where hidden, (N, Q, C)."""
+        return torch.where(self.observed > 0, self.centre, self.interpolated)
 
 
-def temporal_kernel(distance: Tensor, offset: float) -> Tensor:
-    """Return the kernel weights (any shape) of dates at `distance` (same shape) days from a day offset."""
-    std = KERNEL_STD_DAYS if offset else CENTRE_KERNEL_STD_DAYS
-    return torch.exp(-0.5 * (distance / std) ** 2) + TAIL_WEIGHT * torch.exp(-distance.abs() / TAIL_DAYS)
-
-
-def log_support(support: Tensor) -> Tensor:
-    """Return the logarithmic scale (any shape) on which an encoding reports kernel-weighted validity (same shape)."""
-    return torch.log1p(support * 10)
-
-
-def local_regression(
-    pooled: Tensor, days: Tensor, centre_days: Tensor, offsets: tuple[float, ...]
-) -> tuple[Tensor, Tensor]:
-    """Estimate frames at day offsets from centre dates, by kernel-weighted linear regression in time.
-
-    A kernel-weighted mean would be biased toward the side with more dates. The slope is shrunk (`SLOPE_RIDGE`,
-    `EXTRAPOLATION_DAMPING`), so that few or one-sided dates give the mean.
+def neighbouring_dates(values: Tensor, valid: Tensor, days: Tensor, centre_days: Tensor) -> NeighbouringDates:
+    """Look up the centre date of every pixel and its valid dates before and after.
 
     Args:
-        pooled: (T, C + 1, H, W), channels multiplied by their weight, and the weight itself last.
-        days: (T,), days of the frames.
-        centre_days: (Q,), days of the centre dates.
-        offsets: O day offsets.
-
-    Returns:
-        Estimates (Q, O, C, H, W) and the support (Q, O, 1, H, W), the kernel-weighted sum of the weights.
+        values: (N, T, C), 0 where invalid.
+        valid: (N, T), 1 where valid.
+        days: (T,), rising.
+        centre_days: (Q,).
     """
-    count, channels, height, width = pooled.shape
-    flat, flat_weight = pooled.reshape(count, -1), pooled[:, -1].reshape(count, -1)
-    estimates, supports = [], []
-    for offset in offsets:
-        distance = days[None] - centre_days[:, None] - offset
-        weights, scaled = temporal_kernel(distance, offset), distance / KERNEL_STD_DAYS
-        # Kernel-weighted moments of order 0, 1 and 2 in time.
-        sums = (weights @ flat).reshape(-1, channels, height, width)
-        first = ((weights * scaled) @ flat).reshape(-1, channels, height, width)
-        second = ((weights * scaled**2) @ flat_weight).reshape(-1, 1, height, width)
-        total, support = sums[:, :-1], sums[:, -1:] + EPS
-        mean, mean_distance = total / support, first[:, -1:] / support
-        variance = (second / support - mean_distance**2).clamp(min=0)
-        slope = (first[:, :-1] / support - mean * mean_distance) / (variance + SLOPE_RIDGE)
-        estimates.append(mean - slope * mean_distance / (1 + EXTRAPOLATION_DAMPING * mean_distance**2))
-        supports.append(support)
-    return torch.stack(estimates, 1), torch.stack(supports, 1)
+    count, dates, bands = values.shape
+    first = torch.searchsorted(days, centre_days - 0.5)
+    last = torch.searchsorted(days, centre_days + 0.5, right=True)
+    positions = torch.arange(dates, device=days.device)
+    usable = valid > 0
+    # Index of the last valid date up to each date, and of the next one; -1 and T where there is none.
+    previous = torch.where(usable, positions, -1).cummax(1).values
+    following = torch.where(usable, positions, dates).flip(1).cummin(1).values.flip(1)
+    previous = torch.cat([previous.new_full((count, 1), -1), previous], 1)[:, first]
+    following = torch.cat([following, following.new_full((count, 1), dates)], 1)[:, last]
+    has_before, has_after = previous >= 0, following < dates
+
+    def at(index: Tensor) -> tuple[Tensor, Tensor]:
+        safe = index.clamp(0, max(dates - 1, 0))
+        return values.gather(1, safe[..., None].expand(-1, -1, bands)), days[safe]
+
+    before, day_before = at(previous)
+    after, day_after = at(following)
+    before, after = (
+        torch.where(has_before[..., None], before, after * has_after[..., None]),
+        torch.where(has_after[..., None], after, before * has_before[..., None]),
+    )
+    share = ((centre_days - day_before) / (day_after - day_before).clamp(min=1e-3)).clamp(0, 1)
+    share = torch.where(has_before & has_after, share, 0.5)[..., None]
+    gaps = torch.stack([centre_days - day_before, day_after - centre_days], -1)
+    closeness = torch.exp(-gaps.clamp(min=0) / GAP_DAYS) * torch.stack([has_before, has_after], -1)
+    inside = (positions >= first[:, None]) & (positions < last[:, None])
+    weight = inside.to(values.dtype) / (valid @ inside.to(values.dtype).T).clamp(min=1)[..., None]
+    weight = weight * valid[:, None]
+    return NeighbouringDates(
+        centre=weight @ values,
+        observed=(weight.sum(-1, keepdim=True) > 0.5).to(values.dtype),
+        before=before,
+        after=after,
+        interpolated=before * (1 - share) + after * share,
+        closeness=closeness,
+    )
 
 
-def _crop(values: Tensor, margin: int) -> Tensor:
-    return values[..., margin:-margin, margin:-margin] if margin else values
+def _crop(values: Tensor, margin: int, stride: int = 1) -> Tensor:
+    return values[..., margin:-margin:stride, margin:-margin:stride]
+
+
+def _pixels(values: Tensor, margin: int, stride: int) -> Tensor:
+    """Crop and flatten (T, C, H, W) -> (N, T, C)."""
+    return _crop(values, margin, stride).permute(2, 3, 0, 1).flatten(0, 1)
 
 
 class FrameNetwork(nn.Module):
-    """Features of single frames from 3 x 3 px, by which the residual distinguishes haze and edges from the surface."""
+    """Features of single frames from 5 x 5 px, and the quality of each pixel of a frame."""
 
-    MARGIN = 1
+    MARGIN = 2
 
     def __init__(self, bands: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(bands + 1, 24, 3), nn.GELU(), nn.Conv2d(24, NUM_FRAME_FEATURES, 1))
+        self.layers = nn.Sequential(
+            nn.Conv2d(bands + 1, NUM_FRAME_FEATURES, 3),
+            nn.GELU(),
+            nn.Conv2d(NUM_FRAME_FEATURES, NUM_FRAME_FEATURES, 3),
+            nn.GELU(),
+        )
+        self.quality = nn.Conv2d(NUM_FRAME_FEATURES, 1, 1)
+        nn.init.zeros_(self.quality.weight)
+        nn.init.zeros_(cast(Tensor, self.quality.bias))
 
-    def forward(self, values: Tensor, valid: Tensor) -> Tensor:
-        """Compute features (T, F, H - 2, W - 2) of bands (T, C, H, W) and their validity (T, 1, H, W)."""
-        return cast(Tensor, self.layers(torch.cat([values, valid], 1)))
+    def forward(self, values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute features (T, F, H - 4, W - 4) and quality (T, 1, H - 4, W - 4), positive, of bands (T, C, H, W)."""
+        features = self.layers(torch.cat([values, valid], 1))
+        return features, torch.exp(4 * torch.tanh(self.quality(features) / 4))
 
 
-class NeighbourAttention(nn.Module):
-    """Mean of an encoding over similar neighbours: smooth within a field, sharp at its edge.
+class DateAttention(nn.Module):
+    """Attention from centre dates to frames, per pixel, with continuous time: keys and values are rotated by their day.
 
-    Queries and keys are the encodings themselves, scaled by a learned sharpness per dimension; a learned Gaussian in
-    space limits the reach. 37 of the 11 x 11 neighbours contribute.
+    A value turned back by the day of the centre date holds the time between both, so that the network can tell what
+    lies before from what lies after.
     """
 
-    MARGIN = 5
-    TAPS = ((0, 0), *((dy, dx) for dy in range(-5, 6, 2) for dx in range(-5, 6, 2)))
+    rates: Tensor
 
-    def __init__(self, size: int, samples: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        bandwidth = INITIAL_BANDWIDTH * math.sqrt(2 * samples)
-        self.log_sharpness = nn.Parameter(torch.full((size,), -math.log(bandwidth)))
-        self.log_reach = nn.Parameter(torch.tensor(4.0).log())
+        self.norm = nn.LayerNorm(WIDTH)
+        self.query = nn.Linear(WIDTH, WIDTH)
+        self.out = nn.Linear(WIDTH, WIDTH)
+        self.nothing = nn.Parameter(torch.zeros(HEADS, HEAD_SIZE))
+        self.log_decay = nn.Parameter(torch.linspace(math.log(6.0), math.log(150.0), HEADS))
+        steps = torch.linspace(math.log(MIN_PERIOD), math.log(MAX_PERIOD), HEAD_SIZE // 2)
+        self.register_buffer("rates", 2 * math.pi * torch.exp(-steps), persistent=False)
+        self.network = nn.Sequential(
+            nn.LayerNorm(WIDTH), nn.Linear(WIDTH, HIDDEN_SIZE), nn.GELU(), nn.Linear(HIDDEN_SIZE, WIDTH)
+        )
 
-    def forward(self, encoding: Tensor, observed: Tensor) -> Tensor:
-        """Average encodings (Q, E, H, W) over neighbours that are observed (Q, 1, H, W) -> (Q, E, H - 10, W - 10)."""
-        keys = encoding * self.log_sharpness.exp()[:, None, None]
-        query = _crop(keys, self.MARGIN)
-        height, width = query.shape[-2:]
-        total, weights = torch.zeros_like(query), torch.full_like(query[:, :1], EPS)
-        for dy, dx in self.TAPS:
-            rows = slice(self.MARGIN + dy, self.MARGIN + dy + height)
-            columns = slice(self.MARGIN + dx, self.MARGIN + dx + width)
-            dissimilarity = ((keys[..., rows, columns] - query) ** 2).sum(1, keepdim=True)
-            distance = (dy**2 + dx**2) / (2 * torch.exp(2 * self.log_reach))
-            weight = torch.exp(-dissimilarity - distance) * observed[..., rows, columns]
-            total = total + weight * encoding[..., rows, columns]
-            weights = weights + weight
-        return total / weights
+    def rotate(self, values: Tensor, days: Tensor, sign: float = 1.0) -> Tensor:
+        """Rotate pairs of dimensions of (N, H, T, S) by the days (T,) of the dates."""
+        angle = sign * days[:, None] * self.rates
+        cosine, sine = angle.cos(), angle.sin()
+        first, second = values.chunk(2, -1)
+        return torch.cat([first * cosine - second * sine, first * sine + second * cosine], -1)
+
+    def forward(
+        self, state: Tensor, keys: Tensor, values: Tensor, valid: Tensor, days: Tensor, centre_days: Tensor
+    ) -> Tensor:
+        """Update the state of Q centre dates from T frames.
+
+        Args:
+            state: (N, Q, `WIDTH`).
+            keys: (N, T, `WIDTH`).
+            values: (N, T, `WIDTH`).
+            valid: (N, T), bool.
+            days: (T,).
+            centre_days: (Q,).
+        """
+
+        def heads(tensor: Tensor) -> Tensor:
+            return tensor.unflatten(-1, (HEADS, HEAD_SIZE)).transpose(1, 2)
+
+        query = self.rotate(heads(self.query(self.norm(state))), centre_days)
+        keys = self.rotate(heads(keys), days)
+        values = self.rotate(heads(values), days)
+        count = len(state)
+        keys = torch.cat([keys, self.nothing[None, :, None].expand(count, -1, -1, -1)], 2)
+        values = F.pad(values, (0, 0, 0, 1))
+        distance = (centre_days[:, None] - days[None]).abs()
+        bias = -distance / self.log_decay.exp()[:, None, None]
+        bias = bias.masked_fill(distance > MAX_DAYS, -math.inf)
+        bias = (
+            F.pad(bias, (0, 1))
+            + F.pad(torch.zeros_like(valid, dtype=bias.dtype).masked_fill(~valid, -math.inf), (0, 1))[:, None, None]
+        )
+        attended = F.scaled_dot_product_attention(query, keys, values, bias)
+        attended = self.rotate(attended, centre_days, -1.0).transpose(1, 2).flatten(2)
+        state = state + self.out(attended)
+        return cast(Tensor, state + self.network(state))
+
+    def __call__(self, *inputs: Any, **named: Any) -> Tensor:
+        """Update states; see `forward`."""
+        return cast(Tensor, super().__call__(*inputs, **named))
 
 
 class Encoder(nn.Module):
     """Encoder of one sensor: its context to an encoding at each centre date (stage 1 of arXiv 2511.11706).
 
-    1. `sample`: a local trajectory, by validity-weighted local regression at the sensor's day offsets, and the pixel
-       on the centre date.
-    2. A linear path, the principal components of the trajectory, plus a residual network that corrects for masked
-       dates and bands. The residual is zero before training.
-    3. `NeighbourAttention` over the result, the smooth context of E - C dimensions.
-    4. The bands of the centre date minus their linear expectation from the smooth context, the last C dimensions.
+    1. Frames: features and quality from 5 x 5 px.
+    2. Smooth trajectory: local regression in time at the sensor's day offsets, weighted by validity and quality, and
+       its mean over similar neighbours.
+    3. State: attention from the centre date to the frames within `MAX_DAYS`.
+    4. The encoding: E - C dimensions of context from the trajectories and the state, then the C bands on the centre
+       date, as measured where observed, otherwise interpolated; both corrected by the network.
 
     Attributes:
         sensor: declaration of the sensor.
@@ -201,20 +248,25 @@ class Encoder(nn.Module):
         super().__init__()
         self.sensor = sensor
         bands, offsets = len(sensor.bands), len(sensor.offsets)
-        self.samples = offsets * bands
+        self.context_size = sensor.encoding_size - bands
         self.frames = FrameNetwork(bands)
-        self.smooth_size = sensor.encoding_size - bands
-        self.linear = nn.Linear(self.samples, self.smooth_size)
-        self.residual = nn.Sequential(
-            nn.Linear(self.samples + offsets * (NUM_FRAME_FEATURES + 1), HIDDEN_SIZE),
-            nn.GELU(),
-            nn.Linear(HIDDEN_SIZE, self.smooth_size),
+        self.summary = nn.Conv2d(NUM_FRAME_FEATURES, NUM_SMOOTH_FEATURES, 1)
+        self.trajectory = nn.Linear(offsets * bands, self.context_size)
+        self.neighbours = NeighbourAttention(self.context_size, offsets * bands)
+        self.tokens = nn.Linear(NUM_FRAME_FEATURES + bands, 2 * LAYERS * WIDTH)
+        self.start = nn.Sequential(nn.Linear(5 * bands + 3, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
+        self.attention = nn.ModuleList(DateAttention() for _ in range(LAYERS))
+        inputs = 2 * self.context_size + offsets * (NUM_SMOOTH_FEATURES + 1) + WIDTH + 3
+        self.context = nn.Sequential(
+            nn.Linear(inputs, HIDDEN_SIZE), nn.GELU(), nn.Linear(HIDDEN_SIZE, self.context_size)
         )
-        last = cast(nn.Linear, self.residual[-1])
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.neighbours = NeighbourAttention(self.smooth_size, self.samples)
-        self.expected = nn.Linear(self.smooth_size, bands)
+        self.correction = nn.Sequential(
+            nn.Linear(inputs + 2 * bands, HIDDEN_SIZE), nn.GELU(), nn.Linear(HIDDEN_SIZE, bands)
+        )
+        for network in (self.context, self.correction):
+            last = cast(nn.Linear, network[-1])
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
         self.register_buffer("mean", torch.zeros(bands))
         self.register_buffer("scale", torch.ones(bands))
         self.register_buffer("covariance", torch.eye(bands))
@@ -238,51 +290,128 @@ class Encoder(nn.Module):
         matrix, _ = conditional_fill(torch.zeros_like(self.mean), self.covariance, context.present)
         return torch.einsum("tchw,dc->tdhw", values, matrix)
 
-    def sample(self, context: SensorContext, centre_days: Tensor) -> TrajectorySamples:
-        """Sample the local trajectory of a context (T, C, H, W) around centre days (Q,) -> (Q, ..., H - 4, W - 4)."""
-        values = self.complete(context)
-        features = self.frames(values, context.valid)
-        weight = _crop(context.valid, FrameNetwork.MARGIN)
-        channels = torch.cat([_crop(values, FrameNetwork.MARGIN), features, torch.ones_like(weight)], 1)
-        pooled = F.avg_pool2d(channels * weight, POOLING_SIZE, 1)
-        estimates, support = local_regression(pooled, context.days, centre_days, self.sensor.offsets)
-        bands = len(self.sensor.bands)
-        margin = FrameNetwork.MARGIN + POOLING_SIZE // 2
-        same_day = ((context.days[None] - centre_days[:, None]).abs() < 0.5).to(values.dtype)
-        centre_count = torch.einsum("qt,tchw->qchw", same_day, _crop(context.valid, margin))
-        centre = torch.einsum("qt,tchw->qchw", same_day, _crop(values, margin)) / centre_count.clamp(min=1)
-        return TrajectorySamples(
-            trajectory=estimates[:, :, :bands].flatten(1, 2),
-            features=estimates[:, :, bands:].flatten(1, 2),
-            support=log_support(support[:, :, 0]),
-            centre=centre,
-            centre_observed=centre_count.clamp(max=1),
-            observed=(support[:, :, 0].amax(1, keepdim=True) > EPS).to(values.dtype),
-        )
+    def smooth(
+        self, values: Tensor, valid: Tensor, features: Tensor, quality: Tensor, days: Tensor, centre_days: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Estimate the trajectory around centre days (Q,) of bands (T, C, H, W) -> (Q, ..., H - 4, W - 4).
 
-    def encode(self, samples: TrajectorySamples, with_residual: bool = True) -> Encoding:
-        """Encode samples (Q, ..., h + 10, w + 10) -> (Q, E, h, w).
+        Returns:
+            Standardised bands (Q, O, C, ...) and features (Q, O, `NUM_SMOOTH_FEATURES`, ...) at the offsets, and the
+            support (Q, O, ...), the kernel-weighted validity.
+        """
+        weight = _crop(valid, 1)
+        pooled = F.avg_pool2d(torch.cat([_crop(values, 1) * weight, weight], 1), 3, 1)
+        own_weight = pooled[:, -1:]
+        channels = torch.cat([pooled[:, :-1], self.summary(features) * own_weight, own_weight], 1) * quality
+        estimates, _ = local_regression(channels, days, centre_days, self.sensor.offsets)
+        _, support = local_regression(own_weight.expand(-1, 2, -1, -1), days, centre_days, self.sensor.offsets)
+        bands = values.shape[1]
+        return estimates[:, :, :bands], estimates[:, :, bands:], support[:, :, 0]
+
+    def trajectories(self, context: SensorContext, centre_days: Tensor) -> tuple[Tensor, Tensor]:
+        """Return smooth trajectories (Q, O * C, H - 4, W - 4), standardised, and where there are any, bool."""
+        values = self.complete(context).clamp(-MAX_STANDARDISED, MAX_STANDARDISED)
+        features, quality = self.frames(values, context.valid)
+        bands, _, support = self.smooth(values, context.valid, features, quality, context.days, centre_days)
+        return bands.flatten(1, 2), support.amax(1) > MIN_SUPPORT
+
+    def attend(
+        self, values: Tensor, features: Tensor, valid: Tensor, context: SensorContext, centre_days: Tensor
+    ) -> tuple[NeighbouringDates, Tensor]:
+        """Look up and attend: the dates next to each centre date, and the state (N, Q, `WIDTH`) of N pixels.
 
         Args:
-            samples: as `sample` returns them.
-            with_residual: whether to add the residual network's correction; without it, the linear encoding, which is
-                exact where nothing of the context is masked.
+            values: (N, T, C), standardised, 0 where invalid.
+            features: (N, T, F).
+            valid: (N, T).
+            context: whose days and bands these are.
+            centre_days: (Q,).
         """
-        values = self.linear(samples.trajectory.movedim(1, -1))
-        if with_residual:
-            per_pixel = torch.cat([samples.trajectory, samples.features, samples.support], 1)
-            values = values + self.residual(per_pixel.movedim(1, -1))
-        smooth = self.neighbours(values.movedim(-1, 1), samples.observed)
-        margin = NeighbourAttention.MARGIN
-        observed, centre_observed = _crop(samples.observed, margin), _crop(samples.centre_observed, margin)
-        expected = self.expected(smooth.movedim(1, -1)).movedim(-1, 1)
-        detail = centre_observed * (_crop(samples.centre, margin) - expected)
-        return Encoding(torch.cat([smooth, detail], 1) * observed, _crop(samples.support, margin), observed)
+        near = neighbouring_dates(values, valid, context.days, centre_days)
+        bounded = values.clamp(-MAX_STANDARDISED, MAX_STANDARDISED)
+        tokens = self.tokens(torch.cat([features, bounded], -1)).chunk(2 * LAYERS, -1)
+        shown = context.present.to(values.dtype).expand(*near.centre.shape)
+        parts = [near.centre, near.direct, near.before, near.after]
+        start = torch.cat([*parts, shown, near.observed, near.closeness], -1)
+        state = self.start(start.clamp(-MAX_STANDARDISED, MAX_STANDARDISED))
+        for layer, attention in enumerate(self.attention):
+            state = attention(state, tokens[2 * layer], tokens[2 * layer + 1], valid > 0, context.days, centre_days)
+        return near, state
 
-    def forward(self, context: SensorContext, centre_days: Tensor) -> Encoding:
-        """Encode a context (T, C, H, W) at centre days (Q,) -> (Q, E, H - 14, W - 14)."""
-        return self.encode(self.sample(context, centre_days))
+    def forward(self, context: SensorContext, centre_days: Tensor, stride: int = 1) -> Encoding:
+        """Encode a context.
+
+        Args:
+            context: (T, C, H, W).
+            centre_days: (Q,).
+            stride: encode every so many pixels in each direction only, beginning with the first inside the margin.
+
+        Returns:
+            (Q, E, h, w) with h = ceil((H - 14) / stride), w alike.
+        """
+        context = context.in_order()
+        values = self.complete(context)
+        if not len(context.days):
+            return self._nothing(values, len(centre_days), stride)
+        bounded = values.clamp(-MAX_STANDARDISED, MAX_STANDARDISED)
+        features, quality = self.frames(bounded, context.valid)
+        bands, smooth_features, support = self.smooth(
+            bounded, context.valid, features, quality, context.days, centre_days
+        )
+        margin = NeighbourAttention.MARGIN
+        logs = log_support(support)
+        linear = self.trajectory(bands.flatten(1, 2).movedim(1, -1)).movedim(-1, 1)
+        around = (support.amax(1, keepdim=True) > MIN_SUPPORT).to(values.dtype)
+        similar = self.neighbours(linear, around, stride)
+        own = _crop(linear, margin, stride)
+        height, width = own.shape[-2:]
+        inner_values, inner_features = _pixels(values, HALO, stride), _pixels(features, margin, stride)
+        valid = _pixels(context.valid, HALO, stride)[..., 0]
+        pieces = [
+            self.attend(inner_values[some], inner_features[some], valid[some], context, centre_days)
+            for some in torch.arange(len(valid), device=valid.device).split(PIXELS_AT_ONCE)
+        ]
+
+        def per_pixel(parts: list[Tensor]) -> Tensor:
+            return torch.cat(parts).unflatten(0, (height, width)).permute(2, 0, 1, 3)
+
+        def per_date(tensor: Tensor) -> Tensor:
+            return tensor.movedim(1, -1)
+
+        direct = per_pixel([near.direct for near, _ in pieces])
+        evidence = per_pixel([torch.cat([near.observed, near.closeness], -1) for near, _ in pieces])
+        spread_of_dates = per_pixel([near.after - near.before for near, _ in pieces])
+        inputs = torch.cat(
+            [
+                per_date(similar),
+                per_date(own),
+                per_date(_crop(smooth_features.flatten(1, 2), margin, stride)),
+                per_date(_crop(logs, margin, stride)),
+                per_pixel([state for _, state in pieces]),
+                evidence,
+            ],
+            -1,
+        )
+        encoded = per_date(similar) + self.context(inputs)
+        bounded_dates = torch.cat([direct, spread_of_dates], -1).clamp(-MAX_STANDARDISED, MAX_STANDARDISED)
+        centre = direct + self.correction(torch.cat([inputs, bounded_dates], -1))
+        observed = _crop(around, margin, stride)
+        all_values = torch.cat([encoded, centre], -1).movedim(-1, 1) * observed
+        all_support = torch.cat([_crop(logs, margin, stride), evidence.movedim(-1, 1)], 1)
+        return Encoding(all_values, all_support, observed)
+
+    def _nothing(self, values: Tensor, count: int, stride: int) -> Encoding:
+        height, width = values[0, 0].shape if len(values) else values.shape[-2:]
+        rows, columns = (-(-(side - 2 * HALO) // stride) for side in (height, width))
+        empty = values.new_zeros(count, 1, rows, columns)
+        sizes = self.sensor.encoding_size, support_size(self.sensor)
+        return Encoding(empty.expand(-1, sizes[0], -1, -1), empty.expand(-1, sizes[1], -1, -1), empty)
 
     def __call__(self, *inputs: Any, **named: Any) -> Encoding:
         """Encode a context; see `forward`."""
         return cast(Encoding, super().__call__(*inputs, **named))
+
+
+def support_size(sensor: Sensor) -> int:
+    """Number of entries of an encoding's support: one per day offset, the centre date, and the gaps on both sides."""
+    return len(sensor.offsets) + 3

@@ -1,20 +1,15 @@
-"""Fusion of several sensors (stage 2 of arXiv 2511.11706): frozen encoders to one nested embedding.
+"""Fusion of all sensors into one embedding per pixel and date (stage 2 of arXiv 2511.11706).
 
-The encoding of an absent sensor is filled with its conditional mean given the others, so that every set of sensors
-uses the same weights. The dimensions of an embedding are, in this order:
+The 32 dimensions of an embedding:
 
-- 7 minimum noise fractions of the context, the small embedding (the size in the paper), usable alone;
-- 6 band ratios of the reference sensor on the centre date;
-- 2 dimensions of the auxiliary sensors on the centre date;
-- 17 further minimum noise fractions of the context.
+- the first 7, the state: what the sensors show, or would show, at the pixel on the date. Usable alone (the size in the
+  paper);
+- 25 of context: the rest of the state, and the season, the trajectory and the neighbourhood around it.
 
-A learned residual is added to all of them. The linear part is fitted in `linear_baseline`, the residual in training.
-
-Shapes: Q centre dates, h x w pixels, C bands of the reference sensor, E dimensions of one sensor's encoding, D
-dimensions of all encodings together, N evidence entries (one per day offset of each sensor and one per sensor).
+Shapes: Q centre dates, h x w pixels, E dimensions of one sensor's encoding, D dimensions of all encodings together, N
+entries of evidence (the support of each sensor and whether it was observed), F inputs of the linear path.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -25,26 +20,30 @@ from torch import Tensor, nn
 
 from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.context import conditional_fill
-from thalweg.earth.model.encoder import Encoding, log_support, temporal_kernel
+from thalweg.earth.model.encoder import support_size
+from thalweg.earth.model.encoding import Encoding
 from thalweg.errors import UsageError
 
 SMALL_SIZE, FULL_SIZE = 7, 32
 """Numbers of dimensions of the small embedding and of the full one, which starts with the small one."""
 
-NUM_BAND_RATIOS = 6
-"""Dimensions 8 to 13: band ratios of the reference sensor on the centre date."""
-
-NUM_AUX_DIMS = 2
-"""Dimensions 14 and 15: the auxiliary sensors on the centre date."""
-
 QUANTILE_LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95)
 """Coverage levels at which the predicted spread is calibrated."""
 
-MIN_REFLECTANCE, MAX_REFLECTANCE = 0.005, 2.0
-"""Bounds of reflectance on a logarithmic scale: below is noise, above is no surface."""
+TRAITS = ("lai", "fapar", "chlorophyll", "soil_moisture")
+"""Quantities that an embedding can be decoded to besides the sensors' bands, learned on simulated landscapes."""
+
+LOG_OFFSET = 0.02
+"""Reflectance that is added before a logarithm, so that noise of dark surfaces is not amplified."""
+
+MAX_INPUT = 8.0
+"""Bound of standardised inputs of the networks."""
+
+BOUND = 6.0
+"""Bound of an embedding, in standard deviations of each dimension."""
 
 MIN_VARIANCE = 1e-6
-HIDDEN_SIZE = 128
+HIDDEN_SIZE = 192
 
 
 @dataclass(frozen=True)
@@ -63,42 +62,35 @@ class FusionOutput:
 class Fusion(nn.Module):
     """Fusion of the encodings of several sensors into one embedding, and the heads that lead back to each encoding.
 
-    Where only the centre date was observed, the fractions are the linear prediction from its band ratios.
-
-    Names of parameters and buffers are those in the weight files; `colour_*` belong to the band ratios.
-
     Attributes:
         sensors: declarations of the sensors, in the order of their encodings.
-        reference: the reference sensor, whose dates the embeddings have.
+        reference: the reference sensor, whose dates the embeddings have by default.
         sizes: dimensions of each sensor's encoding, by name.
         mean: (D,), mean of all encodings together.
         covariance: (D, D), their covariance, by which absent sensors are filled.
-        spectrum: (C, D), linear map from centred encodings to the reference sensor's bands on the centre date.
-        spectrum_mean: (C,), mean of these bands, in the sensor's units.
-        spectrum_scale: (C,), their standard deviation.
-        colour_axes: (6, C), linear map from centred log reflectance to band ratios.
-        colour_mean: (C,), mean log reflectance.
-        colour_inverse: (C, 6), linear map from band ratios back to centred log reflectance.
-        expected: (26, 6), linear prediction of the other dimensions from the band ratios.
-        centre_support: (N,), evidence that the centre date alone gives.
+        band_mean: (B,), mean of the bands of all sensors in 0..1.
+        band_scale: (B,), their standard deviation.
+        log_mean: (L,), mean logarithm of the reflectance bands.
+        log_scale: (L,), standard deviation of the logarithm.
+        embedding_mean: (32,), mean of each dimension.
         embedding_scale: (32,), standard deviation of each dimension.
-        spread_scale: (32,), calibrated unit of the predicted spread.
+        spread_scale: (2, 32), calibrated unit of the predicted spread where the reference sensor's centre date is
+            hidden, and where it is observed.
         quantiles: (5,), half-widths of intervals at `QUANTILE_LEVELS`, in units of the spread.
     """
 
     mean: Tensor
     covariance: Tensor
-    spectrum: Tensor
-    spectrum_mean: Tensor
-    spectrum_scale: Tensor
-    colour_axes: Tensor
-    colour_mean: Tensor
-    colour_inverse: Tensor
-    expected: Tensor
-    centre_support: Tensor
+    band_mean: Tensor
+    band_scale: Tensor
+    log_mean: Tensor
+    log_scale: Tensor
+    embedding_mean: Tensor
     embedding_scale: Tensor
     spread_scale: Tensor
     quantiles: Tensor
+    band_positions: Tensor
+    log_positions: Tensor
 
     def __init__(self, sensors: Sequence[Sensor]) -> None:
         super().__init__()
@@ -108,29 +100,30 @@ class Fusion(nn.Module):
             raise UsageError(f"no reference sensor among {names}: fusion needs one, such as sentinel-2")
         self.reference = next(sensor for sensor in self.sensors if sensor.is_reference)
         self.sizes = {sensor.name: sensor.encoding_size for sensor in self.sensors}
-        total, bands = sum(self.sizes.values()), len(self.reference.bands)
-        evidence = sum(len(sensor.offsets) + 1 for sensor in self.sensors)
-        self.linear = nn.Linear(total, FULL_SIZE - NUM_BAND_RATIOS, bias=False)
-        self.residual = _perceptron(total + evidence, FULL_SIZE)
+        total = sum(self.sizes.values())
+        positions, logs = _positions_of_bands(self.sensors)
+        evidence = sum(support_size(sensor) + 1 for sensor in self.sensors)
+        self.linear = nn.Linear(total + len(logs), FULL_SIZE)
+        self.residual = _perceptron(total + len(logs) + evidence, FULL_SIZE)
         self.spread = _perceptron(FULL_SIZE + evidence, FULL_SIZE)
         self.small_heads = nn.ModuleDict(
             {sensor.name: EncodingHead(SMALL_SIZE, sensor.encoding_size) for sensor in self.sensors}
         )
         self.full_heads = nn.ModuleDict(
-            {sensor.name: EncodingHead(FULL_SIZE + bands, sensor.encoding_size) for sensor in self.sensors}
+            {sensor.name: EncodingHead(FULL_SIZE, sensor.encoding_size) for sensor in self.sensors}
         )
+        self.traits = nn.ModuleDict({name: TraitHead() for name in TRAITS})
+        self.register_buffer("band_positions", positions, persistent=False)
+        self.register_buffer("log_positions", logs, persistent=False)
         self.register_buffer("mean", torch.zeros(total))
         self.register_buffer("covariance", torch.eye(total))
-        self.register_buffer("spectrum", torch.eye(bands, total))
-        self.register_buffer("spectrum_mean", torch.ones(bands))
-        self.register_buffer("spectrum_scale", torch.ones(bands))
-        self.register_buffer("colour_axes", torch.eye(NUM_BAND_RATIOS, bands))
-        self.register_buffer("colour_mean", torch.zeros(bands))
-        self.register_buffer("colour_inverse", torch.eye(bands, NUM_BAND_RATIOS))
-        self.register_buffer("expected", torch.zeros(FULL_SIZE - NUM_BAND_RATIOS, NUM_BAND_RATIOS))
-        self.register_buffer("centre_support", _centre_support(self.sensors), persistent=False)
+        self.register_buffer("band_mean", torch.zeros(len(positions)))
+        self.register_buffer("band_scale", torch.ones(len(positions)))
+        self.register_buffer("log_mean", torch.zeros(len(logs)))
+        self.register_buffer("log_scale", torch.ones(len(logs)))
+        self.register_buffer("embedding_mean", torch.zeros(FULL_SIZE))
         self.register_buffer("embedding_scale", torch.ones(FULL_SIZE))
-        self.register_buffer("spread_scale", torch.ones(FULL_SIZE))
+        self.register_buffer("spread_scale", torch.ones(2, FULL_SIZE))
         self.register_buffer("quantiles", torch.tensor([0.674, 0.994, 1.282, 1.645, 1.960]))
 
     def forward(self, encodings: Mapping[str, Encoding]) -> FusionOutput:
@@ -144,16 +137,23 @@ class Fusion(nn.Module):
             Embeddings and spread, both (Q, 32, h, w).
         """
         completed, evidence = self.complete(encodings)
-        deviation = self.covariance.diagonal().clamp(min=MIN_VARIANCE).sqrt()
-        residual = self.residual(torch.cat([completed / deviation, evidence], -1)) * self.embedding_scale
-        values = self.linear_embedding(completed, evidence) + self.context_share(evidence) * residual
-        spread = self.spread(torch.cat([(values / self.embedding_scale).detach(), evidence], -1))
-        spread = F.softplus(spread - 2) * self.spread_scale
+        inputs = self.inputs(completed)
+        values = self.linear(inputs) + self.residual(torch.cat([inputs, evidence], -1)) * self.embedding_scale
+        values = self.bounded(values)
+        standardised = (values - self.embedding_mean) / self.embedding_scale
+        spread = F.softplus(self.spread(torch.cat([standardised.detach(), evidence], -1)) - 2) * self.embedding_scale
+        share = self.centre_share(encodings)
+        spread = spread * torch.lerp(self.spread_scale[0], self.spread_scale[1], share)
         return FusionOutput(values.movedim(-1, 1), spread.movedim(-1, 1))
 
     def __call__(self, *inputs: Any, **named: Any) -> FusionOutput:
         """Fuse encodings; see `forward`."""
         return cast(FusionOutput, super().__call__(*inputs, **named))
+
+    def bounded(self, values: Tensor) -> Tensor:
+        """Bound embeddings (..., 32) smoothly to `BOUND` standard deviations from their mean."""
+        reach = BOUND * self.embedding_scale
+        return self.embedding_mean + reach * torch.tanh((values - self.embedding_mean) / reach)
 
     def complete(self, encodings: Mapping[str, Encoding]) -> tuple[Tensor, Tensor]:
         """Concatenate encodings and fill those of absent sensors.
@@ -162,44 +162,34 @@ class Fusion(nn.Module):
             encodings: by sensor name; values (Q, E, h, w).
 
         Returns:
-            Centred encodings (Q, h, w, D) and the evidence (Q, h, w, N): each sensor's support per day offset and
-            whether it was observed.
+            Encodings (Q, h, w, D) and the evidence (Q, h, w, N): each sensor's support and whether it was observed.
         """
         joined, evidence, observed = self._concatenate(encodings)
-        return self._fill(joined, observed) - self.mean, evidence
+        return self._fill(joined, observed), evidence
 
-    def linear_embedding(self, completed: Tensor, evidence: Tensor) -> Tensor:
-        """Return embeddings without the residual, (..., 32), from (..., D) and (..., N) as `complete` gives them."""
-        ratios, share = self.band_ratios(completed), self.context_share(evidence)
-        fractions = share * self.linear(completed) + (1 - share) * (ratios @ self.expected.T)
-        return concatenate_dimensions(fractions, ratios)
+    def inputs(self, completed: Tensor) -> Tensor:
+        """Return the inputs of the linear path, (..., F): standardised encodings (..., D) and logarithms of bands."""
+        deviation = self.covariance.diagonal().clamp(min=MIN_VARIANCE).sqrt()
+        logs = self.logarithms(self.bands(completed)[..., self.log_positions])
+        inputs = torch.cat([(completed - self.mean) / deviation, logs], -1)
+        return inputs.clamp(-MAX_INPUT, MAX_INPUT)
 
-    def context_share(self, evidence: Tensor) -> Tensor:
-        """Return how much of the context was observed, (..., 1), from evidence (..., N).
+    def bands(self, encodings: Tensor) -> Tensor:
+        """Return the bands of all sensors on the centre date in 0..1, (..., B), from encodings (..., D)."""
+        return encodings[..., self.band_positions] * self.band_scale + self.band_mean
 
-        0: the centre date alone; 1: enough to know the season.
-        """
-        return (evidence - self.centre_support).amax(-1, keepdim=True).clamp(0, 1)
+    def logarithms(self, reflectance: Tensor) -> Tensor:
+        """Return the standardised logarithm (..., L) of reflectance bands (..., L) in 0..1."""
+        logs: Tensor = (reflectance.clamp(min=0) + LOG_OFFSET).log()
+        return (logs - self.log_mean) / self.log_scale
 
-    def band_ratios(self, completed: Tensor) -> Tensor:
-        """Return the band ratios of the centre date, (..., 6), from centred encodings (..., D).
-
-        Five are log ratios of consecutive bands among the six most informative ones, the last is the log reflectance
-        of the sixth. Each has a standard deviation of about one.
-        """
-        spectrum = completed @ self.spectrum.T + self.spectrum_mean
-        return (self.log_reflectance(spectrum) - self.colour_mean) @ self.colour_axes.T
-
-    def log_reflectance(self, spectrum: Tensor) -> Tensor:
-        """Return the natural logarithm of a spectrum (..., C); one that is not reflectance is returned unchanged."""
-        return spectrum.clamp(min=MIN_REFLECTANCE).log() if self.reference.units == "reflectance" else spectrum
-
-    def reconstructed_spectrum(self, ratios: Tensor) -> Tensor:
-        """Return the standardised spectrum of the centre date, (..., C), from its band ratios (..., 6)."""
-        spectrum = ratios @ self.colour_inverse.T + self.colour_mean
-        if self.reference.units == "reflectance":
-            spectrum = spectrum.clamp(max=math.log(MAX_REFLECTANCE)).exp()
-        return (spectrum - self.spectrum_mean) / self.spectrum_scale
+    def centre_share(self, encodings: Mapping[str, Encoding]) -> Tensor:
+        """Return whether the reference sensor observed the centre date, (Q, h, w, 1)."""
+        encoding = encodings.get(self.reference.name)
+        if encoding is None:
+            first = next(iter(encodings.values()))
+            return torch.zeros_like(first.observed).movedim(1, -1)
+        return encoding.support[:, len(self.reference.offsets), ..., None]
 
     def sensor_encoding(self, embeddings: Tensor, sensor: str, size: int = FULL_SIZE) -> Tensor:
         """Return the encoding of a sensor that embeddings stand for, as input of its decoder.
@@ -212,13 +202,21 @@ class Fusion(nn.Module):
         Returns:
             (Q, E, h, w).
         """
-        head = cast(EncodingHead, (self.small_heads if size == SMALL_SIZE else self.full_heads)[sensor])
+        head = (self.small_heads if size == SMALL_SIZE else self.full_heads)[sensor]
+        return cast(Tensor, head(self.standardised(embeddings, size))).movedim(-1, 1)
+
+    def standardised(self, embeddings: Tensor, size: int = FULL_SIZE) -> Tensor:
+        """Return embeddings (Q, K, h, w) in standard deviations from their mean, (Q, h, w, size)."""
         pixels = embeddings[:, :size].movedim(1, -1)
-        standardised = pixels / self.embedding_scale[:size]
-        if size == FULL_SIZE:
-            spectrum = self.reconstructed_spectrum(pixels[..., SMALL_SIZE : SMALL_SIZE + NUM_BAND_RATIOS])
-            pixels, standardised = torch.cat([pixels, spectrum], -1), torch.cat([standardised, spectrum], -1)
-        return cast(Tensor, head(pixels, standardised)).movedim(-1, 1)
+        return (pixels - self.embedding_mean[:size]) / self.embedding_scale[:size]
+
+    def trait(self, embeddings: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """Return a quantity of `TRAITS` (Q, h, w) and the half-width of its 68 % interval from (Q, 32, h, w)."""
+        return cast(tuple[Tensor, Tensor], self.trait_head(name)(self.standardised(embeddings)))
+
+    def trait_head(self, name: str) -> "TraitHead":
+        """Return the head of a quantity of `TRAITS`."""
+        return cast(TraitHead, self.traits[name])
 
     def interval_half_width(self, spread: Tensor, level: float) -> Tensor:
         """Return the half-width of the interval that holds the value with a given probability.
@@ -239,7 +237,7 @@ class Fusion(nn.Module):
             if encoding is None:
                 empty = first.values.new_zeros(count, height, width, 1)
                 values.append(empty.expand(-1, -1, -1, sensor.encoding_size))
-                evidence.append(empty.expand(-1, -1, -1, len(sensor.offsets) + 1))
+                evidence.append(empty.expand(-1, -1, -1, support_size(sensor) + 1))
                 observed.append(empty)
             else:
                 values.append(encoding.values.movedim(1, -1))
@@ -278,26 +276,55 @@ class EncodingHead(nn.Module):
         self.linear = nn.Linear(inputs, outputs)
         self.residual = _perceptron(inputs, outputs)
 
-    def forward(self, pixels: Tensor, standardised: Tensor) -> Tensor:
-        """Return encodings (..., E) from embeddings (..., K) and the same in standard deviations (..., K)."""
-        return cast(Tensor, self.linear(pixels) + self.residual(standardised))
+    def forward(self, standardised: Tensor) -> Tensor:
+        """Return encodings (..., E) from standardised embeddings (..., K)."""
+        return cast(Tensor, self.linear(standardised) + self.residual(standardised))
 
 
-def concatenate_dimensions(fractions: Tensor, ratios: Tensor) -> Tensor:
-    """Return the dimensions of an embedding in order, (..., 32), from fractions (..., 26) and band ratios (..., 6)."""
-    return torch.cat([fractions[..., :SMALL_SIZE], ratios, fractions[..., SMALL_SIZE:]], -1)
+class TraitHead(nn.Module):
+    """Map from an embedding to one quantity and its interval, in the quantity's units.
+
+    Attributes:
+        mean: (), mean of the quantity over the training data.
+        scale: (), its standard deviation; 0 before training.
+        half_width: (), calibrated half-width of the 68 % interval in units of the predicted spread.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    half_width: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = _perceptron(FULL_SIZE, 2)
+        self.linear = nn.Linear(FULL_SIZE, 1)
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("scale", torch.zeros(()))
+        self.register_buffer("half_width", torch.ones(()))
+
+    @property
+    def is_trained(self) -> bool:
+        """True if training data held the quantity."""
+        return float(self.scale) > 0
+
+    def forward(self, standardised: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the quantity (...) and its half-width (...) from standardised embeddings (..., 32)."""
+        correction, spread = self.network(standardised).unbind(-1)
+        value = self.linear(standardised)[..., 0] + correction
+        return value * self.scale + self.mean, F.softplus(spread) * self.scale * self.half_width
 
 
-def _centre_support(sensors: Sequence[Sensor]) -> Tensor:
-    """Return the evidence (N,) of the centre date alone; infinite where an entry does not count as context."""
-    support: list[float] = []
+def _positions_of_bands(sensors: Sequence[Sensor]) -> tuple[Tensor, Tensor]:
+    """Return the positions (B,) of all bands in the joined encodings, and which of them (L,) are reflectance."""
+    positions: list[int] = []
+    logs: list[int] = []
+    end = 0
     for sensor in sensors:
-        support.extend(
-            float(log_support(temporal_kernel(torch.tensor(offset), offset))) if offset else math.inf
-            for offset in sensor.offsets
-        )
-        support.append(math.inf)
-    return torch.tensor(support)
+        end += sensor.encoding_size
+        if sensor.units == "reflectance":
+            logs.extend(range(len(positions), len(positions) + len(sensor.bands)))
+        positions.extend(range(end - len(sensor.bands), end))
+    return torch.tensor(positions), torch.tensor(logs, dtype=torch.long)
 
 
 def _perceptron(inputs: int, outputs: int) -> nn.Sequential:

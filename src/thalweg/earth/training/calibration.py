@@ -1,13 +1,14 @@
-"""Calibration of the fusion's predicted spread on held-out tiles."""
+"""Calibration of a fusion's predicted spread, and of its traits' intervals, on held-out tiles."""
 
 import torch
+from torch import Tensor
 
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.model.fusion import QUANTILE_LEVELS
-from thalweg.earth.training.masking import mask_half
+from thalweg.earth.model.fusion import QUANTILE_LEVELS, TRAITS
+from thalweg.earth.training.masking import SAME_DAY, mask_half
 from thalweg.earth.training.tiles import RandomTiles
 
-PIXEL_STRIDE = 7
+PIXEL_STRIDE = 3
 """Every so many pixels of a tile contribute."""
 
 MAX_PIXELS = 60_000
@@ -23,22 +24,48 @@ MIN_RATIO = 1e-6
 def calibrate(model: EarthModel, tiles: RandomTiles, seed: int) -> None:
     """Calibrate the predicted spread to the change of embeddings when half of the context is masked.
 
-    The spread of each dimension is scaled to be right at one level; the factors to the other levels are common to all
-    dimensions.
+    The spread of each dimension is scaled to be right at one level, where the centre date is observed and where it is
+    hidden; the factors to the other levels are common to all dimensions.
 
     Args:
         model: its fusion is changed in place.
         tiles: held-out tiles.
         seed: of the masking.
     """
-    ratios = []
+    fusion = model.fusion
+    ratios: tuple[list[Tensor], list[Tensor]] = ([], [])
+    errors: dict[str, list[Tensor]] = {name: [] for name in TRAITS}
     torch.manual_seed(seed)
     for tile in tiles:
-        full = model(tile.contexts, tile.centre_days)
-        masked = model(mask_half(tile.contexts, tile.centre_days), tile.centre_days)
-        ratio = (full.values - masked.values).abs() / masked.spread
-        ratios.append(ratio.movedim(1, -1).flatten(0, -2)[::PIXEL_STRIDE])
-    changes = torch.cat(ratios)[:MAX_PIXELS]
-    typical = changes.quantile(REFERENCE_LEVEL, 0).clamp(min=MIN_RATIO)
-    model.fusion.spread_scale.mul_(typical)
-    model.fusion.quantiles.copy_((changes / typical).flatten().quantile(torch.tensor(QUANTILE_LEVELS)))
+        full = fusion(model.encode(tile.contexts, tile.centre_days, tile.stride))
+        seen = tile.contexts[model.reference.name]
+        hidden = ((seen.days[:, None] - tile.centre_days).abs() < SAME_DAY).any(1)
+        for observed, contexts in (
+            (0, {**tile.contexts, model.reference.name: seen.mask(hidden)}),
+            (1, tile.contexts),
+        ):
+            half = mask_half(contexts, tile.centre_days, spare_centres=True)
+            encodings = model.encode(half, tile.centre_days, tile.stride)
+            masked = fusion(encodings)
+            here = fusion.centre_share(encodings)[..., 0] == observed
+            ratio = ((full.values - masked.values).abs() / masked.spread).movedim(1, -1)[here]
+            ratios[observed].append(ratio[::PIXEL_STRIDE])
+        for name, truth in tile.truth.items():
+            value, half_width = fusion.trait(full.values, name)
+            errors[name].append(((value - truth).abs() / half_width)[truth.isfinite()])
+    factors = []
+    for observed, parts in enumerate(ratios):
+        changes = torch.cat(parts)
+        changes = changes[torch.randperm(len(changes))[:MAX_PIXELS]]
+        if len(changes):
+            typical = changes.quantile(REFERENCE_LEVEL, 0).clamp(min=MIN_RATIO)
+            fusion.spread_scale[observed].mul_(typical)
+            factors.append((changes / typical).flatten())
+    sample = torch.cat(factors)
+    sample = sample[torch.randperm(len(sample))[: 16 * MAX_PIXELS]]
+    fusion.quantiles.copy_(sample.quantile(torch.tensor(QUANTILE_LEVELS)))
+    for name, parts in errors.items():
+        head = fusion.trait_head(name)
+        if head.is_trained and parts:
+            sample = torch.cat(parts)
+            head.half_width.mul_(sample[torch.randperm(len(sample))[:MAX_PIXELS]].quantile(REFERENCE_LEVEL))

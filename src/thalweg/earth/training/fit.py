@@ -4,32 +4,27 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.autoencoder import Autoencoder
 from thalweg.earth.model.checkpoints import read_checkpoint_card, save_checkpoint
 from thalweg.earth.model.earth_model import EarthModel, load_autoencoder
-from thalweg.earth.model.fusion import Fusion
-from thalweg.earth.model.linear_baseline import fit_autoencoder, fit_fusion, fit_statistics
+from thalweg.earth.model.fusion import TRAITS, Fusion
 from thalweg.earth.training.calibration import calibrate
 from thalweg.earth.training.config import TrainingConfig
-from thalweg.earth.training.masking import mask_half
 from thalweg.earth.training.modules import AutoencoderModule, FusionModule, StageModule
-from thalweg.earth.training.tiles import RandomTiles, TrainingSite
+from thalweg.earth.training.start import fit_statistics, mean_and_scale, start_autoencoder, start_fusion
+from thalweg.earth.training.tiles import RandomTiles, TileShape, TileSource, TrainingSite
 from thalweg.errors import UsageError
 from thalweg.io.atomic import atomic_folder, atomic_write, refuse_existing
-
-PIXELS_PER_TILE = 200
-"""Pixels of a tile, and of each of its centre dates, that the linear baseline is fitted to."""
 
 CHECKPOINT_STEPS, VALIDATION_STEPS, LOG_STEPS = 200, 400, 20
 """Steps between two checkpoints of a run, between two validations, and between two lines of the log."""
@@ -37,11 +32,12 @@ CHECKPOINT_STEPS, VALIDATION_STEPS, LOG_STEPS = 200, 400, 20
 
 def train_autoencoder(
     sensor: Sensor,
-    data: Sequence[str | Path],
+    data: Sequence[str | Path | TileSource],
     out: str | Path,
     run: str | Path,
     config: TrainingConfig | None = None,
     assume_clear: bool = False,
+    weights: Sequence[float] | None = None,
 ) -> Autoencoder:
     """Train the autoencoder of a sensor on cubes and write its checkpoint (stage 1 of arXiv 2511.11706).
 
@@ -49,11 +45,12 @@ def train_autoencoder(
 
     Args:
         sensor: a declared sensor.
-        data: cubes that have it; at least one with all its bands.
+        data: cubes that have it, or places in memory; at least one with all its bands.
         out: checkpoint folder to write; must not exist.
         run: folder of logs and of the state from which a killed run resumes.
         config: settings of the run; the defaults if None.
         assume_clear: take cubes without a cloud mask as clear everywhere.
+        weights: relative probability that a tile comes from each of `data`; equal by default.
 
     Returns:
         The trained autoencoder.
@@ -65,29 +62,32 @@ def train_autoencoder(
     config = config or TrainingConfig()
     out, run = Path(out), Path(run)
     refuse_existing(out)
-    sites = _load_sites(data, [sensor.name], assume_clear)
+    sites = [source.centred_on(sensor.name) for source in _load_sites(data, [sensor.name], assume_clear)]
     if not any(bool(site.contexts[sensor.name].present.all()) for site in sites):
         raise UsageError(f"no cube has all bands of {sensor.name}: the encoder needs one that does")
     lightning.seed_everything(config.seed, verbose=False)
     autoencoder = Autoencoder(sensor)
-    fit_statistics(autoencoder, (site.contexts[sensor.name] for site in sites))
-    tiles = RandomTiles(sites, config.seed, config.tile, config.centres)
-    fit_autoencoder(autoencoder, _sample_trajectories(autoencoder, tiles, config.linear_tiles))
-    record = _training_record(config, sites)
+    shares = [1.0] * len(sites) if weights is None else [weight / max(weights) for weight in weights]
+    fit_statistics(
+        autoencoder, [(site.contexts[sensor.name], share) for site, share in zip(sites, shares, strict=True)]
+    )
+    start_autoencoder(autoencoder, islice(_tiles(sites, shares, config), config.start_tiles))
+    record = _training_record(config, sites, weights)
     if config.steps:
-        _fit(AutoencoderModule(autoencoder, config), sites, config, run, {"sensor": sensor.name, **record})
+        _fit(AutoencoderModule(autoencoder, config), sites, config, run, {"sensor": sensor.name, **record}, shares)
     save_checkpoint(autoencoder, "autoencoder", (sensor,), out, record)
     return autoencoder
 
 
 def train_fusion(
     encoders: Sequence[str | Path],
-    data: Sequence[str | Path],
+    data: Sequence[str | Path | TileSource],
     out: str | Path,
     run: str | Path,
     config: TrainingConfig | None = None,
-    calibration: Sequence[str | Path] | None = None,
+    calibration: Sequence[str | Path | TileSource] | None = None,
     assume_clear: bool = False,
+    weights: Sequence[float] | None = None,
 ) -> EarthModel:
     """Fuse frozen encoders and write a model folder (stage 2 of arXiv 2511.11706).
 
@@ -95,12 +95,13 @@ def train_fusion(
 
     Args:
         encoders: checkpoint folders of stage 1, that of the reference sensor among them.
-        data: cubes that have the sensors; one that lacks a sensor still trains the others.
+        data: cubes that have the sensors, or places in memory; one that lacks a sensor still trains the others.
         out: model folder to write; must not exist.
         run: folder of logs and of the state from which a killed run resumes.
         config: settings of the run; the defaults if None.
         calibration: those of `data` on which the predicted spread is calibrated; all by default.
         assume_clear: take cubes without a cloud mask as clear everywhere.
+        weights: relative probability that a tile comes from each of `data`; equal by default.
 
     Returns:
         The model as loaded from `out`.
@@ -120,19 +121,25 @@ def train_fusion(
     sites = _load_sites(data, list(autoencoders), assume_clear)
     lightning.seed_everything(config.seed, verbose=False)
     model = EarthModel(autoencoders, Fusion(sensors))
-    complete = [site for site in sites if len(site.contexts) == len(sensors)]
-    if not complete:
+    shares = [1.0] * len(sites) if weights is None else list(weights)
+    complete = [len(site.contexts) == len(sensors) for site in sites]
+    if not any(complete):
         raise UsageError(f"no cube has all of {', '.join(autoencoders)}: fusion needs one that does")
-    fit_linear_fusion(model, RandomTiles(complete, config.seed, config.tile, config.centres), config)
-    record = _training_record(config, sites)
+    start_fusion(model, islice(_tiles(*_those(complete, sites, shares), config), config.start_tiles))
+    for name in TRAITS:
+        head = model.fusion.trait_head(name)
+        mean, scale = mean_and_scale([site.truth[name] for site in sites if name in site.truth])
+        head.mean.copy_(mean)
+        head.scale.copy_(scale)
+    record = _training_record(config, sites, weights)
     record["encoders"] = {
         sensor.name: read_checkpoint_card(Path(folder)).content_hash
         for sensor, folder in zip(sensors, encoders, strict=True)
     }
     if config.steps:
-        _fit(FusionModule(model, config), sites, config, run, record)
-    chosen = [site for site, path in zip(sites, data, strict=True) if calibration is None or path in calibration]
-    held_out = RandomTiles(chosen, config.seed, config.tile, config.centres, validation=config.calibration_tiles)
+        _fit(FusionModule(model, config), sites, config, run, record, shares)
+    chosen = [calibration is None or path in calibration for path in data]
+    held_out = _tiles(*_those(chosen, sites, shares), config, config.calibration_tiles)
     calibrate(model, held_out, config.seed)
     with atomic_folder(out) as unfinished:
         save_checkpoint(model.fusion, "fusion", tuple(sensors), unfinished / "fusion", record)
@@ -141,61 +148,47 @@ def train_fusion(
     return EarthModel.load(out)
 
 
-@torch.no_grad()
-def fit_linear_fusion(model: EarthModel, tiles: RandomTiles, config: TrainingConfig) -> None:
-    """Fit the linear part of a model's fusion to tiles, with torch's global generator.
-
-    Args:
-        model: its fusion is changed in place.
-        tiles: training tiles of sites that have all sensors.
-        config: number of tiles and weights of the fit.
-    """
-    gathered, changes = [], []
-    # Every date counts the same: the fractions have similar eigenvalues, and would vary with the sample.
-    for tile in tiles.evenly(config.linear_tiles):
-        masked_contexts = mask_half(tile.contexts, tile.centre_days, spare_centres=True)
-        full, masked = (model.encode(contexts, tile.centre_days) for contexts in (tile.contexts, masked_contexts))
-        full_values, masked_values = (
-            torch.cat([encodings[name].values for name in model.sensors], 1).movedim(1, -1)
-            for encodings in (full, masked)
-        )
-        observed = torch.cat([encodings[name].observed for encodings in (full, masked) for name in model.sensors], 1)
-        for values, others, usable in zip(full_values, masked_values, observed.amin(1) > 0, strict=True):
-            pixels = usable.nonzero()
-            rows, columns = pixels[torch.randperm(len(pixels))[:PIXELS_PER_TILE]].T
-            gathered.append(values[rows, columns])
-            changes.append(others[rows, columns] - gathered[-1])
-    decoder_weight = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
-    centre_spectrum = model.autoencoder(model.reference.name).centre_spectrum()
-    fit_fusion(
-        model.fusion, torch.cat(gathered), torch.cat(changes), decoder_weight, centre_spectrum, config.linear_start
-    )
-
-
-@torch.no_grad()
-def _sample_trajectories(autoencoder: Autoencoder, tiles: RandomTiles, count: int) -> Tensor:
-    """Return trajectories (N, O * C) of observed pixels of `count` tiles, with torch's global generator."""
-    gathered = []
-    for tile, _ in zip(tiles, range(count), strict=False):
-        samples = autoencoder.encoder.sample(tile.contexts[autoencoder.sensor.name], tile.centre_days)
-        pixels = samples.trajectory.movedim(1, -1)[samples.observed[:, 0] > 0]
-        gathered.append(pixels[torch.randperm(len(pixels))[:PIXELS_PER_TILE]])
-    return torch.cat(gathered)
-
-
-def _load_sites(data: Sequence[str | Path], sensors: Sequence[str], assume_clear: bool) -> list[TrainingSite]:
+def _load_sites(
+    data: Sequence[str | Path | TileSource], sensors: Sequence[str], assume_clear: bool
+) -> list[TileSource]:
     if not data:
         raise UsageError("no data: expected one or more cubes to train on")
-    return [TrainingSite.load(path, sensors, assume_clear) for path in data]
+    return [
+        TrainingSite.load(source, sensors, assume_clear) if isinstance(source, str | Path) else source
+        for source in data
+    ]
 
 
-def _training_record(config: TrainingConfig, sites: Sequence[TrainingSite]) -> dict[str, Any]:
+def _those(
+    chosen: Sequence[bool], sites: Sequence[TileSource], weights: Sequence[float]
+) -> tuple[list[TileSource], list[float]]:
+    """Return the sites that are chosen, and their weights."""
+    return list(compress(sites, chosen)), list(compress(weights, chosen))
+
+
+def _tiles(
+    sites: Sequence[TileSource], weights: Sequence[float], config: TrainingConfig, validation: int | None = None
+) -> RandomTiles:
+    """Return tiles of a configuration's seed and shape."""
+    shape = TileShape(config.tile, config.stride, config.centres)
+    return RandomTiles(sites, config.seed, shape, weights, validation)
+
+
+def _training_record(
+    config: TrainingConfig, sites: Sequence[TileSource], weights: Sequence[float] | None
+) -> dict[str, Any]:
     """Return what a card says of a training."""
-    return {"settings": config.model_dump(), "data": [site.name for site in sites]}
+    record: dict[str, Any] = {"settings": config.model_dump(), "data": [site.name for site in sites]}
+    return record if weights is None else {**record, "weights": list(weights)}
 
 
 def _fit(
-    module: StageModule, sites: Sequence[TrainingSite], config: TrainingConfig, run: Path, record: dict[str, Any]
+    module: StageModule,
+    sites: Sequence[TileSource],
+    config: TrainingConfig,
+    run: Path,
+    record: dict[str, Any],
+    weights: Sequence[float],
 ) -> None:
     """Train a module; resume from the run folder's last checkpoint, log as CSV and TensorBoard.
 
@@ -218,13 +211,13 @@ def _fit(
         callbacks=[checkpoint, LearningRateMonitor(), *([RichProgressBar()] if interactive else [])],
         enable_progress_bar=interactive,
         enable_model_summary=False,
-        val_check_interval=min(VALIDATION_STEPS, max(config.steps, 1)),
+        accumulate_grad_batches=config.tiles,
+        val_check_interval=min(VALIDATION_STEPS, max(config.steps, 1)) * config.tiles,
         num_sanity_val_steps=0,
         log_every_n_steps=LOG_STEPS,
         gradient_clip_val=1.0,
     )
-    tiles = RandomTiles(sites, config.seed, config.tile, config.centres)
-    held_out = RandomTiles(sites, config.seed, config.tile, config.centres, validation=config.validation_tiles)
+    tiles, held_out = (_tiles(sites, weights, config, count) for count in (None, config.validation_tiles))
     last = run / "last.ckpt"
     trainer.fit(
         module,

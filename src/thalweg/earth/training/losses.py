@@ -19,11 +19,13 @@ EPS = 1e-6
 
 
 class LossWeights(Declaration):
-    """Weights of the losses; by default those of arXiv 2511.11706 for Sentinel-2 (stage 1)."""
+    """Weights of the losses; by default those of arXiv 2511.11706 for Sentinel-2 (stage 1), but for its SSIM.
+
+    Structural similarity over a tile would reward smoothness between pixels that are encoded on their own.
+    """
 
     absolute_error: float = Field(default=0.665, ge=0, description="mean absolute error")
     spectral_angle: float = Field(default=0.315, ge=0, description="spectral angle; optical sensors only")
-    structure: float = Field(default=0.02, ge=0, description="1 - structural similarity over the tile")
 
 
 def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
@@ -99,8 +101,4 @@ def reconstruction_loss(
     loss = weights.absolute_error * absolute_error(reconstruction / scale, target / scale, targets.weight)
     if autoencoder.sensor.units == "reflectance" and int(present.sum()) > 1:
         loss = loss + weights.spectral_angle * spectral_angle(reconstruction, target, targets.weight)
-    if weights.structure and min(target.shape[-2:]) >= SSIM_WINDOW:
-        loss = loss + weights.structure * structural_dissimilarity(
-            reconstruction.flatten(0, 1), target.flatten(0, 1), targets.weight.flatten(0, 1)
-        )
     return loss

@@ -10,11 +10,15 @@ from torch import Tensor
 from thalweg.earth.declarations import Declaration
 from thalweg.earth.model.context import SensorContext
 
+SAME_DAY = 0.5
+"""Dates that are less than so many days apart are one overpass."""
+
 
 class MaskingConfig(Declaration):
     """Probabilities of what is masked in training."""
 
     dates: float = Field(default=0.7, ge=0, le=1, description="largest share of a sensor's dates that are masked")
+    centres: float = Field(default=0.4, ge=0, le=1, description="probability that a centre date is masked")
     clouds: float = Field(default=0.3, ge=0, le=1, description="probability that dates get the clouds of other dates")
     bands: float = Field(default=0.2, ge=0, le=1, description="probability that some bands of a tile are masked")
     sensors: float = Field(default=0.3, ge=0, le=1, description="probability that a sensor of a tile is masked")
@@ -22,12 +26,15 @@ class MaskingConfig(Declaration):
         default=0.1, ge=0, le=1, description="probability that all of a tile but one centre date is masked"
     )
     gain: float = Field(default=0.05, ge=0, description="standard deviation of a random gain per band and tile")
+    offset: float = Field(default=0.01, ge=0, description="standard deviation of a random offset per band and tile")
 
 
-def mask_context(context: SensorContext, config: MaskingConfig) -> SensorContext:
-    """Mask random dates, clouds and bands of a context, with torch's global generator."""
+def mask_context(context: SensorContext, centre_days: Tensor, config: MaskingConfig) -> SensorContext:
+    """Mask random dates, centre dates (Q,), clouds and bands of a context, with torch's global generator."""
     count = len(context.days)
-    context = context.mask(torch.rand(count) < torch.rand(()) * config.dates)
+    context = context.mask(torch.rand(count) < torch.rand(()) ** 2 * config.dates)
+    hidden = centre_days[torch.rand(len(centre_days)) < config.centres]
+    context = context.mask(((context.days[:, None] - hidden).abs() < SAME_DAY).any(1))
     if count and torch.rand(()) < config.clouds:
         clear = torch.where(
             (torch.rand(count) < 0.5)[:, None, None, None],
@@ -56,7 +63,7 @@ def mask_half(
     for name, context in contexts.items():
         chosen = torch.rand(len(context.days)) < 0.5
         if spare_centres:
-            chosen &= ((context.days[:, None] - centre_days).abs() >= 0.5).all(1)
+            chosen &= ((context.days[:, None] - centre_days).abs() >= SAME_DAY).all(1)
         masked[name] = context.mask(chosen)
     return masked
 
@@ -78,15 +85,18 @@ def mask_sensors(
     """
     if reference in contexts and torch.rand(()) < config.context:
         day = centre_days[torch.randint(len(centre_days), ())]
-        return {reference: contexts[reference].mask((contexts[reference].days - day).abs() >= 0.5)}
-    masked = {name: mask_context(context, config) for name, context in contexts.items()}
+        return {reference: contexts[reference].mask((contexts[reference].days - day).abs() >= SAME_DAY)}
+    masked = {name: mask_context(context, centre_days, config) for name, context in contexts.items()}
     for name in list(masked):
         if len(masked) > 1 and torch.rand(()) < config.sensors:
             del masked[name]
     return masked
 
 
-def random_gain(context: SensorContext, std: float) -> SensorContext:
-    """Multiply each band by a random gain, as another instrument's calibration would; `std` is its deviation from 1."""
-    gain = 1 + std * torch.randn(len(context.present))
-    return replace(context, values=context.values * gain[:, None, None])
+def disturb(context: SensorContext, config: MaskingConfig) -> SensorContext:
+    """Give each band a random gain and offset, as another instrument's calibration or atmosphere would."""
+    count = len(context.present)
+    gain = 1 + config.gain * torch.randn(()) + 0.5 * config.gain * torch.randn(count)
+    offset = config.offset * (torch.randn(()) + 0.5 * torch.randn(count)) * context.present
+    values = (context.values * gain[:, None, None] + offset[:, None, None]).clamp(0, 1)
+    return replace(context, values=values * context.valid)

@@ -5,18 +5,32 @@ from typing import Any
 
 import lightning
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.autoencoder import Autoencoder
+from thalweg.earth.model.context import HALO
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE
+from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, FusionOutput
 from thalweg.earth.training.config import TrainingConfig
 from thalweg.earth.training.losses import masked_mean, reconstruction_loss
-from thalweg.earth.training.masking import mask_context, mask_sensors, random_gain
+from thalweg.earth.training.masking import SAME_DAY, disturb, mask_context, mask_sensors
 from thalweg.earth.training.tiles import Tile, draw_targets
 
-SPREAD_WEIGHT = 0.1
-"""Weight of the spread's likelihood in the loss of the fusion."""
+SPREAD_WEIGHT, CONSISTENCY_WEIGHT, PROBE_WEIGHT, TRAIT_WEIGHT = 0.05, 0.1, 0.3, 0.05
+"""Weights in the loss of the fusion; the reconstruction of each sensor from each size has 1."""
+
+SMALL_NEIGHBOUR_WEIGHT = 0.1
+"""Weight of other dates in the reconstruction from the first 7 dimensions, relative to that from all."""
+
+AUXILIARY_WEIGHT = 0.4
+"""Weight of the reconstruction of a sensor that is not the reference."""
+
+MAX_PROBE_DAYS = 6.0
+"""Largest distance in days of an auxiliary sensor's date that a linear probe reads at a centre date."""
+
+NDVI_SCALE = 4.0
+"""Factor that gives NDVI about the variance of a standardised band."""
 
 MIN_SPREAD = 1e-3
 """Lower bound of a predicted spread in the likelihood, in standard deviations of the dimension."""
@@ -62,52 +76,35 @@ class StageModule(lightning.LightningModule, ABC):
     def transfer_batch_to_device(self, batch: Tile, device: torch.device, dataloader_idx: int) -> Tile:
         """Return a tile with all tensors on a device."""
         contexts = {name: context.to(device) for name, context in batch.contexts.items()}
-        return Tile(contexts, batch.centre_days.to(device))
+        truth = {name: values.to(device) for name, values in batch.truth.items()}
+        return Tile(contexts, batch.centre_days.to(device), batch.stride, truth)
 
 
 class AutoencoderModule(StageModule):
-    """Stage 1: one sensor's autoencoder learns to encode a masked context as the full one, and to reconstruct it.
-
-    Two losses for the full and for the masked context: the consistency loss, distance of the encoding from the linear
-    encoding of the full context, trains the encoder's residual; the reconstruction loss trains the decoder.
-
-    The encoder's linear path and its attention to neighbours stay fixed. Trained on reconstruction they become
-    sharper, and similar places move apart.
-    """
+    """Stage 1: one sensor's autoencoder reconstructs the centre dates and other dates from a masked context."""
 
     def __init__(self, autoencoder: Autoencoder, config: TrainingConfig) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self.config = config
-        encoder = autoencoder.encoder
-        for fixed in (encoder.linear, encoder.expected, encoder.neighbours):
-            fixed.requires_grad_(False)
 
     def losses(self, tile: Tile) -> dict[str, Tensor]:
-        """Return the consistency and reconstruction losses of a tile."""
-        config, encoder = self.config, self.autoencoder.encoder
-        context = random_gain(tile.contexts[self.autoencoder.sensor.name], config.masking.gain)
-        samples = encoder.sample(context, tile.centre_days)
-        masked = encoder.encode(encoder.sample(mask_context(context, config.masking), tile.centre_days))
-        with torch.no_grad():
-            linear = encoder.encode(samples, with_residual=False).values
-        full = encoder.encode(samples)
-        targets = draw_targets(context, tile.centre_days, config.target_dates, config.neighbour_weight)
-        losses = {}
-        for source, encoding in (("full", full), ("masked", masked)):
-            change = (encoding.values - linear)[:, : encoder.smooth_size].abs()
-            losses[f"consistency/{source}"] = masked_mean(change, encoding.observed)
-            losses[f"reconstruction/{source}"] = reconstruction_loss(
-                self.autoencoder, encoding.values.detach(), targets, context.present, config.loss
-            )
-        return losses
+        """Return the reconstruction loss of a tile."""
+        config = self.config
+        context = disturb(tile.contexts[self.autoencoder.sensor.name], config.masking)
+        masked = mask_context(context, tile.centre_days, config.masking)
+        encoding = self.autoencoder.encoder(masked, tile.centre_days, tile.stride)
+        targets = draw_targets(context, tile.centre_days, config.target_dates, config.neighbour_weight, tile.stride)
+        loss = reconstruction_loss(self.autoencoder, encoding.values, targets, context.present, config.loss)
+        return {"reconstruction": loss}
 
 
 class FusionModule(StageModule):
     """Stage 2: the fusion learns one embedding from which every frozen decoder reconstructs its context.
 
-    The linear part stays fixed. The consistency loss trains the residual to correct for masked dates, bands and
-    sensors, the likelihood trains the predicted spread, and the reconstruction losses train the heads.
+    Both sizes reconstruct, from the full and from a masked context: the first 7 dimensions the centre date, all
+    dimensions other dates too. Linear probes of bands, their logarithms and indices keep the embedding readable by
+    linear models. On simulated landscapes the traits are learned too, with a small weight.
     """
 
     def __init__(self, model: EarthModel, config: TrainingConfig) -> None:
@@ -115,34 +112,101 @@ class FusionModule(StageModule):
         self.model = model
         self.config = config
         model.autoencoders.requires_grad_(False)
-        model.fusion.linear.requires_grad_(False)
+        fusion = model.fusion
+        count = len(fusion.band_mean) + len(fusion.log_mean) + (ndvi_bands(model.reference) is not None)
+        self.probes = nn.ModuleDict({str(size): nn.Linear(size, count) for size in (SMALL_SIZE, FULL_SIZE)})
 
     def losses(self, tile: Tile) -> dict[str, Tensor]:
-        """Return the consistency loss, the spread's likelihood and the reconstruction losses of a tile."""
+        """Return the losses of a tile."""
         config, model = self.config, self.model
-        contexts = {name: random_gain(context, config.masking.gain) for name, context in tile.contexts.items()}
+        contexts = {name: disturb(context, config.masking) for name, context in tile.contexts.items()}
+        masked_contexts = mask_sensors(contexts, tile.centre_days, model.reference.name, config.masking)
         with torch.no_grad():
-            encodings = model.encode(contexts, tile.centre_days)
-            masked_contexts = mask_sensors(contexts, tile.centre_days, model.reference.name, config.masking)
-            masked_encodings = model.encode(masked_contexts, tile.centre_days)
-            linear = model.fusion.linear_embedding(*model.fusion.complete(encodings)).movedim(-1, 1)
+            encodings = model.encode(contexts, tile.centre_days, tile.stride)
+            masked_encodings = model.encode(masked_contexts, tile.centre_days, tile.stride)
         full, masked = model.fusion(encodings), model.fusion(masked_encodings)
-        scale = model.fusion.embedding_scale[:, None, None]
         observed = torch.stack([encoding.observed for encoding in masked_encodings.values()]).amax(0)
-        change = ((masked.values - full.values) / scale).detach().abs()
+        scale = model.fusion.embedding_scale[:, None, None]
+        change = (masked.values - full.values.detach()).abs() / scale
         spread = (masked.spread / scale).clamp(min=MIN_SPREAD)
         losses = {
-            "consistency": masked_mean((masked.values - linear).abs() / scale, observed)
-            + masked_mean((full.values - linear).abs() / scale, observed),
+            "consistency": CONSISTENCY_WEIGHT * masked_mean(change, observed),
             # Laplace likelihood: the errors have heavier tails than a Gaussian.
-            "spread": SPREAD_WEIGHT * masked_mean(change / spread + spread.log(), observed),
+            "spread": SPREAD_WEIGHT * masked_mean(change.detach() / spread + spread.log(), observed),
         }
         for name, context in contexts.items():
-            targets = draw_targets(context, tile.centre_days, config.target_dates, config.neighbour_weight)
-            for source, values in (("full", full.values.detach()), ("masked", masked.values.detach())):
-                for size in (SMALL_SIZE, FULL_SIZE):
-                    encoding = model.fusion.sensor_encoding(values, name, size)
-                    losses[f"{name}/{source}{size}"] = reconstruction_loss(
+            weight = 1.0 if name == model.reference.name else AUXILIARY_WEIGHT
+            for size in (SMALL_SIZE, FULL_SIZE):
+                near = config.neighbour_weight * (SMALL_NEIGHBOUR_WEIGHT if size == SMALL_SIZE else 1.0)
+                targets = draw_targets(context, tile.centre_days, config.target_dates, near, tile.stride)
+                for source, fused in (("full", full), ("masked", masked)):
+                    encoding = model.fusion.sensor_encoding(fused.values, name, size)
+                    losses[f"{name}/{source}{size}"] = weight * reconstruction_loss(
                         model.autoencoder(name), encoding, targets, context.present, config.loss
                     )
+        losses["probes"] = PROBE_WEIGHT * self.probe_loss(full, tile)
+        for name, truth in tile.truth.items():
+            if model.fusion.trait_head(name).is_trained:
+                losses[f"trait/{name}"] = TRAIT_WEIGHT * self.trait_loss(full, name, truth)
         return losses
+
+    def probe_loss(self, fused: FusionOutput, tile: Tile) -> Tensor:
+        """Return the error of linear probes of what the sensors show at each centre date."""
+        fusion = self.model.fusion
+        targets, known = centre_targets(self.model, tile)
+        errors = [
+            masked_mean((self.probes[str(size)](fusion.standardised(fused.values, size)) - targets).abs(), known)
+            for size in (SMALL_SIZE, FULL_SIZE)
+        ]
+        return torch.stack(errors).sum()
+
+    def trait_loss(self, fused: FusionOutput, name: str, truth: Tensor) -> Tensor:
+        """Return the Laplace likelihood of a trait and its spread."""
+        head = self.model.fusion.trait_head(name)
+        value, half_width = self.model.fusion.trait(fused.values, name)
+        known = truth.isfinite()
+        error = ((value - truth.nan_to_num()) / head.scale).abs()
+        spread = (half_width / head.scale).clamp(min=MIN_SPREAD)
+        return masked_mean(error + 0.2 * (error.detach() / spread + spread.log()), known.to(error.dtype))
+
+
+def ndvi_bands(sensor: Sensor) -> tuple[int, int] | None:
+    """Return the positions of a sensor's red and near-infrared band, None if it lacks one of them."""
+    red, infrared = sensor.band_by_common_name("red"), sensor.band_by_common_name("nir")
+    infrared = infrared or sensor.band_by_common_name("nir08")
+    return None if red is None or infrared is None else (sensor.bands.index(red), sensor.bands.index(infrared))
+
+
+def centre_targets(model: EarthModel, tile: Tile) -> tuple[Tensor, Tensor]:
+    """Return what linear probes read at the centre dates, standardised, and where it is known.
+
+    Returns:
+        (Q, h, w, P) each: the bands of all sensors on their nearest date (at most `MAX_PROBE_DAYS` away), the
+        logarithms of the reflectance bands, and the reference sensor's NDVI if it has the bands.
+    """
+    fusion = model.fusion
+    inner = slice(HALO, -HALO, tile.stride)
+    rows, columns = next(iter(tile.contexts.values())).valid[0, 0, inner, inner].shape
+    values, known = {}, {}
+    for sensor in fusion.sensors:
+        context = tile.contexts.get(sensor.name)
+        if context is None or not len(context.days):
+            empty = tile.centre_days.new_zeros(len(tile.centre_days), rows, columns, len(sensor.bands))
+            values[sensor.name] = known[sensor.name] = empty
+            continue
+        distance = (context.days[None] - tile.centre_days[:, None]).abs()
+        near = distance.amin(1) < (SAME_DAY if sensor.is_reference else MAX_PROBE_DAYS)
+        nearest = distance.argmin(1)
+        values[sensor.name] = context.values[nearest][..., inner, inner].movedim(1, -1)
+        usable = context.valid[nearest][..., inner, inner].movedim(1, -1) * near[:, None, None, None]
+        known[sensor.name] = usable * context.present
+    bands, bands_known = (torch.cat(list(parts.values()), -1) for parts in (values, known))
+    targets = [(bands - fusion.band_mean) / fusion.band_scale]
+    targets.append(fusion.logarithms(bands[..., fusion.log_positions]))
+    all_known = [bands_known, bands_known[..., fusion.log_positions]]
+    if (pair := ndvi_bands(model.reference)) is not None:
+        here = values[model.reference.name]
+        red, infrared = here[..., pair[0]], here[..., pair[1]]
+        targets.append((NDVI_SCALE * (infrared - red) / (infrared + red).clamp(min=0.01))[..., None])
+        all_known.append(known[model.reference.name][..., list(pair)].amin(-1, keepdim=True))
+    return torch.cat(targets, -1), torch.cat(all_known, -1)
