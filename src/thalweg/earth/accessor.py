@@ -10,10 +10,11 @@ import xarray as xr
 from thalweg.earth.analysis.pca import PrincipalComponents
 from thalweg.earth.analysis.similarity import similarity
 from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.model.fusion import TRAITS
 from thalweg.earth.positions import Position, dataset_geobox, locate
 from thalweg.earth.store.portable import portable
 from thalweg.earth.store.schema import spatial_attributes
-from thalweg.errors import UsageError
+from thalweg.errors import UsageError, unknown_name
 
 
 class Embeddings:
@@ -123,32 +124,58 @@ class Embeddings:
             attrs={"explained_variance": [float(value) for value in components.share]},
         )
 
-    def decode(self, sensor: str, days: float = 0.0, model: str | Path | EarthModel | None = None) -> xr.DataArray:
-        """Decode the embeddings to the bands of a sensor.
+    def decode(
+        self, quantity: str, days: float | None = None, model: str | Path | EarthModel | None = None
+    ) -> xr.DataArray:
+        """Decode the embeddings to the bands of a sensor, or to a trait of the vegetation or the soil.
 
         Args:
-            sensor: name of a sensor of the model.
-            days: days from each date to the decoded date; beyond 120, the nearest offset that the model knows.
+            quantity: name of a sensor of the model, or of a trait: lai, fapar, chlorophyll, soil_moisture. Traits were
+                learned on simulated landscapes (docs/model-card.md).
+            days: days from each date to the decoded date; beyond 120, the nearest offset that the model knows. Sensors
+                only.
             model: model of the embeddings, or its folder; the shipped weights by default.
 
         Returns:
-            Float32 with dimensions (time, band, y, x) in the sensor's units, NaN where there is no embedding.
+            Float32 with dimensions (time, band, y, x), NaN where there is no embedding: the bands of a sensor in its
+            units; or the trait and `<trait>_uncertainty`, the half-width of its 68 % interval, in the trait's units.
 
         Raises:
             MissingPathError: There is no folder `model`.
-            UsageError: The embeddings are those of another model, or the model does not know the sensor.
+            UsageError: The embeddings are those of another model, the model knows neither such a sensor nor such a
+                trait, or `days` is given for a trait.
         """
         self._require("time", "y", "x")
         loaded = model if isinstance(model, EarthModel) else EarthModel.load(model)
         loaded.check_made(self._dataset)
-        declared = loaded.autoencoder(sensor).sensor
-        bands = [self._decoded(loaded, sensor, index, days) for index in range(self._dataset.sizes["time"])]
+        if quantity not in TRAITS and quantity not in loaded.sensors:
+            raise unknown_name("quantity", quantity, [*loaded.sensors, *TRAITS])
+        if quantity in TRAITS and days is not None:
+            raise UsageError(f"{quantity} {days:g} days from each date: a trait is known on the dates only: leave days")
+
+        def decoded(vectors: torch.Tensor) -> torch.Tensor:
+            if quantity in TRAITS:
+                return torch.stack(loaded.decode_trait(vectors, quantity), 1)
+            return loaded.decode(vectors, quantity, float(days or 0.0))
+
+        if quantity in TRAITS:
+            names, units = [quantity, f"{quantity}_uncertainty"], TRAITS[quantity].units
+            attributes: dict[str, object] = {"units": units, "long_name": TRAITS[quantity].title}
+        else:
+            declared = loaded.autoencoder(quantity).sensor
+            names = list(declared.band_names)
+            attributes = {"units": declared.units, "days_from_date": float(days or 0.0)}
+        with torch.inference_mode():
+            dates = [
+                decoded(torch.from_numpy(np.array(self._dataset.embeddings.isel(time=index).values))[None])[0].numpy()
+                for index in range(self._dataset.sizes["time"])
+            ]
         return xr.DataArray(
-            np.stack(bands),
+            np.stack(dates),
             dims=("time", "band", "y", "x"),
-            coords={**self._coordinates("time", "y", "x"), "band": list(declared.band_names)},
-            name=sensor,
-            attrs={"units": declared.units, "days_from_date": days},
+            coords={**self._coordinates("time", "y", "x"), "band": names},
+            name=quantity,
+            attrs=attributes,
         )
 
     def _require(self, *dimensions: str) -> None:
@@ -159,13 +186,6 @@ class Embeddings:
                 f"this part of the embeddings has no dimension {', '.join(missing)}: select with a list or a slice, as "
                 f"in dataset.isel({missing[0]}=[0])"
             )
-
-    @torch.inference_mode()
-    def _decoded(self, model: EarthModel, sensor: str, index: int, days: float) -> np.ndarray:
-        """Return the bands of one date (C, h, w) in the sensor's units, float32."""
-        vectors = np.array(self._dataset.embeddings.isel(time=index).values)
-        bands: np.ndarray = model.decode(torch.from_numpy(vectors)[None], sensor, float(days))[0].numpy()
-        return bands
 
     def _image(self, values: np.ndarray, name: str, attributes: dict[str, object]) -> xr.DataArray:
         return xr.DataArray(

@@ -14,9 +14,9 @@ from thalweg.earth.model.autoencoder import Autoencoder
 from thalweg.earth.model.checkpoints import load_checkpoint, read_checkpoint_card
 from thalweg.earth.model.context import SensorContext
 from thalweg.earth.model.encoding import Encoding
-from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, Fusion, FusionOutput
+from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, TRAITS, Fusion, FusionOutput
 from thalweg.earth.sensors import sensor_by_name
-from thalweg.errors import UsageError
+from thalweg.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -133,18 +133,36 @@ class EarthModel(nn.Module):
             UsageError: the model does not have the sensor, or `size` is neither 7 nor 32.
         """
         autoencoder = self.autoencoder(sensor)
-        size = embeddings.shape[1] if size is None else size
-        if size not in (SMALL_SIZE, FULL_SIZE) or embeddings.shape[1] < size:
-            raise UsageError(
-                f"embeddings of {embeddings.shape[1]} dimensions, decoded from {size}: expected {SMALL_SIZE} or "
-                f"{FULL_SIZE} of them"
-            )
+        size = _checked_size(embeddings, size)
         encoding = self.fusion.sensor_encoding(embeddings, sensor, size)
         low, high = autoencoder.sensor.value_range
         if isinstance(days, Tensor):
             return autoencoder.reconstruct(encoding, days) * (high - low) + low
         decoded = autoencoder.reconstruct(encoding, embeddings.new_full((len(embeddings), 1), days))
         return decoded[:, 0] * (high - low) + low
+
+    def decode_trait(self, embeddings: Tensor, name: str, size: int | None = None) -> tuple[Tensor, Tensor]:
+        """Decode embeddings to a trait, such as leaf area, with an interval.
+
+        The traits were learned on simulated landscapes (docs/model-card.md).
+
+        Args:
+            embeddings: (Q, K, h, w), K 7 or 32, float32; finite.
+            name: one of `TRAITS`.
+            size: number of dimensions to decode from, 7 or 32, all by default.
+
+        Returns:
+            The trait and the half-width of its 68 % interval, (Q, h, w) each, float32, differentiable.
+
+        Raises:
+            UsageError: there is no such trait, the model was trained without it, or `size` is neither 7 nor 32.
+        """
+        if name not in TRAITS:
+            raise unknown_name("trait", name, list(TRAITS))
+        size = _checked_size(embeddings, size)
+        if not self.fusion.trait_head(name, size).is_trained:
+            raise UsageError(f"{name}: this model was trained without it: train on simulated landscapes too")
+        return self.fusion.trait(embeddings, name, size)
 
     @classmethod
     def load(cls, folder: str | Path | None = None) -> "EarthModel":
@@ -178,6 +196,21 @@ class EarthModel(nn.Module):
         digest = hashlib.sha256("".join(parts).encode()).hexdigest()
         model.identifier = f"thalweg-earth-{digest[:12]}"
         return model.eval().requires_grad_(False)
+
+
+def _checked_size(embeddings: Tensor, size: int | None) -> int:
+    """Return the number of dimensions to decode from, by default all of (Q, K, h, w).
+
+    Raises:
+        UsageError: it is neither 7 nor 32, or the embeddings have fewer.
+    """
+    size = embeddings.shape[1] if size is None else size
+    if size not in (SMALL_SIZE, FULL_SIZE) or embeddings.shape[1] < size:
+        raise UsageError(
+            f"embeddings of {embeddings.shape[1]} dimensions, decoded from {size}: expected {SMALL_SIZE} or "
+            f"{FULL_SIZE} of them"
+        )
+    return size
 
 
 def load_autoencoder(folder: str | Path, sensor: str | None = None) -> Autoencoder:

@@ -30,8 +30,29 @@ SMALL_SIZE, FULL_SIZE = 7, 32
 QUANTILE_LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95)
 """Coverage levels at which the predicted spread is calibrated."""
 
-TRAITS = ("lai", "fapar", "chlorophyll", "soil_moisture")
-"""Quantities that an embedding can be decoded to besides the sensors' bands, learned on simulated landscapes."""
+
+@dataclass(frozen=True)
+class Trait:
+    """Quantity that an embedding can be decoded to besides the sensors' bands.
+
+    Attributes:
+        title: what it is.
+        units: its units.
+        largest: largest value it can have; the smallest is 0.
+    """
+
+    title: str
+    units: str
+    largest: float = math.inf
+
+
+TRAITS = {
+    "lai": Trait("green leaf area index", "m2 m-2"),
+    "fapar": Trait("fraction of absorbed photosynthetically active radiation", "1", 1.0),
+    "chlorophyll": Trait("chlorophyll of green leaves", "ug cm-2"),
+    "soil_moisture": Trait("soil moisture of the topsoil", "m3 m-3", 1.0),
+}
+"""Traits by name, learned on simulated landscapes."""
 
 LOG_OFFSET = 0.02
 """Reflectance that is added before a logarithm, so that noise of dark surfaces is not amplified."""
@@ -112,7 +133,8 @@ class Fusion(nn.Module):
         self.full_heads = nn.ModuleDict(
             {sensor.name: EncodingHead(FULL_SIZE, sensor.encoding_size) for sensor in self.sensors}
         )
-        self.traits = nn.ModuleDict({name: TraitHead() for name in TRAITS})
+        self.small_traits = nn.ModuleDict({name: TraitHead(SMALL_SIZE) for name in TRAITS})
+        self.traits = nn.ModuleDict({name: TraitHead(FULL_SIZE) for name in TRAITS})
         self.register_buffer("band_positions", positions, persistent=False)
         self.register_buffer("log_positions", logs, persistent=False)
         self.register_buffer("mean", torch.zeros(total))
@@ -210,13 +232,20 @@ class Fusion(nn.Module):
         pixels = embeddings[:, :size].movedim(1, -1)
         return (pixels - self.embedding_mean[:size]) / self.embedding_scale[:size]
 
-    def trait(self, embeddings: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        """Return a quantity of `TRAITS` (Q, h, w) and the half-width of its 68 % interval from (Q, 32, h, w)."""
-        return cast(tuple[Tensor, Tensor], self.trait_head(name)(self.standardised(embeddings)))
+    def trait(self, embeddings: Tensor, name: str, size: int = FULL_SIZE) -> tuple[Tensor, Tensor]:
+        """Return a trait (Q, h, w), within its bounds, and the half-width of its 68 % interval.
 
-    def trait_head(self, name: str) -> "TraitHead":
-        """Return the head of a quantity of `TRAITS`."""
-        return cast(TraitHead, self.traits[name])
+        Args:
+            embeddings: (Q, K, h, w), K at least `size`.
+            name: one of `TRAITS`.
+            size: number of dimensions to use, 7 or 32.
+        """
+        value, half_width = self.trait_head(name, size)(self.standardised(embeddings, size))
+        return value.clamp(0, TRAITS[name].largest), half_width
+
+    def trait_head(self, name: str, size: int = FULL_SIZE) -> "TraitHead":
+        """Return the head of a trait that reads the first 7 or all 32 dimensions."""
+        return cast(TraitHead, (self.small_traits if size == SMALL_SIZE else self.traits)[name])
 
     def interval_half_width(self, spread: Tensor, level: float) -> Tensor:
         """Return the half-width of the interval that holds the value with a given probability.
@@ -282,10 +311,10 @@ class EncodingHead(nn.Module):
 
 
 class TraitHead(nn.Module):
-    """Map from an embedding to one quantity and its interval, in the quantity's units.
+    """Map from an embedding to one trait and its interval, in the trait's units.
 
     Attributes:
-        mean: (), mean of the quantity over the training data.
+        mean: (), mean of the trait over the training data.
         scale: (), its standard deviation; 0 before training.
         half_width: (), calibrated half-width of the 68 % interval in units of the predicted spread.
     """
@@ -294,24 +323,28 @@ class TraitHead(nn.Module):
     scale: Tensor
     half_width: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int) -> None:
         super().__init__()
-        self.network = _perceptron(FULL_SIZE, 2)
-        self.linear = nn.Linear(FULL_SIZE, 1)
+        self.network = _perceptron(inputs, 2)
+        self.linear = nn.Linear(inputs, 1)
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("scale", torch.zeros(()))
         self.register_buffer("half_width", torch.ones(()))
 
     @property
     def is_trained(self) -> bool:
-        """True if training data held the quantity."""
+        """True if training data held the trait."""
         return float(self.scale) > 0
 
     def forward(self, standardised: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the quantity (...) and its half-width (...) from standardised embeddings (..., 32)."""
+        """Return the trait (...) and its half-width (...) from standardised embeddings (..., K)."""
         correction, spread = self.network(standardised).unbind(-1)
         value = self.linear(standardised)[..., 0] + correction
         return value * self.scale + self.mean, F.softplus(spread) * self.scale * self.half_width
+
+    def __call__(self, *inputs: Any, **named: Any) -> tuple[Tensor, Tensor]:
+        """Decode embeddings; see `forward`."""
+        return cast(tuple[Tensor, Tensor], super().__call__(*inputs, **named))
 
 
 def _positions_of_bands(sensors: Sequence[Sensor]) -> tuple[Tensor, Tensor]:

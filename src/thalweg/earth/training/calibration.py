@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.model.fusion import QUANTILE_LEVELS, TRAITS
+from thalweg.earth.model.fusion import FULL_SIZE, QUANTILE_LEVELS, SMALL_SIZE, TRAITS
 from thalweg.earth.training.masking import SAME_DAY, mask_half
 from thalweg.earth.training.tiles import RandomTiles
 
@@ -34,7 +34,8 @@ def calibrate(model: EarthModel, tiles: RandomTiles, seed: int) -> None:
     """
     fusion = model.fusion
     ratios: tuple[list[Tensor], list[Tensor]] = ([], [])
-    errors: dict[str, list[Tensor]] = {name: [] for name in TRAITS}
+    heads = [(name, size) for name in TRAITS for size in (SMALL_SIZE, FULL_SIZE)]
+    errors: dict[tuple[str, int], list[Tensor]] = {head: [] for head in heads}
     torch.manual_seed(seed)
     for tile in tiles:
         full = fusion(model.encode(tile.contexts, tile.centre_days, tile.stride))
@@ -50,9 +51,11 @@ def calibrate(model: EarthModel, tiles: RandomTiles, seed: int) -> None:
             here = fusion.centre_share(encodings)[..., 0] == observed
             ratio = ((full.values - masked.values).abs() / masked.spread).movedim(1, -1)[here]
             ratios[observed].append(ratio[::PIXEL_STRIDE])
-        for name, truth in tile.truth.items():
-            value, half_width = fusion.trait(full.values, name)
-            errors[name].append(((value - truth).abs() / half_width)[truth.isfinite()])
+        for name, size in heads:
+            if name in tile.truth:
+                value, half_width = fusion.trait(full.values, name, size)
+                truth = tile.truth[name]
+                errors[name, size].append(((value - truth).abs() / half_width)[truth.isfinite()])
     factors = []
     for observed, parts in enumerate(ratios):
         changes = torch.cat(parts)
@@ -64,8 +67,8 @@ def calibrate(model: EarthModel, tiles: RandomTiles, seed: int) -> None:
     sample = torch.cat(factors)
     sample = sample[torch.randperm(len(sample))[: 16 * MAX_PIXELS]]
     fusion.quantiles.copy_(sample.quantile(torch.tensor(QUANTILE_LEVELS)))
-    for name, parts in errors.items():
-        head = fusion.trait_head(name)
+    for (name, size), parts in errors.items():
+        head = fusion.trait_head(name, size)
         if head.is_trained and parts:
             sample = torch.cat(parts)
             head.half_width.mul_(sample[torch.randperm(len(sample))[:MAX_PIXELS]].quantile(REFERENCE_LEVEL))

@@ -17,7 +17,7 @@ from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.autoencoder import Autoencoder
 from thalweg.earth.model.checkpoints import read_checkpoint_card, save_checkpoint
 from thalweg.earth.model.earth_model import EarthModel, load_autoencoder
-from thalweg.earth.model.fusion import TRAITS, Fusion
+from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, TRAITS, Fusion
 from thalweg.earth.training.calibration import calibrate
 from thalweg.earth.training.config import TrainingConfig
 from thalweg.earth.training.modules import AutoencoderModule, FusionModule, StageModule
@@ -127,10 +127,11 @@ def train_fusion(
         raise UsageError(f"no cube has all of {', '.join(autoencoders)}: fusion needs one that does")
     start_fusion(model, islice(_tiles(*_those(complete, sites, shares), config), config.start_tiles))
     for name in TRAITS:
-        head = model.fusion.trait_head(name)
         mean, scale = mean_and_scale([site.truth[name] for site in sites if name in site.truth])
-        head.mean.copy_(mean)
-        head.scale.copy_(scale)
+        for size in (SMALL_SIZE, FULL_SIZE):
+            head = model.fusion.trait_head(name, size)
+            head.mean.copy_(mean)
+            head.scale.copy_(scale)
     record = _training_record(config, sites, weights)
     record["encoders"] = {
         sensor.name: read_checkpoint_card(Path(folder)).content_hash

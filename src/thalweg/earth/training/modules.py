@@ -26,6 +26,9 @@ SMALL_NEIGHBOUR_WEIGHT = 0.1
 AUXILIARY_WEIGHT = 0.4
 """Weight of the reconstruction of a sensor that is not the reference."""
 
+TRAIT_SPREAD_WEIGHT = 0.2
+"""Weight of the likelihood of a trait's spread, relative to the error of the trait."""
+
 MAX_PROBE_DAYS = 6.0
 """Largest distance in days of an auxiliary sensor's date that a linear probe reads at a centre date."""
 
@@ -161,13 +164,17 @@ class FusionModule(StageModule):
         return torch.stack(errors).sum()
 
     def trait_loss(self, fused: FusionOutput, name: str, truth: Tensor) -> Tensor:
-        """Return the Laplace likelihood of a trait and its spread."""
-        head = self.model.fusion.trait_head(name)
-        value, half_width = self.model.fusion.trait(fused.values, name)
+        """Return the error of a trait from both sizes, and the Laplace likelihood of its spread."""
+        losses = []
         known = truth.isfinite()
-        error = ((value - truth.nan_to_num()) / head.scale).abs()
-        spread = (half_width / head.scale).clamp(min=MIN_SPREAD)
-        return masked_mean(error + 0.2 * (error.detach() / spread + spread.log()), known.to(error.dtype))
+        for size in (SMALL_SIZE, FULL_SIZE):
+            head = self.model.fusion.trait_head(name, size)
+            value, half_width = head(self.model.fusion.standardised(fused.values, size))
+            error = ((value - truth.nan_to_num()) / head.scale).abs()
+            spread = (half_width / head.scale).clamp(min=MIN_SPREAD)
+            likelihood = error.detach() / spread + spread.log()
+            losses.append(masked_mean(error + TRAIT_SPREAD_WEIGHT * likelihood, known.to(error.dtype)))
+        return torch.stack(losses).sum()
 
 
 def ndvi_bands(sensor: Sensor) -> tuple[int, int] | None:
