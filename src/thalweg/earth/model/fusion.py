@@ -10,6 +10,7 @@ Shapes: Q centre dates, h x w pixels, E dimensions of one sensor's encoding, D d
 entries of evidence (the support of each sensor and whether it was observed), F inputs of the linear path.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
