@@ -97,13 +97,15 @@ def read_points(
         max_blue: largest reflectance of the blue band that counts as free of cloud and snow.
 
     Returns:
-        The points, grouped by equal dates.
+        The points, grouped by equal dates. Centre dates are those of the reference sensor, or of the first sensor of a
+        table without it.
 
     Raises:
         UsageError: a column is missing, or the table has no band of any sensor.
     """
     table = pd.read_parquet(path)
-    if missing := {"sample_id", "time"} - set(table.columns):
+    needed = {"sample_id", "time", *(["ref_id"] if leave_out else [])}
+    if missing := needed - set(table.columns):
         raise UsageError(f"{path}: no column {' or '.join(sorted(missing))}, it has {', '.join(table.columns)}")
     if leave_out:
         table = table[~table.ref_id.isin(leave_out)]
@@ -117,7 +119,9 @@ def read_points(
     if not columns:
         names = ", ".join(sensor.name for sensor in sensors)
         raise UsageError(f"{path}: no band of {names} among its columns {', '.join(table.columns)}")
-    table = table.sort_values(["sample_id", "time"])
+    table = table.assign(sample_id=table.sample_id.astype(str)).sort_values(["sample_id", "time"])
+    reference = next((sensor.name for sensor in sensors if sensor.is_reference and sensor.name in columns), None)
+    reference = reference or next(iter(columns))
     places_by_dates: dict[tuple[pd.Timestamp, ...], list[str]] = {}
     for place, times in table.groupby("sample_id").time:
         places_by_dates.setdefault(tuple(times), []).append(str(place))
@@ -131,7 +135,6 @@ def read_points(
             for sensor in sensors
             if sensor.name in columns
         }
-        reference = next(sensor.name for sensor in sensors if sensor.is_reference)
         seen = contexts[reference].valid.amax((1, 2, 3)) > 0
         if int(seen.sum()) >= MIN_DATES:
             sites.append(PointSite(f"{Path(path).stem}-{number}", contexts, days[seen], tuple(places)))
@@ -157,8 +160,8 @@ def _context(
     known = np.asarray(measured.all(-1))
     if optical:
         values = values * scale
-        blue = [band.common_name for band in sensor.bands].index("blue")
-        known &= values[..., blue] <= max_blue
+        if (blue := sensor.band_by_common_name("blue")) is not None:
+            known &= values[..., sensor.bands.index(blue)] <= max_blue
     scaled = np.where(known[..., None] & present, sensor.scale(np.nan_to_num(values)), 0.0)
     return SensorContext(
         torch.from_numpy(scaled.transpose(1, 2, 0)[:, :, None].astype(np.float32)),
