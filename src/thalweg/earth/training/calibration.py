@@ -39,12 +39,12 @@ def calibrate(model: EarthModel, tiles: RandomTiles, seed: int) -> None:
     torch.manual_seed(seed)
     for tile in tiles:
         full = fusion(model.encode(tile.contexts, tile.centre_days, tile.stride))
-        seen = tile.contexts[model.reference.name]
-        hidden = ((seen.days[:, None] - tile.centre_days).abs() < SAME_DAY).any(1)
-        for observed, contexts in (
-            (0, {**tile.contexts, model.reference.name: seen.mask(hidden)}),
-            (1, tile.contexts),
-        ):
+        without_centres = {
+            name: context.mask(((context.days[:, None] - tile.centre_days).abs() < SAME_DAY).any(1))
+            for name, context in tile.contexts.items()
+            if name == model.reference.name
+        }
+        for observed, contexts in ((0, {**tile.contexts, **without_centres}), (1, tile.contexts)):
             half = mask_half(contexts, tile.centre_days, spare_centres=True)
             encodings = model.encode(half, tile.centre_days, tile.stride)
             masked = fusion(encodings)
@@ -69,6 +69,6 @@ def calibrate(model: EarthModel, tiles: RandomTiles, seed: int) -> None:
     fusion.quantiles.copy_(sample.quantile(torch.tensor(QUANTILE_LEVELS)))
     for (name, size), parts in errors.items():
         head = fusion.trait_head(name, size)
-        if head.is_trained and parts:
+        if head.is_trained and any(len(part) for part in parts):
             sample = torch.cat(parts)
             head.half_width.mul_(sample[torch.randperm(len(sample))[:MAX_PIXELS]].quantile(REFERENCE_LEVEL))
