@@ -51,13 +51,13 @@ def cube(cube_folder: Path) -> Cube:
 
 @pytest.fixture(scope="session")
 def fitted_folder(cube_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The linear baseline of Sentinel-2 and Sentinel-1, fitted to the small cube."""
+    """The closed-form start of Sentinel-2 and Sentinel-1, fitted to the small cube."""
     from thalweg.earth.sensors import sensor_by_name
     from thalweg.earth.training.config import TrainingConfig
     from thalweg.earth.training.fit import train_autoencoder, train_fusion
 
     folder = tmp_path_factory.mktemp("fitted")
-    settings = TrainingConfig(steps=0, start_tiles=8, tile=8)
+    settings = TrainingConfig(steps=0, start_tiles=8, tile=8, stride=1, calibration_tiles=24)
     encoders = [folder / "sentinel-2", folder / "sentinel-1"]
     for encoder in encoders:
         train_autoencoder(sensor_by_name(encoder.name), [cube_folder], encoder, folder / "run", settings)

@@ -35,7 +35,7 @@ VALID = {
 def test_a_valid_declaration_is_accepted() -> None:
     sensor = Sensor(**VALID)
     assert sensor.band_names == ("A", "B")
-    assert sensor.encoding_size == 2 * 12  # a trajectory of two bands has no more values
+    assert sensor.encoding_size == 2 * 12  # a trajectory of two bands at 11 offsets, and the centre date
 
 
 @pytest.mark.parametrize(

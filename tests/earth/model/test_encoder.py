@@ -1,6 +1,7 @@
 """Encoder: dense by construction, independent of masked values, defined everywhere."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from thalweg.earth.model.context import (
     sensor_context,
 )
 from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.model.encoder import GAP_DAYS, MAX_DAYS, WIDTH, DateAttention, neighbouring_dates, support_size
 from thalweg.earth.model.encoding import Encoding
 from thalweg.earth.sensors import SENTINEL_2
 
@@ -29,9 +31,9 @@ def centre_days(cube: Cube) -> torch.Tensor:
     return torch.from_numpy(days_since_epoch(cube.reference.dates[cube.eligible()])[1:6:2]).float()
 
 
-def encode(model: EarthModel, name: str, context: SensorContext, days: torch.Tensor) -> Encoding:
+def encode(model: EarthModel, name: str, context: SensorContext, days: torch.Tensor, stride: int = 1) -> Encoding:
     with torch.no_grad():
-        return model.autoencoder(name).encoder(context, days)
+        return model.autoencoder(name).encoder(context, days, stride)
 
 
 def assert_same_encoding(one: Encoding, other: Encoding, tolerance: float) -> None:
@@ -53,6 +55,32 @@ def test_dense_equals_patch_by_patch(name: str, cube: Cube, model: EarthModel, c
             *(getattr(dense, f)[..., row : row + 1, column : column + 1] for f in ("values", "support", "observed"))
         )
         assert_same_encoding(single, here, 1e-5)
+
+
+@pytest.mark.parametrize("stride", [2, 5])
+@pytest.mark.parametrize("name", SENSORS)
+def test_a_stride_gives_every_so_many_pixels(
+    name: str, stride: int, cube: Cube, model: EarthModel, centre_days: torch.Tensor
+) -> None:
+    context = sensor_context(cube.series[name], cube.whole.grown(HALO))
+    dense = encode(model, name, context, centre_days)
+    expected = Encoding(*(part[..., ::stride, ::stride] for part in (dense.values, dense.support, dense.observed)))
+    sparse = encode(model, name, context, centre_days, stride)
+    assert sparse.values.shape[-2:] == (-(-32 // stride), -(-32 // stride))
+    assert_same_encoding(sparse, expected, 1e-5)
+
+
+def test_a_series_without_dates_is_not_observed(cube: Cube, model: EarthModel, centre_days: torch.Tensor) -> None:
+    context = sensor_context(cube.reference, cube.whole.grown(HALO))
+    empty = context.select(torch.zeros(len(context.days), dtype=torch.bool))
+    for stride in (1, 3):
+        encoding = encode(model, "sentinel-2", empty, centre_days, stride)
+        expected = encode(
+            model, "sentinel-2", context.mask(torch.ones(len(context.days), dtype=torch.bool)), centre_days, stride
+        )
+        assert encoding.support.shape[1] == support_size(SENTINEL_2)
+        assert_same_encoding(encoding, expected, 0.0)
+        assert not encoding.observed.any() and not encoding.values.any()
 
 
 @pytest.mark.parametrize("name", SENSORS)
@@ -111,7 +139,7 @@ def test_the_order_of_dates_does_not_matter(cube: Cube, model: EarthModel, centr
     assert_same_encoding(
         encode(model, "sentinel-2", context.select(order), centre_days),
         encode(model, "sentinel-2", context, centre_days),
-        1e-3,  # sums over dates in float32, in another order
+        1e-6,
     )
 
 
@@ -174,6 +202,146 @@ def test_absent_bands_are_filled_from_the_others(
         error = (filled - truth)[:, band][clear].square().mean()
         assert error < 0.2 * truth[:, band][clear].square().mean()
     torch.testing.assert_close(filled[:, [0, 1, 2, 4]], truth[:, [0, 1, 2, 4]])
+
+
+def series(valid: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A pixel of two bands on days 0, 10, 20, 30 and 40, valid on some of them."""
+    mask = torch.tensor(valid, dtype=torch.float32)[None]
+    values = torch.tensor([[1.0, -1.0], [2.0, 5.0], [4.0, 3.0], [8.0, 0.5], [16.0, 7.0]])[None] * mask[..., None]
+    return values, mask, torch.tensor([0.0, 10.0, 20.0, 30.0, 40.0])
+
+
+FULL = series([1, 1, 1, 1, 1])[0][0]
+
+
+@pytest.mark.parametrize(
+    ("valid", "day", "observed", "before", "after"),
+    [
+        ([1, 1, 1, 1, 1], 20.0, True, 1, 3),
+        ([1, 0, 1, 0, 1], 20.0, True, 0, 4),
+        ([1, 1, 0, 1, 1], 20.0, False, 1, 3),
+        ([1, 0, 0, 0, 1], 20.0, False, 0, 4),
+        ([1, 1, 0, 0, 1], 25.0, False, 1, 4),
+        ([1, 1, 1, 1, 1], 0.0, True, None, 1),
+        ([1, 1, 1, 1, 1], 40.0, True, 3, None),
+        ([0, 0, 0, 1, 1], 10.0, False, None, 3),
+        ([1, 1, 0, 0, 0], 30.0, False, 1, None),
+        ([1, 1, 1, 1, 1], 90.0, False, 4, None),
+        ([1, 1, 1, 1, 1], -50.0, False, None, 0),
+        ([0, 0, 1, 0, 0], 20.0, True, None, None),
+        ([0, 0, 0, 0, 0], 20.0, False, None, None),
+    ],
+)
+def test_the_valid_dates_next_to_a_centre_date(
+    valid: list[int], day: float, observed: bool, before: int | None, after: int | None
+) -> None:
+    values, mask, days = series(valid)
+    near = neighbouring_dates(values, mask, days, torch.tensor([day]))
+    nothing = torch.zeros(2)
+    earlier = FULL[before] if before is not None else FULL[after] if after is not None else nothing
+    later = FULL[after] if after is not None else earlier
+    share = (day - days[before]) / (days[after] - days[before]) if None not in (before, after) else 0.5
+    centre = FULL[int((days - day).abs().argmin())] if observed else nothing
+    gaps = [0.0 if i is None else float(torch.exp(-(days[i] - day).abs() / GAP_DAYS)) for i in (before, after)]
+    interpolated = earlier + share * (later - earlier)
+    assert near.observed.item() == observed
+    torch.testing.assert_close(near.centre[0, 0], centre)
+    torch.testing.assert_close(near.before[0, 0], earlier)
+    torch.testing.assert_close(near.after[0, 0], later)
+    torch.testing.assert_close(near.interpolated[0, 0], interpolated)
+    torch.testing.assert_close(near.closeness[0, 0], torch.tensor(gaps))
+    torch.testing.assert_close(near.direct[0, 0], centre if observed else interpolated)
+
+
+def test_overpasses_of_one_day_are_averaged_where_they_are_valid() -> None:
+    days = torch.tensor([0.0, 20.0, 20.2, 40.0])
+    values = torch.tensor([[[1.0], [2.0], [6.0], [9.0]], [[1.0], [0.0], [6.0], [9.0]]])
+    valid = torch.tensor([[1.0, 1, 1, 1], [1.0, 0, 1, 1]])
+    near = neighbouring_dates(values, valid, days, torch.tensor([20.0, 40.0]))
+    torch.testing.assert_close(near.centre[..., 0], torch.tensor([[4.0, 9.0], [6.0, 9.0]]))
+    torch.testing.assert_close(near.before[..., 0], torch.tensor([[1.0, 6.0], [1.0, 6.0]]))
+
+
+def test_pixels_and_centre_dates_are_looked_up_on_their_own() -> None:
+    parts = [series(valid) for valid in ([1, 0, 1, 1, 0], [0, 1, 0, 0, 1], [0, 0, 0, 0, 0])]
+    values, valid = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    days, centre_days = parts[0][2], torch.tensor([35.0, 10.0, 20.0])
+    together = neighbouring_dates(values, valid, days, centre_days)
+    for pixel in range(3):
+        for date in range(3):
+            alone = neighbouring_dates(values[[pixel]], valid[[pixel]], days, centre_days[[date]])
+            for field in ("centre", "observed", "before", "after", "interpolated", "closeness"):
+                torch.testing.assert_close(getattr(together, field)[pixel, date], getattr(alone, field)[0, 0])
+
+
+def test_a_series_without_dates_has_no_neighbours() -> None:
+    day = torch.tensor([20.0])
+    only = neighbouring_dates(torch.zeros(1, 1, 2), torch.zeros(1, 1), torch.tensor([20.0]), day)
+    assert not only.observed.any() and not only.direct.any() and not only.closeness.any()
+
+
+def test_attention_ignores_masked_and_distant_dates() -> None:
+    torch.manual_seed(0)
+    attention = DateAttention().eval().requires_grad_(False)
+    state, keys, values = torch.randn(2, 1, WIDTH), torch.randn(2, 4, WIDTH), torch.randn(2, 4, WIDTH)
+    days, centre = torch.tensor([0.0, 40.0, 50.0, 101.0 + MAX_DAYS]), torch.tensor([100.0])
+    valid = torch.tensor([[True, True, False, True], [True, True, False, True]])
+    expected = attention(state, keys, values, valid, days, centre)
+
+    def changed(date: int) -> torch.Tensor:
+        others = [part.clone() for part in (keys, values)]
+        for part in others:
+            part[:, date] = 3 * torch.randn(2, WIDTH)
+        return attention(state, *others, valid, days, centre)
+
+    assert torch.equal(changed(2), expected)
+    assert torch.equal(changed(3), expected)
+    assert (changed(0) - expected).abs().amax((1, 2)).min() > 1e-3
+    nothing = attention(state, keys, values, torch.zeros_like(valid), days, centre)
+    assert torch.isfinite(nothing).all()
+    none = torch.zeros(2, 0, WIDTH)
+    torch.testing.assert_close(nothing, attention(state, none, none, valid[:, :0], days[:0], centre))
+
+
+def test_attention_depends_on_time_differences_only() -> None:
+    torch.manual_seed(0)
+    attention = DateAttention().eval().requires_grad_(False)
+    state, keys, values = torch.randn(2, 1, WIDTH), torch.randn(2, 3, WIDTH), torch.randn(2, 3, WIDTH)
+    days, centre, valid = torch.tensor([0.0, 40.0, 60.0]), torch.tensor([50.0]), torch.ones(2, 3, dtype=torch.bool)
+    expected = attention(state, keys, values, valid, days, centre)
+    shifted = attention(state, keys, values, valid, days + 700, centre + 700)
+    torch.testing.assert_close(shifted, expected, atol=1e-3, rtol=0)
+    mirrored = attention(state, keys, values, valid, 2 * centre - days, centre)
+    assert (mirrored - expected).abs().max() > 1e-2  # before and after are told apart
+
+
+@pytest.mark.parametrize("name", SENSORS)
+def test_the_pixel_on_the_centre_date_is_encoded_as_measured(
+    name: str, cube: Cube, fitted_folder: Path, centre_days: torch.Tensor
+) -> None:
+    """Without training the network corrects nothing."""
+    model = EarthModel.load(fitted_folder)
+    encoder = model.autoencoder(name).encoder
+    context = sensor_context(cube.series[name], cube.whole.grown(HALO))
+    days = context.days[context.valid.flatten(1).any(1)][2:8:2]
+    bands = len(encoder.sensor.bands)
+    standardised = encoder.complete(context)[..., HALO:-HALO, HALO:-HALO]
+    valid = context.valid[:, 0, HALO:-HALO, HALO:-HALO] > 0
+    state = encode(model, name, context, days).values[:, -bands:]
+    for index, day in enumerate(days):
+        (date,) = ((context.days - day).abs() < 0.5).nonzero()[:, 0]
+        seen = valid[date]
+        assert seen.any()
+        torch.testing.assert_close(state[index][:, seen], standardised[date][:, seen], atol=1e-5, rtol=0)
+    hidden = ((context.days[:, None] - days).abs() < 0.5).any(1)
+    interpolated = encode(model, name, context.mask(hidden), days).values[:, -bands:]
+    usable = valid & ~hidden[:, None, None]
+    for row, column in [(5, 5), (16, 20), (31, 31), (9, 27)]:
+        dates = usable[:, row, column].nonzero()[:, 0]
+        for band in range(bands):
+            expected = np.interp(days, context.days[dates], standardised[dates, band, row, column])
+            np.testing.assert_allclose(interpolated[:, band, row, column], expected, atol=1e-4)
+    assert (interpolated - state).abs().max() > 0.05
 
 
 def test_conditional_fill_is_the_gaussian_conditional_mean() -> None:

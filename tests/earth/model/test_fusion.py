@@ -11,8 +11,8 @@ from thalweg.earth.cube.cube import Cube
 from thalweg.earth.model.context import HALO, SensorContext, cube_context, days_since_epoch
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.model.encoding import Encoding
-from thalweg.earth.model.fusion import FULL_SIZE, NUM_AUX_DIMS, NUM_BAND_RATIOS, QUANTILE_LEVELS, SMALL_SIZE, Fusion
-from thalweg.earth.model.linear_baseline import LinearFusionConfig, decoded_trajectories, fit_fusion
+from thalweg.earth.model.fusion import BOUND, FULL_SIZE, QUANTILE_LEVELS, SMALL_SIZE, TRAITS, Fusion
+from thalweg.earth.sensors import SENTINEL_2
 from thalweg.errors import UsageError
 
 
@@ -155,126 +155,107 @@ def test_an_unknown_sensor_is_ignored(
     np.testing.assert_array_equal(model.sensors, ["sentinel-2", "sentinel-1"])
 
 
-def linear_fusion(model: EarthModel, encodings: torch.Tensor, changes: torch.Tensor) -> Fusion:
-    """A fusion of the model's sensors with its linear parts fitted."""
-    fusion = Fusion(model.fusion.sensors)
-    decoder_weight = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
-    spectrum = model.autoencoder("sentinel-2").centre_spectrum()
-    fit_fusion(fusion, encodings, changes, decoder_weight, spectrum, LinearFusionConfig())
-    return fusion
-
-
-@pytest.fixture(scope="module")
-def fitted(model: EarthModel, encodings: dict[str, Encoding]) -> Fusion:
-    """Fitted to the encodings of the small cube itself."""
-    joined = model.fusion.complete(encodings)[0].flatten(0, 2) + model.fusion.mean
-    changes = 0.1 * torch.randn(500, len(model.fusion.mean), generator=torch.Generator().manual_seed(0))
-    return linear_fusion(model, joined, changes).requires_grad_(False)
-
-
-def test_the_first_fraction_has_the_best_signal_to_noise_ratio(model: EarthModel) -> None:
-    generator = torch.Generator().manual_seed(0)
-    size = len(model.fusion.mean)
-    encodings = torch.randn(4000, size, generator=generator) * 0.1
-    changes = torch.randn(4000, size, generator=generator) * 0.01
-    encodings[:, 0] *= 30  # varies most, and changes as much when dates are masked
-    changes[:, 0] *= 300
-    encodings[:, 1] *= 20  # varies less, and does not change
-    first = linear_fusion(model, encodings, changes).linear.weight[0].abs()
-    assert first.argmax() == 1
-    assert first[1] > 5 * first[0]
-
-
-def centre_observations(
-    contexts: dict[str, SensorContext], centre_days: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sentinel-2 on the centre dates (Q, h, w, C), and where it is clear (Q, h, w)."""
+def test_the_bands_of_the_centre_date_are_the_observed_ones(
+    fitted_folder: Path, contexts: dict[str, SensorContext], centre_days: torch.Tensor
+) -> None:
+    model = EarthModel.load(fitted_folder)
     context = contexts["sentinel-2"]
     date = (context.days[None] - centre_days[:, None]).abs().argmin(1)
     inner = slice(HALO, -HALO)
-    return context.values[date][..., inner, inner].movedim(1, -1), context.valid[date][:, 0, inner, inner] > 0
-
-
-def test_the_centre_spectrum_is_the_observed_one(
-    model: EarthModel,
-    contexts: dict[str, SensorContext],
-    centre_days: torch.Tensor,
-    encodings: dict[str, Encoding],
-) -> None:
-    weight, offset = model.autoencoder("sentinel-2").centre_spectrum()
-    truth, clear = centre_observations(contexts, centre_days)
-    found = encodings["sentinel-2"].values.movedim(1, -1) @ weight.T + offset
+    truth = context.values[date][..., inner, inner].movedim(1, -1)
+    clear = context.valid[date][:, 0, inner, inner] > 0
+    bands = model.fusion.bands(model.fusion.complete(model.encode(contexts, centre_days))[0])
+    assert bands.shape[-1] == 12
     assert clear.any()
-    torch.testing.assert_close(found[clear], truth[clear], atol=1e-4, rtol=0)
+    torch.testing.assert_close(bands[clear][:, :10], truth[clear], atol=1e-5, rtol=0)
 
 
-def test_band_ratios_are_those_of_the_observed_spectrum(
-    fitted: Fusion,
-    contexts: dict[str, SensorContext],
-    centre_days: torch.Tensor,
-    encodings: dict[str, Encoding],
+def test_radar_has_no_logarithms(model: EarthModel) -> None:
+    fusion = model.fusion
+    assert fusion.log_positions.tolist() == list(range(10))
+    assert fusion.linear.in_features == sum(fusion.sizes.values()) + 10
+
+
+@pytest.mark.parametrize("name", ["sentinel-2", "sentinel-1"])
+@pytest.mark.parametrize("value", [0.0, 1.0, "alternating"])
+def test_embeddings_are_bounded_far_from_the_training_data(name: str, value: float | str, fitted_folder: Path) -> None:
+    model = EarthModel.load(fitted_folder)
+    bands = len(model.autoencoder(name).sensor.bands)
+    spectrum = torch.arange(bands) % 2.0 if isinstance(value, str) else torch.full((bands,), value)
+    values = spectrum[None, :, None, None].expand(1, -1, 16, 16).clone()
+    day = torch.tensor([1200.0])
+    lone = SensorContext(values, torch.ones(1, 1, 16, 16), day, torch.ones(bands, dtype=torch.bool))
+    fused = model({name: lone}, day)
+    fusion = model.fusion
+    assert fused.values.shape == (1, FULL_SIZE, 2, 2)
+    assert torch.isfinite(fused.values).all()
+    assert torch.isfinite(fused.spread).all() and (fused.spread > 0).all()
+    assert fusion.standardised(fused.values).abs().max() <= BOUND + 1e-3
+    decoded = model.decode(fused.values, name)
+    assert torch.isfinite(decoded).all()
+
+
+def test_the_bound_leaves_usual_embeddings_and_limits_extreme_ones(model: EarthModel) -> None:
+    fusion = model.fusion
+    steps = torch.tensor([0.0, 0.5, 1.0, 100.0, -1e6])[:, None]
+    bounded = (fusion.bounded(fusion.embedding_mean + steps * fusion.embedding_scale) - fusion.embedding_mean) / (
+        fusion.embedding_scale
+    )
+    torch.testing.assert_close(bounded[:3], steps[:3].expand(-1, FULL_SIZE), atol=0.02, rtol=0)
+    torch.testing.assert_close(bounded[3], torch.full((FULL_SIZE,), BOUND), atol=1e-3, rtol=0)
+    torch.testing.assert_close(bounded[4], torch.full((FULL_SIZE,), -BOUND), atol=1e-3, rtol=0)
+
+
+def test_the_spread_has_a_unit_of_its_own_where_the_centre_date_is_hidden(
+    model_folder: Path, contexts: dict[str, SensorContext], centre_days: torch.Tensor
 ) -> None:
-    truth, clear = centre_observations(contexts, centre_days)
-    ratios = fitted.band_ratios(fitted.complete(encodings)[0])
-    assert ratios.shape[-1] == NUM_BAND_RATIOS
-    logs = truth[clear].clamp(min=0.005).log()
-    torch.testing.assert_close(ratios[clear], (logs - fitted.colour_mean) @ fitted.colour_axes.T, atol=1e-2, rtol=1e-2)
-    reconstructed = ((ratios[clear] @ fitted.colour_inverse.T) + fitted.colour_mean).exp()
-    assert (reconstructed - truth[clear]).abs().mean() < 0.2 * truth[clear].std()
-    standardised = (reconstructed - fitted.spectrum_mean) / fitted.spectrum_scale
-    torch.testing.assert_close(fitted.reconstructed_spectrum(ratios[clear]), standardised)
+    model = EarthModel.load(model_folder)
+    context = contexts["sentinel-2"]
+    hidden = ((context.days[:, None] - centre_days).abs() < 0.5).any(1)
+    views = (contexts, {**contexts, "sentinel-2": context.mask(hidden)}, {"sentinel-1": contexts["sentinel-1"]})
+    encodings = [model.encode(view, centre_days) for view in views]
+    seen = context.valid[(context.days[None] - centre_days[:, None]).abs().argmin(1)][:, 0, HALO:-HALO, HALO:-HALO]
+    shares = [model.fusion.centre_share(one)[..., 0] for one in encodings]
+    assert 0 < seen.mean() < 1
+    assert torch.equal(shares[0], seen)
+    assert not shares[1].any() and not shares[2].any()
+    before = [model.fusion(one).spread for one in encodings]
+    model.fusion.spread_scale[0] *= 3
+    after = [model.fusion(one).spread for one in encodings]
+    observed = seen[:, None].expand_as(before[0]) > 0
+    torch.testing.assert_close(after[0][observed], before[0][observed])
+    torch.testing.assert_close(after[0][~observed], 3 * before[0][~observed])
+    torch.testing.assert_close(after[1], 3 * before[1])
+    torch.testing.assert_close(after[2], 3 * before[2])
 
 
-def test_the_embedding_of_a_single_date_is_predicted_from_its_band_ratios(
-    fitted: Fusion, model: EarthModel, contexts: dict[str, SensorContext], centre_days: torch.Tensor
-) -> None:
-    context, day = contexts["sentinel-2"], centre_days[:1]
-    single = {"sentinel-2": context.mask((context.days - day).abs() >= 0.5)}
-    completed, evidence = fitted.complete(model.encode(single, day))
-    clear = centre_observations(contexts, day)[1]
-    ratios = fitted.band_ratios(completed)[clear]
-    values = fitted(model.encode(single, day)).values.movedim(1, -1)[clear]
-    assert fitted.context_share(evidence)[clear].max() < 1e-5
-    predicted = ratios @ fitted.expected.T
-    expected = torch.cat([predicted[:, :SMALL_SIZE], ratios, predicted[:, SMALL_SIZE:]], 1)
-    torch.testing.assert_close(values, expected, atol=1e-4, rtol=1e-4)
-    full = fitted.complete(model.encode(contexts, day))
-    assert (fitted.context_share(full[1])[clear] == 1).float().mean() > 0.9
+@pytest.mark.parametrize("name", list(TRAITS))
+def test_traits_are_unknown_without_training_data(name: str, model: EarthModel) -> None:
+    assert not any(model.fusion.trait_head(name, size).is_trained for size in (SMALL_SIZE, FULL_SIZE))
+    with pytest.raises(UsageError, match=f"{name}: this model was trained without it"):
+        model.decode_trait(torch.zeros(1, FULL_SIZE, 2, 2), name)
+    with pytest.raises(UsageError, match="trait 'yield'"):
+        model.decode_trait(torch.zeros(1, FULL_SIZE, 2, 2), "yield")
 
 
-def test_the_prediction_from_band_ratios_leaves_no_correlated_residual(
-    fitted: Fusion, encodings: dict[str, Encoding]
-) -> None:
-    completed = fitted.complete(encodings)[0].flatten(0, 2)
-    ratios, fractions = fitted.band_ratios(completed), fitted.linear(completed)
-    residual = fractions - ratios @ fitted.expected.T
-    scale = ratios.std(0)[:, None] * fractions.std(0)
-    assert ((ratios.T @ residual / len(residual)) / scale).abs().max() < 0.05
-    assert ((ratios.T @ fractions / len(residual)) / scale).abs().max() > 0.3
-
-
-def test_two_dimensions_hold_the_radar_on_the_centre_date(model: EarthModel) -> None:
-    generator = torch.Generator().manual_seed(0)
-    size = len(model.fusion.mean)
-    encodings, changes = (torch.randn(4000, size, generator=generator) * scale for scale in (1.0, 0.1))
-    decoder_weight = torch.block_diag(*[model.autoencoder(name).decoder.linear.weight for name in model.sensors])
-    _, auxiliary = decoded_trajectories(model.fusion.sensors, decoder_weight, auxiliary_weight=1.0)
-    truth = (encodings @ auxiliary.T).detach()
-    values = (encodings @ linear_fusion(model, encodings, changes).linear.weight.T).detach()
-
-    def unexplained(count: int) -> float:
-        """Share of the radar's two bands that the first linear dimensions leave unexplained."""
-        known = values[:, :count]
-        rest = truth - known @ torch.linalg.lstsq(known, truth).solution
-        return float(rest.square().mean() / truth.square().mean())
-
-    assert truth.shape[1] == NUM_AUX_DIMS
-    assert unexplained(SMALL_SIZE + NUM_AUX_DIMS) < 1e-3 < unexplained(SMALL_SIZE)
-
-
-def test_a_radar_alone_is_context(fitted: Fusion, encodings: dict[str, Encoding]) -> None:
-    evidence = fitted.complete({"sentinel-1": encodings["sentinel-1"]})[1]
-    assert (fitted.context_share(evidence) == 1).float().mean() > 0.9
+def test_traits_of_seven_dimensions_do_not_depend_on_the_others_and_stay_in_bounds() -> None:
+    torch.manual_seed(0)
+    fusion = Fusion([SENTINEL_2]).requires_grad_(False)
+    embeddings = 3 * torch.randn(2, FULL_SIZE, 4, 5)
+    changed = embeddings.clone()
+    changed[:, SMALL_SIZE:] += 10
+    for name, trait in TRAITS.items():
+        for size in (SMALL_SIZE, FULL_SIZE):
+            head = fusion.trait_head(name, size)
+            head.scale.fill_(5.0)
+            head.linear.weight.normal_()
+            value, half_width = fusion.trait(embeddings, name, size)
+            assert value.shape == half_width.shape == (2, 4, 5)
+            assert value.min() == 0 and value.max() <= trait.largest
+            assert torch.isfinite(half_width).all() and (half_width > 0).all()
+            assert torch.equal(fusion.trait(changed, name, size)[0], value) == (size == SMALL_SIZE)
+            head.half_width.fill_(2.0)
+            torch.testing.assert_close(fusion.trait(embeddings, name, size)[1], 2 * half_width)
 
 
 def test_a_fusion_needs_a_reference_sensor(model: EarthModel) -> None:

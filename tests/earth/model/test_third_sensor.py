@@ -1,6 +1,7 @@
 """A third sensor added to a model of two: the steps of docs/add-a-sensor.md, which must match this test."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from thalweg.earth.model.checkpoints import read_checkpoint_card
 from thalweg.earth.sensors import Band, ClassMask, Sensor, register_sensor, sensor_by_name
 from thalweg.earth.training.config import TrainingConfig
 from thalweg.earth.training.fit import train_autoencoder, train_fusion
+from thalweg.earth.training.tiles import RandomTiles, TileShape, TrainingSite
 from thalweg.simulate import simulate
 
-QUICK = TrainingConfig(steps=12, tile=12, centres=2, start_tiles=16, validation_tiles=2, calibration_tiles=6)
+QUICK = TrainingConfig(steps=12, tile=12, centres=2, start_tiles=16, validation_tiles=2, calibration_tiles=12)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,6 @@ def test_three_sensors_make_one_embedding(trained_models: Path, landscape: Path)
 
 def test_the_third_sensor_is_decoded(trained_models: Path, landscape: Path) -> None:
     from thalweg.earth import EarthModel
-    from thalweg.earth.training.tiles import TrainingSite
 
     model = EarthModel.load(trained_models / "three")
     site = TrainingSite.load(landscape, model.sensors)
@@ -82,8 +83,31 @@ def test_the_third_sensor_is_decoded(trained_models: Path, landscape: Path) -> N
     assert error < 0.6 * constant
 
 
-def test_a_sensor_of_the_user_is_trained(landscape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sensors, "_REGISTRY", dict(sensors._REGISTRY))  # registered for this test only
+MISSION_MASK = ClassMask(variable="mission_mask", clear=(1,))
+FEW = {"start_tiles": 16, "calibration_tiles": 4, "validation_tiles": 1}
+
+
+def write_mission(landscape: Path, folder: Path, bands: dict[str, tuple[str, float, float]]) -> Path:
+    """Write a cube of Sentinel-2 and of an invented mission, whose bands are Sentinel-2's, scaled and shifted."""
+    s2 = xr.open_dataset(landscape / "s2.nc", engine="h5netcdf", mask_and_scale=False)
+    values = {
+        name: s2[source].astype("float32") / 1e4 * factor + offset for name, (source, factor, offset) in bands.items()
+    }
+    data = xr.Dataset({**values, "mission_mask": s2.SCL.isin([4, 5, 6, 7]).astype("uint8")}).rio.write_crs(s2.rio.crs)
+    folder.mkdir()
+    data.to_netcdf(folder / "mission.nc", engine="h5netcdf")
+    s2.to_netcdf(folder / "s2.nc", engine="h5netcdf")
+    return folder
+
+
+@pytest.fixture
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registered sensors are forgotten after the test."""
+    monkeypatch.setattr(sensors, "_REGISTRY", dict(sensors._REGISTRY))
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_sensor_of_the_user_is_trained(landscape: Path, tmp_path: Path) -> None:
     mission = register_sensor(
         Sensor(
             name="thermal-infrared-mission",
@@ -92,23 +116,73 @@ def test_a_sensor_of_the_user_is_trained(landscape: Path, tmp_path: Path, monkey
             units="reflectance",
             value_range=(0, 1),
             resolution=20,
-            validity=ClassMask(variable="mission_mask", clear=(1,)),
+            validity=MISSION_MASK,
             encoding_size=12,
         )
     )
-    s2 = xr.open_dataset(landscape / "s2.nc", engine="h5netcdf", mask_and_scale=False)
-    data = xr.Dataset(
-        {
-            "red_edge": s2.B05.astype("float32") / 1e4,
-            "swir": s2.B11.astype("float32") / 1e4,
-            "mission_mask": s2.SCL.isin([4, 5, 6, 7]).astype("uint8"),
-        }
-    ).rio.write_crs(s2.rio.crs)
-    folder = tmp_path / "cube"
-    folder.mkdir()
-    data.to_netcdf(folder / "mission.nc", engine="h5netcdf")
-    s2.to_netcdf(folder / "s2.nc", engine="h5netcdf")
+    folder = write_mission(landscape, tmp_path / "cube", {"red_edge": ("B05", 1, 0), "swir": ("B11", 1, 0)})
     assert set(Cube.open(folder).series) == {"sentinel-2", mission.name}
-    settings = TrainingConfig(steps=2, tile=12, centres=2, start_tiles=4)
+    settings = TrainingConfig(steps=2, tile=12, centres=2, **FEW)
     autoencoder = train_autoencoder(mission, [folder], tmp_path / "mission", tmp_path / "run", settings)
     assert autoencoder.sensor == mission
+
+
+@pytest.mark.usefixtures("own_registry")
+@pytest.mark.parametrize("units", ["reflectance", "dB"])
+def test_a_sensor_of_one_band_is_trained_and_fused(
+    units: Literal["reflectance", "dB"], trained_models: Path, landscape: Path, tmp_path: Path
+) -> None:
+    mission = register_sensor(
+        Sensor(
+            name="one-band-mission",
+            title="A mission of one band",
+            bands=(Band(name="only"),),
+            units=units,
+            value_range=(0, 1) if units == "reflectance" else (-30, 5),
+            resolution=20,
+            validity=MISSION_MASK,
+        )
+    )
+    only = ("B08", 1, 0) if units == "reflectance" else ("B08", 20, -20)
+    folder = write_mission(landscape, tmp_path / "cube", {"only": only})
+    settings = TrainingConfig(steps=2, tiles=1, tile=12, centres=2, **FEW)
+    encoders = [trained_models / "sentinel-2", tmp_path / mission.name]
+    train_autoencoder(mission, [folder], encoders[1], tmp_path / "run", settings)
+    model = train_fusion(encoders, [folder], tmp_path / "model", tmp_path / "fusion.run", settings)
+    assert model.sensors == ("sentinel-2", mission.name)
+    assert len(model.fusion.log_positions) == (11 if units == "reflectance" else 10)
+    site = TrainingSite.load(folder, model.sensors)
+    tile = next(iter(RandomTiles([site], 0, TileShape(8, 1, 2))))
+    fused = model(tile.contexts, tile.centre_days)
+    assert torch.isfinite(fused.values).all() and (fused.spread > 0).all()
+    low, high = mission.value_range
+    decoded = model.decode(fused.values, mission.name)
+    assert decoded.shape == (2, 1, 8, 8)
+    assert torch.isfinite(decoded).all() and low - 5 < decoded.mean() < high + 5
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_reference_sensor_without_reflectance_is_trained_and_fused(landscape: Path, tmp_path: Path) -> None:
+    mission = register_sensor(
+        Sensor(
+            name="radar-mission",
+            title="A mission of three bands in dB",
+            bands=(Band(name="first"), Band(name="second"), Band(name="third")),
+            units="dB",
+            value_range=(-30, 5),
+            resolution=20,
+            validity=MISSION_MASK,
+            is_reference=True,
+        )
+    )
+    bands = {"first": ("B08", 20, -20), "second": ("B11", 20, -20), "third": ("B03", 40, -20)}
+    folder = write_mission(landscape, tmp_path / "cube", bands)
+    settings = TrainingConfig(steps=2, tiles=1, tile=12, centres=2, **FEW)
+    train_autoencoder(mission, [folder], tmp_path / "encoder", tmp_path / "run", settings)
+    model = train_fusion([tmp_path / "encoder"], [folder], tmp_path / "model", tmp_path / "fusion.run", settings)
+    assert len(model.fusion.log_positions) == 0
+    site = TrainingSite.load(folder, model.sensors)
+    tile = next(iter(RandomTiles([site], 0, TileShape(8, 1, 2))))
+    fused = model(tile.contexts, tile.centre_days)
+    assert torch.isfinite(fused.values).all() and (fused.spread > 0).all()
+    assert torch.isfinite(model.decode(fused.values, mission.name)).all()

@@ -1,22 +1,24 @@
-"""Training runs: reproducible, resumable, better than the linear baseline."""
+"""Training runs: reproducible, resumable, better than their closed-form start."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 
+from thalweg.earth.model.checkpoints import read_checkpoint_card
 from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, TRAITS
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
 from thalweg.earth.training.config import TrainingConfig
 from thalweg.earth.training.fit import train_autoencoder, train_fusion
-from thalweg.earth.training.masking import mask_context
-from thalweg.earth.training.modules import AutoencoderModule
-from thalweg.earth.training.tiles import RandomTiles, TrainingSite, draw_targets
+from thalweg.earth.training.modules import AutoencoderModule, FusionModule
+from thalweg.earth.training.tiles import RandomTiles, TileShape, TrainingSite
 from thalweg.errors import UsageError
 from thalweg.simulate import simulate
 
@@ -31,14 +33,14 @@ def landscape(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def losses_on(stage: AutoencoderModule, site: TrainingSite) -> float:
     """Mean loss on tiles of the trained side, with the same masking every time."""
     total = []
-    for index, tile in zip(range(24), RandomTiles([site], 5, 12, 2), strict=False):
+    for index, tile in zip(range(24), RandomTiles([site], 5, TileShape(12, centres=2)), strict=False):
         torch.manual_seed(index)
         with torch.no_grad():
             total.append(float(torch.stack(list(stage.losses(tile).values())).sum()))
     return sum(total) / len(total)
 
 
-def test_training_improves_on_the_linear_baseline(landscape: Path, tmp_path: Path) -> None:
+def test_training_improves_on_the_closed_form_start(landscape: Path, tmp_path: Path) -> None:
     site = TrainingSite.load(landscape, ["sentinel-2"])
     start = TrainingConfig(steps=0, tile=12, centres=2, start_tiles=24)
     trained = start.model_copy(update={"steps": 150, "warm_up": 5, "learning_rate": 1e-3, "validation_tiles": 1})
@@ -85,53 +87,68 @@ def test_killed_training_resumes(landscape: Path, tmp_path: Path) -> None:
     assert torch.load(saved, weights_only=True)["global_step"] >= step
 
 
-def test_training_and_validation_share_no_pixel(landscape: Path) -> None:
-    site = TrainingSite.load(landscape, ["sentinel-2"])
-    columns = torch.arange(site.size[1] + 14, dtype=torch.float32).expand(*site.contexts["sentinel-2"].values.shape)
-    marked = TrainingSite(
-        site.name,
-        {"sentinel-2": type(site.contexts["sentinel-2"])(
-            columns, site.contexts["sentinel-2"].valid, site.contexts["sentinel-2"].days,
-            site.contexts["sentinel-2"].present,
-        )},
-        site.centre_days,
-        site.size,
-    )  # fmt: skip
-    seen = [
-        {int(c) for tile, _ in zip(RandomTiles([marked], 1, 12, 1, validation=v), range(40), strict=False)
-         for c in tile.contexts["sentinel-2"].values[0, 0, 0]}
-        for v in (None, 40)
-    ]  # fmt: skip
-    assert max(seen[0]) < min(seen[1])
+def test_weights_are_recorded_and_part_of_the_run(landscape: Path, tmp_path: Path) -> None:
+    settings = TrainingConfig(steps=1, tile=8, centres=1, start_tiles=4, validation_tiles=1, tiles=1)
+    run, twice = tmp_path / "run", [landscape, landscape]
+    train_autoencoder(SENTINEL_1, twice, tmp_path / "weighted", run, settings, weights=[1.0, 0.25])
+    record = read_checkpoint_card(tmp_path / "weighted").training
+    assert record["weights"] == [1.0, 0.25]
+    assert record["data"] == ["landscape", "landscape"]
+    with pytest.raises(UsageError, match="another training"):
+        train_autoencoder(SENTINEL_1, twice, tmp_path / "equal", run, settings)
+    train_autoencoder(SENTINEL_1, twice, tmp_path / "equal", tmp_path / "other", settings)
+    assert "weights" not in read_checkpoint_card(tmp_path / "equal").training
 
 
-def test_masking_removes_and_adds_nothing(landscape: Path) -> None:
-    torch.manual_seed(0)
-    site = TrainingSite.load(landscape, ["sentinel-2"])
-    context = site.contexts["sentinel-2"]
-    masking = TrainingConfig().masking
-    shares = []
-    for _ in range(20):
-        masked = mask_context(context, masking)
-        remaining = masked.valid.bool().expand_as(masked.values) & masked.present[:, None, None]
-        assert torch.equal(masked.values[remaining], context.values[remaining])
-        assert bool((masked.values[~remaining] == 0).all())
-        assert bool((masked.valid <= context.valid).all())
-        shares.append(float(masked.valid.sum() / context.valid.sum()))
-    assert min(shares) < 0.7 < max(shares) + 0.3
+def test_fusing_leaves_the_encoders_unchanged_and_learns_the_traits(landscape: Path, fitted_folder: Path) -> None:
+    model = EarthModel.load(fitted_folder)
+    model.fusion.requires_grad_(True)
+    site = TrainingSite.load(landscape, model.sensors)
+    assert set(site.truth) == set(TRAITS)
+    for name in TRAITS:
+        for size in (SMALL_SIZE, FULL_SIZE):
+            head = model.fusion.trait_head(name, size)
+            head.scale.fill_(float(site.truth[name].nan_to_num().std()))
+    module = FusionModule(model, TrainingConfig(steps=8, warm_up=1, learning_rate=1e-3))
+    encoders = {name: value.clone() for name, value in model.autoencoders.state_dict().items()}
+    heads = {name: value.clone() for name, value in model.fusion.state_dict().items()}
+    optimizer = module.configure_optimizers()["optimizer"]
+    for tile in islice(RandomTiles([site], 0, TileShape(8, centres=2)), 3):
+        losses = module.losses(tile)
+        assert {f"trait/{name}" for name in TRAITS} <= set(losses)
+        total = torch.stack(list(losses.values())).sum()
+        assert torch.isfinite(total)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+    after = model.autoencoders.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in encoders.items())
+    changed = {name for name, value in model.fusion.state_dict().items() if not torch.equal(value, heads[name])}
+    assert {f"traits.{name}.linear.weight" for name in TRAITS} <= changed
+    assert {f"small_traits.{name}.linear.weight" for name in TRAITS} <= changed
+    assert "linear.weight" in changed and "mean" not in changed
 
 
-def test_targets_hold_the_centre_and_its_neighbours(landscape: Path) -> None:
-    torch.manual_seed(0)
-    site = TrainingSite.load(landscape, ["sentinel-2"])
-    wanted = draw_targets(site.contexts["sentinel-2"], site.centre_days[3:5], 5, 0.5)
-    assert wanted.values.shape[:3] == (2, 5, 10)
-    assert float(wanted.days.abs().min(1).values.max()) < 0.5
-    assert float(wanted.weight.max()) <= 1
+def test_a_model_of_simulated_landscapes_decodes_traits(landscape: Path, tmp_path: Path) -> None:
+    settings = TrainingConfig(
+        steps=3, tiles=1, tile=8, centres=2, start_tiles=16, validation_tiles=1, calibration_tiles=8
+    )
+    train_autoencoder(SENTINEL_2, [landscape], tmp_path / "s2", tmp_path / "s2.run", settings)
+    model = train_fusion([tmp_path / "s2"], [landscape], tmp_path / "model", tmp_path / "run", settings)
+    site = TrainingSite.load(landscape, model.sensors)
+    tile = next(iter(RandomTiles([site], 0, TileShape(8, 1, 2))))
+    embeddings = model(tile.contexts, tile.centre_days).values
+    for name, trait in TRAITS.items():
+        for size in (SMALL_SIZE, FULL_SIZE):
+            assert model.fusion.trait_head(name, size).is_trained
+            value, half_width = model.decode_trait(embeddings, name, size)
+            assert value.shape == half_width.shape == (2, 8, 8)
+            assert torch.isfinite(value).all() and value.min() >= 0 and value.max() <= trait.largest
+            assert torch.isfinite(half_width).all() and (half_width > 0).all()
 
 
 def test_fusion_needs_the_reference_sensor(landscape: Path, tmp_path: Path) -> None:
-    settings = TrainingConfig(steps=0, tile=8, centres=1, start_tiles=4)
+    settings = TrainingConfig(steps=0, tile=8, centres=2, start_tiles=16, calibration_tiles=4)
     train_autoencoder(SENTINEL_1, [landscape], tmp_path / "s1", tmp_path / "run", settings)
     with pytest.raises(UsageError, match="no reference sensor"):
         train_fusion([tmp_path / "s1"], [landscape], tmp_path / "model", tmp_path / "run", settings)
@@ -141,7 +158,7 @@ def test_fusion_needs_the_reference_sensor(landscape: Path, tmp_path: Path) -> N
 def test_another_encoder_is_refused(landscape: Path, tmp_path: Path) -> None:
     import shutil
 
-    settings = TrainingConfig(steps=0, tile=8, centres=1, start_tiles=4)
+    settings = TrainingConfig(steps=0, tile=8, centres=2, start_tiles=16, calibration_tiles=4)
     for seed, name in ((0, "s2"), (1, "other")):
         config = settings.model_copy(update={"seed": seed})
         train_autoencoder(SENTINEL_2, [landscape], tmp_path / name, tmp_path / "run", config)

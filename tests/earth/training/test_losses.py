@@ -6,15 +6,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from thalweg.earth.training.losses import (
-    LossWeights,
-    absolute_error,
-    masked_mean,
-    spectral_angle,
-    structural_dissimilarity,
-)
+from thalweg.earth.training.losses import LossWeights, absolute_error, masked_mean, spectral_angle
 
-LOSSES = [absolute_error, spectral_angle, structural_dissimilarity]
+LOSSES = [absolute_error, spectral_angle]
 
 
 def sample(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -78,29 +72,14 @@ def test_the_spectral_angle_is_the_angle() -> None:
     assert spectral_angle(sample(0, 2, 3, 4, 5, 5), sample(1, 2, 3, 4, 5, 5), torch.ones(2, 3, 1, 5, 5)).shape == ()
 
 
-def test_structural_dissimilarity_of_flat_images_is_their_luminance() -> None:
-    one, other = torch.full((1, 1, 8, 8), 0.2), torch.full((1, 1, 8, 8), 0.6)
-    expected = 1 - (2 * 0.2 * 0.6 + 1e-4) / (0.2**2 + 0.6**2 + 1e-4)
-    assert structural_dissimilarity(one, other, torch.ones(1, 1, 8, 8)) == pytest.approx(expected, abs=1e-3)
-
-
-def test_structural_dissimilarity_prefers_an_offset_to_noise_of_the_same_error() -> None:
-    target = sample(0, 1, 1, 12, 12)
-    offset, noise = torch.full_like(target, 0.05), 0.05 * torch.sign(sample(1, 1, 1, 12, 12) - 0.5)
-    weight = torch.ones(1, 1, 12, 12)
-    assert structural_dissimilarity(target + offset, target, weight) < structural_dissimilarity(
-        target + noise, target, weight
-    )
-
-
 def test_masked_mean_is_a_weighted_mean() -> None:
     assert masked_mean(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([1.0, 3.0, 0.0])) == 1.75
 
 
 def test_loss_weights_are_the_papers_and_refuse_nonsense() -> None:
     weights = LossWeights()
-    assert (weights.absolute_error, weights.spectral_angle, weights.structure) == (0.665, 0.315, 0.02)
+    assert (weights.absolute_error, weights.spectral_angle) == (0.665, 0.315)
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
-        LossWeights(structure=-1)
+        LossWeights(spectral_angle=-1)
     with pytest.raises(ValidationError, match="Extra inputs"):
         LossWeights(perceptual=1)
