@@ -33,7 +33,9 @@ from thalweg.earth.training.fit import train_autoencoder, train_fusion
 from thalweg.gpp.tables.physical_limits import limits_of
 from thalweg.simulate import Landscape
 
-QUICK = TrainingConfig(steps=2, tile=8, centres=2, start_tiles=16, validation_tiles=1, calibration_tiles=12)
+QUICK = TrainingConfig(
+    steps=2, tile=8, centres=2, start_tiles=16, validation_tiles=1, calibration_tiles=12, encoded_tiles=8
+)
 CLEAR, HAZE, CLOUD, UNUSABLE = 1, 2, 4, 8
 SOURCE_BANDS = {"Blue": "B02", "Green": "B03", "Red": "B04", "NIR": "B08"}
 SENSOR = Sensor(

@@ -17,7 +17,9 @@ from thalweg.earth.training.fit import train_autoencoder, train_fusion
 from thalweg.earth.training.tiles import RandomTiles, TileShape, TrainingSite
 from thalweg.simulate import simulate
 
-QUICK = TrainingConfig(steps=12, tile=12, centres=2, start_tiles=16, validation_tiles=2, calibration_tiles=12)
+QUICK = TrainingConfig(
+    steps=12, tile=12, centres=2, start_tiles=16, validation_tiles=2, calibration_tiles=12, encoded_tiles=8
+)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,7 @@ def test_the_third_sensor_is_decoded(trained_models: Path, landscape: Path) -> N
 
 
 MISSION_MASK = ClassMask(variable="mission_mask", clear=(1,))
-FEW = {"start_tiles": 16, "calibration_tiles": 4, "validation_tiles": 1}
+FEW = {"start_tiles": 16, "calibration_tiles": 4, "encoded_tiles": 4, "validation_tiles": 1}
 
 
 def write_mission(landscape: Path, folder: Path, bands: dict[str, tuple[str, float, float]]) -> Path:

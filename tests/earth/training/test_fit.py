@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, TRAITS
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
 from thalweg.earth.training.config import TrainingConfig
 from thalweg.earth.training.fit import train_autoencoder, train_fusion
-from thalweg.earth.training.modules import AutoencoderModule, FusionModule
+from thalweg.earth.training.modules import AutoencoderModule, EncodedTiles, FusionModule
 from thalweg.earth.training.tiles import RandomTiles, TileShape, TrainingSite
 from thalweg.errors import UsageError
 from thalweg.simulate import simulate
@@ -100,22 +99,43 @@ def test_weights_are_recorded_and_part_of_the_run(landscape: Path, tmp_path: Pat
     assert "weights" not in read_checkpoint_card(tmp_path / "equal").training
 
 
+def test_encoded_tiles_are_those_of_the_encoders(landscape: Path, fitted_folder: Path) -> None:
+    model = EarthModel.load(fitted_folder)
+    config = TrainingConfig()
+    tiles = RandomTiles([TrainingSite.load(landscape, model.sensors)], 0, TileShape(8, centres=2))
+    first, second = (EncodedTiles(model, tiles, config, 3, endless=False) for _ in range(2))
+    assert len(list(first)) == 3
+    for one, other in zip(first, second, strict=True):
+        for name, encoding in model.encode(one.tile.contexts, one.tile.centre_days, one.tile.stride).items():
+            assert torch.equal(encoding.values, one.full[name].values)
+            assert torch.equal(one.full[name].values, other.full[name].values)
+        assert set(one.masked) <= set(one.full)
+        assert all(torch.equal(one.masked[name].values, other.masked[name].values) for name in one.masked)
+    endless = iter(EncodedTiles(model, tiles, config, 3, endless=True))
+    drawn = [next(endless) for _ in range(6)]
+    for part in (drawn[:3], drawn[3:]):
+        assert len({id(sample) for sample in part}) == 3
+
+
 def test_fusing_leaves_the_encoders_unchanged_and_learns_the_traits(landscape: Path, fitted_folder: Path) -> None:
     model = EarthModel.load(fitted_folder)
     model.fusion.requires_grad_(True)
     site = TrainingSite.load(landscape, model.sensors)
-    assert set(site.truth) == set(TRAITS)
-    for name in TRAITS:
+    known = set(site.truth)
+    assert {"lai", "chlorophyll", "soil_moisture"} <= known
+    for name in known:
         for size in (SMALL_SIZE, FULL_SIZE):
             head = model.fusion.trait_head(name, size)
             head.scale.fill_(float(site.truth[name].nan_to_num().std()))
-    module = FusionModule(model, TrainingConfig(steps=8, warm_up=1, learning_rate=1e-3))
+    config = TrainingConfig(steps=8, warm_up=1, learning_rate=1e-3)
+    module = FusionModule(model, config)
     encoders = {name: value.clone() for name, value in model.autoencoders.state_dict().items()}
     heads = {name: value.clone() for name, value in model.fusion.state_dict().items()}
     optimizer = module.configure_optimizers()["optimizer"]
-    for tile in islice(RandomTiles([site], 0, TileShape(8, centres=2)), 3):
-        losses = module.losses(tile)
-        assert {f"trait/{name}" for name in TRAITS} <= set(losses)
+    encoded = EncodedTiles(model, RandomTiles([site], 0, TileShape(8, centres=2)), config, 3, endless=False)
+    for sample in encoded:
+        losses = module.losses(sample)
+        assert {name for name in losses if name.startswith("trait/")} == {f"trait/{name}" for name in known}
         total = torch.stack(list(losses.values())).sum()
         assert torch.isfinite(total)
         optimizer.zero_grad()
@@ -124,21 +144,22 @@ def test_fusing_leaves_the_encoders_unchanged_and_learns_the_traits(landscape: P
     after = model.autoencoders.state_dict()
     assert all(torch.equal(after[name], value) for name, value in encoders.items())
     changed = {name for name, value in model.fusion.state_dict().items() if not torch.equal(value, heads[name])}
-    assert {f"traits.{name}.linear.weight" for name in TRAITS} <= changed
-    assert {f"small_traits.{name}.linear.weight" for name in TRAITS} <= changed
+    assert {f"traits.{name}.linear.weight" for name in known} <= changed
+    assert {f"small_traits.{name}.linear.weight" for name in known} <= changed
     assert "linear.weight" in changed and "mean" not in changed
 
 
 def test_a_model_of_simulated_landscapes_decodes_traits(landscape: Path, tmp_path: Path) -> None:
     settings = TrainingConfig(
-        steps=3, tiles=1, tile=8, centres=2, start_tiles=16, validation_tiles=1, calibration_tiles=8
+        steps=3, tiles=1, tile=8, centres=2, start_tiles=16, validation_tiles=1, calibration_tiles=8, encoded_tiles=4
     )
     train_autoencoder(SENTINEL_2, [landscape], tmp_path / "s2", tmp_path / "s2.run", settings)
     model = train_fusion([tmp_path / "s2"], [landscape], tmp_path / "model", tmp_path / "run", settings)
     site = TrainingSite.load(landscape, model.sensors)
     tile = next(iter(RandomTiles([site], 0, TileShape(8, 1, 2))))
     embeddings = model(tile.contexts, tile.centre_days).values
-    for name, trait in TRAITS.items():
+    for name in site.truth:
+        trait = TRAITS[name]
         for size in (SMALL_SIZE, FULL_SIZE):
             assert model.fusion.trait_head(name, size).is_trained
             value, half_width = model.decode_trait(embeddings, name, size)
