@@ -79,7 +79,7 @@ def test_a_series_without_dates_is_not_observed(cube: Cube, model: EarthModel, c
             model, "sentinel-2", context.mask(torch.ones(len(context.days), dtype=torch.bool)), centre_days, stride
         )
         assert encoding.support.shape[1] == support_size(SENTINEL_2)
-        assert_same_encoding(encoding, expected, 0.0)
+        assert_same_encoding(encoding, expected, 1e-9)
         assert not encoding.observed.any() and not encoding.values.any()
 
 

@@ -80,7 +80,7 @@ def test_a_disturbance_is_a_gain_and_an_offset_per_band(context: SensorContext) 
         before, after = context.values[:, band][clear], disturbed.values[:, band][clear]
         line = torch.stack([before, torch.ones_like(before)], 1).double()
         gain, offset = torch.linalg.lstsq(line, after.double()[:, None]).solution[:, 0]
-        torch.testing.assert_close(gain * before + offset, after.double(), atol=1e-5, rtol=0)
+        torch.testing.assert_close(gain * before.double() + offset, after.double(), atol=1e-5, rtol=0)
         assert 0 < abs(gain - 1) < 0.4 and 0 < abs(offset) < 0.08
         found.append((round(float(gain), 4), round(float(offset), 5)))
     assert len(set(found)) == 10
