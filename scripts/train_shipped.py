@@ -1,50 +1,98 @@
-"""Train the weights that ship with the package: real sites BE-1, BE-3, TZ-1 and simulated landscapes.
+"""Train the weights that ship with the package.
 
-usage: python scripts/train_shipped.py SITES WORK
+usage: python scripts/train_shipped.py SITES LANDSCAPES WORK [--leave-out NAME ...]
 
-SITES is the folder of the real sites, WORK that of landscapes, checkpoints and logs. BE-2 is never read. Training takes
-about a quarter of an hour on two cores; a killed run resumes.
+SITES is the folder of the real sites and of the tables of points, LANDSCAPES that of simulated landscapes
+(`scripts/training_landscapes.py`), WORK that of checkpoints and logs. BE-2 and RO-NRT are never read, nor are the
+regions that `benchmarks/earth_sites.py` reports: Corsica, and every fourth reference data set of the global points.
+
+Training takes about one and a half hours on two cores: the encoders side by side (--stage sentinel-2, --stage
+sentinel-1), then the fusion. A killed run resumes.
 """
 
-import sys
+import argparse
 from pathlib import Path
+
+import pandas as pd
 
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
 from thalweg.earth.training.config import TrainingConfig
 from thalweg.earth.training.fit import train_autoencoder, train_fusion
-from thalweg.simulate import simulate
+from thalweg.earth.training.points import read_points
+from thalweg.earth.training.tiles import TileSource, TrainingSite
 
-REAL = ("BE-1", "BE-3", "TZ-1")
-SIMULATED = (
-    *(("continental", seed) for seed in (105, 106)),
-    ("mediterranean", 107),
-    ("semiarid", 108),
-    *(("temperate", seed) for seed in (101, 102, 103, 104)),
+SENSORS = (SENTINEL_2, SENTINEL_1)
+
+SITE_WEIGHTS = {"BE-1": 3.0, "BE-3": 2.0, "TZ-1": 2.0, "FR-BOUCONNE": 1.0}
+"""Real sites and the share of their tiles; all simulated landscapes together have `LANDSCAPES_WEIGHT`."""
+
+POINT_WEIGHTS = {"global49_monthly": (1.0, 30.0), "canada_2017_monthly": (0.7, 30.0), "france_2023_dekad": (0.5, 10.0)}
+"""Tables of points: the share of their tiles, and the days that a composite covers."""
+
+LANDSCAPES_WEIGHT = 8.0
+WITHOUT_MASK = "FR-BOUCONNE"
+"""The site of cloud-free syntheses, which has no cloud mask."""
+
+ENCODERS = {
+    SENTINEL_2.name: TrainingConfig(steps=1900, tile=24, centres=10, validation_tiles=24),
+    SENTINEL_1.name: TrainingConfig(steps=1800, tile=24, centres=10, validation_tiles=24),
+}
+FUSION = TrainingConfig(
+    steps=1200, tile=24, centres=6, validation_tiles=24, calibration_tiles=160, neighbour_weight=0.5
 )
-STEPS = {SENTINEL_2: 100, SENTINEL_1: 100}
-FUSION = TrainingConfig(steps=500, learning_rate=2e-3, neighbour_weight=0.15, linear_tiles=420, calibration_tiles=60)
 
 
-def main(sites: Path, work: Path) -> None:
-    """Simulate landscapes, train both encoders and fuse them; parts that exist already are used as they are."""
-    data: list[str | Path] = [sites / name for name in REAL]
-    for climate, seed in SIMULATED:
-        folder = work / "landscapes" / f"{climate}-{seed}"
-        if not folder.exists():
-            simulate(seed=seed, size=64, climate=climate).write(folder)  # type: ignore[arg-type]
-        data.append(folder)
-    encoders = []
-    for sensor, steps in STEPS.items():
-        out = work / sensor.name
-        if not out.exists():
-            config = TrainingConfig(steps=steps, linear_tiles=60, warm_up=20, learning_rate=1e-3)
-            train_autoencoder(sensor, data, out, work / f"{sensor.name}.run", config)
-        encoders.append(out)
-    # Embeddings of simulated scenes vary less than those of real ones: the spread is calibrated on the real sites.
-    real = data[: len(REAL)]
-    model = train_fusion(encoders, data, work / "model", work / "fusion.run", FUSION, calibration=real)
-    print(f"{work / 'model'}: {model.identifier}")
+def read_places(
+    sites: Path, landscapes: Path, sensors: list[str], leave_out: list[str]
+) -> tuple[list[TileSource], list[float]]:
+    """Return all training places that have the sensors, and their weights."""
+    places: list[TileSource] = []
+    weights: list[float] = []
+    for name, weight in SITE_WEIGHTS.items():
+        if name not in leave_out and (name != WITHOUT_MASK or SENTINEL_2.name in sensors):
+            places.append(TrainingSite.load(sites / name, sensors, assume_clear=name == WITHOUT_MASK))
+            weights.append(weight)
+    for name, (weight, days) in POINT_WEIGHTS.items():
+        table = sites / "points" / f"{name}.parquet"
+        reported = sorted(pd.read_parquet(table, columns=["ref_id"]).ref_id.unique())[::4]
+        points = [
+            group
+            for group in read_points(table, SENSORS, days, leave_out=reported if "global" in name else ())
+            if set(sensors) <= set(group.contexts)
+        ]
+        total = sum(len(group.places) for group in points)
+        places.extend(points)
+        weights.extend(weight * len(group.places) / total for group in points)
+    folders = sorted(folder for folder in landscapes.iterdir() if (folder / "s2.nc").is_file())
+    places.extend(TrainingSite.load(folder, sensors) for folder in folders)
+    weights.extend([LANDSCAPES_WEIGHT / len(folders)] * len(folders))
+    return places, weights
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("sites", "landscapes", "work"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--stage", choices=[*ENCODERS, "fusion"], action="append", help="all by default")
+    parser.add_argument("--leave-out", nargs="*", default=[], help="real sites to leave out, for choices")
+    options = parser.parse_args()
+    stages = options.stage or [*ENCODERS, "fusion"]
+    for sensor in SENSORS:
+        out = options.work / sensor.name
+        if sensor.name in stages and not out.exists():
+            places, weights = read_places(options.sites, options.landscapes, [sensor.name], options.leave_out)
+            run = options.work / f"{sensor.name}.run"
+            train_autoencoder(sensor, places, out, run, ENCODERS[sensor.name], weights=weights)
+    if "fusion" in stages:
+        encoders = [options.work / sensor.name for sensor in SENSORS]
+        places, weights = read_places(
+            options.sites, options.landscapes, [sensor.name for sensor in SENSORS], options.leave_out
+        )
+        model = train_fusion(
+            encoders, places, options.work / "model", options.work / "fusion.run", FUSION, weights=weights
+        )
+        print(f"{options.work / 'model'}: {model.identifier}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

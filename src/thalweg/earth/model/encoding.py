@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -18,3 +19,7 @@ class Encoding:
     values: Tensor
     support: Tensor
     observed: Tensor
+
+    def to(self, device: torch.device | str) -> "Encoding":
+        """Return the encoding on a device."""
+        return Encoding(self.values.to(device), self.support.to(device), self.observed.to(device))

@@ -97,16 +97,22 @@ class NeighbourAttention(nn.Module):
 
         With a stride, every so many pixels in each direction only.
         """
+        # Date by date, the arrays of all neighbours stay in the processor's cache.
+        dates = [self._average(*date, stride) for date in zip(encoding.split(1), observed.split(1), strict=True)]
+        return torch.cat(dates)
+
+    def _average(self, encoding: Tensor, observed: Tensor, stride: int) -> Tensor:
+        """Average the encodings of one date."""
         keys = encoding * self.log_sharpness.exp()[:, None, None]
         query = keys[..., self.MARGIN : -self.MARGIN : stride, self.MARGIN : -self.MARGIN : stride]
         height, width = (side - 2 * self.MARGIN for side in keys.shape[-2:])
         total, weights = torch.zeros_like(query), torch.full_like(query[:, :1], EPS)
+        reach = 2 * torch.exp(2 * self.log_reach)
         for dy, dx in self.TAPS:
             rows = slice(self.MARGIN + dy, self.MARGIN + dy + height, stride)
             columns = slice(self.MARGIN + dx, self.MARGIN + dx + width, stride)
-            dissimilarity = ((keys[..., rows, columns] - query) ** 2).sum(1, keepdim=True)
-            distance = (dy**2 + dx**2) / (2 * torch.exp(2 * self.log_reach))
-            weight = torch.exp(-dissimilarity - distance) * observed[..., rows, columns]
-            total = total + weight * encoding[..., rows, columns]
+            dissimilarity = (keys[..., rows, columns] - query).square().sum(1, keepdim=True)
+            weight = torch.exp(-dissimilarity - (dy**2 + dx**2) / reach) * observed[..., rows, columns]
+            total = torch.addcmul(total, weight, encoding[..., rows, columns])
             weights = weights + weight
         return total / weights

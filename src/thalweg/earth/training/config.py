@@ -13,6 +13,7 @@ class TrainingConfig(Declaration):
     seed: int = Field(default=0, description="seed of initialisation, tiles and masking")
     steps: int = Field(default=2000, ge=0, description="optimizer steps; 0 for the closed-form start alone")
     tiles: int = Field(default=4, ge=1, description="tiles per optimizer step")
+    encoded_tiles: int = Field(default=400, ge=1, description="tiles that a fusion learns from, encoded once")
     tile: int = Field(default=20, ge=1, description="width of a tile, in pixels")
     stride: int = Field(default=2, ge=1, description="every so many pixels of a tile are centre pixels")
     centres: int = Field(default=6, ge=1, description="centre dates per tile")

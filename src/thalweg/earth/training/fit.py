@@ -11,7 +11,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.autoencoder import Autoencoder
@@ -20,7 +20,7 @@ from thalweg.earth.model.earth_model import EarthModel, load_autoencoder
 from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, TRAITS, Fusion
 from thalweg.earth.training.calibration import calibrate
 from thalweg.earth.training.config import TrainingConfig
-from thalweg.earth.training.modules import AutoencoderModule, FusionModule, StageModule
+from thalweg.earth.training.modules import AutoencoderModule, EncodedTiles, FusionModule, Sample, StageModule
 from thalweg.earth.training.start import fit_statistics, mean_and_scale, start_autoencoder, start_fusion
 from thalweg.earth.training.tiles import RandomTiles, TileShape, TileSource, TrainingSite
 from thalweg.errors import UsageError
@@ -74,7 +74,8 @@ def train_autoencoder(
     start_autoencoder(autoencoder, islice(_tiles(sites, shares, config), config.start_tiles))
     record = _training_record(config, sites, weights)
     if config.steps:
-        _fit(AutoencoderModule(autoencoder, config), sites, config, run, {"sensor": sensor.name, **record}, shares)
+        module, identity = AutoencoderModule(autoencoder, config), {"sensor": sensor.name, **record}
+        _fit(module, _tiles(sites, shares, config), _held_out(sites, shares, config), config, run, identity)
     save_checkpoint(autoencoder, "autoencoder", (sensor,), out, record)
     return autoencoder
 
@@ -138,7 +139,10 @@ def train_fusion(
         for sensor, folder in zip(sensors, encoders, strict=True)
     }
     if config.steps:
-        _fit(FusionModule(model, config), sites, config, run, record, shares)
+        held_out = _held_out(sites, shares, config)
+        samples = EncodedTiles(model, _tiles(sites, shares, config), config, config.encoded_tiles, endless=True)
+        validation = EncodedTiles(model, held_out, config, config.validation_tiles, endless=False)
+        _fit(FusionModule(model, config), samples, validation, config, run, record)
     chosen = [calibration is None or path in calibration for path in data]
     held_out = _tiles(*_those(chosen, sites, shares), config, config.calibration_tiles)
     calibrate(model, held_out, config.seed)
@@ -175,6 +179,10 @@ def _tiles(
     return RandomTiles(sites, config.seed, shape, weights, validation)
 
 
+def _held_out(sites: Sequence[TileSource], weights: Sequence[float], config: TrainingConfig) -> RandomTiles:
+    return _tiles(sites, weights, config, config.validation_tiles)
+
+
 def _training_record(
     config: TrainingConfig, sites: Sequence[TileSource], weights: Sequence[float] | None
 ) -> dict[str, Any]:
@@ -184,12 +192,12 @@ def _training_record(
 
 
 def _fit(
-    module: StageModule,
-    sites: Sequence[TileSource],
+    module: StageModule[Sample],
+    samples: IterableDataset[Sample],
+    held_out: IterableDataset[Sample],
     config: TrainingConfig,
     run: Path,
     record: dict[str, Any],
-    weights: Sequence[float],
 ) -> None:
     """Train a module; resume from the run folder's last checkpoint, log as CSV and TensorBoard.
 
@@ -218,11 +226,10 @@ def _fit(
         log_every_n_steps=LOG_STEPS,
         gradient_clip_val=1.0,
     )
-    tiles, held_out = (_tiles(sites, weights, config, count) for count in (None, config.validation_tiles))
     last = run / "last.ckpt"
     trainer.fit(
         module,
-        DataLoader(tiles, batch_size=None),
+        DataLoader(samples, batch_size=None),
         DataLoader(held_out, batch_size=None),
         ckpt_path=str(last) if last.exists() else None,
     )

@@ -1,16 +1,21 @@
 """Lightning modules of both training stages: their losses, optimizer and logs."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import lightning
 import torch
 from torch import Tensor, nn
+from torch.utils.data import IterableDataset
 
 from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.autoencoder import Autoencoder
 from thalweg.earth.model.context import HALO
 from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.model.encoding import Encoding
 from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, FusionOutput
 from thalweg.earth.training.config import TrainingConfig
 from thalweg.earth.training.losses import masked_mean, reconstruction_loss
@@ -23,8 +28,11 @@ SPREAD_WEIGHT, CONSISTENCY_WEIGHT, PROBE_WEIGHT, TRAIT_WEIGHT = 0.05, 0.1, 0.3, 
 SMALL_NEIGHBOUR_WEIGHT = 0.1
 """Weight of other dates in the reconstruction from the first 7 dimensions, relative to that from all."""
 
-AUXILIARY_WEIGHT = 0.4
-"""Weight of the reconstruction of a sensor that is not the reference."""
+AUXILIARY_WEIGHTS = {SMALL_SIZE: 0.1, FULL_SIZE: 0.4}
+"""Weight of the reconstruction of a sensor that is not the reference, by the size of the embedding."""
+
+NDVI_WEIGHT = 6.0
+"""Weight of NDVI among the linear probes, relative to a band."""
 
 TRAIT_SPREAD_WEIGHT = 0.2
 """Weight of the likelihood of a trait's spread, relative to the error of the trait."""
@@ -39,27 +47,37 @@ MIN_SPREAD = 1e-3
 """Lower bound of a predicted spread in the likelihood, in standard deviations of the dimension."""
 
 
-class StageModule(lightning.LightningModule, ABC):
+class OnDevice(Protocol):
+    """Sample that can be moved to a device."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the sample on a device."""
+
+
+Sample = TypeVar("Sample", bound=OnDevice)
+
+
+class StageModule(lightning.LightningModule, ABC, Generic[Sample]):
     """Base of both stages: the optimizer, its schedule and the logged losses."""
 
     config: TrainingConfig
 
     @abstractmethod
-    def losses(self, tile: Tile) -> dict[str, Tensor]:
-        """Return the named losses (scalars) of a tile; their sum is minimised."""
+    def losses(self, sample: Sample) -> dict[str, Tensor]:
+        """Return the named losses (scalars) of a sample; their sum is minimised."""
 
-    def training_step(self, tile: Tile, index: int) -> Tensor:
-        """Log the losses of a tile and return their sum."""
-        losses = self.losses(tile)
+    def training_step(self, sample: Sample, index: int) -> Tensor:
+        """Log the losses of a sample and return their sum."""
+        losses = self.losses(sample)
         self.log_dict({f"train/{name}": value for name, value in losses.items()}, batch_size=1, prog_bar=True)
         return torch.stack(list(losses.values())).sum()
 
-    def validation_step(self, tile: Tile, index: int) -> None:
-        """Log the losses of a held-out tile."""
+    def validation_step(self, sample: Sample, index: int) -> None:
+        """Log the losses of a held-out sample."""
         # The same masking at every validation, so that its curve shows the model alone.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(index)
-            losses = self.losses(tile)
+            losses = self.losses(sample)
         self.log_dict({f"validation/{name}": value for name, value in losses.items()}, batch_size=1)
 
     def configure_optimizers(self) -> Any:
@@ -76,14 +94,12 @@ class StageModule(lightning.LightningModule, ABC):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def transfer_batch_to_device(self, batch: Tile, device: torch.device, dataloader_idx: int) -> Tile:
-        """Return a tile with all tensors on a device."""
-        contexts = {name: context.to(device) for name, context in batch.contexts.items()}
-        truth = {name: values.to(device) for name, values in batch.truth.items()}
-        return Tile(contexts, batch.centre_days.to(device), batch.stride, truth)
+    def transfer_batch_to_device(self, batch: Sample, device: torch.device, dataloader_idx: int) -> Sample:
+        """Return a sample with all tensors on a device."""
+        return batch.to(device)
 
 
-class AutoencoderModule(StageModule):
+class AutoencoderModule(StageModule[Tile]):
     """Stage 1: one sensor's autoencoder reconstructs the centre dates and other dates from a masked context."""
 
     def __init__(self, autoencoder: Autoencoder, config: TrainingConfig) -> None:
@@ -91,9 +107,9 @@ class AutoencoderModule(StageModule):
         self.autoencoder = autoencoder
         self.config = config
 
-    def losses(self, tile: Tile) -> dict[str, Tensor]:
+    def losses(self, sample: Tile) -> dict[str, Tensor]:
         """Return the reconstruction loss of a tile."""
-        config = self.config
+        config, tile = self.config, sample
         context = disturb(tile.contexts[self.autoencoder.sensor.name], config.masking)
         masked = mask_context(context, tile.centre_days, config.masking)
         encoding = self.autoencoder.encoder(masked, tile.centre_days, tile.stride)
@@ -102,7 +118,72 @@ class AutoencoderModule(StageModule):
         return {"reconstruction": loss}
 
 
-class FusionModule(StageModule):
+@dataclass(frozen=True)
+class EncodedTile:
+    """A tile as the frozen encoders see it.
+
+    Attributes:
+        tile: the tile, disturbed.
+        full: its encodings by sensor name.
+        masked: the encodings of its masked contexts.
+    """
+
+    tile: Tile
+    full: dict[str, Encoding]
+    masked: dict[str, Encoding]
+
+    def to(self, device: torch.device | str) -> "EncodedTile":
+        """Return the encoded tile on a device."""
+        full, masked = (
+            {name: encoding.to(device) for name, encoding in encodings.items()}
+            for encodings in (self.full, self.masked)
+        )
+        return EncodedTile(self.tile.to(device), full, masked)
+
+
+class EncodedTiles(IterableDataset[EncodedTile]):
+    """Tiles that frozen encoders have encoded once: an endless stream of random ones for training, or all in turn.
+
+    The encoders take most of the time of a step of the fusion; its own networks are small and see each tile often.
+
+    Args:
+        model: its encoders are used, in evaluation mode.
+        tiles: tiles to encode.
+        config: masking, and the seed of the order.
+        count: number of tiles to encode, all of `tiles` at most.
+        endless: whether to draw random tiles for ever.
+    """
+
+    def __init__(
+        self, model: EarthModel, tiles: Iterable[Tile], config: TrainingConfig, count: int, endless: bool
+    ) -> None:
+        super().__init__()
+        self.seed = config.seed
+        self.endless = endless
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(config.seed)
+            self.encoded = [self._encode(model, tile, config) for tile in islice(tiles, count)]
+
+    @staticmethod
+    def _encode(model: EarthModel, tile: Tile, config: TrainingConfig) -> EncodedTile:
+        contexts = {name: disturb(context, config.masking) for name, context in tile.contexts.items()}
+        masked = mask_sensors(contexts, tile.centre_days, model.reference.name, config.masking)
+        full_encodings, masked_encodings = (
+            model.encode(views, tile.centre_days, tile.stride) for views in (contexts, masked)
+        )
+        return EncodedTile(replace(tile, contexts=contexts), full_encodings, masked_encodings)
+
+    def __iter__(self) -> Iterator[EncodedTile]:
+        if not self.endless:
+            yield from self.encoded
+            return
+        generator = torch.Generator().manual_seed(self.seed)
+        while True:
+            for index in torch.randperm(len(self.encoded), generator=generator).tolist():
+                yield self.encoded[index]
+
+
+class FusionModule(StageModule[EncodedTile]):
     """Stage 2: the fusion learns one embedding from which every frozen decoder reconstructs its context.
 
     Both sizes reconstruct, from the full and from a masked context: the first 7 dimensions the centre date, all
@@ -119,15 +200,11 @@ class FusionModule(StageModule):
         count = len(fusion.band_mean) + len(fusion.log_mean) + (ndvi_bands(model.reference) is not None)
         self.probes = nn.ModuleDict({str(size): nn.Linear(size, count) for size in (SMALL_SIZE, FULL_SIZE)})
 
-    def losses(self, tile: Tile) -> dict[str, Tensor]:
-        """Return the losses of a tile."""
-        config, model = self.config, self.model
-        contexts = {name: disturb(context, config.masking) for name, context in tile.contexts.items()}
-        masked_contexts = mask_sensors(contexts, tile.centre_days, model.reference.name, config.masking)
-        with torch.no_grad():
-            encodings = model.encode(contexts, tile.centre_days, tile.stride)
-            masked_encodings = model.encode(masked_contexts, tile.centre_days, tile.stride)
-        full, masked = model.fusion(encodings), model.fusion(masked_encodings)
+    def losses(self, sample: EncodedTile) -> dict[str, Tensor]:
+        """Return the losses of an encoded tile."""
+        config, model, tile = self.config, self.model, sample.tile
+        full, masked = model.fusion(sample.full), model.fusion(sample.masked)
+        masked_encodings, contexts = sample.masked, tile.contexts
         observed = torch.stack([encoding.observed for encoding in masked_encodings.values()]).amax(0)
         scale = model.fusion.embedding_scale[:, None, None]
         change = (masked.values - full.values.detach()).abs() / scale
@@ -138,8 +215,8 @@ class FusionModule(StageModule):
             "spread": SPREAD_WEIGHT * masked_mean(change.detach() / spread + spread.log(), observed),
         }
         for name, context in contexts.items():
-            weight = 1.0 if name == model.reference.name else AUXILIARY_WEIGHT
-            for size in (SMALL_SIZE, FULL_SIZE):
+            for size, auxiliary_weight in AUXILIARY_WEIGHTS.items():
+                weight = 1.0 if name == model.reference.name else auxiliary_weight
                 near = config.neighbour_weight * (SMALL_NEIGHBOUR_WEIGHT if size == SMALL_SIZE else 1.0)
                 targets = draw_targets(context, tile.centre_days, config.target_dates, near, tile.stride)
                 for source, fused in (("full", full), ("masked", masked)):
@@ -189,7 +266,8 @@ def centre_targets(model: EarthModel, tile: Tile) -> tuple[Tensor, Tensor]:
 
     Returns:
         (Q, h, w, P) each: the bands of all sensors on their nearest date (at most `MAX_PROBE_DAYS` away), the
-        logarithms of the reflectance bands, and the reference sensor's NDVI if it has the bands.
+        logarithms of the reflectance bands, and the reference sensor's NDVI if it has the bands. The second tensor
+        weighs them, 0 where unknown.
     """
     fusion = model.fusion
     inner = slice(HALO, -HALO, tile.stride)
@@ -215,5 +293,5 @@ def centre_targets(model: EarthModel, tile: Tile) -> tuple[Tensor, Tensor]:
         here = values[model.reference.name]
         red, infrared = here[..., pair[0]], here[..., pair[1]]
         targets.append((NDVI_SCALE * (infrared - red) / (infrared + red).clamp(min=0.01))[..., None])
-        all_known.append(known[model.reference.name][..., list(pair)].amin(-1, keepdim=True))
+        all_known.append(NDVI_WEIGHT * known[model.reference.name][..., list(pair)].amin(-1, keepdim=True))
     return torch.cat(targets, -1), torch.cat(all_known, -1)

@@ -10,7 +10,6 @@ from thalweg.earth.model.autoencoder import Autoencoder
 from thalweg.earth.model.context import SensorContext
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, EncodingHead, Fusion
-from thalweg.earth.training.masking import mask_half
 from thalweg.earth.training.tiles import Tile
 
 PIXELS_PER_PLACE = 4000
@@ -19,11 +18,14 @@ PIXELS_PER_PLACE = 4000
 PIXELS_PER_DATE = 40
 """Pixels of each centre date of a tile that closed-form fits use."""
 
-SMALL_CONTEXT_WEIGHT, AUXILIARY_WEIGHT = 0.02, 0.4
-"""Weight of the context in the first 7 dimensions' principal components, and of auxiliary sensors in all."""
+SMALL_CONTEXT_WEIGHT = 0.02
+"""Weight of the context in the principal components of the first 7 dimensions."""
 
-NOISE_FLOOR = 0.1
-"""Lower bound of the noise in any direction of the context, as a share of its mean noise."""
+AUXILIARY_STATE_WEIGHT, AUXILIARY_CONTEXT_WEIGHT = 0.3, 0.2
+"""Weights of sensors other than the reference in the principal components of the state and of the context."""
+
+STATE_DIMENSIONS = 3
+"""Dimensions of the state after the first 7."""
 
 RIDGE = 1e-5
 """Ridge of regressions on standardised predictors."""
@@ -79,9 +81,8 @@ def start_autoencoder(autoencoder: Autoencoder, tiles: Iterable[Tile]) -> None:
 def start_fusion(model: EarthModel, tiles: Iterable[Tile]) -> None:
     """Set the linear paths of a fusion.
 
-    The first 7 dimensions are principal components of the bands of the centre date and of their logarithms. Of what
-    they leave unexplained, the others are minimum noise fractions (Green et al. 1988, doi:10.1109/36.3001):
-    directions of largest variance, relative to their change when half of the context is masked.
+    The first 7 dimensions are principal components of the bands of the centre date and of their logarithms, the next
+    `STATE_DIMENSIONS` of what they leave unexplained; the others are principal components of the context.
 
     Args:
         model: its fusion is changed in place.
@@ -91,15 +92,14 @@ def start_fusion(model: EarthModel, tiles: Iterable[Tile]) -> None:
     encoders = [model.autoencoder(name).encoder for name in model.sensors]
     fusion.band_mean.copy_(torch.cat([encoder.mean for encoder in encoders]))
     fusion.band_scale.copy_(torch.cat([encoder.scale for encoder in encoders]))
-    encodings, masked = _sample_encodings(model, tiles)
+    encodings = _sample_encodings(model, tiles)
     fusion.mean.copy_(encodings.mean(0))
     fusion.covariance.copy_(torch.cov(encodings.T.double()))
     logs = fusion.logarithms(fusion.bands(encodings)[:, fusion.log_positions])
     fusion.log_mean.copy_(logs.mean(0))
     fusion.log_scale.copy_(logs.std(0))
-    inputs, masked_inputs = fusion.inputs(encodings).double(), fusion.inputs(masked).double()
-    mean = inputs.mean(0)
-    covariance, noise = torch.cov((inputs - mean).T), (inputs - masked_inputs).T.cov()
+    inputs = fusion.inputs(encodings).double()
+    mean, covariance = inputs.mean(0), torch.cov(inputs.T)
     state, context = _views(fusion)
 
     def principal_components(view: Tensor, count: int) -> Tensor:
@@ -107,16 +107,15 @@ def start_fusion(model: EarthModel, tiles: Iterable[Tile]) -> None:
         return axes.T @ view
 
     small = principal_components(torch.cat([state, SMALL_CONTEXT_WEIGHT * context]), SMALL_SIZE)
-    view = torch.cat([state, context])
-    view = view - torch.linalg.solve(small @ covariance @ small.T, small @ covariance @ view.T).T @ small
-    view_noise = view @ noise @ view.T
-    floor = NOISE_FLOOR * view_noise.diagonal().mean().clamp(min=1e-12)
-    power, axes = torch.linalg.eigh(view_noise + floor * torch.eye(len(view_noise), dtype=view_noise.dtype))
-    rest = principal_components((axes / power.sqrt()) @ axes.T @ view, FULL_SIZE - SMALL_SIZE)
+    unexplained = state - torch.linalg.solve(small @ covariance @ small.T, small @ covariance @ state.T).T @ small
+    of_state = principal_components(unexplained, STATE_DIMENSIONS)
+    of_context = principal_components(context, FULL_SIZE - SMALL_SIZE - len(of_state))
+    rest = torch.cat([of_state, of_context])
     axes = torch.cat([small, rest])
     # One scale for the state, one for the context: the ratios of distances within each are kept.
     deviation = (axes @ covariance @ axes.T).diagonal().sqrt()
-    scale = torch.cat([deviation[:1].expand(SMALL_SIZE), deviation[SMALL_SIZE : SMALL_SIZE + 1].expand(len(rest))])
+    first = SMALL_SIZE + len(of_state)
+    scale = torch.cat([deviation[:1].expand(first), deviation[first : first + 1].expand(len(of_context))])
     axes = axes / scale[:, None]
     fusion.linear.weight.copy_(axes)
     fusion.linear.bias.copy_(-axes @ mean)
@@ -133,18 +132,16 @@ def start_fusion(model: EarthModel, tiles: Iterable[Tile]) -> None:
             head.linear.bias.copy_(bias)
 
 
-def _sample_encodings(model: EarthModel, tiles: Iterable[Tile]) -> tuple[Tensor, Tensor]:
-    """Return encodings (N, D) of observed pixels, and the same with half of the other dates masked."""
+def _sample_encodings(model: EarthModel, tiles: Iterable[Tile]) -> Tensor:
+    """Return encodings (N, D) of pixels that every sensor observed."""
     gathered = []
     for tile in tiles:
-        contexts = mask_half(tile.contexts, tile.centre_days, spare_centres=True)
-        both = [model.encode(views, tile.centre_days, tile.stride) for views in (tile.contexts, contexts)]
-        values = [torch.cat([encodings[name].values for name in model.sensors], 1) for encodings in both]
-        observed = torch.cat([encodings[name].observed for encodings in both for name in model.sensors], 1)
-        pixels = torch.stack(values, -1).movedim(1, -2)[observed.amin(1) > 0]
+        encodings = model.encode(tile.contexts, tile.centre_days, tile.stride)
+        values = torch.cat([encodings[name].values for name in model.sensors], 1).movedim(1, -1)
+        observed = torch.cat([encodings[name].observed for name in model.sensors], 1).amin(1) > 0
+        pixels = values[observed]
         gathered.append(pixels[torch.randperm(len(pixels))[: PIXELS_PER_DATE * len(tile.centre_days)]])
-    full, masked = torch.cat(gathered).unbind(-1)
-    return full, masked
+    return torch.cat(gathered)
 
 
 def _views(fusion: Fusion) -> tuple[Tensor, Tensor]:
@@ -153,16 +150,16 @@ def _views(fusion: Fusion) -> tuple[Tensor, Tensor]:
     unit = torch.eye(size, dtype=torch.float64)
     weights: list[float] = []
     for sensor in fusion.sensors:
-        weights.extend([1.0 if sensor.is_reference else AUXILIARY_WEIGHT] * len(sensor.bands))
+        weights.extend([1.0 if sensor.is_reference else AUXILIARY_STATE_WEIGHT] * len(sensor.bands))
     bands = unit[fusion.band_positions] * torch.tensor(weights, dtype=torch.float64)[:, None]
     logs = unit[len(fusion.mean) :]
     context, first = [], 0
     for sensor in fusion.sensors:
         rows = slice(first, first + sensor.encoding_size - len(sensor.bands))
         deviation = fusion.covariance.diagonal()[rows].double().sqrt()
-        weight = 1.0 if sensor.is_reference else AUXILIARY_WEIGHT
+        weight = 1.0 if sensor.is_reference else AUXILIARY_CONTEXT_WEIGHT
         # Inputs are standardised; the context's own scale is that of its trajectory.
-        context.append(unit[rows] * (weight * deviation / deviation.max())[:, None])
+        context.append(unit[rows] * (weight * deviation / deviation.square().mean().sqrt())[:, None])
         first += sensor.encoding_size
     return torch.cat([bands, logs]), torch.cat(context)
 

@@ -43,6 +43,12 @@ class Tile:
     stride: int = 1
     truth: dict[str, Tensor] = field(default_factory=dict)
 
+    def to(self, device: torch.device | str) -> "Tile":
+        """Return the tile on a device."""
+        contexts = {name: context.to(device) for name, context in self.contexts.items()}
+        truth = {name: values.to(device) for name, values in self.truth.items()}
+        return Tile(contexts, self.centre_days.to(device), self.stride, truth)
+
 
 class TileSource(Protocol):
     """Place that training tiles are drawn from."""
