@@ -41,7 +41,7 @@ SPATIAL_WINDOW = 5
 SIZES = (7, 32)
 LANDSCAPES = UNSEEN[:4]
 INFIXES = {"ndvi": "", "b11": "b11_", "vv": "vv_"}
-"""What the keys of a quantity hold in front of the size."""
+"""Part of the keys of each quantity, before the size."""
 
 WAVELENGTHS = (20.0, 40.0, 80.0)
 MIN_LAI_FALL, MAX_EVENT_DAYS = 1.5, 20.0

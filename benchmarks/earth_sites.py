@@ -152,7 +152,7 @@ def centre_baseline(place: Place, data: Path) -> dict[str, float]:
 def gap_table(places: list[Place], errors: dict[str, list[DateErrors]]) -> dict[str, float]:
     """Print the errors of hidden dates per site, and return those of each group by key."""
     for suffix in ("", "_median", "_unbiased"):
-        names = [*(prefix or "ours" for prefix in errors), *BASELINES]
+        names = ["ours", *(f"model {prefix}" for prefix in errors if prefix), *BASELINES]
         print(
             f"\nhidden dates, MAE x 10000{suffix:15} dates " + " ".join(f"{name.strip('_')[:14]:>14}" for name in names)
         )
