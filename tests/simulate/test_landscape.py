@@ -128,6 +128,7 @@ def test_a_failed_write_leaves_nothing(landscape: Landscape, tmp_path, monkeypat
         {"size": 32.0},
         {"years": 0},
         {"climate": "polar"},
+        {"variety": 1.5},
         {"start": "soon"},
     ],
 )
