@@ -94,7 +94,7 @@ def _entries(source: "Iterable[object] | np.ndarray | xr.DataArray") -> np.ndarr
 
 def _day(value: object, where: str) -> np.datetime64:
     """Return the UTC day of a date, datetime64[D]."""
-    if isinstance(value, date):  # also `datetime` and `pandas.Timestamp`
+    if isinstance(value, date) and value == value:  # also `datetime` and `pandas.Timestamp`, but not its NaT
         moment = getattr(value, "utctimetuple", value.timetuple)()
         value = f"{moment.tm_year:04}-{moment.tm_mon:02}-{moment.tm_mday:02}"
     if isinstance(value, np.datetime64) and not np.isnat(value):
