@@ -22,6 +22,9 @@ from thalweg.simulate.variety import DateErrors
 
 _COARSE_BANDS = tuple(SENTINEL2.names.index(name) for name in ("B05", "B06", "B07", "B8A", "B11", "B12"))
 
+_OFFSET_SINCE = "2022-01-25"
+"""First date of the processing baseline that adds an offset to Sentinel-2's numbers; simulated ones have none."""
+
 
 def observe_sentinel2(
     rng: np.random.Generator, site: SimulatedSite, overpasses: OpticalOverpasses
@@ -73,7 +76,10 @@ def observe_sentinel2(
         {"units": "1", "long_name": "share of the signal from clouds"},
     )
     truth["shadow"] = (("time", "y", "x"), shadow, {"long_name": "cloud shadow"})
-    return site.grid.dataset(variables, overpasses.times), site.grid.dataset(truth, overpasses.times)
+    recorded = site.grid.dataset(variables, overpasses.times)
+    if (overpasses.times >= _OFFSET_SINCE).any():
+        recorded = recorded.assign_attrs(boa_offset_applied=1)  # readers refuse to guess on these dates
+    return recorded, site.grid.dataset(truth, overpasses.times)
 
 
 def observe_landsat8(rng: np.random.Generator, site: SimulatedSite, overpasses: OpticalOverpasses) -> xr.Dataset:
