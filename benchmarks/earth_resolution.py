@@ -1,8 +1,9 @@
 """Spatial and temporal detail that an embedding keeps of single dates, next to a principal component analysis.
 
-Linear probes of NDVI are fitted to BE-1, the one training site with a red and a near infrared band on every overpass,
-and applied to BE-2, RO-NRT and unseen simulated landscapes. BE-2 and RO-NRT are places of report: nothing is chosen
-on them.
+Linear probes are fitted to BE-1, the one training site with a red and a near infrared band on every overpass, and
+applied to BE-2, RO-NRT and unseen simulated landscapes. BE-2 and RO-NRT are places of report: nothing is chosen on
+them. The quantities are NDVI; B11 (keys with `b11_`); and VV of the nearest radar date in dB, noise and speckle
+included (keys with `vv_`; not at RO-NRT, which has no radar).
 
 gain: slope of the probe's high-pass values on the observed ones; 1 keeps all detail, 0 none.
 r: their correlation.
@@ -12,14 +13,11 @@ transfer: gain of single wavelengths (20, 40 and 80 m) on dates that are clear e
 event share: share of the fall of NDVI at a mowing or a harvest shown on the first clear date after it, simulated.
 
 The baseline (`_pca`) has as many components of the centre date's bands and its nearest radar date as the small
-embedding has dimensions, fitted to BE-1 with the bands of the tested site; RO-NRT has six bands and no radar.
-
-Haze rule, fixed before any model was looked at: a date counts where the blue band departs by less than 0.012, median
-over pixels, from each pixel's own median within 45 days.
+embedding has dimensions, fitted to BE-1 with the bands of the tested site; RO-NRT has six bands and no radar. Only
+dates without haze count (`haze`).
 """
 
 import tempfile
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +28,21 @@ from scipy.ndimage import uniform_filter
 from sklearn.linear_model import LinearRegression
 
 from common import arguments, report
-from embedded_site import EmbeddedSite
+from embedded_site import OPTICAL, RADAR, EmbeddedSite, haze_free
 from thalweg.earth.analysis.pca import PrincipalComponents
 from thalweg.earth.indices import index_band_numbers, spectral_index
 from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.sensors import sensor_by_name
 from thalweg.simulate import simulate
+from unseen_landscapes import UNSEEN
 
-MAX_BLUE_DEPARTURE, BLUE_DAYS = 0.012, 45.0
 MAX_INTERVAL_DAYS = 40.0
 SPATIAL_WINDOW = 5
 SIZES = (7, 32)
-UNSEEN = ((901, "temperate"), (902, "continental"), (903, "mediterranean"), (904, "semiarid"))
+LANDSCAPES = UNSEEN[:4]
+INFIXES = {"ndvi": "", "b11": "b11_", "vv": "vv_"}
+"""Part of the keys of each quantity, before the size."""
+
 WAVELENGTHS = (20.0, 40.0, 80.0)
 MIN_LAI_FALL, MAX_EVENT_DAYS = 1.5, 20.0
 PIXEL_STRIDE = 7
@@ -52,46 +54,44 @@ class ObservedSite:
     Attributes:
         days: (T,), days since 2015-01-01.
         clear: (T, H, W), bool.
-        ndvi: (T, H, W), observed; NaN where not clear.
+        observed: (T, H, W) by quantity, those of `INFIXES` that the site has; NaN where not clear.
         embeddings: (T, H, W, 32).
         centre: (T, H, W, C), present bands of the date, then the nearest radar date's.
     """
 
     def __init__(self, folder: Path, model: EarthModel) -> None:
-        here = EmbeddedSite(folder, model)
-        target, valid, _ = here.nearest(model.reference.name)
-        numbers = index_band_numbers(model.reference)
-        blue = target[:, numbers["blue"]].numpy()
-        clear = valid[:, 0].numpy() > 0
-        kept = dates_without_haze(np.where(clear, blue, np.nan), here.days.numpy())
-        self.days, self.clear = here.days.numpy()[kept], clear[kept]
-        bands = {name: target[:, number].numpy()[kept] for name, number in numbers.items()}
+        here = EmbeddedSite.load(folder, model)
+        optical = sensor_by_name(OPTICAL)
+        target, valid, _ = here.nearest(OPTICAL)
+        kept = haze_free(here.site)
+        self.days, self.clear = here.days.numpy()[kept], valid[:, 0].numpy()[kept] > 0
+        bands = {name: target[:, number].numpy()[kept] for name, number in index_band_numbers(optical).items()}
         with np.errstate(invalid="ignore", divide="ignore"):
-            self.ndvi = np.where(self.clear, spectral_index("NDVI", bands), np.nan)
+            self.observed = {"ndvi": np.where(self.clear, spectral_index("NDVI", bands), np.nan)}
+        self.present = here.site.contexts[OPTICAL].present.numpy()
+        swir = optical.band_names.index("B11")
+        if self.present[swir]:
+            self.observed["b11"] = np.where(self.clear, target[:, swir].numpy()[kept], np.nan)
         self.embeddings = here.values.movedim(1, -1).numpy()[kept]
-        self.present = here.site.contexts[model.reference.name].present.numpy()
         columns = [target[:, torch.from_numpy(self.present)]]
-        self.has_radar = "sentinel-1" in here.site.contexts
+        self.has_radar = RADAR in here.site.contexts
         if self.has_radar:
-            columns.append(here.nearest("sentinel-1")[0])
+            radar, radar_valid, _ = here.nearest(RADAR)
+            columns.append(radar)
+            backscatter = sensor_by_name(RADAR).unscale(radar[:, 0].numpy())[kept]
+            self.observed["vv"] = np.where(self.clear & (radar_valid[:, 0].numpy()[kept] > 0), backscatter, np.nan)
         self.centre = torch.cat(columns, 1).movedim(1, -1).numpy()[kept]
+
+    @property
+    def ndvi(self) -> NDArray:
+        """Observed NDVI (T, H, W); NaN where not clear."""
+        return self.observed["ndvi"]
 
     def like(self, other: "ObservedSite") -> NDArray:
         """Return the centre (T, H, W, C) with those columns only that another site has too."""
         columns = other.present[self.present]
         radar = np.full(self.centre.shape[-1] - len(columns), other.has_radar)
         return self.centre[..., np.concatenate([columns, radar])]
-
-
-def dates_without_haze(blue: NDArray, days: NDArray) -> NDArray[np.bool_]:
-    """Return which dates (T,) the haze rule keeps, from the blue band (T, H, W), NaN where not clear."""
-    kept = np.zeros(len(days), bool)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # pixels that were never clear
-        for date, day in enumerate(days):
-            own_median = np.nanmedian(blue[np.abs(days - day) <= BLUE_DAYS], axis=0)
-            kept[date] = np.nanmedian(np.abs(blue[date] - own_median)) < MAX_BLUE_DEPARTURE
-    return kept
 
 
 def spatial_detail(values: NDArray, clear: NDArray[np.bool_]) -> NDArray:
@@ -127,33 +127,34 @@ def gain_and_correlation(predicted: NDArray, observed: NDArray) -> tuple[float, 
     return float((x * y).sum() / (x**2).sum()), float((x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum()))
 
 
-def probe(train: ObservedSite, train_features: NDArray, features: NDArray) -> NDArray:
-    """Fit a linear probe of NDVI to a site's features (T, H, W, K) and return its predictions (T, H, W) elsewhere."""
-    usable = np.isfinite(train.ndvi)
-    fitted = LinearRegression().fit(train_features[usable][::PIXEL_STRIDE], train.ndvi[usable][::PIXEL_STRIDE])
+def probe(train: ObservedSite, train_features: NDArray, features: NDArray, quantity: str = "ndvi") -> NDArray:
+    """Fit a linear probe to a site's features (T, H, W, K) and return its predictions (T, H, W) elsewhere."""
+    truth = train.observed[quantity]
+    usable = np.isfinite(truth)
+    fitted = LinearRegression().fit(train_features[usable][::PIXEL_STRIDE], truth[usable][::PIXEL_STRIDE])
     predicted: NDArray = fitted.predict(features.reshape(-1, features.shape[-1])).reshape(features.shape[:-1])
     return predicted
 
 
 def detail_figures(train: ObservedSite, site: ObservedSite, prefix: str) -> dict[str, float]:
-    """Return gain and correlation in space and time for both sizes and for the principal components."""
-    predictions = {
-        f"_{size}": probe(train, train.embeddings[..., :size], site.embeddings[..., :size]) for size in SIZES
-    }
+    """Return gain and correlation in space and time for all quantities, both sizes and the principal components."""
+    features = {str(size): (train.embeddings[..., :size], site.embeddings[..., :size]) for size in SIZES}
     train_centre, centre = train.like(site), site.like(train)
     pca = PrincipalComponents.fit(train_centre[train.clear][::PIXEL_STRIDE], min(SIZES[0], centre.shape[-1]))
-    predictions["_pca"] = probe(train, *((values - pca.mean) @ pca.axes.T for values in (train_centre, centre)))
-    space = spatial_detail(site.ndvi, site.clear)
-    time = temporal_detail(site.ndvi, site.clear, site.days)
+    features["pca"] = ((train_centre - pca.mean) @ pca.axes.T, (centre - pca.mean) @ pca.axes.T)
     results: dict[str, float] = {}
-    for suffix, predicted in predictions.items():
-        for name, observed, filtered in (
-            ("space", space, spatial_detail(predicted, site.clear)),
-            ("time", time, temporal_detail(predicted, site.clear, site.days)),
-        ):
-            gain, correlation = gain_and_correlation(filtered, observed)
-            results[f"{prefix}_{name}_gain{suffix}"] = gain
-            results[f"{prefix}_{name}_r{suffix}"] = correlation
+    for quantity, observed in site.observed.items():
+        seen = np.isfinite(observed)
+        space, time = spatial_detail(observed, seen), temporal_detail(observed, seen, site.days)
+        for suffix, (train_features, own_features) in features.items():
+            predicted = probe(train, train_features, own_features, quantity)
+            for name, detail, filtered in (
+                ("space", space, spatial_detail(predicted, seen)),
+                ("time", time, temporal_detail(predicted, seen, site.days)),
+            ):
+                gain, correlation = gain_and_correlation(filtered, detail)
+                results[f"{prefix}_{name}_gain_{INFIXES[quantity]}{suffix}"] = gain
+                results[f"{prefix}_{name}_r_{INFIXES[quantity]}{suffix}"] = correlation
     return results
 
 
@@ -186,7 +187,7 @@ def simulated_figures(train: ObservedSite, model: EarthModel) -> dict[str, float
     """Return the transfer of single wavelengths and the share of events, over unseen landscapes."""
     powers: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for seed, climate in UNSEEN:
+        for seed, climate in LANDSCAPES:
             folder = Path(scratch) / str(seed)
             simulate(seed=seed, size=64, climate=climate).write(folder)  # type: ignore[arg-type]
             site = ObservedSite(folder, model)

@@ -15,7 +15,7 @@ memory: peak_memory_mb, of `thalweg earth embed --memory 2048MB` on a cube whose
     four of five dates are declared cloudy. The command reads the whole cube to find its clear dates, and is stopped
     after memory_blocks of its 81 blocks: one of each kind (corner, edge, interior). --all-blocks runs it to the end.
 probes: probe_loss_quantised, the relative loss of macro F1 on site BE-2 with 8 bits, the largest of the crop probes of
-    earth_quality.py (7 and 32 dimensions, one date, logistic regression; 5 labels per class); negative is a gain.
+    earth_sites.py (7 and 32 dimensions, one date, logistic regression; 5 labels per class); negative is a gain.
 
 Parts that measure time run alone; memory, kills and probes run two at once. Times are meaningful on an idle machine:
 load_before is the load (one minute) at the start.
@@ -257,7 +257,7 @@ def within_a_budget(model: EarthModel, folder: Path, name: str, all_blocks: bool
 def probe_losses(model: EarthModel, data: Path) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
 
-    from earth_quality import SIZES, few_shot, labelled, single_date_probe
+    from crop_probes import few_shot, labelled, single_date_probe
     from thalweg.earth.training.tiles import TrainingSite
 
     folder = data / "BE-2"
@@ -270,7 +270,9 @@ def probe_losses(model: EarthModel, data: Path) -> dict[str, Any]:
     exact = torch.cat(some_dates).movedim(1, -1).numpy()
 
     def scores(vectors: np.ndarray) -> np.ndarray:
-        probes = [single_date_probe(vectors[..., :size], crop, use, LogisticRegression(max_iter=400)) for size in SIZES]
+        probes = [
+            single_date_probe(vectors[..., :size], crop, use, LogisticRegression(max_iter=400)) for size in (7, 32)
+        ]
         return np.array([*probes, few_shot(vectors[..., :7], crop, use)])
 
     before = scores(exact)

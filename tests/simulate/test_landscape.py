@@ -1,10 +1,13 @@
 """Landscapes: reproducible, in the layout of a real site's files, and consistent with the site behind them."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
+from thalweg.earth.cube.cube import Cube
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.simulate import Landscape, simulate
 from thalweg.simulate.land.heterogeneity import vigour
@@ -128,6 +131,7 @@ def test_a_failed_write_leaves_nothing(landscape: Landscape, tmp_path, monkeypat
         {"size": 32.0},
         {"years": 0},
         {"climate": "polar"},
+        {"variety": 1.5},
         {"start": "soon"},
     ],
 )
@@ -147,3 +151,11 @@ def test_the_site_reproduces_the_truth_of_its_landscape(landscape: Landscape) ->
     deviation = np.clip(vigour(site.heterogeneity, site.growth.stress[days[5], units], pure), -2.5, 2.5)
     expected = site.growth.lai[days[5], units] * np.exp(trait("variation", site.parcels.surfaces[units]) * deviation)
     np.testing.assert_allclose(landscape.truth.lai.values[5].ravel()[pure], expected, rtol=0.02, atol=0.02)
+
+
+def test_a_landscape_of_any_year_opens_as_a_cube(tmp_path: Path) -> None:
+    landscape = simulate(seed=1, size=16, years=1, start="2021-07-01")
+    landscape.write(tmp_path / "recent")
+    cube = Cube.open(tmp_path / "recent")
+    assert cube.reference.dates[-1] > np.datetime64("2022-02-01")
+    assert "boa_offset_applied" not in simulate(seed=1, size=16, years=1).sentinel2.attrs

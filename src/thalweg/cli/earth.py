@@ -10,7 +10,7 @@ from thalweg.cli.common.cubes import AssumeClear
 from thalweg.cli.common.positions import LonLatOption, PixelOption, XYOption, optional_position, required_position
 from thalweg.cli.common.progress import announce
 from thalweg.cli.fetch import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Search, Sensors, Time, cube_and_out, fetch
-from thalweg.cli.store import Memory, Quantise, Scheduler, Workers, check_execution, export, write_embeddings
+from thalweg.cli.store import Dates, Memory, Quantise, Scheduler, Workers, check_execution, export, write_embeddings
 from thalweg.cli.whatif import between, explain, whatif
 from thalweg.errors import UsageError
 from thalweg.limits import MAX_IMAGES, MAX_LANDSCAPE, MAX_YEARS, check_count
@@ -202,12 +202,16 @@ def embed(
     workers: Workers = None,
     memory: Memory = None,
     quantise: Quantise = None,
+    dates: Dates = None,
     assume_clear: AssumeClear = False,
 ) -> None:
     """Embed a cube, or a catalogue's data (--bbox, --time): a vector per pixel and date. A killed run resumes."""
+    from thalweg.earth.inference.calendar_dates import calendar_days
     from thalweg.earth.store.quantization import check_bits
 
     check_bits(quantise)
+    if dates is not None:
+        calendar_days(dates)
     if size not in (7, 32):
         raise UsageError(f"--size {size}: expected 7 or 32")
     check_execution(scheduler, workers)
@@ -225,7 +229,7 @@ def embed(
         parse_size(memory)
     opened = Cube.open(cube, assume_clear=assume_clear)
     announce("loading the model")
-    job = Job(opened, EarthModel.load(model), size, quantize=quantise)
+    job = Job(opened, EarthModel.load(model), size, quantize=quantise, calendar=dates)
     announce("choosing the dates")
     write_embeddings(job, out, scheduler, workers, memory)
 

@@ -25,6 +25,14 @@ Memory = Annotated[
     typer.Option(help="memory limit of all processes together, such as 4GB; of each process with --scheduler"),
 ]
 Quantise = Annotated[int | None, typer.Option(help="store integers of 8 or 16 bits; float32 by default")]
+Dates = Annotated[
+    str | None,
+    typer.Option(
+        "--dates",
+        help="days to embed, observed or not: start/end/period such as 2018-03-01/2018-10-31/P10D; by default the "
+        "dates that the reference sensor observed",
+    ),
+]
 
 
 def check_execution(scheduler: str | None, workers: int | None) -> None:
@@ -59,10 +67,10 @@ def write_embeddings(job: "Job", out: Path, scheduler: str | None, workers: int 
     print(f"embeddings: {out}")
     if job.quantize:
         loss = measure_loss(job)
-        print(
-            f"quantized to {job.quantize} bits: a linear probe of the RGB preview loses {loss.probe:.3%} of its R2, "
-            f"{loss.clipped:.3%} of the values are clipped (one block)"
+        probe = (
+            f"a linear probe of the RGB preview loses {loss.probe:.3%} of its R2, " if loss.probe == loss.probe else ""
         )
+        print(f"quantized to {job.quantize} bits: {probe}{loss.clipped:.3%} of the values are clipped (one block)")
 
 
 class Format(StrEnum):

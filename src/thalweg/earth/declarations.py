@@ -31,6 +31,7 @@ class Quality(IntEnum):
     MISSING = 3
     NEVER_OBSERVED = 4
     OUTSIDE = 5
+    NO_OVERPASS = 6
 
     @property
     def usable(self) -> bool:

@@ -14,7 +14,6 @@ from thalweg._version import __version__
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.cube.grid import projection, read_grid
 from thalweg.earth.cube.windows import Window, grid_windows
-from thalweg.earth.sensors import Quality
 from thalweg.earth.store.zarr_chunks import checked_compressor
 from thalweg.errors import UsageError
 from thalweg.gpp.data.features import model_columns
@@ -276,7 +275,7 @@ def _block_embedder(job: Any) -> Callable[[Window], _Block]:
 
     def read(window: Window) -> _Block:
         block = embed_block(job, window)
-        return _Block(window, block.embeddings, block.quality <= Quality.WATER)
+        return _Block(window, block.embeddings, np.isfinite(block.embeddings).all(1))
 
     return read
 
@@ -288,7 +287,8 @@ def _block_reader(dataset: "xr.Dataset", size: int) -> Callable[[Window], _Block
             x=slice(window.left, window.left + window.width),
             embedding=slice(0, size),
         )
-        return _Block(window, part.embeddings.values, part.quality.values <= Quality.WATER)
+        vectors = part.embeddings.values
+        return _Block(window, vectors, np.isfinite(vectors).all(1))
 
     return read
 

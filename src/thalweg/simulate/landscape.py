@@ -22,6 +22,7 @@ from thalweg.simulate.observations.overpasses import landsat_overpasses, sentine
 from thalweg.simulate.observations.satellites import observe_landsat8, observe_sentinel1, observe_sentinel2
 from thalweg.simulate.observations.site import SimulatedSite
 from thalweg.simulate.observations.truth import parcel_series
+from thalweg.simulate.variety import draw_variety
 from thalweg.simulate.weather.climates import CLIMATES, Climate, ClimateSpec
 from thalweg.simulate.weather.daily_weather import draw_weather
 
@@ -81,6 +82,7 @@ def simulate(
     climate: Climate = "temperate",
     start: str = "2018-01-01",
     progress: Callable[[float, str], None] | None = None,
+    variety: float = 0.0,
 ) -> Landscape:
     """Simulate a landscape and its observations by Sentinel-2, Sentinel-1 and Landsat 8.
 
@@ -92,6 +94,8 @@ def simulate(
             "humid_tropical"; determines the location, the weather and the crops.
         start: First day as an ISO date.
         progress: Called with the fraction done (0 to 1) and the current step.
+        variety: Strength from 0 to 1 of the differences to the standard landscape of the climate in soils, plants,
+            farming, atmosphere and sensors; 1 gives varied landscapes for training.
 
     Returns:
         The landscape.
@@ -99,41 +103,51 @@ def simulate(
     Raises:
         UsageError: An argument is invalid.
     """
-    first = _check(seed, size, years, climate, start)
+    first = _check(seed, size, years, climate, start, variety)
     report = progress or (lambda fraction, step: None)
-    spec = CLIMATES[climate]
     seeds, generators = _random_sources(seed)
 
     report(0.0, "weather, parcels and growth")
-    site = _draw_site(seeds, generators, size, years, spec, first)
-    weather = site.weather
+    site = _draw_site(seeds, generators, size, years, CLIMATES[climate], first, variety)
+    spec, days, recorded = site.climate, site.weather.days, site.variety.recorded
     report(0.15, "Sentinel-2")
-    sentinel2, truth = observe_sentinel2(generators[7], site, sentinel2_overpasses(generators[8], spec, weather.days))
+    optical = sentinel2_overpasses(generators[8], spec, days)
+    sentinel2, truth = observe_sentinel2(generators[7], site, optical.on(recorded(len(optical.times), 0)))
     report(0.70, "Landsat 8")
-    landsat8 = observe_landsat8(generators[9], site, landsat_overpasses(generators[8], spec, weather.days))
+    optical = landsat_overpasses(generators[8], spec, days)
+    landsat8 = observe_landsat8(generators[9], site, optical.on(recorded(len(optical.times), 1)))
     report(0.80, "Sentinel-1")
-    sentinel1 = observe_sentinel1(generators[10], site, sentinel1_overpasses(generators[8], spec, weather.days))
+    radar = sentinel1_overpasses(generators[8], spec, days)
+    sentinel1 = observe_sentinel1(generators[10], site, radar.on(recorded(len(radar.times), 2)))
     report(0.95, "truth")
-    attributes = {"seed": seed, "climate": climate, "title": f"Simulated {climate} landscape, seed {seed}"}
-    parts = (sentinel2, sentinel1, landsat8, truth.merge(parcel_series(site)), weather.to_dataset())
+    attributes: dict[str, int | float | str] = {
+        "seed": seed,
+        "climate": climate,
+        "title": f"Simulated {climate} landscape, seed {seed}",
+    }
+    if variety:
+        attributes["variety"] = float(variety)
+    parts = (sentinel2, sentinel1, landsat8, truth.merge(parcel_series(site)), site.weather.to_dataset())
     report(1.0, "done")
     return Landscape(*(part.assign_attrs(attributes) for part in parts))
 
 
-def simulate_parcels(seed: int, size: int, climate: Climate) -> Parcels:
+def simulate_parcels(seed: int, size: int, climate: Climate, variety: float = 0.0) -> Parcels:
     """Return the parcels of the landscape that `simulate` makes from the same arguments."""
-    _, generators = _random_sources(seed)
-    return draw_parcels(generators[1], size, CLIMATES[climate])
+    seeds, generators = _random_sources(seed)
+    return draw_parcels(generators[1], size, draw_variety(seeds[11], variety).climate(CLIMATES[climate]))
 
 
-def simulate_site(seed: int, size: int, years: int, climate: Climate, start: str = "2018-01-01") -> SimulatedSite:
+def simulate_site(
+    seed: int, size: int, years: int, climate: Climate, start: str = "2018-01-01", variety: float = 0.0
+) -> SimulatedSite:
     """Return the site behind the landscape that `simulate` makes from the same arguments.
 
     Raises:
         UsageError: An argument is invalid.
     """
-    first = _check(seed, size, years, climate, start)
-    return _draw_site(*_random_sources(seed), size, years, CLIMATES[climate], first)
+    first = _check(seed, size, years, climate, start, variety)
+    return _draw_site(*_random_sources(seed), size, years, CLIMATES[climate], first, variety)
 
 
 def _draw_site(
@@ -143,13 +157,16 @@ def _draw_site(
     years: int,
     spec: ClimateSpec,
     first: pd.Timestamp,
+    strength: float,
 ) -> SimulatedSite:
-    """Draw weather, parcels, growth and heterogeneity, each from its own source of randomness."""
+    """Draw variety, weather, parcels, growth and heterogeneity, each from its own source of randomness."""
+    variety = draw_variety(seeds[11], strength)
+    spec = variety.climate(spec)
     last = first + pd.DateOffset(years=years) - pd.Timedelta(days=1)
     weather = draw_weather(generators[0], spec, pd.date_range(first - _SPIN_UP, last))
     parcels = draw_parcels(generators[1], size, spec)
-    management = plan_management(generators[2], parcels.surfaces, weather, spec)
-    growth = grow(generators[3], parcels.surfaces, weather, spec, management)
+    management = plan_management(generators[2], parcels.surfaces, weather, spec, variety)
+    growth = grow(generators[3], parcels.surfaces, weather, spec, management, variety)
     return SimulatedSite(
         climate=spec,
         parcels=parcels,
@@ -158,8 +175,9 @@ def _draw_site(
         heterogeneity=draw_heterogeneity(generators[4], size),
         clouds=DailyClouds(seeds[5], size),
         grid=SiteGrid.around(generators[6], spec, size),
-        brightness=np.exp(generators[6].normal(0, 0.14, len(parcels.surfaces))),
+        brightness=np.exp(variety.soil_contrast * generators[6].normal(0, 0.14, len(parcels.surfaces))),
         turbidity=generators[6].beta(1.5, 2.5, len(parcels.surfaces)),
+        variety=variety,
     )
 
 
@@ -169,7 +187,7 @@ def _random_sources(seed: int) -> tuple[list[np.random.SeedSequence], list[np.ra
     return seeds, [np.random.Generator(np.random.PCG64(item)) for item in seeds]
 
 
-def _check(seed: int, size: int, years: int, climate: str, start: str) -> pd.Timestamp:
+def _check(seed: int, size: int, years: int, climate: str, start: str, variety: float) -> pd.Timestamp:
     """Refuse invalid arguments and return the first day.
 
     Raises:
@@ -183,6 +201,8 @@ def _check(seed: int, size: int, years: int, climate: str, start: str) -> pd.Tim
         raise UsageError(f"years must be a whole number of at least 1, got {years!r}")
     if climate not in get_args(Climate):
         raise UsageError(f"climate must be one of {', '.join(get_args(Climate))}, got {climate!r}")
+    if not isinstance(variety, int | float) or not 0 <= variety <= 1:
+        raise UsageError(f"variety must be a number from 0 to 1, got {variety!r}")
     try:
         return pd.Timestamp(start).normalize()
     except (TypeError, ValueError) as error:

@@ -36,6 +36,7 @@ QUALITY_COLOURS: dict[Quality, tuple[int, int, int]] = {
     Quality.MISSING: (150, 90, 130),
     Quality.NEVER_OBSERVED: (96, 96, 104),
     Quality.OUTSIDE: (190, 190, 196),
+    Quality.NO_OVERPASS: (142, 168, 196),
 }
 """Colour of each quality flag, red, green and blue in 0..255."""
 
@@ -46,6 +47,7 @@ QUALITY_LABELS: dict[Quality, str] = {
     Quality.MISSING: "missing on this date",
     Quality.NEVER_OBSERVED: "never observed",
     Quality.OUTSIDE: "outside the dates of the record",
+    Quality.NO_OVERPASS: "no overpass on this day",
 }
 """Label of each quality flag."""
 

@@ -101,12 +101,13 @@ def _collection(dataset: "xr.Dataset") -> "pystac.Collection":
 
     times = [_moment(dataset.time.values[index]) for index in (0, -1)]
     name = dataset.attrs["title"].rpartition(" of ")[2]
+    has_all_observed = "observed" not in dataset or bool(dataset.observed.values.all())
     return pystac.Collection(
         id=f"embeddings-{name}",
         title=dataset.attrs["title"],
         description=(
-            f"{dataset.sizes['embedding']} values a pixel and clear date, learned from "
-            f"{', '.join(structured(dataset.attrs, 'thalweg:sources'))} by {dataset.attrs['thalweg:model']}."
+            f"{dataset.sizes['embedding']} values per pixel and {'clear date' if has_all_observed else 'day'}, learned "
+            f"from {', '.join(structured(dataset.attrs, 'thalweg:sources'))} by {dataset.attrs['thalweg:model']}."
         ),
         extent=pystac.Extent(pystac.SpatialExtent([_bounds(dataset)]), pystac.TemporalExtent([[times[0], times[1]]])),
         license="other",
@@ -114,7 +115,7 @@ def _collection(dataset: "xr.Dataset") -> "pystac.Collection":
         extra_fields={
             "emb:type": "pixel",
             "emb:dimensions": dataset.sizes["embedding"],
-            "emb:temporal_resolution": "single_acquisition",
+            **({"emb:temporal_resolution": "single_acquisition"} if has_all_observed else {}),
             "emb:fit_for_use": ["similarity_search", "classification", "regression", "change_detection"],
             "data_type": "float32",
             "gsd": dataset.attrs["geoemb:gsd"],
@@ -136,6 +137,8 @@ def _item(dataset: "xr.Dataset", index: int) -> "pystac.Item":
             "sensors": {name: source["bands"] for name, source in sources.items()},
         },
     }
+    if "observed" in dataset:
+        properties["thalweg:observed"] = bool(dataset.observed.values[index])
     if "geoemb:quantization" in dataset.attrs:
         stored = structured(dataset.attrs, "geoemb:quantization")
         properties["emb:quantization"] = {

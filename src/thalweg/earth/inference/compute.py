@@ -24,6 +24,8 @@ from thalweg.errors import ThalwegError, UsageError
 if TYPE_CHECKING:
     import xarray as xr
 
+    from thalweg.earth.inference.calendar_dates import CalendarSource
+
 WHITE_REFLECTANCE = 0.3
 """Reflectance that is white in the RGB preview."""
 
@@ -33,6 +35,7 @@ def embed(
     model: EarthModel | None = None,
     size: int = SMALL_SIZE,
     assume_clear: bool = False,
+    calendar: "CalendarSource | None" = None,
 ) -> "xr.Dataset":
     """Embed a cube in memory.
 
@@ -41,18 +44,23 @@ def embed(
         model: the model; the shipped weights by default.
         size: number of dimensions of an embedding, 7 (the paper's size) or 32.
         assume_clear: take a cube without a cloud mask as clear everywhere instead of refusing it.
+        calendar: days to embed, whether a satellite passed or not: an interval with a period such as
+            `2018-03-01/2018-10-31/P10D`, or a list of dates; by default the reference sensor's dates with enough clear
+            pixels.
 
     Returns:
         Dataset with dimensions (time, embedding, y, x); the layout is that of a store (docs/store.md). `embeddings`
-        and `uncertainty` are float32 without units, NaN where the reference sensor has no valid pixel. Attributes
-        that NetCDF cannot hold are JSON text.
+        and `uncertainty` are float32 without units, NaN where the reference sensor has no valid pixel; with a calendar,
+        NaN only where it never has one or no sensor has one in the context. `observed` tells which dates are
+        overpasses. Attributes that NetCDF cannot hold are JSON text.
 
     Raises:
-        UsageError: the source is not a cube, or it has no reference sensor that the model knows.
+        UsageError: the source is not a cube, it has no reference sensor that the model knows, or the calendar is
+            malformed or beyond the reach of the cube's dates.
         ThalwegError: the cube cannot be read.
     """
     opened = cube if isinstance(cube, Cube) else Cube.open(cube, assume_clear=assume_clear)
-    job = Job(opened, model or EarthModel.load(), size)
+    job = Job(opened, model or EarthModel.load(), size, calendar=calendar)
     dataset = empty_dataset(job.schema())
     for _, block in embed_blocks(job):
         fill_block(dataset, block)
@@ -93,7 +101,7 @@ def _embed_named(job: Job, window: Window) -> Block:
 
 
 def embed_block(job: Job, window: Window, device: torch.device | None = None) -> Block:
-    """Embed the pixels of a window at every eligible date.
+    """Embed the pixels of a window on every date of a job.
 
     Args:
         job: cube and model.
@@ -150,21 +158,38 @@ def embed_observations(
         uncertainty[some] = model.fusion.interval_half_width(fused.spread[:, : job.size], INTERVAL_LEVEL).cpu().numpy()
 
     centre = observations[job.cube.reference.sensor.name].inner(HALO)
-    quality = centre.quality[job.cube.eligible()]
-    never_observed = ~centre.valid.any(0)
-    quality[:, never_observed & (quality[0] != Quality.OUTSIDE)] = Quality.NEVER_OBSERVED
-    unusable = np.broadcast_to((quality > Quality.WATER)[:, None], embeddings.shape)
+    quality = _quality(job, centre)
+    counts = np.asarray(sum(_count_valid_dates(context, centre_days) for context in contexts.values()), np.uint16)
+    has_embedding = quality <= Quality.WATER
+    if job.calendar is not None:  # estimated from the context where nothing was seen on the date
+        has_embedding |= centre.valid.any(0) & (counts > 0)
+    unusable = np.broadcast_to(~has_embedding[:, None], embeddings.shape)
     embeddings[unusable] = np.nan
     uncertainty[unusable] = np.nan
-    counts = sum(_count_valid_dates(context, centre_days) for context in contexts.values())
     gaps = {name: _signed_gap(contexts.get(name), centre_days, window) for name in job.auxiliary_sensors}
-    return Block(window, embeddings, uncertainty, np.asarray(counts, np.uint16), quality, _preview(job, centre), gaps)
+    return Block(window, embeddings, uncertainty, counts, quality, _preview(job, centre), gaps)
+
+
+def _quality(job: Job, observations: Observations) -> np.ndarray:
+    """Quality of the reference sensor on each date of a job, uint8 (T, h, w)."""
+    overpasses = job.overpasses()
+    has_overpass = (overpasses >= 0)[:, None, None]
+    quality = np.where(has_overpass, observations.quality[overpasses], np.uint8(Quality.NO_OVERPASS))
+    outside = observations.quality[0] == Quality.OUTSIDE  # of the sensor's footprint, on every date
+    quality[:, outside] = Quality.OUTSIDE
+    quality[:, ~observations.valid.any(0) & ~outside] = Quality.NEVER_OBSERVED
+    return quality
 
 
 def _preview(job: Job, observations: Observations) -> np.ndarray:
-    """RGB preview, uint8 (T, 3, h, w): white at `WHITE_REFLECTANCE`, with a square root that brightens dark pixels."""
+    """RGB preview, uint8 (T, 3, h, w): white at `WHITE_REFLECTANCE`, with a square root that brightens dark pixels.
+
+    Black where there is no measurement, such as on a day without an overpass.
+    """
+    overpasses = job.overpasses()
     bands = [job.cube.reference.sensor.band_names.index(name) for name in job.preview_bands]
-    colours = np.nan_to_num(observations.values[job.cube.eligible()][:, bands] / WHITE_REFLECTANCE)
+    colours = np.nan_to_num(observations.values[overpasses][:, bands] / WHITE_REFLECTANCE)
+    colours[overpasses < 0] = 0
     return np.rint(255 * np.sqrt(np.clip(colours, 0, 1))).astype(np.uint8)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from thalweg.earth.inference.compute import embed_block
 from thalweg.earth.inference.job import Job
+from thalweg.earth.sensors import Quality
 from thalweg.earth.store.quantization import dequantize, quantizations, quantize
 from thalweg.errors import UsageError
 
@@ -20,7 +21,7 @@ class QuantizationLoss:
 
     Attributes:
         probe: relative loss in R2 of a linear probe that predicts the RGB preview from the embeddings; fitted on the
-            left half of the block, scored on its right half.
+            left half of the block, scored on its right half; NaN if the block shows no clear pixel in one of them.
         clipped: fraction of the numbers beyond the range of the encoding.
     """
 
@@ -39,7 +40,8 @@ def measure_loss(job: Job) -> QuantizationLoss:
     encoding = quantizations(job.quantize)["embeddings"]
     for index in _from_the_middle(job.block_count):
         block = embed_block(job, job.window(index))
-        usable = np.isfinite(block.embeddings).all(1)
+        has_embedding = np.isfinite(block.embeddings).all(1)
+        usable = has_embedding & (block.quality <= Quality.WATER)  # the pixels of the preview
         is_left = np.arange(usable.shape[-1]) < usable.shape[-1] // 2
         if min((usable & is_left).sum(), (usable & ~is_left).sum()) >= MIN_VECTORS:
             break
@@ -47,11 +49,14 @@ def measure_loss(job: Job) -> QuantizationLoss:
     decoded = dequantize(quantize(exact, encoding), encoding)
     colours = np.moveaxis(block.preview, 1, -1).astype(np.float64)
     left, right = usable & is_left, usable & ~is_left
-    exact_r2, quantized_r2 = (
-        _probe_r2(vectors[left], colours[left], vectors[right], colours[right]) for vectors in (exact, decoded)
-    )
-    is_clipped = np.abs(exact[usable]) > (encoding.limits[1] + 0.5) * encoding.scale
-    return QuantizationLoss(probe=(exact_r2 - quantized_r2) / abs(exact_r2), clipped=float(is_clipped.mean()))
+    loss = np.nan
+    if left.any() and right.any():
+        exact_r2, quantized_r2 = (
+            _probe_r2(vectors[left], colours[left], vectors[right], colours[right]) for vectors in (exact, decoded)
+        )
+        loss = (exact_r2 - quantized_r2) / abs(exact_r2)
+    is_clipped = np.abs(exact[has_embedding]) > (encoding.limits[1] + 0.5) * encoding.scale
+    return QuantizationLoss(probe=float(loss), clipped=float(is_clipped.mean()) if is_clipped.size else 0.0)
 
 
 def _from_the_middle(count: int) -> Iterator[int]:

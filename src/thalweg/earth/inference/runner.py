@@ -169,6 +169,7 @@ def _identity(job: Job, schema: StoreSchema) -> dict[str, Any]:
         "modified": [_modified(part.where) for series in job.cube.series.values() for part in series.parts],
         "grid": attributes["spatial:transform"],
         "dates": [str(date) for date in schema.dates],
+        "calendar": job.calendar is not None,
         "size": job.size,
         "block": job.block,
         "dates_at_once": job.dates_at_once,

@@ -60,7 +60,8 @@ def open_store(path: str | Path) -> "xr.Dataset":
     Returns:
         Dataset with dimensions (time, embedding, y, x): `embeddings` and `uncertainty`, float32 without units, NaN
         where there is no embedding; `valid_context_dates`, uint16; `quality`, uint8; `picture`, uint8 (time, colour,
-        y, x); and per auxiliary sensor `gap_NAME`, float32 in days. It has the accessors `.thalweg` and `.rio`.
+        y, x); `observed`, uint8 (time), 1 on an overpass of the reference sensor; and per auxiliary sensor
+        `gap_NAME`, float32 in days. It has the accessors `.thalweg` and `.rio`.
 
     Raises:
         MissingPathError: The path does not exist.

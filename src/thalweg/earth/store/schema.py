@@ -25,6 +25,9 @@ INTERVAL_LEVEL = 0.68
 PREVIEW = "picture"
 """Variable with the RGB preview of the reference sensor."""
 
+OBSERVED = "observed"
+"""Variable that tells which dates are overpasses of the reference sensor."""
+
 _CONVENTIONS = [
     {"name": "geoemb:", "uuid": "61c12cc5-0e28-4056-999a-480cf3fb7e4c"},
     {"name": "spatial:", "uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4"},
@@ -40,6 +43,8 @@ class StoreSchema:
         name: name of the embedded cube, for the title.
         model: identifier of the model.
         dates: dates of the embeddings, datetime64[ns] (T,).
+        observed: whether each date is an overpass of the reference sensor, bool (T,).
+        reference: title of the reference sensor.
         dimensions: number of dimensions of an embedding, K.
         grid: pixel grid, H x W.
         x: centres of the columns in metres, float64 (W,), rising.
@@ -56,6 +61,8 @@ class StoreSchema:
     name: str
     model: str
     dates: np.ndarray
+    observed: np.ndarray
+    reference: str
     dimensions: int
     grid: "GeoBox"
     x: np.ndarray
@@ -108,7 +115,7 @@ class Block:
         uncertainty: half-width of the 68 % interval, float32 (T, K, h, w).
         valid_context_dates: valid dates of all sensors within `CONTEXT_DAYS`, uint16 (T, h, w).
         quality: `Quality` of the reference sensor, uint8 (T, h, w).
-        preview: RGB preview of the reference sensor, uint8 (T, 3, h, w).
+        preview: RGB preview of the reference sensor, uint8 (T, 3, h, w), 0 where there is no measurement.
         gaps: signed days to the nearest valid date of each auxiliary sensor by its name, float32 (T, h, w).
     """
 
@@ -165,7 +172,7 @@ def empty_dataset(schema: StoreSchema, lazy: bool = False) -> "xr.Dataset":
 
     Args:
         schema: layout and metadata.
-        lazy: whether the variables are dask arrays, which hold no memory.
+        lazy: whether the variables with pixels are dask arrays, which hold no memory.
     """
     import rioxarray  # noqa: F401  (registers .rio)
     import xarray as xr
@@ -215,6 +222,15 @@ def empty_dataset(schema: StoreSchema, lazy: bool = False) -> "xr.Dataset":
             {"long_name": "reference sensor as a picture", "bands": list(schema.preview_bands)},
         ),
     }
+    variables[OBSERVED] = (
+        ("time",),
+        schema.observed.astype(np.uint8),
+        {
+            "long_name": f"whether the date is an overpass of {schema.reference}",
+            "flag_values": [0, 1],
+            "flag_meanings": "no_overpass overpass",
+        },
+    )
     for name in schema.auxiliary_sensors:
         variables[f"gap_{name}"] = (
             pixel,

@@ -8,7 +8,7 @@ import numpy as np
 
 from thalweg.earth.cube.windows import Window
 from thalweg.earth.store.quantization import quantization_attributes
-from thalweg.earth.store.schema import Block, StoreSchema, empty_dataset, fill_value
+from thalweg.earth.store.schema import OBSERVED, Block, StoreSchema, empty_dataset, fill_value
 from thalweg.earth.store.zarr_chunks import checked_compressor
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def create_store(schema: StoreSchema, path: Path) -> None:
     quantized = schema.quantizations
     encoding: dict[str, dict[str, Any]] = {}
     for name, variable in dataset.data_vars.items():
+        if name == OBSERVED:  # written with the metadata, like a coordinate
+            continue
         inner = variable.shape[1:-2]  # one chunk holds the whole vectors of one date
         floating = np.issubdtype(variable.dtype, np.floating)
         encoding[str(name)] = {

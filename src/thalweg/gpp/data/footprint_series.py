@@ -11,7 +11,6 @@ from thalweg.earth.cube.cube import Cube
 from thalweg.earth.cube.grid import read_grid
 from thalweg.earth.cube.windows import Window
 from thalweg.earth.model.context import HALO
-from thalweg.earth.sensors import Quality
 from thalweg.errors import UsageError
 from thalweg.gpp.data.footprint import Footprint, FootprintSeries, Tower, average_pixels
 
@@ -47,7 +46,7 @@ def series_of_embeddings(dataset: "xr.Dataset", tower: Tower, label: str = "embe
         part.time.values.astype("datetime64[ns]"),
         embedding_names(part.sizes["embedding"]),
         part.embeddings.values,
-        part.quality.values <= Quality.WATER,
+        np.isfinite(part.embeddings.values).all(1),
         part.uncertainty.values,
     )
 
@@ -76,7 +75,7 @@ def series_of_cube(cube: "Cube | str | Path", tower: Tower, model: "EarthModel",
         job.dates(),
         embedding_names(size),
         block.embeddings,
-        block.quality <= Quality.WATER,
+        np.isfinite(block.embeddings).all(1),
         block.uncertainty,
     )
 

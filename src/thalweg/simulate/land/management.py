@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thalweg.simulate.land.land_cover import SURFACES, crop_trait, is_surface
+from thalweg.simulate.variety import NEUTRAL, Variety
 from thalweg.simulate.weather.climates import ClimateSpec
 from thalweg.simulate.weather.daily_weather import Weather
 
@@ -26,7 +27,9 @@ class Management:
     irrigated: NDArray[np.bool_]  # (unit,)
 
 
-def plan_management(rng: np.random.Generator, surfaces: NDArray, weather: Weather, climate: ClimateSpec) -> Management:
+def plan_management(
+    rng: np.random.Generator, surfaces: NDArray, weather: Weather, climate: ClimateSpec, variety: Variety = NEUTRAL
+) -> Management:
     """Draw the management of every unit.
 
     Args:
@@ -34,19 +37,20 @@ def plan_management(rng: np.random.Generator, surfaces: NDArray, weather: Weathe
         surfaces: (unit,) index into SURFACES.
         weather: Daily weather, spin-up included.
         climate: Climate of the landscape.
+        variety: Factors of the farming of the landscape.
     """
     days, units = len(weather.days), len(surfaces)
     sown, latest, ploughed = (np.zeros((days, units), bool) for _ in range(3))
     cut = np.zeros((days, units), np.float32)
     first, last = weather.days[0], weather.days[-1]
     tropics = abs(climate.latitude) < 23.4
-    offset = rng.normal(0, 5.0, units)  # days; some farmers are always early
+    offset = variety.calendar_spread * rng.normal(0, 5.0, units)  # days; some farmers are always early
 
     def index(year: int, day_of_year: float) -> int | None:
         day = pd.Timestamp(year, 1, 1) + pd.Timedelta(days=round(day_of_year) - 1)
         return (day - first).days if first <= day <= last else None
 
-    latest_day = crop_trait("latest", surfaces, 0.0)
+    latest_day = crop_trait("latest", surfaces, 0.0) + variety.harvest[surfaces]
     for unit, surface in enumerate(surfaces):
         name = SURFACES[surface].name
         for year in range(first.year, last.year + 1):
@@ -61,7 +65,7 @@ def plan_management(rng: np.random.Generator, surfaces: NDArray, weather: Weathe
                 at = index(year, rng.uniform(8, 85))
                 if at is not None:
                     ploughed[at, unit] = True
-            for day_of_year, share in _cuts(rng, name, climate):
+            for day_of_year, share in _cuts(rng, name, climate, variety):
                 at = index(year, day_of_year)
                 if at is not None:
                     cut[at, unit] = share
@@ -74,18 +78,20 @@ def plan_management(rng: np.random.Generator, surfaces: NDArray, weather: Weathe
         ploughed=ploughed,
         cut=cut,
         delay=rng.uniform(0.0, 0.05, units),
-        tillage=np.round(rng.uniform(6, 45, units)),
-        weediness=rng.uniform(0.15, 0.7, units),
+        tillage=np.round(rng.uniform(6, 45, units) * variety.tillage_delay),
+        weediness=rng.uniform(0.15, 0.7, units) * variety.weeds,
         cover_crop=cereal & (rng.random(units) < climate.cover_crops),
         irrigated=summer & (rng.random(units) < climate.irrigation),
     )
 
 
-def _cuts(rng: np.random.Generator, name: str, climate: ClimateSpec) -> list[tuple[float, float]]:
+def _cuts(rng: np.random.Generator, name: str, climate: ClimateSpec, variety: Variety) -> list[tuple[float, float]]:
     """Draw days of year and shares of mowing or grazing in one year."""
     if name == "grass_mown":
-        starts = 128 + rng.normal(0, 9) + np.cumsum([0, *rng.normal(44, 8, 3)])
-        return [(float(day), 0.82) for day in starts[: rng.integers(3, 5)]]
+        first = 128 + rng.normal(0, 9) + variety.mowing_start
+        starts = first + variety.mowing_interval * np.cumsum([0, *rng.normal(44, 8, 3)])
+        most = round(int(rng.integers(3, 5)) / variety.mowing_interval)
+        return [(float(day), 0.82) for day in starts[:most]]
     if name == "garden" and climate.latitude > 40:
         return [(float(day), 0.25) for day in np.arange(110 + rng.uniform(0, 15), 290, 20)]
     if name == "grass_grazed":

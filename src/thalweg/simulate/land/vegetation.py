@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from thalweg.simulate.land.land_cover import crop_trait, is_surface, trait
 from thalweg.simulate.land.management import Management
+from thalweg.simulate.variety import NEUTRAL, Variety
 from thalweg.simulate.weather.climates import ClimateSpec
 from thalweg.simulate.weather.daily_weather import Weather
 from thalweg.simulate.weather.sun import day_length
@@ -35,7 +36,12 @@ class Growth:
 
 
 def grow(
-    rng: np.random.Generator, surfaces: NDArray, weather: Weather, climate: ClimateSpec, management: Management
+    rng: np.random.Generator,
+    surfaces: NDArray,
+    weather: Weather,
+    climate: ClimateSpec,
+    management: Management,
+    variety: Variety = NEUTRAL,
 ) -> Growth:
     """Simulate the growth of every unit day by day.
 
@@ -45,6 +51,7 @@ def grow(
         weather: Daily weather, spin-up included.
         climate: Climate of the landscape.
         management: Management events by day.
+        variety: Factors of plants and soils of the landscape.
 
     Returns:
         The daily states, (day, unit).
@@ -57,18 +64,21 @@ def grow(
     vigour = np.exp(rng.normal(0, 0.13, units))
     needle = is_surface(surfaces, "needleleaf_forest")
     peak = trait("lai", surfaces) * vigour * np.where(needle, 1.0, climate.productivity)
-    greenness = trait("chlorophyll", surfaces) * np.exp(rng.normal(0, 0.09, units))
-    succulence = trait("leaf_water", surfaces) * np.exp(rng.normal(0, 0.12, units))
+    peak = peak * variety.leaf_area[surfaces]
+    greenness = trait("chlorophyll", surfaces) * np.exp(rng.normal(0, 0.09, units)) * variety.chlorophyll[surfaces]
+    succulence = trait("leaf_water", surfaces) * np.exp(rng.normal(0, 0.12, units)) * variety.leaf_water[surfaces]
     base = crop_trait("base", surfaces, 0.0)
     emergence = crop_trait("emergence", surfaces, 1.0)
     maturity = crop_trait("maturity", surfaces, 1.0) * climate.cultivar * np.exp(rng.normal(0, 0.03, units))
+    maturity = maturity * variety.maturity[surfaces]
     rise, rise_width = crop_trait("rise", surfaces, 0.5), crop_trait("rise_width", surfaces, 1.0)
+    rise_width = rise_width * variety.canopy_closure[surfaces]
     fall, fall_width = crop_trait("fall", surfaces, 0.9), crop_trait("fall_width", surfaces, 1.0)
     rise = rise + rng.normal(0, 0.015, units)
     stubble = crop_trait("residue", surfaces, 0.0)
     bloom, petals_peak = crop_trait("flowering", surfaces, 0.5), crop_trait("petals", surfaces, 0.0)
     capacity = rng.uniform(90, 190, units)  # mm of available water in the root zone
-    drained = FIELD_CAPACITY + rng.normal(0, 0.025, units)
+    drained = FIELD_CAPACITY + rng.normal(0, 0.025, units) + variety.field_capacity
     seedbed = rng.uniform(0.8, 1.4, units)
     forest = forest_phenology(rng, surfaces, weather, climate)
 

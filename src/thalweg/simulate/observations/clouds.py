@@ -1,6 +1,6 @@
 """Clouds of every day, with their shadows, and their effect on optical images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,11 @@ class CloudScene:
     def cover(self) -> NDArray:
         """Share of the signal from any cloud, (y, x) float32."""
         return 1 - (1 - self.opacity) * (1 - self.cirrus)
+
+    def scaled(self, share: float) -> "CloudScene":
+        """Return the scene with ``share`` times its clouds and shadows."""
+        parts = {name: np.minimum(share * getattr(self, name), 1) for name in ("opacity", "cirrus", "shadow")}
+        return replace(self, **parts)
 
 
 class DailyClouds:

@@ -1,6 +1,6 @@
 """Overpasses of the satellites: times, and angles of the sun and the sensor."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,10 @@ class OpticalOverpasses:
     view_zenith: NDArray
     view_azimuth: NDArray
 
+    def on(self, dates: NDArray[np.bool_]) -> "OpticalOverpasses":
+        """Return the overpasses where ``dates`` is true."""
+        return replace(self, **{item.name: getattr(self, item.name)[dates] for item in fields(self)})
+
     def views(self) -> list[ViewGeometry]:
         """Return the geometry of every overpass."""
         return [
@@ -36,6 +40,10 @@ class RadarOverpasses:
     times: pd.DatetimeIndex
     ascending: NDArray[np.bool_]
     incidence: NDArray  # degrees
+
+    def on(self, dates: NDArray[np.bool_]) -> "RadarOverpasses":
+        """Return the overpasses where ``dates`` is true."""
+        return replace(self, **{item.name: getattr(self, item.name)[dates] for item in fields(self)})
 
 
 def sentinel2_overpasses(rng: np.random.Generator, climate: ClimateSpec, days: pd.DatetimeIndex) -> OpticalOverpasses:

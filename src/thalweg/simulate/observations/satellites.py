@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.ndimage import shift
 
 from thalweg.simulate.land.land_cover import is_surface
 from thalweg.simulate.observations.clouds import add_clouds
@@ -16,9 +17,13 @@ from thalweg.simulate.observations.truth import truth_maps
 from thalweg.simulate.radiative_transfer.canopy import LANDSAT8, SENTINEL2
 from thalweg.simulate.radiative_transfer.optics import add_optical_errors, render_reflectance
 from thalweg.simulate.radiative_transfer.pixel_mixing import block_mean, mix_units, unit_entries
-from thalweg.simulate.radiative_transfer.radar import observe_backscatter, unit_backscatter
+from thalweg.simulate.radiative_transfer.radar import LOOKS, observe_backscatter, unit_backscatter
+from thalweg.simulate.variety import DateErrors
 
 _COARSE_BANDS = tuple(SENTINEL2.names.index(name) for name in ("B05", "B06", "B07", "B8A", "B11", "B12"))
+
+_OFFSET_SINCE = "2022-01-25"
+"""First date of the processing baseline that adds an offset to Sentinel-2's numbers; simulated ones have none."""
 
 
 def observe_sentinel2(
@@ -47,9 +52,11 @@ def observe_sentinel2(
         image = render_reflectance(
             site.parcels, responses[date], site.heterogeneity, site.growth.stress[days[date]], _COARSE_BANDS, 2
         )
-        image = add_optical_errors(rng, add_clouds(image, scene, bands), bands, _COARSE_BANDS, 2)
+        errors = site.variety.errors(int(days[date]))
+        image = errors.hazy(add_clouds(_displace(image, errors), scene, bands), bands.centres)
+        image = add_optical_errors(rng, image, bands, _COARSE_BANDS, 2)
         image[list(_COARSE_BANDS)] = block_mean(image[list(_COARSE_BANDS)], 2)
-        classes[date] = scene_classification(rng, image, scene, bands, roofs)
+        classes[date] = scene_classification(rng, image, scene.scaled(errors.detected), bands, roofs)
         numbers[date] = digital_numbers(image)
         cover[date], shadow[date] = scene.cover, (scene.shadow > 0.3) & (scene.cover < 0.7)
 
@@ -69,7 +76,10 @@ def observe_sentinel2(
         {"units": "1", "long_name": "share of the signal from clouds"},
     )
     truth["shadow"] = (("time", "y", "x"), shadow, {"long_name": "cloud shadow"})
-    return site.grid.dataset(variables, overpasses.times), site.grid.dataset(truth, overpasses.times)
+    recorded = site.grid.dataset(variables, overpasses.times)
+    if (overpasses.times >= _OFFSET_SINCE).any():
+        recorded = recorded.assign_attrs(boa_offset_applied=1)  # readers refuse to guess on these dates
+    return recorded, site.grid.dataset(truth, overpasses.times)
 
 
 def observe_landsat8(rng: np.random.Generator, site: SimulatedSite, overpasses: OpticalOverpasses) -> xr.Dataset:
@@ -94,9 +104,11 @@ def observe_landsat8(rng: np.random.Generator, site: SimulatedSite, overpasses: 
         image = render_reflectance(
             site.parcels, responses[date], site.heterogeneity, site.growth.stress[days[date]], all_bands, 3
         )
-        image = add_optical_errors(rng, add_clouds(image, scene, bands), bands, all_bands, 3)
+        errors = site.variety.errors(int(days[date]))
+        image = errors.hazy(add_clouds(_displace(image, errors), scene, bands), bands.centres)
+        image = add_optical_errors(rng, image, bands, all_bands, 3)
         numbers[date] = digital_numbers(block_mean(image, 3))
-        quality[date] = landsat_pixel_qa(rng, scene, water, roofs)
+        quality[date] = landsat_pixel_qa(rng, scene.scaled(errors.detected), water, roofs)
     variables: dict[str, Any] = {
         name: (("time", "y", "x"), numbers[:, index], {"long_name": f"Landsat 8 {name}"})
         for index, name in enumerate(bands.names)
@@ -124,6 +136,7 @@ def observe_sentinel1(rng: np.random.Generator, site: SimulatedSite, overpasses:
         overpasses.ascending,
         overpasses.incidence,
         site.weather.wind[days],
+        site.variety,
     )
     size = site.parcels.size
     texture = _backscatter_texture(rng, site)
@@ -131,7 +144,9 @@ def observe_sentinel1(rng: np.random.Generator, site: SimulatedSite, overpasses:
     decibel = np.zeros((2, len(days), size, size), np.float32)
     for date in range(len(days)):
         intensity = mix_units(site.parcels, units[date].T[:, columns] * texture)
-        decibel[:, date] = observe_backscatter(rng, intensity)
+        offset = site.variety.decibel[int(overpasses.ascending[date])] + site.variety.errors(int(days[date])).decibel
+        observed = observe_backscatter(rng, intensity, LOOKS * site.variety.looks)
+        decibel[:, date] = observed + offset[:, None, None]
     stored = np.clip(np.round(decibel * 100), -32767, 32767).astype(np.int16)
     variables: dict[str, Any] = {
         name: (
@@ -149,6 +164,11 @@ def observe_sentinel1(rng: np.random.Generator, site: SimulatedSite, overpasses:
     data = site.grid.dataset(variables, overpasses.times)
     orbit = np.where(overpasses.ascending, "ascending", "descending").astype(object)
     return data.assign_coords(orbit=("time", orbit), incidence_angle=angle_variable(overpasses.incidence))
+
+
+def _displace(image: NDArray, errors: DateErrors) -> NDArray:
+    """Move a (band, y, x) image by the geolocation error of its date."""
+    return shift(image, (0.0, *errors.shift), order=1, mode="nearest") if any(errors.shift) else image
 
 
 def _backscatter_texture(rng: np.random.Generator, site: SimulatedSite) -> NDArray:

@@ -15,6 +15,7 @@ from thalweg.simulate.observations.dataset import SiteGrid
 from thalweg.simulate.observations.overpasses import OpticalOverpasses
 from thalweg.simulate.radiative_transfer.canopy import SpectralBands
 from thalweg.simulate.radiative_transfer.optics import unit_responses
+from thalweg.simulate.variety import Variety
 from thalweg.simulate.weather.climates import ClimateSpec
 from thalweg.simulate.weather.daily_weather import Weather
 
@@ -32,6 +33,7 @@ class SimulatedSite:
     grid: SiteGrid
     brightness: NDArray  # (unit,) of soil and materials, relative
     turbidity: NDArray  # (unit,) of water, 0 to 1
+    variety: Variety
 
     def days(self, times: pd.DatetimeIndex) -> NDArray:
         """Return the index of the day of each time, (time,) integers."""
@@ -70,4 +72,5 @@ class SimulatedSite:
             self.turbidity,
             self.growth.on(self.days(overpasses.times)),
             overpasses.views(),
+            self.variety,
         )

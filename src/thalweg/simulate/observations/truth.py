@@ -48,17 +48,18 @@ def truth_maps(site: SimulatedSite, days: NDArray) -> dict[str, Any]:
     tint = np.exp(CHLOROPHYLL_STEP * heterogeneity.chlorophyll.ravel()[pixels])
     dryness = np.exp(-MOISTURE_STEP * heterogeneity.drought.ravel()[pixels])
     production = light_use(site.weather, parcels.surfaces, growth.stress)
-    names = ("lai", "chlorophyll", "leaf_water", "soil_moisture", "gpp", "dead_lai")
+    names = ("lai", "chlorophyll", "leaf_water", "soil_moisture", "gpp", "dead_lai", "fapar")
     maps = {name: np.zeros((len(days), parcels.size, parcels.size), np.float32) for name in names}
     for date, day in enumerate(days):
         v = np.clip(vigour(heterogeneity, growth.stress[day, units], pixels), -2.5, 2.5)
         factor = np.exp(variation * v)
         lai, dead = growth.lai[day, units] * factor, growth.dead[day, units] * factor
         chlorophyll = growth.chlorophyll[day, units] * tint
-        gpp = production[day, units] * absorbed_share(lai) * greenness(chlorophyll)
+        absorbed = absorbed_share(lai)
+        gpp = production[day, units] * absorbed * greenness(chlorophyll)
         moisture = growth.soil_moisture[day, units] * dryness
         water = growth.leaf_water[day, units]
-        stack = mix_units(parcels, np.stack([lai, lai * chlorophyll, lai * water, moisture, gpp, dead]))
+        stack = mix_units(parcels, np.stack([lai, lai * chlorophyll, lai * water, moisture, gpp, dead, absorbed]))
         # Leaf contents are means over leaf area, so that bare ground in the pixel does not lower them.
         leaf_area = np.maximum(stack[0], 1e-6)
         stack[1], stack[2] = stack[1] / leaf_area, stack[2] / leaf_area
@@ -71,6 +72,7 @@ def truth_maps(site: SimulatedSite, days: NDArray) -> dict[str, Any]:
         "soil_moisture": ("m3 m-3", "soil moisture of the topsoil"),
         "gpp": ("gC m-2 d-1", "gross primary production"),
         "dead_lai": ("m2 m-2", "standing dead leaf area index"),
+        "fapar": ("1", "share of photosynthetically active radiation absorbed by green leaves"),
     }
     truth: dict[str, Any] = {
         name: (("time", "y", "x"), maps[name], {"units": unit, "long_name": text})

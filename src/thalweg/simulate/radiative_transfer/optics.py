@@ -19,6 +19,7 @@ from thalweg.simulate.radiative_transfer.canopy import (
 )
 from thalweg.simulate.radiative_transfer.pixel_mixing import block_mean, mix_units, unit_entries
 from thalweg.simulate.radiative_transfer.spectra import ROOFS, material, soil_reflectance
+from thalweg.simulate.variety import NEUTRAL, Variety
 from thalweg.simulate.weather.climates import ClimateSpec
 
 CHLOROPHYLL_STEP = 0.15
@@ -45,6 +46,7 @@ def unit_responses(
     turbidity: NDArray,
     growth: Growth,
     views: Sequence[ViewGeometry],
+    variety: Variety = NEUTRAL,
 ) -> NDArray:
     """Return the band reflectance of every unit and date as a polynomial in the random fields.
 
@@ -59,6 +61,7 @@ def unit_responses(
         turbidity: (unit,) of water, 0 to 1.
         growth: States at the overpasses, (time, unit).
         views: (time,) geometry of the overpasses.
+        variety: Factors of leaves, canopies and soils of the landscape.
 
     Returns:
         (time, unit, 7, band) float32.
@@ -77,10 +80,10 @@ def unit_responses(
     if not alive.size:
         return result
 
-    straw, petals = material("straw", wavelengths), material("petals", wavelengths)
-    variation, shade = trait("variation", surfaces)[alive], trait("shade", surfaces)[alive]
-    angle = trait("leaf_angle", surfaces)[alive]
-    gaps = _OPEN_GROUND * (shade == 1.0)[:, None]
+    straw, petals = variety.straw * material("straw", wavelengths), material("petals", wavelengths)
+    variation, shade = trait("variation", surfaces)[alive], trait("shade", surfaces)[alive] ** variety.crown_shade
+    angle = (trait("leaf_angle", surfaces) + variety.leaf_angle[surfaces])[alive]
+    gaps = _OPEN_GROUND * variety.open_ground * (shade == 1.0)[:, None]
     # Low, middle and high vigour; then middle vigour with low and high chlorophyll.
     steps = np.array([-_NODE, 0.0, _NODE, 0.0, 0.0])[:, None]
     tints = np.array([0.0, 0.0, 0.0, -_NODE, _NODE])[:, None]
@@ -95,10 +98,11 @@ def unit_responses(
             dead,
             state.chlorophyll[0, alive] * np.exp(CHLOROPHYLL_STEP * tints),
             state.leaf_water[0, alive],
+            variety,
         )
         flat = LeafTraits(*(np.broadcast_to(value, area.shape).ravel() for value in vars(leaves).values()))
         soil = soil_reflectance(
-            climate, wavelengths, brightness[alive], state.soil_moisture[0, alive], state.roughness[0, alive]
+            climate, wavelengths, brightness[alive], state.soil_moisture[0, alive], state.roughness[0, alive], variety
         )
         litter = state.residue[0, alive, None]
         soil = (1 - litter) * soil + litter * straw
@@ -117,17 +121,24 @@ def unit_responses(
     return result
 
 
-def mixed_leaves(surfaces: NDArray, lai: NDArray, dead: NDArray, chlorophyll: NDArray, water: NDArray) -> LeafTraits:
+def mixed_leaves(
+    surfaces: NDArray,
+    lai: NDArray,
+    dead: NDArray,
+    chlorophyll: NDArray,
+    water: NDArray,
+    variety: Variety = NEUTRAL,
+) -> LeafTraits:
     """Return the traits of green and dead leaves together, weighted by area; arrays broadcast."""
     withered = 0.05 + 0.95 * dead / (lai + dead + 0.002)
     pigment = chlorophyll * (1 - withered) + 1.0 * withered
     return LeafTraits(
-        structure=trait("structure", surfaces) + 0.5 * withered,
+        structure=trait("structure", surfaces) + variety.structure[surfaces] + 0.5 * withered,
         chlorophyll=pigment,
-        carotenoids=0.19 * pigment + 1.5,
+        carotenoids=0.19 * variety.carotenoids * pigment + 1.5,
         brown=0.08 + 0.70 * withered,
         water=water * (1 - withered) + 0.002 * withered,
-        dry_matter=trait("dry_matter", surfaces),
+        dry_matter=trait("dry_matter", surfaces) * variety.dry_matter[surfaces],
     )
 
 

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from thalweg.simulate.land.land_cover import is_surface, trait
 from thalweg.simulate.land.vegetation import Growth
 from thalweg.simulate.radiative_transfer.pixel_mixing import block_mean
+from thalweg.simulate.variety import NEUTRAL, Variety
 
 LOOKS = 4.4
 """Equivalent looks of an interferometric wide swath product at full resolution (ESA)."""
@@ -38,6 +39,7 @@ def unit_backscatter(
     ascending: NDArray,
     incidence: NDArray,
     wind: NDArray,
+    variety: Variety = NEUTRAL,
 ) -> NDArray:
     """Return the backscatter of every unit at every overpass, before speckle.
 
@@ -48,6 +50,7 @@ def unit_backscatter(
         ascending: (time,) bool.
         incidence: (time,) degrees.
         wind: (time,) m s-1; roughens water.
+        variety: Factors of the canopies of the landscape.
 
     Returns:
         (time, unit, 2) float32 intensity (linear) for VV and VH.
@@ -55,11 +58,13 @@ def unit_backscatter(
     units = len(surfaces)
     angle = np.cos(np.radians(incidence))[:, None, None]
     soil = _linear(soil_backscatter(growth.soil_moisture, growth.roughness, incidence[:, None]))
-    closed = _linear(trait("canopy", surfaces) + rng.normal(0, 0.5, (units, 1)) + rng.normal(0, 0.25, (units, 2)))
+    canopy = trait("canopy", surfaces) + variety.canopy_decibel[surfaces]
+    closed = _linear(canopy + rng.normal(0, 0.5, (units, 1)) + rng.normal(0, 0.25, (units, 2)))
     # Ripe plants are dry and transmit the radar signal.
     water = growth.leaf_water / np.maximum(trait("leaf_water", surfaces), 1e-3)
     amount = (growth.lai * (0.5 + 0.5 * water) + 0.35 * growth.dead)[..., None]
-    through = np.exp(-2 * trait("attenuation", surfaces) * amount / angle)
+    attenuation = trait("attenuation", surfaces) * variety.attenuation[surfaces]
+    through = np.exp(-2 * attenuation * amount / angle)
     intensity = closed * angle / np.cos(np.radians(_REFERENCE_INCIDENCE)) * (1 - through) + through * soil
     rows = rng.normal(0, 0.45, (2, units))[ascending.astype(int)]
     intensity = intensity * _linear(rows)[..., None]
@@ -98,9 +103,9 @@ def speckle(rng: np.random.Generator, shape: tuple[int, ...], looks: float = LOO
     return np.maximum(1 - 1 / (9 * looks) + normal / (3 * np.sqrt(looks)), 0.05) ** 3
 
 
-def observe_backscatter(rng: np.random.Generator, intensity: NDArray) -> NDArray:
+def observe_backscatter(rng: np.random.Generator, intensity: NDArray, looks: float = LOOKS) -> NDArray:
     """Add speckle to a (..., y, x) intensity, average it to 20 m and repeat it on the grid; return dB."""
-    averaged = block_mean(intensity * speckle(rng, intensity.shape), 2)
+    averaged = block_mean(intensity * speckle(rng, intensity.shape, looks), 2)
     return 10 * np.log10(np.maximum(averaged, 1e-4))
 
 

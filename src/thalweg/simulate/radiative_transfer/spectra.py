@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.simulate.variety import NEUTRAL, Variety
 from thalweg.simulate.weather.climates import ClimateSpec
 
 _NODES = np.array([400, 450, 500, 550, 600, 650, 700, 750, 850, 1000, 1300, 1600, 2200, 2500], float)
@@ -31,7 +32,12 @@ def material(name: str, wavelengths: NDArray) -> NDArray:
 
 
 def soil_reflectance(
-    climate: ClimateSpec, wavelengths: NDArray, brightness: NDArray, moisture: NDArray, roughness: NDArray
+    climate: ClimateSpec,
+    wavelengths: NDArray,
+    brightness: NDArray,
+    moisture: NDArray,
+    roughness: NDArray,
+    variety: Variety = NEUTRAL,
 ) -> NDArray:
     """Return the reflectance of soils between the dry and wet spectra of prosail.
 
@@ -41,6 +47,7 @@ def soil_reflectance(
         brightness: (...) relative to the mean of the climate.
         moisture: (...) of the topsoil, m3 m-3.
         roughness: (...) cm; clods cast shadows.
+        variety: Factors of the soils of the landscape.
 
     Returns:
         (..., wavelength).
@@ -50,7 +57,10 @@ def soil_reflectance(
     grid = np.arange(400.0, 2501.0)
     dry, wet = (np.interp(wavelengths, grid, spectrum) for spectrum in spectral_lib.soil)
     colour = climate.soil_brightness * np.minimum((wavelengths / 800.0) ** climate.soil_redness, 1.08)
+    colour = colour * (1 + variety.soil_infrared * np.clip((wavelengths - 1000.0) / 1200.0, 0, 1))
     # Reflectance falls with moisture and levels off towards saturation (Lobell & Asner 2002).
-    dryness = 0.30 + 0.70 * np.exp(-np.maximum(moisture - 0.05, 0) / 0.13)
+    excess = np.maximum(moisture - 0.05, 0) / (0.13 * variety.soil_wetness_scale)
+    darkest = 0.30 * variety.soil_darkest
+    dryness = darkest + (1 - darkest) * np.exp(-excess)
     clods = brightness * (1 - 0.07 * np.clip(roughness - 0.8, 0, 2))
     return clods[..., None] * colour * (dryness[..., None] * dry + (1 - dryness[..., None]) * wet)
