@@ -1,4 +1,4 @@
-"""Masked reconstruction losses: absolute error and spectral angle."""
+"""Masked reconstruction losses: absolute error, spectral angle and structural similarity."""
 
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,9 @@ from thalweg.earth.model.autoencoder import Autoencoder
 
 if TYPE_CHECKING:
     from thalweg.earth.training.tiles import Targets
+
+SSIM_WINDOW = 7
+"""Width in pixels of the windows of structural similarity."""
 
 EPS = 1e-6
 
@@ -52,6 +55,32 @@ def spectral_angle(reconstruction: Tensor, target: Tensor, weight: Tensor) -> Te
     """
     cosine = F.cosine_similarity(reconstruction, target, dim=-3, eps=EPS).clamp(-1 + EPS, 1 - EPS)
     return masked_mean(cosine.acos(), weight.squeeze(-3))
+
+
+def structural_dissimilarity(
+    reconstruction: Tensor, target: Tensor, weight: Tensor, window: int = SSIM_WINDOW
+) -> Tensor:
+    """Return 1 - SSIM (scalar) over validity-weighted windows.
+
+    Args:
+        reconstruction: (N, C, H, W), in 0..1.
+        target: (N, C, H, W), in 0..1.
+        weight: (N, 1, H, W).
+        window: width of a window in pixels, at most H and W.
+    """
+    box_weight = F.avg_pool2d(weight, window, 1)
+
+    def mean(values: Tensor) -> Tensor:
+        return F.avg_pool2d(values * weight, window, 1) / box_weight.clamp(min=EPS)
+
+    mean_own, mean_target = mean(reconstruction), mean(target)
+    variance_own = mean(reconstruction**2) - mean_own**2
+    variance_target = mean(target**2) - mean_target**2
+    covariance = mean(reconstruction * target) - mean_own * mean_target
+    # The usual constants of SSIM, (0.01 L)^2 and (0.03 L)^2 with L = 1 (Wang et al. 2004).
+    luminance = (2 * mean_own * mean_target + 1e-4) / (mean_own**2 + mean_target**2 + 1e-4)
+    structure = (2 * covariance + 9e-4) / (variance_own + variance_target + 9e-4)
+    return masked_mean(1 - luminance * structure, box_weight)
 
 
 def reconstruction_loss(
