@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import shift
@@ -22,7 +23,7 @@ from thalweg.simulate.variety import DateErrors
 
 _COARSE_BANDS = tuple(SENTINEL2.names.index(name) for name in ("B05", "B06", "B07", "B8A", "B11", "B12"))
 
-_OFFSET_SINCE = "2022-01-25"
+_OFFSET_SINCE = pd.Timestamp("2022-01-25")
 """First date of the processing baseline that adds an offset to Sentinel-2's numbers; simulated ones have none."""
 
 
