@@ -78,7 +78,8 @@ class EarthModel(nn.Module):
             raise UsageError("not a dataset of embeddings: open one with thalweg.open(path)")
         if made_by != self.identifier:
             raise UsageError(
-                f"embeddings of {made_by}, model {self.identifier}: name the folder of the former as `model`"
+                f"embeddings of {made_by}, model {self.identifier}: embed the cube again with this model, or name the "
+                "folder of the former as `model`"
             )
 
     def encode(

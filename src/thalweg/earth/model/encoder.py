@@ -44,8 +44,8 @@ MAX_STANDARDISED = 6.0
 MIN_SUPPORT = 1e-9
 """Kernel-weighted validity below which nothing was observed."""
 
-PIXELS_AT_ONCE = 512
-"""Pixels whose attention is computed together, which bounds its memory."""
+PIXELS_AT_ONCE = 64
+"""Pixels whose attention is computed together: few enough that their keys and values stay in the cache."""
 
 
 @dataclass(frozen=True)
