@@ -38,12 +38,22 @@ ENCODERS = {
     SENTINEL_1.name: TrainingConfig(steps=1800, tile=24, centres=10, validation_tiles=24),
 }
 FUSION = TrainingConfig(
-    steps=1200, tile=24, centres=6, validation_tiles=24, calibration_tiles=160, neighbour_weight=0.5
+    steps=1800,
+    tile=24,
+    centres=6,
+    target_dates=8,
+    neighbour_weight=1.0,
+    validation_tiles=24,
+    start_tiles=120,
+    encoded_tiles=320,
+    calibration_tiles=60,
 )
+MAX_LANDSCAPES = {"encoder": 240, "fusion": 162}
+"""Landscapes that are read, the first by seed; the fusion holds both sensors in memory."""
 
 
 def read_places(
-    sites: Path, landscapes: Path, sensors: list[str], leave_out: list[str]
+    sites: Path, landscapes: Path, sensors: list[str], leave_out: list[str], max_landscapes: int
 ) -> tuple[list[TileSource], list[float]]:
     """Return all training places that have the sensors, and their weights."""
     places: list[TileSource] = []
@@ -63,7 +73,8 @@ def read_places(
         total = sum(len(group.places) for group in points)
         places.extend(points)
         weights.extend(weight * len(group.places) / total for group in points)
-    folders = sorted(folder for folder in landscapes.iterdir() if (folder / "s2.nc").is_file())
+    folders = [folder for folder in landscapes.iterdir() if (folder / "s2.nc").is_file()]
+    folders = sorted(folders, key=lambda folder: folder.name.split("-")[-1])[:max_landscapes]
     places.extend(TrainingSite.load(folder, sensors) for folder in folders)
     weights.extend([LANDSCAPES_WEIGHT / len(folders)] * len(folders))
     return places, weights
@@ -80,13 +91,19 @@ def main() -> None:
     for sensor in SENSORS:
         out = options.work / sensor.name
         if sensor.name in stages and not out.exists():
-            places, weights = read_places(options.sites, options.landscapes, [sensor.name], options.leave_out)
+            places, weights = read_places(
+                options.sites, options.landscapes, [sensor.name], options.leave_out, MAX_LANDSCAPES["encoder"]
+            )
             run = options.work / f"{sensor.name}.run"
             train_autoencoder(sensor, places, out, run, ENCODERS[sensor.name], weights=weights)
     if "fusion" in stages:
         encoders = [options.work / sensor.name for sensor in SENSORS]
         places, weights = read_places(
-            options.sites, options.landscapes, [sensor.name for sensor in SENSORS], options.leave_out
+            options.sites,
+            options.landscapes,
+            [sensor.name for sensor in SENSORS],
+            options.leave_out,
+            MAX_LANDSCAPES["fusion"],
         )
         model = train_fusion(
             encoders, places, options.work / "model", options.work / "fusion.run", FUSION, weights=weights

@@ -145,7 +145,9 @@ def test_a_sensor_rebuilt_resembles_what_was_seen(cube: Cube, fitted_folder: Pat
 
 
 def test_another_model_and_an_unknown_sensor_are_refused(opened: xr.Dataset, model: EarthModel) -> None:
-    with pytest.raises(UsageError, match=r"embeddings of thalweg-earth-.*, model thalweg-earth-.*: name the folder"):
+    with pytest.raises(
+        UsageError, match=r"embeddings of thalweg-earth-.*, model thalweg-earth-.*: embed the cube again"
+    ):
         opened.thalweg.decode("sentinel-2")
     with pytest.raises(UsageError, match="sensor 'sentinel-9': the model knows sentinel-2, sentinel-1"):
         opened.thalweg.decode("sentinel-9", model=model)

@@ -51,7 +51,7 @@ def test_an_unknown_sensor_or_size_is_refused(model: EarthModel, embeddings: tor
 
 def test_a_dataset_of_another_model_is_refused(model: EarthModel) -> None:
     model.check_made(xr.Dataset(attrs={"thalweg:model": model.identifier}))
-    with pytest.raises(UsageError, match=r"embeddings of other, model thalweg-earth-.*: name the folder of the former"):
+    with pytest.raises(UsageError, match=r"embeddings of other, model thalweg-earth-.*: embed the cube again"):
         model.check_made(xr.Dataset(attrs={"thalweg:model": "other"}))
     with pytest.raises(UsageError, match="not a dataset of embeddings"):
         model.check_made(xr.Dataset())
