@@ -81,6 +81,7 @@ def read_places(
 
 
 def main() -> None:
+    """Run the stages that are asked for; checkpoints that exist are used as they are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("sites", "landscapes", "work"):
         parser.add_argument(name, type=Path)

@@ -145,12 +145,32 @@ def test_a_sensor_rebuilt_resembles_what_was_seen(cube: Cube, fitted_folder: Pat
 
 
 def test_another_model_and_an_unknown_sensor_are_refused(opened: xr.Dataset, model: EarthModel) -> None:
-    with pytest.raises(
-        UsageError, match=r"embeddings of thalweg-earth-.*, model thalweg-earth-.*: embed the cube again"
-    ):
+    with pytest.raises(UsageError, match=r"embeddings of thalweg-earth-.*, model .*: embed the cube again"):
         opened.thalweg.decode("sentinel-2")
-    with pytest.raises(UsageError, match="sensor 'sentinel-9': the model knows sentinel-2, sentinel-1"):
+    with pytest.raises(
+        UsageError, match=r"quantity 'sentinel-9': expected sentinel-2, sentinel-1, lai.* mean sentinel"
+    ):
         opened.thalweg.decode("sentinel-9", model=model)
+
+
+@pytest.mark.parametrize("trait", ["lai", "soil_moisture"])
+def test_traits_are_decoded_with_an_interval(trait: str, cube: Cube) -> None:
+    shipped = EarthModel.load()
+    store = thalweg.embed(cube, shipped)
+    decoded = store.thalweg.decode(trait, model=shipped)
+    assert decoded.dims == ("time", "band", "y", "x")
+    assert list(decoded.band.values) == [trait, f"{trait}_uncertainty"]
+    known = np.isfinite(store.embeddings.values[:, 0])
+    assert (decoded.values[:, 0][known] >= 0).all()
+    assert (decoded.values[:, 1][known] > 0).all()
+    assert np.isnan(decoded.values[:, 0][~known]).all()
+
+
+def test_a_trait_has_no_day_and_an_untrained_one_is_refused(opened: xr.Dataset, model: EarthModel) -> None:
+    with pytest.raises(UsageError, match="a trait is known on the dates only"):
+        opened.thalweg.decode("lai", days=3, model=model)
+    with pytest.raises(UsageError, match="lai: this model was trained without it"):
+        opened.thalweg.decode("lai", model=model)
 
 
 def test_the_accessor_is_for_embeddings() -> None:

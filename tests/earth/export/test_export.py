@@ -185,9 +185,7 @@ def test_the_model_is_an_item_of_the_model_extension(
 
 
 def test_another_model_is_refused(embedded: xr.Dataset, tmp_path: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"embeddings of thalweg-earth-.*, model thalweg-earth-.*: embed the cube again"
-    ):
+    with pytest.raises(UsageError, match=r"embeddings of thalweg-earth-.*, model .*: embed the cube again"):
         write_catalogue(embedded, tmp_path / "stac")
     assert list(tmp_path.iterdir()) == []
 
