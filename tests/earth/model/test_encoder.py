@@ -312,7 +312,7 @@ def test_attention_depends_on_time_differences_only() -> None:
     shifted = attention(state, keys, values, valid, days + 700, centre + 700)
     torch.testing.assert_close(shifted, expected, atol=1e-3, rtol=0)
     mirrored = attention(state, keys, values, valid, 2 * centre - days, centre)
-    assert (mirrored - expected).abs().max() > 1e-2  # before and after are told apart
+    assert (mirrored - expected).abs().max() > 1e-2  # before and after are distinguished
 
 
 @pytest.mark.parametrize("name", SENSORS)
