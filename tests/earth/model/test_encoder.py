@@ -20,7 +20,7 @@ from thalweg.earth.model.context import (
 )
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.model.encoder import GAP_DAYS, MAX_DAYS, WIDTH, DateAttention, neighbouring_dates, support_size
-from thalweg.earth.model.encoding import Encoding
+from thalweg.earth.model.sensor_encoding import Encoding
 from thalweg.earth.sensors import SENTINEL_2
 
 SENSORS = ("sentinel-2", "sentinel-1")

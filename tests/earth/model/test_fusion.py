@@ -10,8 +10,8 @@ import torch
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.model.context import HALO, SensorContext, cube_context, days_since_epoch
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.model.encoding import Encoding
 from thalweg.earth.model.fusion import BOUND, FULL_SIZE, QUANTILE_LEVELS, SMALL_SIZE, TRAITS, Fusion
+from thalweg.earth.model.sensor_encoding import Encoding
 from thalweg.earth.sensors import SENTINEL_2
 from thalweg.errors import UsageError
 

@@ -95,6 +95,8 @@ def write_mission(landscape: Path, folder: Path, bands: dict[str, tuple[str, flo
     values = {
         name: s2[source].astype("float32") / 1e4 * factor + offset for name, (source, factor, offset) in bands.items()
     }
+    for band in values.values():
+        band.attrs.clear()
     data = xr.Dataset({**values, "mission_mask": s2.SCL.isin([4, 5, 6, 7]).astype("uint8")}).rio.write_crs(s2.rio.crs)
     folder.mkdir()
     data.to_netcdf(folder / "mission.nc", engine="h5netcdf")
@@ -172,7 +174,7 @@ def test_a_reference_sensor_without_reflectance_is_trained_and_fused(landscape: 
             bands=(Band(name="first"), Band(name="second"), Band(name="third")),
             units="dB",
             value_range=(-30, 5),
-            resolution=20,
+            resolution=10,
             validity=MISSION_MASK,
             is_reference=True,
         )

@@ -13,8 +13,8 @@ from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.autoencoder import Autoencoder
 from thalweg.earth.model.checkpoints import load_checkpoint, read_checkpoint_card
 from thalweg.earth.model.context import SensorContext
-from thalweg.earth.model.encoding import Encoding
 from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, TRAITS, Fusion, FusionOutput
+from thalweg.earth.model.sensor_encoding import Encoding
 from thalweg.earth.sensors import sensor_by_name
 from thalweg.errors import UsageError, unknown_name
 

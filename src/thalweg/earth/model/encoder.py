@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.context import HALO, SensorContext, conditional_fill
-from thalweg.earth.model.encoding import Encoding
+from thalweg.earth.model.sensor_encoding import Encoding
 from thalweg.earth.model.trajectory import NeighbourAttention, local_regression, log_support
 
 NUM_FRAME_FEATURES = 24

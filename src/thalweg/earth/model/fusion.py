@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.context import conditional_fill
 from thalweg.earth.model.encoder import support_size
-from thalweg.earth.model.encoding import Encoding
+from thalweg.earth.model.sensor_encoding import Encoding
 from thalweg.errors import UsageError
 
 SMALL_SIZE, FULL_SIZE = 7, 32

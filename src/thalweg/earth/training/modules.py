@@ -15,8 +15,8 @@ from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.autoencoder import Autoencoder
 from thalweg.earth.model.context import HALO
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.model.encoding import Encoding
 from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, FusionOutput
+from thalweg.earth.model.sensor_encoding import Encoding
 from thalweg.earth.training.config import TrainingConfig
 from thalweg.earth.training.losses import masked_mean, reconstruction_loss
 from thalweg.earth.training.masking import SAME_DAY, disturb, mask_context, mask_sensors
@@ -42,6 +42,9 @@ MAX_PROBE_DAYS = 6.0
 
 NDVI_SCALE = 4.0
 """Factor that gives NDVI about the variance of a standardised band."""
+
+MIN_SCHEDULED_STEPS = 4
+"""Steps that the schedule of the learning rate needs to rise and fall."""
 
 MIN_SPREAD = 1e-3
 """Lower bound of a predicted spread in the likelihood, in standard deviations of the dimension."""
@@ -85,11 +88,12 @@ class StageModule(lightning.LightningModule, ABC, Generic[Sample]):
         config = self.config
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, config.learning_rate, weight_decay=config.weight_decay)
+        steps = max(config.steps, config.warm_up + 1, MIN_SCHEDULED_STEPS)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             config.learning_rate,
-            total_steps=max(config.steps, config.warm_up + 1),
-            pct_start=min(0.5, config.warm_up / max(config.steps, 1)),
+            total_steps=steps,
+            pct_start=min(0.5, (config.warm_up + 1) / steps),  # the first step counts
             cycle_momentum=False,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
