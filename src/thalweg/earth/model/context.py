@@ -21,6 +21,9 @@ RECEPTIVE_FIELD = 15
 HALO = RECEPTIVE_FIELD // 2
 """Pixels that an encoder needs on every side of those it encodes."""
 
+SAME_DAY = 0.5
+"""Dates that are less than so many days apart are one overpass."""
+
 _EPOCH = np.datetime64("2015-01-01", "ns")
 
 

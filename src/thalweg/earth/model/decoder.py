@@ -6,13 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.earth.declarations import Sensor
+from thalweg.earth.model.context import SAME_DAY
 
 HIDDEN_SIZE = 128
 
 INITIAL_STATE_DAYS = 8.0
 """Decay in days of the influence of the centre date on other dates, before training."""
-
-_SAME_DAY = 0.5
 
 
 class Decoder(nn.Module):
@@ -64,6 +63,6 @@ class Decoder(nn.Module):
         nodes, weights = self.nodes(encoding), self.weights(days)
         smooth = torch.einsum("qochw,qko->qkchw", nodes, weights)
         at_centre = nodes[:, self.offsets.tolist().index(0.0)]
-        distance = torch.where(days.abs() < _SAME_DAY, 0.0, days.abs())[..., None]
+        distance = torch.where(days.abs() < SAME_DAY, 0.0, days.abs())[..., None]
         share = torch.exp(-distance / self.log_state_days.exp())[..., None, None]
         return smooth + share * (encoding[:, -self.bands :] - at_centre)[:, None]

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thalweg.earth.declarations import Sensor
-from thalweg.earth.model.context import HALO, SensorContext, conditional_fill
+from thalweg.earth.model.context import HALO, SAME_DAY, SensorContext, conditional_fill
 from thalweg.earth.model.sensor_encoding import Encoding
 from thalweg.earth.model.trajectory import NeighbourAttention, local_regression, log_support
 
@@ -84,8 +84,8 @@ def neighbouring_dates(values: Tensor, valid: Tensor, days: Tensor, centre_days:
         centre_days: (Q,).
     """
     count, dates, bands = values.shape
-    first = torch.searchsorted(days, centre_days - 0.5)
-    last = torch.searchsorted(days, centre_days + 0.5, right=True)
+    first = torch.searchsorted(days, centre_days - SAME_DAY)
+    last = torch.searchsorted(days, centre_days + SAME_DAY, right=True)
     positions = torch.arange(dates, device=days.device)
     usable = valid > 0
     # Index of the last valid date up to each date, and of the next one; -1 and T where there is none.

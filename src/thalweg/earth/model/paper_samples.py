@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from thalweg.earth.model.context import HALO, RECEPTIVE_FIELD, SensorContext
+from thalweg.earth.model.context import HALO, RECEPTIVE_FIELD, SAME_DAY, SensorContext
 
 NUM_DATES = 11
 """Dates of a sample."""
@@ -80,8 +80,8 @@ def centred_window(days: Tensor, usable: Tensor, centre_day: Tensor) -> DateWind
         usable: (N,), positions of the usable dates.
         centre_day: scalar.
     """
-    is_own = (days[usable] - centre_day).abs() < 0.5
-    own = ((days - centre_day).abs() < 0.5).nonzero()[:1, 0]
+    is_own = (days[usable] - centre_day).abs() < SAME_DAY
+    own = ((days - centre_day).abs() < SAME_DAY).nonzero()[:1, 0]
     frame = own if len(own) else torch.tensor([len(days)], device=days.device)
     others = usable[~is_own]
     before, after = others[days[others] < centre_day], others[days[others] >= centre_day]

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from thalweg.earth.model.context import SAME_DAY
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.model.fusion import FULL_SIZE, QUANTILE_LEVELS, SMALL_SIZE, TRAITS
-from thalweg.earth.training.masking import SAME_DAY, mask_half
+from thalweg.earth.training.masking import mask_half
 from thalweg.earth.training.tiles import RandomTiles
 
 PIXEL_STRIDE = 3

@@ -8,10 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from thalweg.earth.declarations import Declaration
-from thalweg.earth.model.context import SensorContext
-
-SAME_DAY = 0.5
-"""Dates that are less than so many days apart are one overpass."""
+from thalweg.earth.model.context import SAME_DAY, SensorContext
 
 
 class MaskingConfig(Declaration):

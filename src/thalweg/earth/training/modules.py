@@ -13,13 +13,13 @@ from torch.utils.data import IterableDataset
 
 from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.autoencoder import Autoencoder
-from thalweg.earth.model.context import HALO
+from thalweg.earth.model.context import HALO, SAME_DAY
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, FusionOutput
 from thalweg.earth.model.sensor_encoding import Encoding
 from thalweg.earth.training.config import TrainingConfig
 from thalweg.earth.training.losses import masked_mean, reconstruction_loss
-from thalweg.earth.training.masking import SAME_DAY, disturb, mask_context, mask_sensors
+from thalweg.earth.training.masking import disturb, mask_context, mask_sensors
 from thalweg.earth.training.tiles import Tile, draw_targets
 
 SPREAD_WEIGHT, CONSISTENCY_WEIGHT, PROBE_WEIGHT, TRAIT_WEIGHT = 0.05, 0.1, 0.3, 0.05

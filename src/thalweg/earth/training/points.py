@@ -21,7 +21,7 @@ MIN_DATES = 4
 """Dates of the reference sensor that a place needs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PointSite:
     """Points with the same dates, in memory.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from thalweg.earth.cube.cube import Cube
-from thalweg.earth.model.context import HALO, SensorContext, cube_context, days_since_epoch
+from thalweg.earth.model.context import HALO, SAME_DAY, SensorContext, cube_context, days_since_epoch
 from thalweg.earth.model.fusion import TRAITS
 from thalweg.errors import UsageError
 
@@ -87,7 +87,7 @@ class TileShape:
     centres: int = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingSite:
     """Cube in memory, with a halo around it.
 
@@ -272,12 +272,12 @@ def draw_targets(
         stride: of the tile.
     """
     distance = context.days[None] - centre_days[:, None]
-    is_centre = distance.abs() < 0.5
+    is_centre = distance.abs() < SAME_DAY
     order = torch.where(is_centre, 2.0, torch.rand_like(distance) - 9.0 * (distance.abs() > MAX_TARGET_DAYS))
     chosen = order.topk(min(count, len(context.days)), dim=1).indices
     days = distance.gather(1, chosen)
     inner = slice(HALO, -HALO, stride)
     values, valid = context.values[..., inner, inner][chosen], context.valid[..., inner, inner][chosen]
     near = neighbour_weight * torch.exp(-days.abs() / MAX_TARGET_DAYS) * (days.abs() <= MAX_TARGET_DAYS)
-    weight = torch.where(days.abs() < 0.5, torch.ones_like(near), near)
+    weight = torch.where(days.abs() < SAME_DAY, torch.ones_like(near), near)
     return Targets(days, values, valid * weight[..., None, None, None])
