@@ -27,7 +27,7 @@ from thalweg.earth.training.tiles import Tile, draw_targets
 SPREAD_WEIGHT, CONSISTENCY_WEIGHT, PROBE_WEIGHT, TRAIT_WEIGHT = 0.05, 0.1, 0.3, 0.05
 """Weights in the loss of the fusion; the reconstruction of each sensor from each size has 1."""
 
-ANCHOR_WEIGHT = 0.3
+ANCHOR_WEIGHT = 2.0
 """Weight of the departure of the context's dimensions from their closed-form start."""
 
 SMALL_NEIGHBOUR_WEIGHT = 0.1
