@@ -3,9 +3,13 @@
 max_abs_diff_dense_patch: embeddings of single pixels from 15 x 15 px patches, against those from the whole cube.
 max_abs_diff_tiled_whole: a cube embedded in small blocks, against the same in one block.
 ratio_dense_over_patch: pixel-dates per second, dense against patch by patch, with the same weights and pixels.
+pixel_dates_per_second: of `thalweg earth embed --size 32` on one core, per second of processor time (the wall clock of
+    an idle machine), start, reading and writing included; 64 x 64 px, 72 overpasses of Sentinel-2 and 80 of Sentinel-1.
 peak_memory_ratio_4x_cube: peak memory of the embedding process for a cube of four times the area, against one.
 """
 
+import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -30,16 +34,18 @@ from thalweg.earth.store.writer import fill_block
 from thalweg.simulate import simulate
 
 PATCHES = 40
+SIZE = 64
+OVERPASSES = {"s2": 72, "s1": 80}
 
 
-def embedded(cube: Cube, model: EarthModel, block: int) -> tuple[np.ndarray, float]:
-    """Embeddings of a cube in memory and the seconds they took."""
+def embedded(cube: Cube, model: EarthModel, block: int) -> np.ndarray:
+    """Embeddings of a cube in memory."""
     job = Job(cube, model, 32, block)
     dataset = empty_dataset(job.schema())
-    start = time.perf_counter()
     for _, part in embed_blocks(job):
         fill_block(dataset, part)
-    return dataset.embeddings.values, time.perf_counter() - start
+    values: np.ndarray = dataset.embeddings.values
+    return values
 
 
 @torch.inference_mode()
@@ -66,6 +72,21 @@ def peak_memory(folder: Path, model: Path | None) -> float:
     return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1])
 
 
+def command_seconds(folder: Path, out: Path, model: Path | None) -> float:
+    """Processor time in seconds of `thalweg earth embed` on one core."""
+    command = [str(Path(sys.executable).with_name("thalweg")), "earth", "embed", str(folder), str(out), "--size", "32"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [*command, *(["--model", str(model)] if model else [])],
+        env={**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")},
+        preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
+        check=True,
+        capture_output=True,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def own_peak_memory() -> float:
     """Peak resident memory of this program in MB; `ru_maxrss` would include the process that started it."""
     status = Path("/proc/self/status").read_text()
@@ -89,16 +110,27 @@ def enlarged(folder: Path, out: Path, times: int) -> None:
             large.to_netcdf(out / file.name, engine="h5netcdf")
 
 
+def with_overpasses(folder: Path, out: Path) -> int:
+    """Write a cube with the first `OVERPASSES` of another; return the number of dates that are embedded."""
+    out.mkdir()
+    for name, count in OVERPASSES.items():
+        with xr.open_dataset(folder / f"{name}.nc", engine="h5netcdf", mask_and_scale=False) as cube:
+            if cube.sizes["time"] < count:
+                raise SystemExit(f"{name}: {cube.sizes['time']} overpasses, expected at least {count}")
+            cube.isel(time=slice(count)).to_netcdf(out / f"{name}.nc", engine="h5netcdf")
+    return len(Cube.open(out).eligible())
+
+
 def main() -> None:
     options = arguments(__doc__)
     model = EarthModel.load(options.model)
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "landscape"
-        simulate(seed=21, size=64, years=1).write(folder)
+        simulate(seed=21, size=SIZE, years=1).write(folder)
         cube = Cube.open(folder, model.sensors)
-        whole, seconds = embedded(cube, model, 64)
-        tiled, _ = embedded(cube, model, 16)
+        whole = embedded(cube, model, SIZE)
+        tiled = embedded(cube, model, 16)
         # The encoder without reading the file, as for the patches.
         contexts = cube_context(cube, cube.whole.grown(RECEPTIVE_FIELD // 2), model.sensors)
         days = torch.from_numpy(days_since_epoch(cube.reference.dates[cube.eligible()])).float()
@@ -106,13 +138,18 @@ def main() -> None:
         with torch.inference_mode():
             for some in days.split(16):
                 model(contexts, some)
-        dense_seconds = (time.perf_counter() - start) / (len(days) * 64 * 64)
+        dense_seconds = (time.perf_counter() - start) / (len(days) * SIZE * SIZE)
         results["max_abs_diff_dense_patch"], patch_seconds = by_patch(cube, model, whole)
         results["max_abs_diff_tiled_whole"] = float(np.nanmax(np.abs(whole - tiled)))
         results["ratio_dense_over_patch"] = patch_seconds / dense_seconds
-        results["pixel_dates_per_second"] = len(days) * 64 * 64 / seconds
         large = Path(scratch) / "large"
         enlarged(folder, large, 2)
+        two_years, record = Path(scratch) / "two-years", Path(scratch) / "record"
+        simulate(seed=21, size=SIZE, years=2).write(two_years)
+        dates = with_overpasses(two_years, record)
+        results["pixel_dates_per_second"] = (
+            dates * SIZE**2 / command_seconds(record, Path(scratch) / "out.zarr", options.model)
+        )
         small_peak, large_peak = peak_memory(folder, options.model), peak_memory(large, options.model)
         results["peak_memory_mb"] = large_peak
         results["peak_memory_ratio_4x_cube"] = large_peak / small_peak
