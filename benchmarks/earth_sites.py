@@ -10,7 +10,7 @@ The others are unseen simulated landscapes, two of each climate, and points of l
   linear interpolation, Whittaker smoother (second differences on a daily grid, penalty 1 and 10), and a harmonic fit;
   `_best_baseline` is the best of the four. Mean over dates; `_median` over dates; `_unbiased`: each date's own bias per
   band removed. At points every date but the first and the last one is hidden in turn.
-- `drift`, `coverage`: change when half of the dates other than the centre are masked, in units of the temporal standard
+- `drift`, `coverage`: change when half of the dates are masked, the centre spared, in units of the temporal standard
   deviation, and the share of changes inside the predicted intervals (BE-2).
 - `crop`, `fewshot_blocked`: see `crop_probes` (BE-2). `_trajectory_pca` is a principal component analysis of the local
   trajectory with as many dimensions, fitted to BE-1.
@@ -36,14 +36,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from biophysics_probes import LandscapeSample, probe_scores
 from common import parser, report
 from crop_probes import few_shot, labelled, single_date_probe
-from embedded_site import OPTICAL, RADAR, EmbeddedSite, haze_free
+from embedded_site import DATES_AT_ONCE, OPTICAL, RADAR, EmbeddedSite, haze_free
 from gap_filling import BASELINES, DateErrors, baseline_errors, hidden_rows, model_errors
 from left_out_points import left_out_sites
 from thalweg.earth.analysis.pca import PrincipalComponents
 from thalweg.earth.indices import INDICES
-from thalweg.earth.model.context import SensorContext
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import sensor_by_name
+from thalweg.earth.training.masking import mask_half
 from thalweg.earth.training.tiles import TrainingSite
 from thalweg.simulate import simulate
 from trajectory_baseline import centre_and_trajectory
@@ -185,14 +185,19 @@ def joined(parts: Iterable[DateErrors]) -> DateErrors:
 
 
 def stability(here: EmbeddedSite) -> dict[str, float]:
-    """Change of embeddings when half of the context dates are masked, and its coverage by the predicted spread."""
-    generator = torch.Generator().manual_seed(0)
+    """Change of embeddings when half of the context dates are masked, and its coverage by the predicted spread.
 
-    def half(name: str, context: SensorContext, day: float) -> torch.Tensor:
-        chosen = torch.rand(len(context.days), generator=generator) < 0.5
-        return chosen & ((context.days - day).abs() >= 0.5)
-
-    masked, spread = here.embed(range(len(here.days)), half)
+    Dates that share a mask, which spares them all, lie far apart.
+    """
+    masked, spread = torch.empty_like(here.values), torch.empty_like(here.values)
+    groups = -(-len(here.days) // DATES_AT_ONCE)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for first in range(groups):
+            dates = range(first, len(here.days), groups)
+            masked[dates], spread[dates] = here.embed(
+                dates, lambda contexts, days: mask_half(contexts, days, spare_centres=True)
+            )
     _, valid, _ = here.nearest(OPTICAL)
     seen = valid[:, 0] > 0
     change = (masked - here.values).movedim(1, -1)[seen]

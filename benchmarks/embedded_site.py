@@ -17,7 +17,10 @@ from thalweg.earth.training.tiles import TrainingSite
 
 OPTICAL, RADAR = "sentinel-2", "sentinel-1"
 DATES_AT_ONCE = 16
-"""Dates that are embedded together where nothing is masked; frames are then computed once for all of them."""
+"""Dates that are embedded together; frames are then computed once for all of them."""
+
+Masking = Callable[[dict[str, SensorContext], torch.Tensor], dict[str, SensorContext]]
+"""Contexts by sensor name and centre days (Q,) to masked contexts."""
 
 
 class EmbeddedSite:
@@ -52,18 +55,13 @@ class EmbeddedSite:
         """Predicted spread (Q, 32, H, W)."""
         return self._all_dates[1]
 
-    def embed(
-        self, dates: Sequence[int], masked: Callable[[str, SensorContext, float], torch.Tensor] | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings and spreads (Q, 32, H, W) at some dates; `masked` marks the overpasses to mask for each."""
+    def embed(self, dates: Sequence[int], masked: Masking | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings and spreads (Q, 32, H, W) at some dates; `masked` is called for up to `DATES_AT_ONCE` of them."""
         values, spreads = [], []
         with torch.inference_mode():
-            for days in self.days[list(dates)].split(1 if masked else DATES_AT_ONCE):
-                contexts = {
-                    name: context.mask(masked(name, context, float(days[0]))) if masked else context
-                    for name, context in self.site.contexts.items()
-                }
-                fused = self.model(contexts, days)
+            for days in self.days[list(dates)].split(DATES_AT_ONCE):
+                contexts = self.site.contexts
+                fused = self.model(contexts if masked is None else masked(contexts, days), days)
                 values.append(fused.values)
                 spreads.append(fused.spread)
         return torch.cat(values), torch.cat(spreads)

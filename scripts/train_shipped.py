@@ -29,6 +29,9 @@ SITE_WEIGHTS = {"BE-1": 3.0, "BE-3": 2.0, "TZ-1": 2.0, "FR-BOUCONNE": 1.0}
 POINT_WEIGHTS = {"global49_monthly": (1.0, 30.0), "canada_2017_monthly": (0.7, 30.0), "france_2023_dekad": (0.5, 10.0)}
 """Tables of points: the share of their tiles, and the days that a composite covers."""
 
+POINTS_FACTOR = {"encoder": 1.0, "fusion": 2.0}
+"""Factor of the weights of points, whose long gaps the fusion learns from few tiles."""
+
 CALIBRATION = ("BE-1", "BE-3", "TZ-1")
 LANDSCAPES_WEIGHT = 8.0
 WITHOUT_MASK = "FR-BOUCONNE"
@@ -39,14 +42,14 @@ ENCODERS = {
     SENTINEL_1.name: TrainingConfig(steps=1800, tile=24, centres=10, validation_tiles=24),
 }
 FUSION = TrainingConfig(
-    steps=1800,
+    steps=2000,
     tile=24,
     centres=6,
     target_dates=8,
     neighbour_weight=1.0,
     validation_tiles=24,
-    start_tiles=120,
-    encoded_tiles=320,
+    start_tiles=240,
+    encoded_tiles=360,
     calibration_tiles=60,
 )
 MAX_LANDSCAPES = {"encoder": 240, "fusion": 162}
@@ -54,7 +57,7 @@ MAX_LANDSCAPES = {"encoder": 240, "fusion": 162}
 
 
 def read_places(
-    sites: Path, landscapes: Path, sensors: list[str], leave_out: list[str], max_landscapes: int
+    sites: Path, landscapes: Path, sensors: list[str], leave_out: list[str], stage: str
 ) -> tuple[list[TileSource], list[float]]:
     """Return all training places that have the sensors, and their weights."""
     places: list[TileSource] = []
@@ -73,9 +76,9 @@ def read_places(
         ]
         total = sum(len(group.places) for group in points)
         places.extend(points)
-        weights.extend(weight * len(group.places) / total for group in points)
+        weights.extend(POINTS_FACTOR[stage] * weight * len(group.places) / total for group in points)
     folders = [folder for folder in landscapes.iterdir() if (folder / "s2.nc").is_file()]
-    folders = sorted(folders, key=lambda folder: folder.name.split("-")[-1])[:max_landscapes]
+    folders = sorted(folders, key=lambda folder: folder.name.split("-")[-1])[: MAX_LANDSCAPES[stage]]
     places.extend(TrainingSite.load(folder, sensors) for folder in folders)
     weights.extend([LANDSCAPES_WEIGHT / len(folders)] * len(folders))
     return places, weights
@@ -94,7 +97,7 @@ def main() -> None:
         out = options.work / sensor.name
         if sensor.name in stages and not out.exists():
             places, weights = read_places(
-                options.sites, options.landscapes, [sensor.name], options.leave_out, MAX_LANDSCAPES["encoder"]
+                options.sites, options.landscapes, [sensor.name], options.leave_out, "encoder"
             )
             run = options.work / f"{sensor.name}.run"
             train_autoencoder(sensor, places, out, run, ENCODERS[sensor.name], weights=weights)
@@ -105,7 +108,7 @@ def main() -> None:
             options.landscapes,
             [sensor.name for sensor in SENSORS],
             options.leave_out,
-            MAX_LANDSCAPES["fusion"],
+            "fusion",
         )
         # Embeddings of simulated scenes vary less than those of real ones: the spread is calibrated on real sites.
         real = [place for place in places if place.name in CALIBRATION]

@@ -153,13 +153,16 @@ def test_the_truth_is_cut_like_the_pixels_and_nan_on_other_dates(site: TrainingS
     rows, columns = site.size
     days = site.centre_days[[1, 4]]
     maps = torch.arange(2 * rows * columns).float().reshape(2, rows, columns)
-    known = replace(site, truth_days=days, truth={"lai": maps})
+    known = replace(site, truth_days=days, truth={"lai": maps}, parcels=maps[0].long())
     tile = tile_at(known, 5, 9, 6, site.centre_days[[1, 2, 4]], stride=2)
     assert tile.truth["lai"].shape == (3, 3, 3)
     assert torch.equal(tile.truth["lai"][0], maps[0, 5:11:2, 9:15:2])
     assert tile.truth["lai"][1].isnan().all()
     assert torch.equal(tile.truth["lai"][2], maps[1, 5:11:2, 9:15:2])
     assert torch.equal(known.truth["lai"], maps)
+    assert tile.parcels is not None
+    assert torch.equal(tile.parcels, maps[0, 5:11:2, 9:15:2].long())
+    assert tile_at(site, 5, 9, 6, days).parcels is None
     assert tile_at(site, 5, 9, 6, days).truth == {}
 
 

@@ -1,7 +1,8 @@
 """Lightning modules of both training stages: their losses, optimizer and logs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -20,10 +21,14 @@ from thalweg.earth.model.sensor_encoding import Encoding
 from thalweg.earth.training.config import TrainingConfig
 from thalweg.earth.training.losses import masked_mean, reconstruction_loss
 from thalweg.earth.training.masking import disturb, mask_context, mask_sensors
+from thalweg.earth.training.start import STATE_DIMENSIONS
 from thalweg.earth.training.tiles import Tile, draw_targets
 
 SPREAD_WEIGHT, CONSISTENCY_WEIGHT, PROBE_WEIGHT, TRAIT_WEIGHT = 0.05, 0.1, 0.3, 0.05
 """Weights in the loss of the fusion; the reconstruction of each sensor from each size has 1."""
+
+ANCHOR_WEIGHT = 2.0
+"""Weight of the departure of the context's dimensions from their closed-form start."""
 
 SMALL_NEIGHBOUR_WEIGHT = 0.1
 """Weight of other dates in the reconstruction from the first 7 dimensions, relative to that from all."""
@@ -202,6 +207,7 @@ class FusionModule(StageModule[EncodedTile]):
         model.autoencoders.requires_grad_(False)
         fusion = model.fusion
         count = len(fusion.band_mean) + len(fusion.log_mean) + (ndvi_bands(model.reference) is not None)
+        self.start = deepcopy(fusion.linear).requires_grad_(False)
         self.probes = nn.ModuleDict({str(size): nn.Linear(size, count) for size in (SMALL_SIZE, FULL_SIZE)})
 
     def losses(self, sample: EncodedTile) -> dict[str, Tensor]:
@@ -228,11 +234,22 @@ class FusionModule(StageModule[EncodedTile]):
                     losses[f"{name}/{source}{size}"] = weight * reconstruction_loss(
                         model.autoencoder(name), encoding, targets, context.present, config.loss
                     )
+        losses["anchor"] = ANCHOR_WEIGHT * self.anchor_loss(full, sample.full)
         losses["probes"] = PROBE_WEIGHT * self.probe_loss(full, tile)
         for name, truth in tile.truth.items():
             if model.fusion.trait_head(name).is_trained:
                 losses[f"trait/{name}"] = TRAIT_WEIGHT * self.trait_loss(full, name, truth)
         return losses
+
+    def anchor_loss(self, fused: FusionOutput, encodings: Mapping[str, Encoding]) -> Tensor:
+        """Return the departure of the context's dimensions from their closed-form start."""
+        fusion = self.model.fusion
+        completed, _ = fusion.complete(encodings)
+        start = fusion.bounded(self.start(fusion.inputs(completed))).movedim(-1, 1)
+        of_context = slice(SMALL_SIZE + STATE_DIMENSIONS, None)
+        change = ((fused.values - start) / fusion.embedding_scale[:, None, None])[:, of_context]
+        observed = torch.stack([encoding.observed for encoding in encodings.values()]).amax(0)
+        return masked_mean(change.square(), observed)
 
     def probe_loss(self, fused: FusionOutput, tile: Tile) -> Tensor:
         """Return the error of linear probes of what the sensors show at each centre date."""

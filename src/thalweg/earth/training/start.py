@@ -1,6 +1,7 @@
 """Closed-form starting points of training: statistics of the bands, principal components, and linear regressions."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from thalweg.earth.model.autoencoder import Autoencoder
 from thalweg.earth.model.context import SensorContext
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, EncodingHead, Fusion
+from thalweg.earth.model.fusion import FULL_SIZE, MIN_VARIANCE, SMALL_SIZE, EncodingHead, Fusion
 from thalweg.earth.training.tiles import Tile
 
 PIXELS_PER_PLACE = 4000
@@ -24,8 +25,14 @@ SMALL_CONTEXT_WEIGHT = 0.02
 AUXILIARY_STATE_WEIGHT, AUXILIARY_CONTEXT_WEIGHT = 0.3, 0.2
 """Weights of sensors other than the reference in the principal components of the state and of the context."""
 
-STATE_DIMENSIONS = 3
+STATE_DIMENSIONS = 4
 """Dimensions of the state after the first 7."""
+
+MIN_PARCELS, MIN_PARCEL_PIXELS = 200, 4
+"""Parcels that discriminant components need, and pixels of a tile's parcel that make it count."""
+
+DISCRIMINANT_RIDGE = 0.1
+"""Ridge of the scatter within parcels, on standardised encodings."""
 
 RIDGE = 1e-5
 """Ridge of regressions on standardised predictors."""
@@ -82,7 +89,9 @@ def start_fusion(model: EarthModel, tiles: Iterable[Tile]) -> None:
     """Set the linear paths of a fusion.
 
     The first 7 dimensions are principal components of the bands of the centre date and of their logarithms, the next
-    `STATE_DIMENSIONS` of what they leave unexplained; the others are principal components of the context.
+    `STATE_DIMENSIONS` of what they leave unexplained. The others are of the context: the directions in which the
+    parcels of a simulated landscape differ most, relative to the pixels of a parcel (Fisher's discriminant), or
+    principal components where fewer than `MIN_PARCELS` are known.
 
     Args:
         model: its fusion is changed in place.
@@ -92,7 +101,7 @@ def start_fusion(model: EarthModel, tiles: Iterable[Tile]) -> None:
     encoders = [model.autoencoder(name).encoder for name in model.sensors]
     fusion.band_mean.copy_(torch.cat([encoder.mean for encoder in encoders]))
     fusion.band_scale.copy_(torch.cat([encoder.scale for encoder in encoders]))
-    encodings = _sample_encodings(model, tiles)
+    encodings, parcels = _sample_encodings(model, tiles)
     fusion.mean.copy_(encodings.mean(0))
     fusion.covariance.copy_(torch.cov(encodings.T.double()))
     logs = fusion.logarithms(fusion.bands(encodings)[:, fusion.log_positions])
@@ -109,7 +118,11 @@ def start_fusion(model: EarthModel, tiles: Iterable[Tile]) -> None:
     small = principal_components(torch.cat([state, SMALL_CONTEXT_WEIGHT * context]), SMALL_SIZE)
     unexplained = state - torch.linalg.solve(small @ covariance @ small.T, small @ covariance @ state.T).T @ small
     of_state = principal_components(unexplained, STATE_DIMENSIONS)
-    of_context = principal_components(context, FULL_SIZE - SMALL_SIZE - len(of_state))
+    count = FULL_SIZE - SMALL_SIZE - len(of_state)
+    if len(parcels.means) < MIN_PARCELS:
+        of_context = principal_components(context, count)
+    else:
+        of_context = _discriminant_components(fusion, parcels, count)
     rest = torch.cat([of_state, of_context])
     axes = torch.cat([small, rest])
     # One scale for the state, one for the context: the ratios of distances within each are kept.
@@ -132,16 +145,72 @@ def start_fusion(model: EarthModel, tiles: Iterable[Tile]) -> None:
             head.linear.bias.copy_(bias)
 
 
-def _sample_encodings(model: EarthModel, tiles: Iterable[Tile]) -> Tensor:
-    """Return encodings (N, D) of pixels that every sensor observed."""
-    gathered = []
+@dataclass(frozen=True)
+class ParcelScatter:
+    """Encodings of the parcels of simulated landscapes.
+
+    Attributes:
+        means: (N, D), mean of each parcel and date, minus the mean of the tile's parcels on the date.
+        within: (D, D), covariance of the pixels around the mean of their parcel.
+    """
+
+    means: Tensor
+    within: Tensor
+
+
+def _sample_encodings(model: EarthModel, tiles: Iterable[Tile]) -> tuple[Tensor, ParcelScatter]:
+    """Return encodings (N, D) of random pixels that every sensor observed, and the scatter of the tiles' parcels."""
+    gathered, means, residuals = [], [], []
     for tile in tiles:
         encodings = model.encode(tile.contexts, tile.centre_days, tile.stride)
         values = torch.cat([encodings[name].values for name in model.sensors], 1).movedim(1, -1)
         observed = torch.cat([encodings[name].observed for name in model.sensors], 1).amin(1) > 0
         pixels = values[observed]
         gathered.append(pixels[torch.randperm(len(pixels))[: PIXELS_PER_DATE * len(tile.centre_days)]])
-    return torch.cat(gathered)
+        if tile.parcels is not None:
+            for of_date, seen in zip(values, observed, strict=True):
+                of_parcels, around = _parcels_of_date(of_date[seen], tile.parcels[seen])
+                means.append(of_parcels)
+                residuals.append(around)
+    size = gathered[0].shape[1]
+    around = torch.cat([*residuals, gathered[0].new_zeros(1, size)]).double()
+    scatter = ParcelScatter(torch.cat([*means, around.new_zeros(0, size)]).double(), around.T @ around / len(around))
+    return torch.cat(gathered), scatter
+
+
+def _parcels_of_date(values: Tensor, parcels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return centred means (P, D) of the parcels of a date's pixels (N, D), and the pixels around them (M, D)."""
+    numbers, index, counts = parcels.unique(return_inverse=True, return_counts=True)
+    sums = values.new_zeros(len(numbers), values.shape[1]).index_add_(0, index, values)
+    means = sums / counts[:, None]
+    large = counts >= MIN_PARCEL_PIXELS
+    around = (values - means[index])[large[index]]
+    means = means[large]
+    return means - means.mean(0), around
+
+
+def _discriminant_components(fusion: Fusion, parcels: ParcelScatter, count: int) -> Tensor:
+    """Return the directions of the context, (count, F), in which parcels differ most relative to their pixels."""
+    positions = _context_positions(fusion)
+    deviation = fusion.covariance.diagonal()[positions].double().clamp(min=MIN_VARIANCE).sqrt()
+    scale = deviation[:, None] * deviation
+    means = parcels.means[:, positions]
+    between = means.T @ means / len(means) / scale
+    within = parcels.within[positions][:, positions] / scale
+    within = within + DISCRIMINANT_RIDGE * torch.eye(len(positions), dtype=within.dtype)
+    whitening = torch.linalg.inv(torch.linalg.cholesky(within))
+    axes = torch.linalg.eigh(whitening @ between @ whitening.T)[1].flip(1)[:, :count].T @ whitening
+    components = axes.new_zeros(count, fusion.linear.in_features)
+    components[:, positions] = axes
+    return components
+
+
+def _context_positions(fusion: Fusion) -> Tensor:
+    """Return the positions of the contexts of all sensors in their encodings."""
+    is_context = [
+        [True] * (sensor.encoding_size - len(sensor.bands)) + [False] * len(sensor.bands) for sensor in fusion.sensors
+    ]
+    return torch.tensor([flag for flags in is_context for flag in flags]).nonzero()[:, 0]
 
 
 def _views(fusion: Fusion) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,9 @@ MAX_CONTEXT_DAYS = 200.0
 TRUTH = "truth.nc"
 """File of a simulated landscape with the truth that `TRAITS` are learned from."""
 
+PARCELS = "parcel"
+"""Variable of that file with the number of each pixel's parcel."""
+
 VALIDATION_SEED_OFFSET = 10**6
 
 
@@ -36,18 +39,21 @@ class Tile:
         centre_days: (Q,), float32, the centre dates.
         stride: every so many pixels inside the margin are centre pixels.
         truth: (Q, h, w) by name of a trait, NaN where unknown; empty for real sites.
+        parcels: (h, w), int64, the number of each pixel's parcel; None for real sites.
     """
 
     contexts: dict[str, SensorContext]
     centre_days: Tensor
     stride: int = 1
     truth: dict[str, Tensor] = field(default_factory=dict)
+    parcels: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Tile":
         """Return the tile on a device."""
         contexts = {name: context.to(device) for name, context in self.contexts.items()}
         truth = {name: values.to(device) for name, values in self.truth.items()}
-        return Tile(contexts, self.centre_days.to(device), self.stride, truth)
+        parcels = None if self.parcels is None else self.parcels.to(device)
+        return Tile(contexts, self.centre_days.to(device), self.stride, truth, parcels)
 
 
 class TileSource(Protocol):
@@ -98,6 +104,7 @@ class TrainingSite:
         size: rows H and columns W of the cube.
         truth_days: (D,), dates of the truth.
         truth: (D, H, W) by name of a trait; empty for real sites.
+        parcels: (H, W), int64, the number of each pixel's parcel; None for real sites.
     """
 
     name: str
@@ -106,6 +113,7 @@ class TrainingSite:
     size: tuple[int, int]
     truth_days: Tensor = field(default_factory=lambda: torch.zeros(0))
     truth: dict[str, Tensor] = field(default_factory=dict)
+    parcels: Tensor | None = None
 
     @classmethod
     def load(cls, path: str | Path, sensors: Sequence[str], assume_clear: bool = False) -> "TrainingSite":
@@ -150,15 +158,20 @@ class TrainingSite:
         return tile_at(self, top, left, size, days, shape.stride)
 
 
-def _read_truth(path: Path) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return days (D,) and maps (D, H, W) of the traits in a landscape's truth; empty where there is no such file."""
+def _read_truth(path: Path) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+    """Return what a landscape's truth holds; nothing where there is no such file.
+
+    Returns:
+        Days (D,), maps (D, H, W) of the traits, and the numbers of the parcels (H, W) if the file has them.
+    """
     if not path.is_file():
-        return torch.zeros(0), {}
+        return torch.zeros(0), {}, None
     import xarray as xr
 
     with xr.open_dataset(path, engine="h5netcdf") as truth:
         maps = {name: torch.from_numpy(truth[name].values.astype(np.float32)) for name in TRAITS if name in truth}
-        return torch.from_numpy(days_since_epoch(truth.time.values)).float(), maps
+        parcels = torch.from_numpy(truth[PARCELS].values.astype(np.int64)) if PARCELS in truth else None
+        return torch.from_numpy(days_since_epoch(truth.time.values)).float(), maps, parcels
 
 
 def _between(generator: torch.Generator, low: int, high: int) -> int:
@@ -196,7 +209,10 @@ def tile_at(site: TrainingSite, top: int, left: int, size: int, centre_days: Ten
             values = maps[distance.argmin(1), top : top + size : stride, left : left + size : stride].clone()
             values[~known] = torch.nan
             truth[name] = values
-    return Tile(contexts, centre_days, stride, truth)
+    parcels = site.parcels
+    if parcels is not None:
+        parcels = parcels[top : top + size : stride, left : left + size : stride]
+    return Tile(contexts, centre_days, stride, truth, parcels)
 
 
 def near_days(days: Tensor, centre_days: Tensor) -> Tensor:
