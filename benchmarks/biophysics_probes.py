@@ -11,6 +11,7 @@ from sklearn.linear_model import LinearRegression
 from embedded_site import OPTICAL, EmbeddedSite, nearest_overpasses
 from thalweg.earth.indices import INDICES, index_band_numbers, spectral_index
 from thalweg.earth.model.context import days_since_epoch
+from thalweg.earth.model.fusion import TRAITS
 from thalweg.earth.sensors import sensor_by_name
 from thalweg.earth.training.tiles import TrainingSite
 
@@ -25,7 +26,7 @@ class LandscapeSample:
 
     Attributes:
         pixels: (N,), their indices in flattened dates and pixels (Q, H, W).
-        truth: (N,) by name, leaf area and soil moisture.
+        truth: (N,) by name, the traits that the model decodes.
         indices: (N,) by name, spectral indices.
     """
 
@@ -45,7 +46,7 @@ class LandscapeSample:
         bands = {name: target[:, number].numpy().ravel()[pixels] for name, number in numbers.items()}
         return cls(
             pixels,
-            {name: truth[name].values[rows].ravel()[pixels] for name in ("lai", "soil_moisture")},
+            {name: truth[name].values[rows].ravel()[pixels] for name in TRAITS},
             {name: spectral_index(name, bands)[:, None] for name in INDICES},
         )
 

@@ -50,7 +50,7 @@ def test_whatif_refuses_in_one_line(cli: Callable, store: Path, date: str, model
     for changed, words in (
         (("--target", "height=3"), "target 'height': expected NDVI"),
         (("--target", "nvdi+0.1"), "did you mean NDVI?"),
-        (("--target", "lai+1"), "give a linear probe of it, --readout FILE"),
+        (("--target", "lai+1"), "lai: this model was trained without it"),
         (("--target", "gpp+1"), "give a GPP model, --gpp FOLDER"),
         (("--date", "2018-6-1"), "expected a date such as 2018-06-30"),
         (("--level", 95), "--level 95: expected a fraction between 0 and 1"),

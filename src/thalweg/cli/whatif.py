@@ -94,8 +94,6 @@ def _check_target(target: str, probes: Iterable[str], has_gpp: bool) -> None:
     for name in (given.lower() for given in TargetText.parse(target).names):
         if name == GPP_TARGET and not has_gpp and name not in probes:
             raise UsageError(f"target {name!r}: give a GPP model, --gpp FOLDER; the shipped weights hold none")
-        if name == "lai" and name not in probes:
-            raise UsageError(f"target {name!r}: give a linear probe of it, --readout FILE; none is shipped")
         check_quantity_name(name, known_sensors(), [*probes, *([GPP_TARGET] if has_gpp else [])])
 
 

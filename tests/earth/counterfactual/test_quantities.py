@@ -1,5 +1,6 @@
 """Quantities: names, values and gradients."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_names_of_bands(model: EarthModel) -> None:
     ("name", "words"),
     [
         ("B99", "target 'B99': expected NDVI, EVI, NIRv, kNDVI, "),
-        ("lai", "target 'lai': expected NDVI, EVI, NIRv, kNDVI, "),
+        ("height", "target 'height': expected NDVI, EVI, NIRv, kNDVI, lai, fapar, chlorophyll, soil_moisture, "),
         ("nvdi", "did you mean NDVI?"),
     ],
 )
@@ -88,6 +89,22 @@ def test_an_unknown_quantity_is_refused_with_the_names(name: str, words: str, mo
             check()
         assert words in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_traits_are_not_cut_to_their_bounds(vectors: torch.Tensor, model: EarthModel) -> None:
+    trained = copy.deepcopy(model)
+    head = trained.fusion.trait_head("fapar")
+    with torch.no_grad():
+        head.mean.fill_(-0.5)
+        head.scale.fill_(2.0)
+        head.linear.weight.fill_(0.3)
+    quantity = quantity_by_name("FAPAR", trained)
+    assert (quantity.name, quantity.unit, quantity.tolerance) == ("fapar", "1", 0.001)
+    values, cut = quantity.evaluate(vectors), trained.decode_trait(vectors, "fapar")[0]
+    assert (values < 0).any()
+    torch.testing.assert_close(values.clamp(0, 1), cut)
+    lowest = vectors[int(values.argmin())][None].clone().requires_grad_()
+    assert torch.autograd.grad(quantity.evaluate(lowest).sum(), lowest)[0].norm() > 0
 
 
 def test_a_linear_probe_is_fitted_saved_and_read(vectors: torch.Tensor, model: EarthModel, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Differentiable quantities of an embedding: decoded bands, spectral indices, linear probes."""
+"""Differentiable quantities of an embedding: decoded bands, spectral indices, traits, linear probes."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -64,7 +64,7 @@ def check_quantity_name(name: str, sensors: Sequence[Sensor], others: Iterable[s
     """Check the name of a quantity without a model.
 
     Args:
-        name: name of a spectral index, of a band or of another quantity; case does not matter.
+        name: name of a spectral index, of a band, of a trait or of another quantity; case does not matter.
         sensors: sensors whose bands are decoded.
         others: names of further quantities, such as linear probes.
 
@@ -75,15 +75,19 @@ def check_quantity_name(name: str, sensors: Sequence[Sensor], others: Iterable[s
     if name.lower() in {other.lower() for other in others} or index_name(name) is not None:
         return
     if find_band(sensors, name) is None:
-        bands = [band for sensor in sensors for band in sensor.band_names]
-        raise unknown_name("target", name, [*others, *INDICES, *bands])
+        from thalweg.earth.model.fusion import TRAITS
+
+        if name.lower() not in TRAITS:
+            bands = [band for sensor in sensors for band in sensor.band_names]
+            raise unknown_name("target", name, [*others, *INDICES, *TRAITS, *bands])
 
 
 def quantity_by_name(name: str, model: "EarthModel", others: Iterable[Quantity] = ()) -> Quantity:
     """Return a quantity by its name; case does not matter.
 
     Args:
-        name: name of one of `others`, a spectral index (`INDICES`), or a band by any name that a cube may give it.
+        name: name of one of `others`, a spectral index (`INDICES`), a band by any name that a cube may give it, or a
+            trait that the model decodes (`thalweg.earth.model.fusion.TRAITS`).
         model: the Earth model whose sensors are decoded.
         others: further quantities, such as linear probes.
 
@@ -96,14 +100,14 @@ def quantity_by_name(name: str, model: "EarthModel", others: Iterable[Quantity] 
         return found
     check_quantity_name(name, model.fusion.sensors, [quantity.name for quantity in others])
     index = index_name(name)
-    return _band_quantity(model, name) if index is None else _index_quantity(model, index)
+    if index is not None:
+        return _index_quantity(model, index)
+    band = find_band(model.fusion.sensors, name)
+    return _trait_quantity(model, name.lower()) if band is None else _band_quantity(model, *band)
 
 
-def _band_quantity(model: "EarthModel", name: str) -> Quantity:
+def _band_quantity(model: "EarthModel", sensor: Sensor, index: int) -> Quantity:
     """Return a decoded band as a quantity."""
-    found = find_band(model.fusion.sensors, name)
-    assert found is not None
-    sensor, index = found
     is_optical = sensor.units == "reflectance"
 
     def evaluate(embeddings: "Tensor") -> "Tensor":
@@ -122,6 +126,18 @@ def _index_quantity(model: "EarthModel", name: str) -> Quantity:
         return spectral_index(name, {common: bands[:, number] for common, number in numbers.items()})
 
     return Quantity(name, "1", evaluate, 0.001)
+
+
+def _trait_quantity(model: "EarthModel", name: str) -> Quantity:
+    """Return a decoded trait as a quantity, not cut to its bounds: a gradient leads away from bare soil too."""
+    from thalweg.earth.model.fusion import TRAITS
+
+    trait = TRAITS[name]
+
+    def evaluate(embeddings: "Tensor") -> "Tensor":
+        return model.decode_trait(embeddings, name, bounded=False)[0]
+
+    return Quantity(name, trait.units, evaluate, 0.001 if trait.largest <= 1 else 0.01)
 
 
 @dataclass(frozen=True, eq=False)

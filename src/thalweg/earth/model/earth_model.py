@@ -142,7 +142,9 @@ class EarthModel(nn.Module):
         decoded = autoencoder.reconstruct(encoding, embeddings.new_full((len(embeddings), 1), days))
         return decoded[:, 0] * (high - low) + low
 
-    def decode_trait(self, embeddings: Tensor, name: str, size: int | None = None) -> tuple[Tensor, Tensor]:
+    def decode_trait(
+        self, embeddings: Tensor, name: str, size: int | None = None, bounded: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Decode embeddings to a trait, such as leaf area, with an interval.
 
         The traits were learned on simulated landscapes (docs/model-card.md).
@@ -151,6 +153,7 @@ class EarthModel(nn.Module):
             embeddings: (Q, K, h, w), K 7 or 32, float32; finite.
             name: one of `TRAITS`.
             size: number of dimensions to decode from, 7 or 32, all by default.
+            bounded: cut the trait to the values it can have; its gradient is zero where that happens.
 
         Returns:
             The trait and the half-width of its 68 % interval, (Q, h, w) each, float32, differentiable.
@@ -163,7 +166,7 @@ class EarthModel(nn.Module):
         size = _checked_size(embeddings, size)
         if not self.fusion.trait_head(name, size).is_trained:
             raise UsageError(f"{name}: this model was trained without it: train on simulated landscapes too")
-        return self.fusion.trait(embeddings, name, size)
+        return self.fusion.trait(embeddings, name, size, bounded)
 
     @classmethod
     def load(cls, folder: str | Path | None = None) -> "EarthModel":

@@ -233,16 +233,19 @@ class Fusion(nn.Module):
         pixels = embeddings[:, :size].movedim(1, -1)
         return (pixels - self.embedding_mean[:size]) / self.embedding_scale[:size]
 
-    def trait(self, embeddings: Tensor, name: str, size: int = FULL_SIZE) -> tuple[Tensor, Tensor]:
-        """Return a trait (Q, h, w), within its bounds, and the half-width of its 68 % interval.
+    def trait(
+        self, embeddings: Tensor, name: str, size: int = FULL_SIZE, bounded: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Return a trait (Q, h, w) and the half-width of its 68 % interval.
 
         Args:
             embeddings: (Q, K, h, w), K at least `size`.
             name: one of `TRAITS`.
             size: number of dimensions to use, 7 or 32.
+            bounded: cut the trait to the values it can have.
         """
         value, half_width = self.trait_head(name, size)(self.standardised(embeddings, size))
-        return value.clamp(0, TRAITS[name].largest), half_width
+        return value.clamp(0, TRAITS[name].largest) if bounded else value, half_width
 
     def trait_head(self, name: str, size: int = FULL_SIZE) -> "TraitHead":
         """Return the head of a trait that reads the first 7 or all 32 dimensions."""
