@@ -31,6 +31,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 
@@ -105,6 +106,7 @@ def balanced_order(folders: Sequence[Path], seed: int) -> list[Path]:
     return [folder for turn in zip_longest(*shuffled) for folder in turn if folder is not None]
 
 
+@cache
 def read_training_scene(folder: Path) -> TrainingSite:
     """Read the Sentinel-2 series of a scene."""
     return replace(TrainingSite.load(folder / "s2.nc", (OPTICAL,)), name=folder.name)
@@ -168,10 +170,11 @@ def by_paper(model: PaperModel) -> Reconstruct:
     return reconstruct
 
 
-def trained(scenes: Sequence[TrainingSite], seed: int, steps: int, runs: Path) -> Autoencoder:
+def trained(folders: Sequence[Path], seed: int, steps: int, runs: Path) -> Autoencoder:
     """Return the autoencoder trained on some scenes; one that `runs` holds is used as it is."""
-    folder = runs / f"seed-{seed}-steps-{steps}-scenes-{len(scenes)}"
+    folder = runs / f"seed-{seed}-steps-{steps}-scenes-{len(folders)}"
     if not folder.exists():
+        scenes = [read_training_scene(one) for one in folders]
         config = TRAINING.model_copy(update={"seed": seed, "steps": steps})
         train_autoencoder(SENTINEL_2, scenes, folder, folder.with_suffix(".run"), config)
     return load_autoencoder(folder)
@@ -206,7 +209,6 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, float]:
     training, reserved = simulated_folders(options.landscapes or scratch / "landscapes", options.workers)
     held_out = [read_held_out_scene(folder) for folder in reserved]
     orders = {seed: balanced_order(training, seed)[: max(options.scenes)] for seed in options.seeds}
-    scenes = {folder: read_training_scene(folder) for folder in set().union(*orders.values())}
     runs = options.runs or scratch / "runs"
     interpolation = [baseline_errors(scene, hidden_rows(scene))["linear"].summary()[""] for scene in held_out]
     columns = {"interpolation": interpolation}
@@ -220,7 +222,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, float]:
         return found
 
     seed, order = next(iter(orders.items()))
-    linear = measured("linear", by_autoencoder(trained([scenes[folder] for folder in order], seed, 0, runs)))
+    linear = measured("linear", by_autoencoder(trained(order, seed, 0, runs)))
     results["linear_error"] = float(np.mean([scene.hidden for scene in linear]))
     results["linear_context_error"] = float(np.mean([scene.context for scene in linear]))
     if options.paper:
@@ -230,7 +232,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, float]:
     errors: dict[int, list[list[SceneErrors]]] = {count: [] for count in options.scenes}
     for seed, order in orders.items():
         for count in options.scenes:
-            autoencoder = trained([scenes[folder] for folder in order[:count]], seed, options.steps, runs)
+            autoencoder = trained(order[:count], seed, options.steps, runs)
             errors[count].append(measured(f"{count} (seed {seed})", by_autoencoder(autoencoder)))
     print_table(held_out, columns)
     return results | summary(errors)
