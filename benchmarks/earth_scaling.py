@@ -109,14 +109,18 @@ def balanced_order(folders: Sequence[Path], seed: int) -> list[Path]:
 @cache
 def read_training_scene(folder: Path) -> TrainingSite:
     """Read the Sentinel-2 series of a scene."""
-    return replace(TrainingSite.load(folder / "s2.nc", (OPTICAL,)), name=folder.name)
+    return replace(_read(folder / "s2.nc", (OPTICAL,)), name=folder.name)
 
 
 def read_held_out_scene(folder: Path) -> TrainingSite:
     """Read the middle of a scene, Sentinel-1 too; its clear dates of Sentinel-2 are the centre dates."""
+    return middle(replace(_read(folder, (OPTICAL, RADAR)), truth={}))
+
+
+def _read(path: Path, sensors: Sequence[str]) -> TrainingSite:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataWarning)  # files of a landscape that hold no bands
-        return middle(replace(TrainingSite.load(folder, (OPTICAL, RADAR)), truth={}))
+        warnings.simplefilter("ignore", DataWarning)  # files that hold no bands, and deserts brighter than most
+        return TrainingSite.load(path, sensors)
 
 
 def middle(scene: TrainingSite, size: int = MEASURED_SIZE) -> TrainingSite:
