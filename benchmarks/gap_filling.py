@@ -140,7 +140,7 @@ def hidden_rows(site: TrainingSite) -> list[int]:
 
 
 @dataclass(frozen=True)
-class _HiddenDate:
+class HiddenDate:
     """Pixels that count on a hidden date: truth (C, P), where they are (H, W), and the other observations."""
 
     truth: NDArray
@@ -151,7 +151,7 @@ class _HiddenDate:
     day: float
 
 
-def _hidden_dates(site: TrainingSite, rows: Sequence[int]) -> Iterator[_HiddenDate]:
+def hidden_dates(site: TrainingSite, rows: Sequence[int]) -> Iterator[HiddenDate]:
     """Yield the hidden dates: values (T, C, P) of present bands and validity (T, P), false on the date itself."""
     context = site.contexts[OPTICAL]
     inner = slice(HALO, -HALO)
@@ -163,13 +163,13 @@ def _hidden_dates(site: TrainingSite, rows: Sequence[int]) -> Iterator[_HiddenDa
         date = int(np.abs(days - day).argmin())
         others = valid & (np.abs(days - day) >= SAME_DAY)[:, None, None]
         where = valid[date] & others[days < day].any(0) & others[days > day].any(0)
-        yield _HiddenDate(values[date][:, where], where, values[:, :, where], others[:, where], days, day)
+        yield HiddenDate(values[date][:, where], where, values[:, :, where], others[:, where], days, day)
 
 
 def baseline_errors(site: TrainingSite, rows: Sequence[int]) -> dict[str, DateErrors]:
     """Return the errors of each baseline on some hidden dates."""
     errors = {name: DateErrors() for name in BASELINES}
-    for hidden in _hidden_dates(site, rows):
+    for hidden in hidden_dates(site, rows):
         if hidden.where.any():
             for name, weights in BASELINES.items():
                 weight = weights(hidden.valid, hidden.days, hidden.day)
@@ -188,7 +188,7 @@ def model_errors(here: EmbeddedSite, rows: Sequence[int]) -> DateErrors:
     """Return the errors of hidden dates decoded from the 32 dimensions of that day's embedding."""
     errors = DateErrors()
     present = here.site.contexts[OPTICAL].present
-    for row, hidden in zip(rows, _hidden_dates(here.site, rows), strict=True):
+    for row, hidden in zip(rows, hidden_dates(here.site, rows), strict=True):
         if hidden.where.any():
             values, _ = here.embed([row], hide_centre)
             decoded = here.decode(values, OPTICAL, torch.zeros(1, 1), 32)[0, present].numpy()
