@@ -3,10 +3,11 @@
 `hls_*`: 729 chip means of six HLS bands at 31 towers, each a single date. Sets of predictors: `bands`, `embedding` (32
 dimensions of the shipped model; four of its ten bands and all other dates are missing), `embedding7` (the first 7),
 `both` and `both7`, each with the day of year. Learners: random forest (`rf`), support vectors (`svr`), Gaussian process
-(`gp`), LightGBM (`lgbm`). Leave one site out, nested: the settings, and whether indices are added, are chosen for a group
-of sites on the other groups (`thalweg.gpp.evaluation.nested`), from the same grid for every set. `_low` and `_high` are
-the 95 % bootstrap interval over draws of towers; `hls_lead_of_A_over_B_*` is a difference in R2, and `hls_A_leads_B` is
-true if A is ahead with every learner. `hls_site_*_p25` etc. are quartiles over the towers with ten chips or more.
+(`gp`), LightGBM (`lgbm`). Leave one site out, nested: the settings, and whether indices are added, are chosen for a
+group of sites on the other groups (`thalweg.gpp.evaluation.nested`), from the same grid for every set. `_low` and
+`_high` are the 95 % bootstrap interval over draws of towers; `hls_lead_of_A_over_B_*` is a difference in R2, and
+`hls_A_leads_B` is true if A is ahead with every learner. `hls_site_*_p25` etc. are quartiles over the towers with ten
+chips or more.
 
 `towers_*`: daily GPP of 30 towers from 90 days of ERA meteorology, potential radiation and the IGBP class, leave one
 site out. Both models get the last day and means of 7, 30 and 90 days; the transformer also gets every day. Both are
