@@ -12,6 +12,9 @@ from thalweg.gpp.evaluation.scores import r_squared
 from thalweg.gpp.models.row_learners import row_learners
 
 Views = dict[str, np.ndarray]
+SUPPORT_VECTORS = {
+    name: make for name, make in row_learners("svr", 2).items() if name.startswith("components") and "C 1," in name
+}
 RIDGES = {str(penalty): partial(Ridge, penalty) for penalty in (0.01, 1.0, 100.0, 10_000.0)}
 
 
@@ -54,11 +57,9 @@ def test_the_informative_view_is_chosen_for_every_site():
     assert 0.6 < r_squared(target, found.predicted) < 1
 
 
-@pytest.mark.parametrize("learners", [RIDGES, row_learners("svr", 2)], ids=["ridge", "svr"])
+@pytest.mark.parametrize("learners", [RIDGES, SUPPORT_VECTORS], ids=["ridge", "svr"])
 def test_a_site_has_no_part_in_its_choice_and_its_target_none_in_its_prediction(learners):
     target, sites, views = make_rows()
-    if learners is not RIDGES:  # fewer settings: the same code with scaled columns
-        learners = dict(list(learners.items())[::6])
     clean = nested_leave_site_out(target, sites, views, learners, groups=4)
     for site in np.unique(sites)[:3]:
         rows = sites == site
@@ -91,12 +92,6 @@ def test_learners_see_neither_the_scored_group_nor_the_group_of_the_choice():
     pairs, outer = log[:6], log[6:]
     assert all(len(held_out) == 4 for _, held_out in pairs)  # two groups of two sites
     assert [held_out for _, held_out in outer] == [{site} for site in range(8)]
-
-
-def test_a_seed_gives_the_same_predictions_and_another_other_groups():
-    target, sites, views = make_rows()
-    one, again = (nested_leave_site_out(target, sites, views, RIDGES, seed=3) for _ in range(2))
-    np.testing.assert_array_equal(one.predicted, again.predicted)
 
 
 @pytest.mark.parametrize(
