@@ -4,7 +4,16 @@ import pytest
 
 from thalweg.gpp.data.climatology import climatology, day_of_year
 from thalweg.gpp.data.radiation import potential_radiation
-from thalweg.gpp.evaluation.scores import UNITS, r_squared, r_squared_difference, score, score_by_site
+from thalweg.gpp.evaluation.scores import (
+    UNITS,
+    quartiles_over_sites,
+    r_squared,
+    r_squared_difference,
+    r_squared_interval,
+    score,
+    score_by_site,
+    site_mean_r_squared,
+)
 
 
 def predictions(years: int = 3, sites: int = 2) -> pd.DataFrame:
@@ -86,3 +95,28 @@ def test_a_difference_from_a_single_site_is_uncertain():
     low, high = r_squared_difference(observed, lucky, noisy, sites)
     assert low < 0 < high
     assert r_squared_difference(observed, noisy, lucky, sites) == pytest.approx((-high, -low))
+
+
+def test_an_interval_of_r2_holds_the_score_and_is_wider_for_fewer_sites():
+    random = np.random.default_rng(0)
+    sites = np.repeat(np.arange(24), 20)
+    observed = random.normal(size=len(sites)) + random.normal(size=24)[sites]
+    predicted = observed + (0.5 + 0.5 * random.random(24))[sites] * random.normal(size=(2, len(sites)))
+    low, high = r_squared_interval(observed, predicted, sites)
+    assert low < np.mean([r_squared(observed, one) for one in predicted]) < high
+    few = sites < 6
+    few_low, few_high = r_squared_interval(observed[few], predicted[:, few], sites[few])
+    assert few_high - few_low > high - low
+
+
+def test_scores_of_sites_by_hand():
+    sites = np.array(["A"] * 4 + ["B"] * 4 + ["C"])
+    observed = np.array([0.0, 2, 4, 6, 1, 1, 3, 3, 9])
+    predicted = np.array([1.0, 2, 4, 9, 1, 1, 3, 3, 0])
+    r2, rmse, counted = quartiles_over_sites(observed, predicted, sites, min_rows=4)
+    assert counted == 2
+    assert r2 == pytest.approx([0.625, 0.75, 0.875])  # of 0.5 and 1
+    assert rmse == pytest.approx(np.array([0.25, 0.5, 0.75]) * 2.5**0.5)
+    assert quartiles_over_sites(observed, predicted, sites, min_rows=5)[2] == 0
+    means = np.array([3.0, 2, 9]), np.array([4.0, 2, 0])
+    assert site_mean_r_squared(observed, predicted, sites) == pytest.approx(r_squared(*means))

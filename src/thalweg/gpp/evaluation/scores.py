@@ -4,8 +4,11 @@ Predictions are a table with columns site, time, observed, predicted, lower, upp
 site and day.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from thalweg.gpp.data.climatology import climatology, day_of_year
 
@@ -72,6 +75,20 @@ def r_squared(observed: np.ndarray, predicted: np.ndarray) -> float:
     return float(1 - np.square(predicted - observed).sum() / total) if total > 0 else float("nan")
 
 
+def r_squared_interval(
+    observed: np.ndarray, predicted: np.ndarray, sites: np.ndarray, draws: int = 1000
+) -> tuple[float, float]:
+    """Return the bootstrap 95 % interval of R2, over draws of sites.
+
+    Args:
+        observed: (N,) observations.
+        predicted: (R, N), R predictions; the score is the mean of their scores.
+        sites: (N,) site of each row.
+        draws: Number of bootstrap draws.
+    """
+    return _interval([_mean_r_squared(observed, predicted, rows) for rows in _drawn_rows(sites, draws)])
+
+
 def r_squared_difference(
     observed: np.ndarray, first: np.ndarray, second: np.ndarray, sites: np.ndarray, draws: int = 1000
 ) -> tuple[float, float]:
@@ -86,17 +103,41 @@ def r_squared_difference(
         sites: (N,) site of each row.
         draws: Number of bootstrap draws.
     """
-    rows = [np.flatnonzero(sites == site) for site in np.unique(sites)]
-    random = np.random.default_rng(0)
-    differences = []
-    for _ in range(draws):
-        drawn = np.concatenate([rows[index] for index in random.integers(len(rows), size=len(rows))])
-        first_score, second_score = (
-            np.mean([r_squared(observed[drawn], one[drawn]) for one in predicted]) for predicted in (first, second)
-        )
-        differences.append(first_score - second_score)
-    low, high = np.quantile(differences, [0.025, 0.975])
-    return float(low), float(high)
+    return _interval(
+        [
+            _mean_r_squared(observed, first, rows) - _mean_r_squared(observed, second, rows)
+            for rows in _drawn_rows(sites, draws)
+        ]
+    )
+
+
+def site_mean_r_squared(observed: np.ndarray, predicted: np.ndarray, sites: np.ndarray) -> float:
+    """Return the R2 of the sites' mean predictions: one observation per site, however many rows it has."""
+    rows = _rows_by_site(sites)
+    return r_squared(*(np.array([values[here].mean() for here in rows]) for values in (observed, predicted)))
+
+
+def quartiles_over_sites(
+    observed: np.ndarray, predicted: np.ndarray, sites: np.ndarray, min_rows: int = 10
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """Return the quartiles over sites of a site's own R2 and RMSE.
+
+    Args:
+        observed: (N,) observations.
+        predicted: (N,) predictions.
+        sites: (N,) site of each row.
+        min_rows: Rows that a site must have to be counted.
+
+    Returns:
+        (3,) quartiles of R2, (3,) quartiles of the RMSE, and the number of sites counted; NaN if there is none.
+    """
+    rows = [here for here in _rows_by_site(sites) if len(here) >= min_rows]
+    if not rows:
+        return np.full(3, np.nan), np.full(3, np.nan), 0
+    shares = [r_squared(observed[here], predicted[here]) for here in rows]
+    errors = [_root_mean_square(predicted[here] - observed[here]) for here in rows]
+    quartiles = [0.25, 0.5, 0.75]
+    return np.nanquantile(shares, quartiles), np.quantile(errors, quartiles), len(rows)
 
 
 def climatology_of_rows(predictions: pd.DataFrame, column: str) -> np.ndarray:
@@ -112,3 +153,24 @@ def climatology_of_rows(predictions: pd.DataFrame, column: str) -> np.ndarray:
 
 def _root_mean_square(values: np.ndarray) -> float:
     return float(np.sqrt(np.square(values).mean())) if len(values) else float("nan")
+
+
+def _mean_r_squared(observed: np.ndarray, predicted: np.ndarray, rows: np.ndarray) -> float:
+    return float(np.mean([r_squared(observed[rows], one[rows]) for one in predicted]))
+
+
+def _rows_by_site(sites: np.ndarray) -> list[NDArray[np.intp]]:
+    return [np.flatnonzero(sites == site) for site in np.unique(sites)]
+
+
+def _drawn_rows(sites: np.ndarray, draws: int) -> Iterator[NDArray[np.intp]]:
+    """Yield the rows of as many sites as there are, drawn with replacement; the same draws at every call."""
+    rows = _rows_by_site(sites)
+    random = np.random.default_rng(0)
+    for _ in range(draws):
+        yield np.concatenate([rows[index] for index in random.integers(len(rows), size=len(rows))])
+
+
+def _interval(scores: list[float]) -> tuple[float, float]:
+    low, high = np.quantile(scores, [0.025, 0.975])
+    return float(low), float(high)
