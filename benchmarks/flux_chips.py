@@ -62,8 +62,8 @@ def embed_chips(chips: pd.DataFrame, model: EarthModel) -> NDArray[np.float32]:
     valid = (np.arange(side**2) < len(chips)).astype(np.float32)
     present = torch.from_numpy(np.isin(SENTINEL_2.band_names, list(HLS_BANDS.values())))
     grid = np.concatenate([values, valid[None]]).reshape(1, -1, side, side)
-    grid = torch.from_numpy(grid.repeat(RECEPTIVE_FIELD, 2).repeat(RECEPTIVE_FIELD, 3))
-    context = SensorContext(grid[:, :-1], grid[:, -1:], torch.zeros(1), present)
+    areas = torch.from_numpy(grid.repeat(RECEPTIVE_FIELD, 2).repeat(RECEPTIVE_FIELD, 3))
+    context = SensorContext(areas[:, :-1], areas[:, -1:], torch.zeros(1), present)
     encodings = model.encode({SENTINEL_2.name: context}, torch.zeros(1), stride=RECEPTIVE_FIELD)
     embedded: NDArray[np.float32] = model.fusion(encodings).values[0].flatten(1)[:, : len(chips)].T.numpy()
     return embedded
@@ -145,7 +145,7 @@ def set_scores(key: str, observed: NDArray, predicted: NDArray, sites: NDArray) 
     """Return the scores of (R, N) predictions as JSON keys, means over the R."""
 
     def mean(score: Callable[[NDArray], NDArray | float]) -> NDArray:
-        return np.mean([score(one) for one in predicted], axis=0)
+        return np.mean([np.asarray(score(one)) for one in predicted], axis=0)
 
     low, high = r_squared_interval(observed, predicted, sites)
     results: Results = {
