@@ -18,7 +18,7 @@ from thalweg.earth.store.schema import spatial_attributes
 from thalweg.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from ipywidgets import DOMWidget
+    from anywidget import AnyWidget
     from matplotlib.figure import Figure
 
 
@@ -245,7 +245,7 @@ class Embeddings:
         self._require("time", "y", "x")
         return embedding_figure(self._dataset, date)
 
-    def explore(self) -> "DOMWidget":
+    def explore(self) -> "AnyWidget":
         """Return a widget for notebooks: the dates of the store as maps, and the series of the pixel that is clicked.
 
         Raises:

@@ -1,7 +1,6 @@
-from .change import change
 from .clusters import Clusters, cluster
 from .distribution import EmbeddingDistribution
 from .pca import PrincipalComponents
 from .similarity import Similarity
 
-__all__ = ["Clusters", "EmbeddingDistribution", "PrincipalComponents", "Similarity", "change", "cluster"]
+__all__ = ["Clusters", "EmbeddingDistribution", "PrincipalComponents", "Similarity", "cluster"]
