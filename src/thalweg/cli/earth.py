@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from thalweg.cli.analysis import change, check_shown, cluster, draw_shown
 from thalweg.cli.common.checks import check_input, check_model, check_new, check_store, check_writable
 from thalweg.cli.common.cubes import AssumeClear
 from thalweg.cli.common.positions import LonLatOption, PixelOption, XYOption, optional_position, required_position
@@ -29,7 +30,7 @@ BAR_CHARACTERS = 30
 """Length of the bar of a date that is clear everywhere."""
 
 earth.command()(fetch)
-for _command in (whatif, explain, between):
+for _command in (whatif, explain, between, cluster, change):
     earth.command()(_command)
 
 
@@ -238,12 +239,21 @@ def embed(
 def draw_map(
     store: Store,
     date: Annotated[str | None, typer.Option(help="a date such as 2018-06-30; the clearest by default")] = None,
+    show: Annotated[
+        str,
+        typer.Option(
+            help="embedding, quality, cluster, ndvi, evi, nirv, kndvi, lai, fapar, chlorophyll, soil_moisture"
+        ),
+    ] = "embedding",
+    model: Annotated[
+        Path | None, typer.Option(help="model folder for decoding; the shipped weights by default")
+    ] = None,
     pixel: PixelOption = None,
     xy: XYOption = None,
     lonlat: LonLatOption = None,
     png: Figure = None,
 ) -> None:
-    """Draw the RGB preview of a date next to its embeddings, or the embedding of one pixel over time."""
+    """Draw a date: its RGB preview next to its embeddings, or one quantity; or the embedding of one pixel over time."""
     from thalweg.earth.store.lookup import parse_date
 
     position = optional_position(pixel, xy, lonlat)
@@ -251,11 +261,16 @@ def draw_map(
         parse_date(date)
     if date is not None and position is not None:
         raise UsageError("--date: the series of a pixel shows all dates, leave --date out")
+    check_shown(show)
+    if show.lower() != "embedding" and position is not None:
+        raise UsageError("--show: the series of a pixel shows its embedding, leave --show out")
     check_store(store)
-    png = png or Path(f"{store.stem}-{'map' if position is None else 'pixel'}.png")
+    check_model(model)
+    kind = "pixel" if position is not None else "map" if show.lower() == "embedding" else show.lower()
+    png = png or Path(f"{store.stem}-{kind}.png")
     check_writable(png)
     announce(f"opening {store}")
-    from thalweg.earth.plots import clearest_date, embedding_map, pixel_series
+    from thalweg.earth.plots import clearest_date, pixel_series
     from thalweg.earth.positions import dataset_geobox, locate
     from thalweg.earth.store.lookup import date_index
     from thalweg.earth.store.reader import open_store
@@ -274,7 +289,7 @@ def draw_map(
     elif day != _day(date.strip()):
         print(f"date: {day}, the nearest to {date}")
     announce("drawing the map")
-    print(f"figure: {embedding_map(dataset, png, index)}")
+    print(f"figure: {draw_shown(dataset, show.lower(), index, model, png)}")
 
 
 @earth.command()

@@ -1,6 +1,7 @@
-"""Accessor `.thalweg` of embedding datasets: positions, similarity, principal components and decoding."""
+"""Accessor `.thalweg` of embedding datasets: positions, similarity, components, decoding, clusters and change."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rioxarray  # noqa: F401  (registers .rio)
@@ -16,9 +17,13 @@ from thalweg.earth.store.portable import portable
 from thalweg.earth.store.schema import spatial_attributes
 from thalweg.errors import UsageError, unknown_name
 
+if TYPE_CHECKING:
+    from anywidget import AnyWidget
+    from matplotlib.figure import Figure
+
 
 class Embeddings:
-    """Positions, similarity, principal components and decoding of an embedding dataset, or of a part of one.
+    """Positions, similarity, components, decoding, clusters and change of an embedding dataset, or of a part of one.
 
     `import thalweg` registers the class as the accessor `.thalweg` of every dataset (`thalweg._accessor`).
 
@@ -177,6 +182,84 @@ class Embeddings:
             name=quantity,
             attrs=attributes,
         )
+
+    def cluster(
+        self, count: int = 8, period: str | None = None, model: str | Path | EarthModel | None = None
+    ) -> xr.Dataset:
+        """Return clusters of the pixels, without labels: `thalweg.earth.analysis.clusters.cluster`.
+
+        Args:
+            count: number of clusters, 2 to 50.
+            period: a date, a month or a range, such as `2018-06/2018-08`; the mean over all dates by default.
+            model: model of the embeddings, or its folder; the shipped weights by default.
+
+        Returns:
+            `cluster` (y, x), numbered from 1, the largest first, 0 where there is no embedding; `pixels` (number);
+            `spectrum` (number, band), decoded; the attribute `stability`.
+
+        Raises:
+            MissingPathError: There is no folder `model`.
+            UsageError: `count` is out of range, the period has no date, too few pixels have an embedding, or another
+                model made the embeddings.
+        """
+        from thalweg.earth.analysis.clusters import cluster
+
+        self._require("time", "y", "x")
+        return cluster(self._dataset, count, period, model).to_dataset(self._dataset)
+
+    def change(
+        self, before: str, after: str, model: str | Path | EarthModel | None = None, level: float = 0.05
+    ) -> xr.Dataset:
+        """Return the change between two periods with its significance: `thalweg.earth.analysis.change.change`.
+
+        Args:
+            before: the earlier period: a date, a month or a range, such as `2018-07`.
+            after: the later period.
+            model: model of the embeddings, or its folder; the shipped weights by default.
+            level: false discovery rate.
+
+        Returns:
+            `magnitude`, `p_value`, `q_value`, `significant` and the decoded changes, (y, x).
+
+        Raises:
+            MissingPathError: There is no folder `model`.
+            UsageError: A period has another form or no usable date, the periods overlap or are in the wrong order, no
+                pixel has an embedding in both, or another model made the embeddings.
+        """
+        from thalweg.earth.analysis.change import change
+
+        self._require("time", "y", "x")
+        return change(self._dataset, before, after, model, level)
+
+    def plot(self, date: int | str | None = None) -> "Figure":
+        """Return a figure of a date: its RGB preview next to the principal components of its embeddings.
+
+        Args:
+            date: an index, from 0, or an ISO date at most three days from an embedding; the clearest by default.
+
+        Raises:
+            UsageError: There is no embedding near the date.
+        """
+        from thalweg.earth.plots import embedding_figure
+
+        self._require("time", "y", "x")
+        return embedding_figure(self._dataset, date)
+
+    def explore(self) -> "AnyWidget":
+        """Return a widget for notebooks: the dates of the store as maps, and the series of the pixel that is clicked.
+
+        Raises:
+            UsageError: The extra `explore` is not installed.
+        """
+        from thalweg.earth.explore import explorer
+
+        self._require("time", "y", "x")
+        return explorer(self._dataset)
+
+    def __repr__(self) -> str:
+        from thalweg.earth.summary import summarise
+
+        return summarise(self._dataset)
 
     def _require(self, *dimensions: str) -> None:
         """Raise a `UsageError` if a selection has removed a dimension."""

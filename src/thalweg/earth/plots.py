@@ -1,12 +1,12 @@
 """Figures of cubes and embeddings, as PNG."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thalweg.earth.analysis.pca import PrincipalComponents
+from thalweg.earth.analysis.pca import MISSING_GREY, RGB_PERCENTILES, PrincipalComponents
 from thalweg.earth.analysis.similarity import similarity
 from thalweg.earth.positions import Position, dataset_geobox, locate
 from thalweg.earth.sensors import Quality
@@ -16,13 +16,26 @@ from thalweg.io.atomic import atomic_file, write_failure
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from thalweg.earth.cube.cube import Cube
+    from thalweg.earth.model.earth_model import EarthModel
 
 MAX_LINES = 7
 """Largest number of dimensions that are drawn over time."""
+
+QUALITY_COLOURS = {
+    Quality.CLEAR: "#3b8f4a",
+    Quality.WATER: "#2f6fd0",
+    Quality.CLOUD: "#d3dbe4",
+    Quality.MISSING: "#b3b3b3",
+    Quality.NEVER_OBSERVED: "#7a4f9a",
+    Quality.OUTSIDE: "#303030",
+    Quality.NO_OVERPASS: "#e0a030",
+}
+"""Colours of the quality flags."""
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -86,6 +99,19 @@ def embedding_map(dataset: "xr.Dataset", path: str | Path, date: int | str | Non
         UsageError: There is no embedding near the date.
         ThalwegError: The file cannot be written.
     """
+    return save_figure(embedding_figure(dataset, date), path)
+
+
+def embedding_figure(dataset: "xr.Dataset", date: int | str | None = None) -> "Figure":
+    """Return the figure that `embedding_map` writes.
+
+    Args:
+        dataset: an embedding dataset.
+        date: an index, from 0, or an ISO date at most three days from an embedding; the clearest date by default.
+
+    Raises:
+        UsageError: There is no embedding near the date.
+    """
     index = clearest_date(dataset) if date is None else date_index(dataset, date)
     preview = np.moveaxis(dataset.picture.isel(time=index).values, 0, -1) / 255
     usable = dataset.quality.isel(time=index).values <= Quality.WATER
@@ -102,7 +128,7 @@ def embedding_map(dataset: "xr.Dataset", path: str | Path, date: int | str | Non
     for axis in (left, right):
         axis.set_axis_off()
     figure.suptitle(dataset.attrs["title"], fontsize=11)
-    return save_figure(figure, path)
+    return figure
 
 
 def pixel_series(dataset: "xr.Dataset", path: str | Path, position: Position) -> Path:
@@ -149,3 +175,116 @@ def similarity_map(dataset: "xr.Dataset", path: str | Path, position: Position) 
     axis.set_title(f"similarity to {pixel} over {dataset.sizes['time']} dates", fontsize=10)
     figure.colorbar(image, ax=axis, shrink=0.85)
     return save_figure(figure, path)
+
+
+def quantity_map(dataset: "xr.Dataset", path: str | Path, name: str, model: "EarthModel", date: int) -> Path:
+    """Draw a spectral index or a trait, decoded from the embeddings of one date.
+
+    Args:
+        dataset: an embedding dataset.
+        path: PNG file to write.
+        name: name of an index, such as `ndvi`, or of a trait, such as `lai`.
+        model: the model that made the embeddings.
+        date: index of the date, from 0.
+
+    Raises:
+        UsageError: There is no such quantity, the model was trained without it, or another model made the embeddings.
+        ThalwegError: The file cannot be written.
+    """
+    from thalweg.earth.analysis.decoded import decoded_map, decoded_quantity, decoded_units
+
+    name = decoded_quantity(name)
+    model.check_made(dataset)
+    values = decoded_map(model, dataset.embeddings.isel(time=date).values, name)
+    units = decoded_units(name)
+    figure = new_figure(6.4, 5.4)
+    axis = figure.subplots()
+    low, high = _percentiles(values)
+    image = axis.imshow(values, vmin=low, vmax=high, cmap="YlGn", interpolation="nearest")
+    day = np.datetime_as_string(dataset.time.values[date], "D")
+    _title(axis, f"{name} on {day}, decoded from {dataset.sizes['embedding']} dimensions")
+    figure.colorbar(image, ax=axis, shrink=0.85, label="" if units == "1" else units, extend="both")
+    return save_figure(figure, path)
+
+
+def quality_map(dataset: "xr.Dataset", path: str | Path, date: int) -> Path:
+    """Draw the quality flags of one date.
+
+    Raises:
+        ThalwegError: The file cannot be written.
+    """
+    flags = dataset.quality.isel(time=date).values
+    present = [quality for quality in Quality if (flags == quality).any()]
+    names = [f"{quality.name.lower().replace('_', ' ')} {(flags == quality).mean():.1%}" for quality in present]
+    colours = [QUALITY_COLOURS[quality] for quality in present]
+    day = np.datetime_as_string(dataset.time.values[date], "D")
+    values = np.searchsorted([int(quality) for quality in present], flags)
+    return class_map(values, names, colours, f"quality on {day}", path)
+
+
+def class_map(
+    values: "NDArray[np.integer]", names: Sequence[str], colours: Sequence[str], title: str, path: str | Path
+) -> Path:
+    """Draw a map of classes with a legend.
+
+    Args:
+        values: (H, W), number of the class of each pixel, from 0; larger than that of the last class for none.
+        names: names of the classes.
+        colours: colours of the classes, as `#rrggbb`.
+        title: title of the figure.
+        path: PNG file to write.
+
+    Raises:
+        ThalwegError: The file cannot be written.
+    """
+    from matplotlib.colors import to_rgb
+    from matplotlib.patches import Patch
+
+    table = np.array([*map(to_rgb, colours), (MISSING_GREY,) * 3])
+    figure = new_figure(7.6, 5.4)
+    axis = figure.subplots()
+    axis.imshow(table[np.minimum(values, len(colours))], interpolation="nearest")
+    _title(axis, title)
+    patches = [Patch(color=colour, label=name) for name, colour in zip(names, colours, strict=True)]
+    figure.legend(handles=patches, loc="outside right upper", fontsize=8, frameon=False)
+    return save_figure(figure, path)
+
+
+def change_map(result: "xr.Dataset", path: str | Path) -> Path:
+    """Draw the magnitude of a change, its significance, and the decoded change of NDVI.
+
+    Args:
+        result: as `thalweg.earth.analysis.change.change` returns it.
+        path: PNG file to write.
+
+    Raises:
+        ThalwegError: The file cannot be written.
+    """
+    figure = new_figure(14, 5)
+    axes = figure.subplots(1, 3)
+    magnitude = axes[0].imshow(
+        result.magnitude, vmin=0, vmax=_percentiles(result.magnitude.values)[1], cmap="magma", interpolation="nearest"
+    )
+    _title(axes[0], "difference in units of its uncertainty")
+    figure.colorbar(magnitude, ax=axes[0], shrink=0.8, extend="max")
+    greys = np.where(np.isnan(result.significant.values), MISSING_GREY, 1 - result.significant.values)
+    axes[1].imshow(greys, vmin=0, vmax=1, cmap="gray", interpolation="nearest")
+    _title(axes[1], f"significant (black) at a false discovery rate of {result.attrs['level']:g}")
+    reach = max(abs(limit) for limit in _percentiles(result.NDVI_change.values))
+    decoded = axes[2].imshow(result.NDVI_change, vmin=-reach, vmax=reach, cmap="BrBG", interpolation="nearest")
+    _title(axes[2], "change of NDVI, decoded")
+    figure.colorbar(decoded, ax=axes[2], shrink=0.8, extend="both")
+    figure.suptitle(f"{result.attrs['before']} to {result.attrs['after']}", fontsize=11)
+    return save_figure(figure, path)
+
+
+def _percentiles(values: "NDArray[np.floating]") -> tuple[float, float]:
+    """Return the 2nd and 98th percentile of the values that are known; 0 and 1 if none is."""
+    known = values[np.isfinite(values)]
+    low, high = np.percentile(known, RGB_PERCENTILES) if len(known) else (0.0, 1.0)
+    return float(low), float(high)
+
+
+def _title(axis: "Axes", text: str) -> None:
+    axis.set_axis_off()
+    axis.set_title(text, fontsize=10)

@@ -1,4 +1,4 @@
-"""Similarity, principal components and the distribution of embeddings."""
+"""Analysis of embeddings: similarity, components, distribution, clusters and change."""
 
 import lazy_loader
 

@@ -1,5 +1,6 @@
+from .clusters import Clusters, cluster
 from .distribution import EmbeddingDistribution
 from .pca import PrincipalComponents
 from .similarity import Similarity
 
-__all__ = ["EmbeddingDistribution", "PrincipalComponents", "Similarity"]
+__all__ = ["Clusters", "EmbeddingDistribution", "PrincipalComponents", "Similarity", "cluster"]

@@ -1,4 +1,4 @@
-"""Export of embeddings to GeoTIFF, GeoParquet and STAC."""
+"""Export of embeddings to GeoTIFF, GeoParquet and STAC, and of maps to GeoTIFF."""
 
 import lazy_loader
 

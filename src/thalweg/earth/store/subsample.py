@@ -119,6 +119,29 @@ def sample_vectors(dataset: "xr.Dataset", dates: range, count: int, chunk_reads:
     return sample[:: max(1, len(sample) // count)]
 
 
+def sample_series(dataset: "xr.Dataset", name: str, count: int, chunk_reads: int | None = None) -> np.ndarray:
+    """Return the series of some pixels, evenly spaced over the grid.
+
+    Args:
+        dataset: embedding dataset; all its dates are read.
+        name: `embeddings` or `uncertainty`.
+        count: number of pixels wanted; the result has this many, up to a factor of two, the same for each name.
+        chunk_reads: largest number of chunks to read; `MAX_CHUNK_READS` by default.
+
+    Returns:
+        Float32 (T, K, N), NaN where a pixel has no embedding.
+    """
+    dates = range(dataset.sizes["time"])
+    parts = evenly_spaced_parts(dataset, len(dates), chunk_reads)
+    pixels = sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in parts)
+    step = max(1, pixels // count)
+    found = []
+    for part in parts:
+        read = read_parts(dataset, name, dates, [part])
+        found.append(np.concatenate([values.reshape(*values.shape[:2], -1)[..., ::step].copy() for _, values in read]))
+    return np.concatenate(found, axis=2)
+
+
 def mean_squared_distances(dataset: "xr.Dataset") -> np.ndarray:
     """Return the mean squared distance between the embeddings of two pixels on each date, float64 (T,).
 
