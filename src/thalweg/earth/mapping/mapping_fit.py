@@ -15,7 +15,7 @@ from thalweg.earth.mapping.learning.conformal import (
     plausible_classes,
     set_threshold,
 )
-from thalweg.earth.mapping.learning.cross_validation import CrossValidation, cross_validate, score
+from thalweg.earth.mapping.learning.cross_validation import CrossValidation, cross_validate, learning_curve, score
 from thalweg.earth.mapping.learning.learners import learners
 from thalweg.earth.mapping.learning.mapping_model import MappingModel
 from thalweg.earth.mapping.learning.spatial_blocks import SpatialBlocks
@@ -38,6 +38,7 @@ class MappingFit:
         labels: labelled pixels with an embedding.
         blocks: their spatial blocks.
         validation: cross-validation over the blocks.
+        curve: learning curve: share of the training blocks, mean number of training pixels, and score.
         side: side of the windows to map, in pixels.
         coverage: share of the labelled pixels whose class lies in the set, or number in the interval, with a threshold
             from the other folds.
@@ -49,6 +50,7 @@ class MappingFit:
     labels: LabelPixels
     blocks: SpatialBlocks
     validation: CrossValidation
+    curve: tuple[tuple[float, float, float], ...]
     side: int
     coverage: float
     notes: tuple[str, ...]
@@ -113,7 +115,8 @@ def fit_mapping(
         weights = label_weights(found.values, blocks.groups, sampled_shares(model, reader, side))
     threshold = _threshold(validation.predicted, found.values, blocks.groups, weights)
     coverage = _coverage(validation, found.values, blocks.groups, weights)
-    return MappingFit(model.with_threshold(threshold), reader, found, blocks, validation, side, coverage, notes)
+    curve = learning_curve(features, found.values, blocks.groups, best, classes, config.seed)
+    return MappingFit(model.with_threshold(threshold), reader, found, blocks, validation, curve, side, coverage, notes)
 
 
 def _with_embedding(

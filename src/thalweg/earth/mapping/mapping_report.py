@@ -34,7 +34,7 @@ _LISTED = 12
 def write_fit_report(fit: MappingFit, summary: MapSummary, folder: Path) -> None:
     """Write `report.md` with its figures and tables to the folder of a map."""
     parts = _class_sections(fit, summary, folder) if fit.model.classes else _number_sections(fit, summary, folder)
-    curve = fit.validation.curve
+    curve = fit.curve
     draw_learning_curve(curve, "macro F1" if fit.model.classes else "R$^2$", folder / "learning-curve.png")
     sections = [
         f"# Map of {fit.model.column}",

@@ -54,14 +54,12 @@ class CrossValidation:
         folds: (N,), fold in which the pixel was predicted.
         choices: choice of each fold.
         candidates: scores of all candidates on all labels.
-        curve: learning curve: share of the training blocks, mean number of training pixels, and mean score.
     """
 
     predicted: NDArray[np.floating]
     folds: NDArray[np.int64]
     choices: tuple[LearnerChoice, ...]
     candidates: tuple[LearnerChoice, ...]
-    curve: tuple[tuple[float, float, float], ...]
 
     @property
     def best(self) -> LearnerChoice:
@@ -100,9 +98,7 @@ def cross_validate(
         folds[test] = number
         choices.append(best)
     chosen = choose(features, values, groups, candidates, classes, seed)
-    best = max(chosen, key=lambda choice: choice.score)
-    curve = _learning_curve(features, values, groups, best, classes, seed)
-    return CrossValidation(predicted, folds, tuple(choices), tuple(chosen), curve)
+    return CrossValidation(predicted, folds, tuple(choices), tuple(chosen))
 
 
 def choose(
@@ -115,7 +111,13 @@ def choose(
 ) -> list[LearnerChoice]:
     """Return every candidate and setting with its score in a cross-validation over blocks.
 
-    Args: as `cross_validate`.
+    Args:
+        features: (N, F), finite.
+        values: (N,), indices of classes, or numbers.
+        groups: (N,), block of each pixel.
+        candidates: learners to choose from; a single one with a single setting is not scored.
+        classes: number of classes; 0 for numbers.
+        seed: seed of the learners.
     """
     options = [(learner, settings) for learner in candidates for settings in learner.settings]
     if len(options) == 1:
@@ -151,10 +153,27 @@ def _predict(estimator: Any, features: NDArray, classes: int) -> NDArray:
     return class_probabilities(estimator, features, classes) if classes else estimator.predict(features)
 
 
-def _learning_curve(
-    features: NDArray, values: NDArray, groups: NDArray[np.int64], choice: LearnerChoice, classes: int, seed: int
+def learning_curve(
+    features: NDArray[np.floating],
+    values: NDArray,
+    groups: NDArray[np.int64],
+    choice: LearnerChoice,
+    classes: int,
+    seed: int,
 ) -> tuple[tuple[float, float, float], ...]:
-    """Return the score of a choice by the share of the training blocks, each on the same test blocks."""
+    """Return the score of a choice by the share of the training blocks, each on the same test blocks.
+
+    Args:
+        features: (N, F), finite.
+        values: (N,), indices of classes, or numbers.
+        groups: (N,), block of each pixel.
+        choice: learner and its settings.
+        classes: number of classes; 0 for numbers.
+        seed: seed of the learner and of the choice of blocks.
+
+    Returns:
+        Share of the training blocks, mean number of training pixels, and score, for each of `CURVE_FRACTIONS`.
+    """
     random = np.random.default_rng(seed)
     curve = []
     for fraction in CURVE_FRACTIONS:
