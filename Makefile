@@ -13,7 +13,7 @@ CHROMIUM := /usr/bin/chromium
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[app,earth,archive,planetary-computer,gpp,diffusion,steer,explore,benchmarks,docs,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[app,earth,archive,mapping,planetary-computer,gpp,diffusion,steer,explore,benchmarks,docs,test]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps satellitetools
 	touch $@
 

@@ -105,5 +105,5 @@ def test_a_missing_extra_is_one_line(
     assert ran.code == 1
     (line,) = ran.err.splitlines()
     assert "needs geopandas, which is not installed" in line
-    assert "thalweg[earth,archive,gpp]" in line
+    assert "thalweg[earth,archive,mapping,gpp]" in line
     assert not (tmp_path / "out").exists()

@@ -47,7 +47,7 @@ def main() -> None:
             raise
         _fail(
             f"this command needs {error.name}, which is not installed: install the extra it is in, such as "
-            "thalweg[earth,archive,gpp] or thalweg[app,diffusion,steer]"
+            "thalweg[earth,archive,mapping,gpp] or thalweg[app,diffusion,steer]"
         )
     except OSError as error:  # a full or read-only disk where a library wrote
         _fail(error)

@@ -11,6 +11,7 @@ from thalweg.cli.common.cubes import AssumeClear
 from thalweg.cli.common.positions import LonLatOption, PixelOption, XYOption, optional_position, required_position
 from thalweg.cli.common.progress import announce
 from thalweg.cli.fetch import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Search, Sensors, Time, cube_and_out, fetch
+from thalweg.cli.mapping import apply, classify, regress, sample
 from thalweg.cli.store import Dates, Memory, Quantise, Scheduler, Workers, check_execution, export, write_embeddings
 from thalweg.cli.whatif import between, explain, whatif
 from thalweg.errors import UsageError
@@ -30,7 +31,7 @@ BAR_CHARACTERS = 30
 """Length of the bar of a date that is clear everywhere."""
 
 earth.command()(fetch)
-for _command in (whatif, explain, between, cluster, change):
+for _command in (whatif, explain, between, cluster, change, sample, classify, regress, apply):
     earth.command()(_command)
 
 

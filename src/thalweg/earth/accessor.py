@@ -1,5 +1,6 @@
 """Accessor `.thalweg` of embedding datasets: positions, similarity, components, decoding, clusters and change."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,12 @@ from thalweg.earth.store.schema import spatial_attributes
 from thalweg.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
+    import geopandas
+    import pandas as pd
     from anywidget import AnyWidget
     from matplotlib.figure import Figure
+
+    from thalweg.earth.mapping.mapping_config import MappingConfig
 
 
 class Embeddings:
@@ -260,6 +265,121 @@ class Embeddings:
         from thalweg.earth.summary import summarise
 
         return summarise(self._dataset)
+
+    def calendar(self, calendar: str | None = None) -> xr.Dataset:
+        """Return the embeddings on the days of a calendar, interpolated per pixel with their own uncertainty.
+
+        Args:
+            calendar: a period such as P15D from the first to the last date, or start/end/period; P15D by default.
+
+        Returns:
+            Dataset with `embeddings` and `uncertainty` (time, embedding, y, x), in memory; NaN at pixels without any
+            embedding.
+
+        Raises:
+            UsageError: The calendar is malformed, or a day lies outside the dates of the dataset.
+        """
+        from thalweg.earth.mapping.features.calendar_dataset import on_calendar
+
+        self._require("time", "y", "x")
+        return on_calendar(self._dataset, calendar)
+
+    def sample(
+        self,
+        geometries: "geopandas.GeoDataFrame",
+        what: Sequence[str] = ("embedding",),
+        model: str | Path | EarthModel | None = None,
+    ) -> "pd.DataFrame":
+        """Sample series at points, and means and spreads in polygons.
+
+        Args:
+            geometries: points and polygons in any reference system.
+            what: `embedding`, traits (`lai`, ...), spectral indices (`ndvi`, ...) and bands.
+            model: model of the embeddings, or its folder; the shipped weights by default. Only decoded quantities
+                need it.
+
+        Returns:
+            One row per feature and date (`thalweg.earth.mapping.labels.sample`).
+
+        Raises:
+            MissingPathError: There is no folder `model`.
+            UsageError: There is no such quantity, the embeddings are those of another model, or no geometry lies on
+                the grid.
+        """
+        from thalweg.earth.mapping.labels.series_sample import sample
+
+        self._require("time", "y", "x")
+        return sample(self._dataset, geometries, what, model)
+
+    def classify(
+        self,
+        labels: "geopandas.GeoDataFrame",
+        column: str,
+        out: str | Path | None = None,
+        config: "MappingConfig | None" = None,
+    ) -> xr.Dataset:
+        """Map classes from labels, in memory or into a folder.
+
+        Args:
+            labels: points and polygons in any reference system; polygons by pixel centres, without mixed edge pixels.
+            column: column of the classes.
+            out: folder to write, with the model, the rasters and the report; nothing is written by default.
+            config: features, learner, blocks and memory; a calendar of 15 days and the best learner by default.
+
+        Returns:
+            Dataset with `code` (y, x), uint8, 0 without an embedding; `probability` and `plausible` (class, y, x); and
+            `dissimilarity` (y, x). Attributes: `learner`, `macro_f1` on blocks that it did not see, `block` (side in
+            pixels), `set_coverage`.
+
+        Raises:
+            UsageError: The labels, a setting or `out` is not usable; the message says which and what to do.
+            ThalwegError: The folder cannot be written.
+        """
+        return self._mapped(labels, column, out, config, True)
+
+    def regress(
+        self,
+        labels: "geopandas.GeoDataFrame",
+        column: str,
+        out: str | Path | None = None,
+        config: "MappingConfig | None" = None,
+    ) -> xr.Dataset:
+        """Map a number from labels, in memory or into a folder.
+
+        Args:
+            labels: points and polygons in any reference system.
+            column: column of the numbers.
+            out: folder to write, with the model, the rasters and the report; nothing is written by default.
+            config: as for `classify`.
+
+        Returns:
+            Dataset with `value` and `dissimilarity` (y, x), float32, NaN without an embedding. Attributes: `learner`,
+            `r2` on blocks that it did not see, `block` (side in pixels), `half_width` of the 90 % interval.
+
+        Raises:
+            UsageError: The labels, a setting or `out` is not usable; the message says which and what to do.
+            ThalwegError: The folder cannot be written.
+        """
+        return self._mapped(labels, column, out, config, False)
+
+    def _mapped(
+        self,
+        labels: "geopandas.GeoDataFrame",
+        column: str,
+        out: str | Path | None,
+        config: "MappingConfig | None",
+        is_class: bool,
+    ) -> xr.Dataset:
+        from thalweg.earth.mapping.map_dataset import mapped_dataset
+        from thalweg.earth.mapping.mapping_fit import fit_mapping
+        from thalweg.earth.mapping.mapping_run import map_labels
+
+        self._require("time", "y", "x")
+        if out is None:
+            return mapped_dataset(fit_mapping(self._dataset, labels, column, is_class, config))
+        fit = map_labels(self._dataset, labels, column, out, is_class, config).fit
+        assert fit is not None
+        return mapped_dataset(fit)
 
     def _require(self, *dimensions: str) -> None:
         """Raise a `UsageError` if a selection has removed a dimension."""

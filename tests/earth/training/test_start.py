@@ -1,6 +1,5 @@
 """Closed-form start of the fusion: the context's dimensions and the parcels that they are chosen by."""
 
-
 import pytest
 import torch
 

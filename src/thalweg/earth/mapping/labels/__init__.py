@@ -1,0 +1,5 @@
+"""Points and polygons on a store: files, pixels, labels, and series sampled at them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
