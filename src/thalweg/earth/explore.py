@@ -43,17 +43,17 @@ def explorer(dataset: "xr.Dataset") -> "anywidget.AnyWidget":
     step = -(-max(dataset.sizes["y"], dataset.sizes["x"]) // MAX_SIDE)
     components = PrincipalComponents.of(dataset)
 
-    class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
+    class Explorer(anywidget.AnyWidget):
         """Widget whose state the browser and the notebook share."""
 
         _esm = Path(__file__).with_name("explore.js")
         title = traitlets.Unicode().tag(sync=True)
-        days = traitlets.List().tag(sync=True)
+        days: Any = traitlets.List().tag(sync=True)
         step = traitlets.Int().tag(sync=True)
         index = traitlets.Int().tag(sync=True)
         kind = traitlets.Enum(["preview", "components"], "preview").tag(sync=True)
         image = traitlets.Bytes().tag(sync=True)
-        pixel = traitlets.List().tag(sync=True)
+        pixel: Any = traitlets.List().tag(sync=True)
         series = traitlets.Dict().tag(sync=True)
 
         @traitlets.validate("index")

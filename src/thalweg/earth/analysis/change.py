@@ -230,8 +230,8 @@ def _prepare(dataset: "xr.Dataset", periods: tuple[Period, Period]) -> _Comparis
     """
     days = store_days(dataset)
     requested = [period_dates(dataset, period) for period in periods]
-    if len(np.intersect1d(*requested)):
-        day = days[np.intersect1d(*requested)[0]]
+    if len(shared := np.intersect1d(requested[0], requested[1])):
+        day = days[shared[0]]
         raise UsageError(f"{periods[0].text} and {periods[1].text} both stand for {day}: choose dates farther apart")
     around = [window for dates in requested for window in noise_windows(days, dates)]
     read = np.unique(np.concatenate([*requested, *around]))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,7 +197,8 @@ def _fit(vectors: NDArray[np.floating], count: int, seed: int) -> "MiniBatchKMea
 
 def _mean_embeddings(dataset: "xr.Dataset", part: Part, step: int = 1) -> NDArray[np.floating]:
     """Return the mean over the dates of the embeddings of every `step`-th pixel of a part, (N, K), NaN without any."""
-    total, count = 0.0, 0.0
+    total: Any = 0.0
+    count: Any = 0.0
     for _, vectors in read_parts(dataset, "embeddings", range(dataset.sizes["time"]), [part]):
         series = vectors.reshape(*vectors.shape[:2], -1)[..., ::step]
         has_embedding = np.isfinite(series).all(1)

@@ -176,4 +176,7 @@ def class_colours(count: int) -> dict[int, tuple[int, int, int]]:
     palette = colormaps["tab20"].colors  # type: ignore[attr-defined]
     ordered = [*palette[::2], *palette[1::2]]
     colours = [ordered[index % len(ordered)] for index in range(count)]
-    return {code: tuple(round(255 * part) for part in colour) for code, colour in enumerate(colours, 1)}  # type: ignore[misc]
+    return {
+        code: (round(255 * red), round(255 * green), round(255 * blue))
+        for code, (red, green, blue) in enumerate(colours, 1)
+    }

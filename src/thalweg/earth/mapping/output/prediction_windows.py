@@ -101,8 +101,8 @@ class MapSummary:
     def empty(cls, model: MappingModel) -> "MapSummary":
         """Return sums of zero for the maps of a model."""
         classes, limits = len(model.classes), model.applicability.limits
-        zeros = (np.zeros(count, np.int64) for count in (classes, classes + 1, len(limits)))
-        return cls(*zeros, _limits=limits)
+        zeros = [np.zeros(count, np.int64) for count in (classes, classes + 1, len(limits))]
+        return cls(zeros[0], zeros[1], zeros[2], _limits=limits)
 
     def add(self, predicted: PredictedWindow, threshold: float) -> None:
         """Add a window."""
