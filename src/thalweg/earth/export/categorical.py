@@ -50,7 +50,7 @@ def write_categorical(
             f"classes 0 to {largest} with {len(names)} name(s) and {len(colours)} colour(s): expected one name and one "
             f"colour per class, and at most {NO_CLASS} classes"
         )
-    table = {number: (*_rgb(colour), 255) for number, colour in enumerate(colours)}
+    table = {number: (*rgb(colour), 255) for number, colour in enumerate(colours)}
 
     def fill(file: Any) -> None:
         file.write(values.astype(np.uint8), 1)
@@ -67,13 +67,13 @@ def write_categorical(
     return path
 
 
-def qgis_style(names: Sequence[str], colours: Sequence[str]) -> str:
-    """Return a QGIS layer style that shows the classes 0, 1, ... of a raster in colours with their names."""
+def qgis_style(names: Sequence[str], colours: Sequence[str], first: int = 0) -> str:
+    """Return a QGIS layer style that shows the classes `first`, `first` + 1, ... of a raster in colours with names."""
     root = Element("qgis", styleCategories="Symbology")
     pipe = SubElement(root, "pipe")
     renderer = SubElement(pipe, "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1")
     palette = SubElement(renderer, "colorPalette")
-    for number, (name, colour) in enumerate(zip(names, colours, strict=True)):
+    for number, (name, colour) in enumerate(zip(names, colours, strict=True), first):
         SubElement(palette, "paletteEntry", value=str(number), color=colour, label=name, alpha="255")
     indent(root)
     return "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n" + tostring(root, encoding="unicode") + "\n"
@@ -92,7 +92,8 @@ def distinct_colours(count: int) -> list[str]:
     return colours
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Return red, green and blue, 0 to 255, of a colour `#rrggbb`."""
     try:
         if len(colour) != 7 or not colour.startswith("#"):
             raise ValueError

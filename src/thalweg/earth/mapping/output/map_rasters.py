@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.earth.export.categorical import distinct_colours, rgb
 from thalweg.earth.export.raster import TILE
 from thalweg.earth.mapping.learning.mapping_model import MappingModel
 from thalweg.earth.mapping.output.prediction_windows import PredictedWindow
@@ -171,12 +172,4 @@ def _describe(file: Any, layer: RasterLayer, model: MappingModel, dataset: "xr.D
 
 def class_colours(count: int) -> dict[int, tuple[int, int, int]]:
     """Return a colour (red, green and blue, 0 to 255) by the code of each class, from 1."""
-    from matplotlib import colormaps
-
-    palette = colormaps["tab20"].colors  # type: ignore[attr-defined]
-    ordered = [*palette[::2], *palette[1::2]]
-    colours = [ordered[index % len(ordered)] for index in range(count)]
-    return {
-        code: (round(255 * red), round(255 * green), round(255 * blue))
-        for code, (red, green, blue) in enumerate(colours, 1)
-    }
+    return {code: rgb(colour) for code, colour in enumerate(distinct_colours(count), 1)}

@@ -3,7 +3,7 @@
 from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
-from thalweg.earth.mapping.output.map_rasters import class_colours
+from thalweg.earth.export.categorical import distinct_colours, qgis_style
 
 _QGIS_VERSION = "3.28"
 _RAMP_STEPS = 6
@@ -16,19 +16,16 @@ def write_class_style(path: Path, classes: tuple[str, ...]) -> None:
         path: file to write; QGIS finds it if it has the raster's name.
         classes: names of the classes, in the order of their codes from 1.
     """
-    root, renderer = _renderer("paletted")
-    palette = SubElement(renderer, "colorPalette")
-    for code, colour in class_colours(len(classes)).items():
-        shown = "#{:02x}{:02x}{:02x}".format(*colour)
-        SubElement(palette, "paletteEntry", value=str(code), label=classes[code - 1], color=shown, alpha="255")
-    _write(root, path)
+    path.write_text(qgis_style(classes, distinct_colours(len(classes)), first=1), encoding="utf-8")
 
 
 def write_number_style(path: Path, low: float, high: float) -> None:
     """Write the style of a map of numbers: a colour ramp from `low` to `high`."""
     from matplotlib import colormaps
 
-    root, renderer = _renderer("singlebandpseudocolor")
+    root = Element("qgis", version=_QGIS_VERSION)
+    pipe = SubElement(root, "pipe")
+    renderer = SubElement(pipe, "rasterrenderer", type="singlebandpseudocolor", band="1", opacity="1", alphaBand="-1")
     shader = SubElement(SubElement(renderer, "rastershader"), "colorrampshader", colorRampType="INTERPOLATED")
     for step in range(_RAMP_STEPS):
         share = step / (_RAMP_STEPS - 1)
@@ -36,15 +33,5 @@ def write_number_style(path: Path, low: float, high: float) -> None:
         red, green, blue = (round(255 * part) for part in colormaps["viridis"](share)[:3])
         shown = f"#{red:02x}{green:02x}{blue:02x}"
         SubElement(shader, "item", value=f"{value:.6g}", label=f"{value:.4g}", color=shown, alpha="255")
-    _write(root, path)
-
-
-def _renderer(kind: str) -> tuple[Element, Element]:
-    root = Element("qgis", version=_QGIS_VERSION)
-    pipe = SubElement(root, "pipe")
-    return root, SubElement(pipe, "rasterrenderer", type=kind, band="1", opacity="1", alphaBand="-1")
-
-
-def _write(root: Element, path: Path) -> None:
     indent(root)
     ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
