@@ -155,9 +155,9 @@ def set_scores(key: str, observed: NDArray, predicted: NDArray, sites: NDArray) 
         f"hls_loso_rmse_{key}": float(mean(lambda one: np.sqrt(np.square(one - observed).mean()))),
         f"hls_site_mean_r2_{key}": float(mean(lambda one: site_mean_r_squared(observed, one, sites))),
     }
-    for index, score in enumerate(("r2", "rmse")):
-        of_score = mean(lambda one, index=index: quartiles_over_sites(observed, one, sites)[index])  # type: ignore[misc]
-        results |= {f"hls_site_{score}_p{p}_{key}": float(at) for p, at in zip((25, 50, 75), of_score, strict=True)}
+    r2, rmse, _ = zip(*(quartiles_over_sites(observed, one, sites) for one in predicted), strict=True)
+    for score, quartiles in (("r2", np.mean(r2, axis=0)), ("rmse", np.mean(rmse, axis=0))):
+        results |= {f"hls_site_{score}_p{p}_{key}": float(at) for p, at in zip((25, 50, 75), quartiles, strict=True)}
     return results
 
 

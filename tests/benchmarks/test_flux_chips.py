@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 
 from common import SHARED
-from flux_chips import DAY_OF_YEAR, HLS_BANDS, VIEWS, differences, embed_chips, predictor_views, spectral_indices
+from flux_chips import (
+    DAY_OF_YEAR,
+    HLS_BANDS,
+    VIEWS,
+    differences,
+    embed_chips,
+    predictor_views,
+    set_scores,
+    spectral_indices,
+)
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.gpp.models.row_learners import ROW_LEARNERS
 
@@ -59,3 +68,15 @@ def test_a_set_leads_only_if_it_leads_with_each_learner() -> None:
     assert not found["hls_embedding_leads_bands"] and not found["hls_bands_leads_embedding"]
     assert found["hls_lead_of_embedding_over_bands_svr"] < 0 < found["hls_lead_of_embedding_over_bands_rf"]
     assert found["hls_both_leads_embedding"]
+
+
+def test_scores_of_a_set_are_means_over_seeds() -> None:
+    random = np.random.default_rng(0)
+    sites = np.repeat(np.arange(5), 12).astype(str)
+    observed = random.normal(size=len(sites))
+    predicted = observed + np.array([[0.5], [1.0]])
+    found = set_scores("bands_rf", observed, predicted, sites)
+    assert found["hls_loso_rmse_bands_rf"] == pytest.approx(0.75)
+    assert all(found[f"hls_site_rmse_p{p}_bands_rf"] == pytest.approx(0.75) for p in (25, 50, 75))
+    assert found["hls_loso_r2_bands_rf_low"] < found["hls_loso_r2_bands_rf"] < found["hls_loso_r2_bands_rf_high"]
+    assert found["hls_site_r2_p25_bands_rf"] < found["hls_site_r2_p50_bands_rf"] < found["hls_site_r2_p75_bands_rf"]
