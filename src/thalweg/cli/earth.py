@@ -10,6 +10,8 @@ from thalweg.cli.common.cubes import AssumeClear
 from thalweg.cli.common.positions import LonLatOption, PixelOption, XYOption, optional_position, required_position
 from thalweg.cli.common.progress import announce
 from thalweg.cli.fetch import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Search, Sensors, Time, cube_and_out, fetch
+from thalweg.cli.mosaic import Axes, mosaic, shared_axes
+from thalweg.cli.search import index, search
 from thalweg.cli.store import Dates, Memory, Quantise, Scheduler, Workers, check_execution, export, write_embeddings
 from thalweg.cli.whatif import between, explain, whatif
 from thalweg.errors import UsageError
@@ -29,7 +31,7 @@ BAR_CHARACTERS = 30
 """Length of the bar of a date that is clear everywhere."""
 
 earth.command()(fetch)
-for _command in (whatif, explain, between):
+for _command in (whatif, explain, between, index, search, mosaic):
     earth.command()(_command)
 
 
@@ -241,6 +243,7 @@ def draw_map(
     pixel: PixelOption = None,
     xy: XYOption = None,
     lonlat: LonLatOption = None,
+    axes: Axes = None,
     png: Figure = None,
 ) -> None:
     """Draw the RGB preview of a date next to its embeddings, or the embedding of one pixel over time."""
@@ -251,6 +254,8 @@ def draw_map(
         parse_date(date)
     if date is not None and position is not None:
         raise UsageError("--date: the series of a pixel shows all dates, leave --date out")
+    if axes is not None and position is not None:
+        raise UsageError("--axes: the series of a pixel has no such colours, leave --axes out")
     check_store(store)
     png = png or Path(f"{store.stem}-{'map' if position is None else 'pixel'}.png")
     check_writable(png)
@@ -273,8 +278,9 @@ def draw_map(
         print(f"date: {day}, the clearest")
     elif day != _day(date.strip()):
         print(f"date: {day}, the nearest to {date}")
+    components = None if axes is None else shared_axes(dataset, axes)
     announce("drawing the map")
-    print(f"figure: {embedding_map(dataset, png, index)}")
+    print(f"figure: {embedding_map(dataset, png, index, components)}")
 
 
 @earth.command()
