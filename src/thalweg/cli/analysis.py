@@ -11,6 +11,8 @@ from thalweg.cli.common.progress import announce, progress
 if TYPE_CHECKING:
     import xarray as xr
 
+    from thalweg.earth.analysis.pca import PrincipalComponents
+
 Store = Annotated[Path, typer.Argument(help="an embedding store written by `thalweg earth embed`")]
 ModelFolder = Annotated[Path | None, typer.Option("--model", help="model folder; the shipped weights by default")]
 Out = Annotated[Path | None, typer.Option("--out", help="folder to write; must not exist")]
@@ -98,12 +100,19 @@ def check_shown(name: str) -> None:
         raise unknown_name("`show`", name, [*SHOWN, *(known.lower() for known in decoded_names())])
 
 
-def draw_shown(dataset: "xr.Dataset", show: str, index: int, model: Path | None, png: Path) -> Path:
+def draw_shown(
+    dataset: "xr.Dataset",
+    show: str,
+    index: int,
+    model: Path | None,
+    png: Path,
+    components: "PrincipalComponents | None" = None,
+) -> Path:
     """Draw one date of a dataset as `map` shows it."""
     from thalweg.earth.plots import embedding_map, quality_map, quantity_map
 
     if show == "embedding":
-        return embedding_map(dataset, png, index)
+        return embedding_map(dataset, png, index, components)
     if show == "quality":
         return quality_map(dataset, png, index)
     from thalweg.earth.model.earth_model import EarthModel

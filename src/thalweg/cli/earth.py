@@ -12,6 +12,8 @@ from thalweg.cli.common.positions import LonLatOption, PixelOption, XYOption, op
 from thalweg.cli.common.progress import announce
 from thalweg.cli.fetch import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Search, Sensors, Time, cube_and_out, fetch
 from thalweg.cli.mapping import apply, classify, regress, sample
+from thalweg.cli.mosaic import Axes, mosaic, shared_axes
+from thalweg.cli.search import index, search
 from thalweg.cli.store import Dates, Memory, Quantise, Scheduler, Workers, check_execution, export, write_embeddings
 from thalweg.cli.whatif import between, explain, whatif
 from thalweg.errors import UsageError
@@ -31,7 +33,7 @@ BAR_CHARACTERS = 30
 """Length of the bar of a date that is clear everywhere."""
 
 earth.command()(fetch)
-for _command in (whatif, explain, between, cluster, change, sample, classify, regress, apply):
+for _command in (whatif, explain, between, cluster, change, sample, classify, regress, apply, index, search, mosaic):
     earth.command()(_command)
 
 
@@ -252,6 +254,7 @@ def draw_map(
     pixel: PixelOption = None,
     xy: XYOption = None,
     lonlat: LonLatOption = None,
+    axes: Axes = None,
     png: Figure = None,
 ) -> None:
     """Draw a date: its RGB preview next to its embeddings, or one quantity; or the embedding of one pixel over time."""
@@ -265,6 +268,8 @@ def draw_map(
     check_shown(show)
     if show.lower() != "embedding" and position is not None:
         raise UsageError("--show: the series of a pixel shows its embedding, leave --show out")
+    if axes is not None and (position is not None or show.lower() != "embedding"):
+        raise UsageError("--axes: only the map of an embedding has such colours, leave --axes out")
     check_store(store)
     check_model(model)
     kind = "pixel" if position is not None else "map" if show.lower() == "embedding" else show.lower()
@@ -289,8 +294,9 @@ def draw_map(
         print(f"date: {day}, the clearest")
     elif day != _day(date.strip()):
         print(f"date: {day}, the nearest to {date}")
+    components = None if axes is None else shared_axes(dataset, axes)
     announce("drawing the map")
-    print(f"figure: {draw_shown(dataset, show.lower(), index, model, png)}")
+    print(f"figure: {draw_shown(dataset, show.lower(), index, model, png, components)}")
 
 
 @earth.command()

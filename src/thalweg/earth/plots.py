@@ -87,13 +87,19 @@ def clearest_date(dataset: "xr.Dataset") -> int:
     return int((dataset.quality.values <= Quality.WATER).mean((1, 2)).argmax())
 
 
-def embedding_map(dataset: "xr.Dataset", path: str | Path, date: int | str | None = None) -> Path:
+def embedding_map(
+    dataset: "xr.Dataset",
+    path: str | Path,
+    date: int | str | None = None,
+    components: PrincipalComponents | None = None,
+) -> Path:
     """Draw the RGB preview of a date next to the first three principal components of its embeddings.
 
     Args:
         dataset: an embedding dataset.
         path: PNG file to write.
         date: an index, from 0, or an ISO date at most three days from an embedding; the clearest date by default.
+        components: three components that give the colours; fitted to the dataset by default.
 
     Raises:
         UsageError: There is no embedding near the date.
@@ -121,9 +127,8 @@ def embedding_figure(dataset: "xr.Dataset", date: int | str | None = None) -> "F
     left.imshow(preview, interpolation="nearest")
     bands = ", ".join(dataset.picture.attrs["bands"])
     left.set_title(f"{np.datetime_as_string(dataset.time.values[index], 'D')}: {bands}", fontsize=10)
-    right.imshow(
-        PrincipalComponents.of(dataset).to_rgb(dataset.embeddings.isel(time=index).values), interpolation="nearest"
-    )
+    colours = PrincipalComponents.of(dataset) if components is None else components
+    right.imshow(colours.to_rgb(dataset.embeddings.isel(time=index).values), interpolation="nearest")
     right.set_title(f"first three principal components of {dataset.sizes['embedding']} dimensions", fontsize=10)
     for axis in (left, right):
         axis.set_axis_off()

@@ -1,8 +1,9 @@
 from .lookup import LocatedEmbedding, date_index, embedding_at, embedding_at_place, parse_date, parse_place
 from .portable import structured
 from .quantization import check_bits, dequantize, quantizations, quantize
-from .reader import holds_embeddings, open_store
+from .reader import check_alike, fingerprint, holds_embeddings, open_store
 from .schema import CONTEXT_DAYS, INTERVAL_LEVEL, Block, StoreSchema, empty_dataset, spatial_attributes
+from .store_mosaic import write_mosaic
 from .subsample import (
     block_shape,
     clear_fractions,
@@ -21,6 +22,7 @@ __all__ = [
     "LocatedEmbedding",
     "StoreSchema",
     "block_shape",
+    "check_alike",
     "check_bits",
     "checked_compressor",
     "clear_fractions",
@@ -33,6 +35,7 @@ __all__ = [
     "evenly_spaced_dates",
     "evenly_spaced_parts",
     "fill_block",
+    "fingerprint",
     "holds_embeddings",
     "mean_squared_distances",
     "open_store",
@@ -44,4 +47,5 @@ __all__ = [
     "spatial_attributes",
     "structured",
     "write_block",
+    "write_mosaic",
 ]

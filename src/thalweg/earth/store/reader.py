@@ -1,5 +1,7 @@
-"""Reading of embedding stores: recognition, checks of the layout, and lazy decoding."""
+"""Reading of embedding stores: recognition, checks of the layout, lazy decoding, and comparison with others."""
 
+import hashlib
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from thalweg.earth.store.quantization import quantization_attributes, quantizati
 from thalweg.earth.store.schema import fill_value, spatial_attributes
 from thalweg.earth.store.zarr_chunks import with_checked_reading
 from thalweg.errors import MissingPathError, UsageError, one_line
+from thalweg.io.hashing import json_hash
 from thalweg.io.redaction import redact
 
 if TYPE_CHECKING:
@@ -146,3 +149,43 @@ def _check_encodings(dataset: "xr.Dataset") -> None:
             own = fill_value(name, variable.dtype)
             if not np.array_equal(written, own, equal_nan=variable.dtype.kind == "f"):
                 raise ValueError(f"{name} is {written} where nothing is written, expected {own}")
+
+
+def check_alike(dataset: "xr.Dataset", where: str, model: str, dimensions: int, other: str) -> None:
+    """Check that a store can be compared with others.
+
+    Args:
+        dataset: the opened store.
+        where: name of the store in messages.
+        model: model of the others.
+        dimensions: dimensions of their embeddings.
+        other: name of the others in messages.
+
+    Raises:
+        UsageError: The store is of another model, or its embeddings have another number of dimensions.
+    """
+    if dataset.attrs["thalweg:model"] != model:
+        raise UsageError(
+            f"{where}: embeddings of {dataset.attrs['thalweg:model']}, but {other} is of {model}: embeddings of two "
+            "models cannot be compared, embed one of them again"
+        )
+    if dataset.sizes["embedding"] != dimensions:
+        raise UsageError(
+            f"{where}: embeddings of {dataset.sizes['embedding']} dimensions, but {other} has {dimensions}: embed "
+            "one of them again"
+        )
+
+
+def fingerprint(store: Path) -> str:
+    """Return a hash of the names, sizes and times of change of a store's files, and of its metadata.
+
+    No data is read; a store that is copied, not moved, gets another fingerprint.
+    """
+    files = []
+    for folder, _, names in os.walk(store):
+        for name in names:
+            path = Path(folder) / name
+            state = path.stat()
+            files.append([path.relative_to(store).as_posix(), state.st_size, state.st_mtime_ns])
+    metadata = hashlib.sha256((store / "zarr.json").read_bytes()).hexdigest()
+    return json_hash([metadata, sorted(files)])

@@ -28,6 +28,9 @@ PREVIEW = "picture"
 OBSERVED = "observed"
 """Variable that tells which dates are overpasses of the reference sensor."""
 
+OVERPASS_OF = "whether the date is an overpass of "
+"""Beginning of the name of `OBSERVED`, before the title of the reference sensor."""
+
 _CONVENTIONS = [
     {"name": "geoemb:", "uuid": "61c12cc5-0e28-4056-999a-480cf3fb7e4c"},
     {"name": "spatial:", "uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4"},
@@ -226,7 +229,7 @@ def empty_dataset(schema: StoreSchema, lazy: bool = False) -> "xr.Dataset":
         ("time",),
         schema.observed.astype(np.uint8),
         {
-            "long_name": f"whether the date is an overpass of {schema.reference}",
+            "long_name": f"{OVERPASS_OF}{schema.reference}",
             "flag_values": [0, 1],
             "flag_meanings": "no_overpass overpass",
         },
