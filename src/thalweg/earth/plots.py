@@ -105,15 +105,18 @@ def embedding_map(
         UsageError: There is no embedding near the date.
         ThalwegError: The file cannot be written.
     """
-    return save_figure(embedding_figure(dataset, date), path)
+    return save_figure(embedding_figure(dataset, date, components), path)
 
 
-def embedding_figure(dataset: "xr.Dataset", date: int | str | None = None) -> "Figure":
+def embedding_figure(
+    dataset: "xr.Dataset", date: int | str | None = None, components: PrincipalComponents | None = None
+) -> "Figure":
     """Return the figure that `embedding_map` writes.
 
     Args:
         dataset: an embedding dataset.
         date: an index, from 0, or an ISO date at most three days from an embedding; the clearest date by default.
+        components: three components that give the colours; fitted to the dataset by default.
 
     Raises:
         UsageError: There is no embedding near the date.
