@@ -17,7 +17,7 @@ Store = Annotated[Path, typer.Argument(help="an embedding store written by `thal
 ModelFolder = Annotated[Path | None, typer.Option("--model", help="model folder; the shipped weights by default")]
 Out = Annotated[Path | None, typer.Option("--out", help="folder to write; must not exist")]
 SHOWN = ("embedding", "quality", "cluster")
-"""What `map` shows in addition to spectral indices and traits."""
+"""Quantities that `map` shows in addition to spectral indices and traits."""
 MAP_CLUSTERS = 8
 """Number of clusters that `map` shows."""
 

@@ -33,7 +33,7 @@ class PredictedWindow:
 
     @property
     def is_mapped(self) -> NDArray[np.bool_]:
-        """Whether a pixel has a prediction, (h, w)."""
+        """Mask of the pixels that have a prediction, (h, w)."""
         return np.isfinite(self.dissimilarity)
 
     def codes(self) -> NDArray[np.uint8]:
