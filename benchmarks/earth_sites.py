@@ -207,7 +207,7 @@ def stability(here: EmbeddedSite) -> dict[str, float]:
         drift = change[:, :size].square().sum(1).mean().sqrt() / own[:, :size].square().sum(1).mean().sqrt()
         results[f"drift_{size}"] = float(drift)
         for level in LEVELS:
-            width = here.model.fusion.interval_half_width(spread, level).movedim(1, -1)[seen][:, :size]
+            width = here.model.fusion.interval_half_width(spread, level, size).movedim(1, -1)[seen][:, :size]
             inside = (change[:, :size].abs() <= width).float().mean()
             results[f"coverage_{100 * level:.0f}_{size}"] = float(inside)
     return results

@@ -135,9 +135,10 @@ def test_more_dimensions_reconstruct_the_centre_better(
 
 def test_intervals_widen_with_their_level(model: EarthModel, encodings: dict[str, Encoding]) -> None:
     spread = model.fusion(encodings).spread
-    widths = [model.fusion.interval_half_width(spread, level) for level in QUANTILE_LEVELS]
-    for narrow, wide in pairwise(widths):
-        assert (wide > narrow).all()
+    for size in (SMALL_SIZE, FULL_SIZE):
+        widths = [model.fusion.interval_half_width(spread, level, size) for level in QUANTILE_LEVELS]
+        for narrow, wide in pairwise(widths):
+            assert (wide > narrow).all()
 
 
 def test_embeddings_are_deterministic(

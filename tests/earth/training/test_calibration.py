@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.model.fusion import FULL_SIZE, QUANTILE_LEVELS
+from thalweg.earth.model.fusion import FULL_SIZE, QUANTILE_LEVELS, SMALL_SIZE
 from thalweg.earth.training.calibration import calibrate
 from thalweg.earth.training.masking import mask_half
 from thalweg.earth.training.tiles import RandomTiles, Tile, TileShape, TrainingSite
@@ -62,10 +62,10 @@ def test_intervals_have_their_nominal_coverage(model_folder: Path, tiles: Random
         per_dimension = (changes <= model.fusion.interval_half_width(torch.ones(()), 0.68)).float().mean(0)
         assert per_dimension.shape == (FULL_SIZE,)
         assert (per_dimension - 0.68).abs().max() < 0.1
-    both = torch.cat([hidden, observed])
-    for level in QUANTILE_LEVELS:
-        coverage = float((both <= model.fusion.interval_half_width(torch.ones(()), level)).float().mean())
-        assert coverage == pytest.approx(level, abs=0.04)
+    for size in (SMALL_SIZE, FULL_SIZE):
+        for level in QUANTILE_LEVELS:
+            width = model.fusion.interval_half_width(torch.ones(()), level, size)
+            assert float((observed[:, :size] <= width).float().mean()) == pytest.approx(level, abs=0.04)
 
 
 def test_tiles_without_the_reference_sensor_calibrate_too(model_folder: Path, site: TrainingSite) -> None:

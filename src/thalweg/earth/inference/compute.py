@@ -155,7 +155,9 @@ def embed_observations(
         some = slice(first, first + job.dates_at_once)
         fused = model(contexts, centre_days[some])
         embeddings[some] = fused.values[:, : job.size].cpu().numpy()
-        uncertainty[some] = model.fusion.interval_half_width(fused.spread[:, : job.size], INTERVAL_LEVEL).cpu().numpy()
+        uncertainty[some] = (
+            model.fusion.interval_half_width(fused.spread[:, : job.size], INTERVAL_LEVEL, job.size).cpu().numpy()
+        )
 
     centre = observations[job.cube.reference.sensor.name].inner(HALO)
     quality = _quality(job, centre)

@@ -148,7 +148,7 @@ class Job:
     def schema(self) -> StoreSchema:
         """Return the layout and the metadata of the embeddings."""
         cube = self.cube
-        quantiles = [float(value) for value in self.model.fusion.quantiles]
+        quantiles = [float(value) for value in self.model.fusion.interval_factors(self.size)]
         unit = quantiles[QUANTILE_LEVELS.index(INTERVAL_LEVEL)]
         return StoreSchema(
             name=cube.name,

@@ -98,7 +98,8 @@ class Fusion(nn.Module):
         embedding_scale: (32,), standard deviation of each dimension.
         spread_scale: (2, 32), calibrated unit of the predicted spread where the reference sensor's centre date is
             hidden, and where it is observed.
-        quantiles: (5,), half-widths of intervals at `QUANTILE_LEVELS`, in units of the spread.
+        quantiles: (2, 5), half-widths of intervals at `QUANTILE_LEVELS`, in units of the spread: of the first 7
+            dimensions, whose errors have heavier tails, and of all.
     """
 
     mean: Tensor
@@ -147,7 +148,7 @@ class Fusion(nn.Module):
         self.register_buffer("embedding_mean", torch.zeros(FULL_SIZE))
         self.register_buffer("embedding_scale", torch.ones(FULL_SIZE))
         self.register_buffer("spread_scale", torch.ones(2, FULL_SIZE))
-        self.register_buffer("quantiles", torch.tensor([0.674, 0.994, 1.282, 1.645, 1.960]))
+        self.register_buffer("quantiles", torch.tensor([0.674, 0.994, 1.282, 1.645, 1.960]).repeat(2, 1))
 
     def forward(self, encodings: Mapping[str, Encoding]) -> FusionOutput:
         """Fuse the encodings of some or all sensors.
@@ -251,14 +252,19 @@ class Fusion(nn.Module):
         """Return the head of a trait that reads the first 7 or all 32 dimensions."""
         return cast(TraitHead, (self.small_traits if size == SMALL_SIZE else self.traits)[name])
 
-    def interval_half_width(self, spread: Tensor, level: float) -> Tensor:
+    def interval_half_width(self, spread: Tensor, level: float, size: int = FULL_SIZE) -> Tensor:
         """Return the half-width of the interval that holds the value with a given probability.
 
         Args:
             spread: any shape, as `FusionOutput.spread`.
             level: the probability, one of `QUANTILE_LEVELS`.
+            size: size of the embeddings, 7 or 32.
         """
-        return spread * self.quantiles[QUANTILE_LEVELS.index(level)]
+        return spread * self.interval_factors(size)[QUANTILE_LEVELS.index(level)]
+
+    def interval_factors(self, size: int) -> Tensor:
+        """Return the half-widths of intervals at `QUANTILE_LEVELS`, (5,), of embeddings of a size, 7 or 32."""
+        return self.quantiles[0 if size == SMALL_SIZE else 1]
 
     def _concatenate(self, encodings: Mapping[str, Encoding]) -> tuple[Tensor, Tensor, Tensor]:
         """Return encodings (Q, h, w, D), evidence (Q, h, w, N), and whether each sensor was observed (Q, h, w, S)."""

@@ -26,7 +26,8 @@ def calibrate(model: EarthModel, tiles: RandomTiles, seed: int) -> None:
     """Calibrate the predicted spread to the change of embeddings when half of the context is masked.
 
     The spread of each dimension is scaled to be right at one level, where the centre date is observed and where it is
-    hidden; the factors to the other levels are common to all dimensions.
+    hidden; the factors to the other levels are common to the dimensions of an embedding of 7 or of 32, and those
+    of observed dates.
 
     Args:
         model: its fusion is changed in place.
@@ -64,10 +65,11 @@ def calibrate(model: EarthModel, tiles: RandomTiles, seed: int) -> None:
         if len(changes):
             typical = changes.quantile(REFERENCE_LEVEL, 0).clamp(min=MIN_RATIO)
             fusion.spread_scale[observed].mul_(typical)
-            factors.append((changes / typical).flatten())
-    sample = torch.cat(factors)
-    sample = sample[torch.randperm(len(sample))[: 16 * MAX_PIXELS]]
-    fusion.quantiles.copy_(sample.quantile(torch.tensor(QUANTILE_LEVELS)))
+            factors.append(changes / typical)
+    for row, size in enumerate((SMALL_SIZE, FULL_SIZE)):
+        sample = factors[-1][:, :size].flatten()  # observed centre dates, if there are any
+        sample = sample[torch.randperm(len(sample))[: 16 * MAX_PIXELS]]
+        fusion.quantiles[row].copy_(sample.quantile(torch.tensor(QUANTILE_LEVELS)))
     for (name, size), parts in errors.items():
         head = fusion.trait_head(name, size)
         if head.is_trained and any(len(part) for part in parts):

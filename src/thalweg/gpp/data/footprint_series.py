@@ -152,7 +152,7 @@ def series_on_dates(
             for view, sensors in views.items():
                 chosen = {name: encodings[name] for name in sensors}
                 fused = model.fusion(chosen)
-                half_width = model.fusion.interval_half_width(fused.spread[:, :size], 0.68)
+                half_width = model.fusion.interval_half_width(fused.spread[:, :size], 0.68, size)
                 observed = torch.stack([encoding.observed[:, 0] for encoding in chosen.values()]).amax(0) > 0
                 by_view[view].append((fused.values[:, :size].numpy(), half_width.numpy(), observed.numpy()))
     joined = {view: [np.concatenate(chunk) for chunk in zip(*chunks, strict=True)] for view, chunks in by_view.items()}
