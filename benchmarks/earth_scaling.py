@@ -41,7 +41,7 @@ from torch import Tensor
 
 from common import report
 from embedded_site import OPTICAL, RADAR
-from gap_filling import SAME_DAY, baseline_errors, hidden_dates, hidden_rows
+from gap_filling import baseline_errors, hidden_dates, hidden_rows, hide_centre
 from thalweg.earth.model.autoencoder import Autoencoder
 from thalweg.earth.model.context import HALO, SensorContext
 from thalweg.earth.model.earth_model import load_autoencoder
@@ -50,7 +50,7 @@ from thalweg.earth.sensors import SENTINEL_2
 from thalweg.earth.training.config import TrainingConfig
 from thalweg.earth.training.fit import train_autoencoder
 from thalweg.earth.training.losses import absolute_error
-from thalweg.earth.training.tiles import MAX_TARGET_DAYS, TrainingSite, near_days
+from thalweg.earth.training.tiles import MAX_TARGET_DAYS, TrainingSite
 from thalweg.errors import DataWarning
 
 SIMULATION = Path(__file__).parents[1] / "scripts" / "training_landscapes.py"
@@ -114,7 +114,7 @@ def read_training_scene(folder: Path) -> TrainingSite:
 
 def read_held_out_scene(folder: Path) -> TrainingSite:
     """Read the middle of a scene, Sentinel-1 too; its clear dates of Sentinel-2 are the centre dates."""
-    return middle(replace(_read(folder, (OPTICAL, RADAR)), truth={}))
+    return middle(replace(_read(folder, (OPTICAL, RADAR)), truth={}, parcels=None))
 
 
 def _read(path: Path, sensors: Sequence[str]) -> TrainingSite:
@@ -142,11 +142,11 @@ def scene_errors(scene: TrainingSite, reconstruct: Reconstruct) -> SceneErrors:
         if not hidden.where.any():
             continue
         day = scene.centre_days[row : row + 1]
-        contexts = {name: own.select(near_days(own.days, day)) for name, own in scene.contexts.items()}
-        seen = contexts[OPTICAL].mask((contexts[OPTICAL].days - day).abs() < SAME_DAY)
+        contexts = hide_centre(scene.contexts, day)
+        seen = contexts[OPTICAL]
         around = seen.select(((seen.days - day).abs() <= MAX_TARGET_DAYS) & (seen.valid.amax((1, 2, 3)) > 0))
         days = torch.cat([torch.zeros(1), around.days - day])[None]
-        decoded = reconstruct({**contexts, OPTICAL: seen}, day, days)
+        decoded = reconstruct(contexts, day, days)
         hidden_errors.append(float(np.abs(decoded[0].numpy()[:, hidden.where] - hidden.truth).mean()))
         target, valid = around.values[..., inner, inner], around.valid[..., inner, inner]
         context_errors.append(float(absolute_error(decoded[1:], target, valid)))
