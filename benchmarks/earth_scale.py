@@ -6,7 +6,8 @@ processes: a simulated landscape of 48 x 48 pixels, every third overpass of a ye
     identical_dask: whether a store by two worker processes is bit-identical to one by this process.
     speedup_two_workers: seconds of one worker with one thread over seconds of two, both clusters warm, the same job.
 sizes: the same landscape with all overpasses, in one block.
-    io_share: fraction of the time spent reading and writing, in one process (reading includes unpacking).
+    io_share: fraction of the processor time spent reading and writing, in one process (reading includes unpacking).
+    pixel_dates_per_second: per second of processor time, reading and writing included.
     bytes_per_px_date_raw, _quantised (8 bits), _quantised_16: size of the whole store, compressed, 7 dimensions.
 kills: the cube of "processes".
     kills_survived, identical_after_kills: SIGKILLs at random moments of one job, resumed each time; bytes at the end.
@@ -133,7 +134,7 @@ def repeatedly_killed(model: EarthModel, folder: Path) -> dict[str, Any]:
 
 
 def sizes_and_shares(model: EarthModel, folder: Path) -> dict[str, Any]:
-    """Measure the size of a store, and the fractions of the time for reading and writing its blocks.
+    """Measure the size of a store, and the fractions of the processor time for reading and writing its blocks.
 
     The mask, which gives the clear dates, counts as reading. The quantized stores are written from the same embeddings.
     """
@@ -141,11 +142,11 @@ def sizes_and_shares(model: EarthModel, folder: Path) -> dict[str, Any]:
     job = Job(Cube.open(folder / "landscape", model.sensors), model)
     quantized = {bits: Job(job.cube, model, quantize=bits) for bits in (8, 16)}
     seconds = dict.fromkeys(("read", "embed", "write"), 0.0)
-    moment = time.perf_counter()
+    moment = time.process_time()
 
     def passed(part: str) -> None:
         nonlocal moment
-        now = time.perf_counter()
+        now = time.process_time()
         seconds[part] += now - moment
         moment = now
 
@@ -156,7 +157,7 @@ def sizes_and_shares(model: EarthModel, folder: Path) -> dict[str, Any]:
     for bits, other in quantized.items():
         create_store(other.schema(), folder / f"{bits}.zarr")
     for window in job.cube.windows(job.block):
-        moment = time.perf_counter()
+        moment = time.process_time()
         seen = read_block(job, window)
         passed("read")
         block = embed_observations(job, window, seen)
