@@ -98,6 +98,9 @@ def fit_mapping(
     rarest = int(np.bincount(found.values).min()) if is_class else len(found)
     candidates = learners(config.learner, is_class, rarest)
     validation = cross_validate(features, found.values, blocks.groups, candidates, classes, config.seed)
+    if len(np.unique(validation.folds[validation.folds >= 0])) < 2:
+        raise UsageError(f"{name}: every class lies in one block of {blocks.side} px: label each in several places")
+    notes += _untested(found, blocks)
     best = validation.best
     model = MappingModel(
         column=column,
@@ -142,6 +145,16 @@ def _with_embedding(
                 "others, or leave the class out"
             )
     return kept, features[known], tuple(notes)
+
+
+def _untested(labels: LabelPixels, blocks: SpatialBlocks) -> tuple[str, ...]:
+    """Return a note on the classes that lie in one block only."""
+    alone = [
+        name for code, name in enumerate(labels.classes) if len(np.unique(blocks.groups[labels.values == code])) == 1
+    ]
+    if not alone:
+        return ()
+    return (f"In one block only, so that their scores are 0 and say nothing: {', '.join(alone)}.",)
 
 
 def _threshold(

@@ -1,5 +1,6 @@
 """Blocks, cross-validation, plausible classes, areas and distances, against what is known of them."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from thalweg.earth.mapping.learning.conformal import (
     weighted_quantile,
 )
 from thalweg.earth.mapping.learning.cross_validation import cross_validate, learning_curve
+from thalweg.earth.mapping.learning.estimator_checks import check_estimator
 from thalweg.earth.mapping.learning.learners import CLASSIFIERS, REGRESSORS, learners
 from thalweg.earth.mapping.learning.mapping_model import MappingModel
 from thalweg.earth.mapping.learning.spatial_blocks import SpatialBlocks, autocorrelation_range, block_folds
@@ -75,22 +77,31 @@ def test_learners_predict_blocks_that_they_did_not_see_and_can_be_saved(learner:
     features = (np.eye(3)[values] @ random.normal(size=(3, 5)) * 2 + random.normal(size=(90, 5))).astype(np.float32)
     targets = values if is_class else features[:, 0] + 0.1 * random.normal(size=90)
     groups = np.arange(90) // 6
-    found = [cross_validate(features, targets, groups, [learner], 3 if is_class else 0, 7) for _ in range(2)]
-    np.testing.assert_array_equal(found[0].predicted, found[1].predicted)
-    right = found[0].predicted.argmax(1) == values if is_class else np.abs(found[0].predicted - targets) < 1.5
+    found = cross_validate(features, targets, groups, [learner], 3 if is_class else 0, 7)
+    right = found.predicted.argmax(1) == values if is_class else np.abs(found.predicted - targets) < 1.5
     assert right.mean() > 0.75
-    curve = learning_curve(features, targets, groups, found[0].best, 3 if is_class else 0, 7)
-    assert [share for share, *_ in curve] == [0.25, 0.5, 0.75, 1.0]
     plan = FeaturePlan(("2018-03-01",), False, 5, "scene")
     model = MappingModel(
         column="crop", classes=("a", "b", "c") if is_class else (), plan=plan,
-        estimator=found[0].best.fit(features, targets, 7), learner="learner", threshold=0.5,
+        estimator=found.best.fit(features, targets, 7), learner="learner", threshold=0.5,
         applicability=Applicability.of(features, groups), pixels=90, seed=7,
     )  # fmt: skip
     model.save(tmp_path / "model.skops")
     loaded = MappingModel.load(tmp_path)
     np.testing.assert_array_equal(loaded.predict(features), model.predict(features))
     assert (loaded.plan, loaded.threshold, loaded.classes) == (plan, 0.5, model.classes)
+
+
+def test_scores_are_deterministic_and_the_curve_rises() -> None:
+    random = np.random.default_rng(8)
+    values = np.arange(90) % 3
+    features = (1.5 * np.eye(3)[values] + random.normal(size=(90, 3))).astype(np.float32)
+    groups = np.arange(90) // 6
+    found = [cross_validate(features, values, groups, CLASSIFIERS[:1], 3, 0) for _ in range(2)]
+    np.testing.assert_array_equal(found[0].predicted, found[1].predicted)
+    curve = learning_curve(features, values, groups, found[0].best, 3, 0)
+    assert [share for share, *_ in curve] == [0.25, 0.5, 0.75, 1.0]
+    assert curve[0][2] < curve[-1][2]
 
 
 def test_labels_do_not_change_the_predictions_of_their_own_block() -> None:
@@ -106,8 +117,6 @@ def test_labels_do_not_change_the_predictions_of_their_own_block() -> None:
 
 
 def test_foreign_types_in_a_model_file_are_refused(tmp_path: Path) -> None:
-    from fractions import Fraction
-
     from skops.io import dump
 
     dump({"card": "{}", "estimator": Fraction(1, 2)}, tmp_path / "model.skops")
@@ -118,6 +127,32 @@ def test_foreign_types_in_a_model_file_are_refused(tmp_path: Path) -> None:
         MappingModel.load(tmp_path / "model.skops")
     with pytest.raises(MissingPathError, match="no such mapping model"):
         MappingModel.load(tmp_path / "nothing")
+
+
+def test_a_forged_tree_is_refused() -> None:
+    features, values = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 2
+    for learner in CLASSIFIERS[1:3]:
+        estimator = learner.make(learner.settings[0], 0).fit(features, values)
+        check_estimator(estimator, 4, 2)
+        if learner.name == "forest":
+            tree = estimator.estimators_[3].tree_
+            state = tree.__getstate__()
+            state["nodes"]["left_child"][0] = 10_000
+            tree.__setstate__(state)
+        else:
+            estimator._predictors[3][0].nodes["feature_idx"][0] = 77
+        with pytest.raises(UsageError, match="a tree whose nodes point outside of it"):
+            check_estimator(estimator, 4, 2)
+    with pytest.raises(UsageError, match="of other features than the 5"):
+        check_estimator(CLASSIFIERS[0].make({"C": 1.0}, 0).fit(features, values), 5, 2)
+    with pytest.raises(UsageError, match="a learner of type Fraction"):
+        check_estimator(Fraction(1, 2), 4, 2)
+
+
+def test_few_labels_in_few_blocks_are_enough() -> None:
+    features, values, groups = np.random.default_rng(0).normal(size=(6, 4)), np.arange(6) % 2, np.arange(6) // 2
+    found = cross_validate(features, values, groups, CLASSIFIERS[3:], 2, 0)
+    assert np.isfinite(found.predicted).all()
 
 
 def test_an_unknown_learner_is_named() -> None:

@@ -74,9 +74,9 @@ def area_estimates(
     blocks = np.unique(groups, return_inverse=True)[1]
     by_block = np.zeros((blocks.max() + 1, count))
     np.add.at(by_block, blocks, influence)
-    number = len(by_block)
-    clustered = number / (number - 1) * (by_block**2).sum(0)
-    factor = float(student.ppf((1 + LEVEL) / 2, number - 1))
+    freedom = max(len(by_block) - 1, 1)
+    clustered = len(by_block) / freedom * (by_block**2).sum(0)
+    factor = float(student.ppf((1 + LEVEL) / 2, freedom))
     return AreaEstimates(mapped, shares, factor * np.sqrt(np.maximum(clustered, independent)))
 
 
@@ -96,6 +96,6 @@ def mean_estimate(mapped: float, errors: NDArray[np.floating], groups: NDArray[n
     correction = float(errors.mean())
     blocks = np.unique(groups, return_inverse=True)[1]
     sums = np.bincount(blocks, errors - correction)
-    number = len(sums)
-    variance = number / (number - 1) * float((sums**2).sum()) / len(errors) ** 2
-    return mapped + correction, float(student.ppf((1 + LEVEL) / 2, number - 1)) * float(np.sqrt(variance))
+    freedom = max(len(sums) - 1, 1)
+    variance = len(sums) / freedom * float((sums**2).sum()) / len(errors) ** 2
+    return mapped + correction, float(student.ppf((1 + LEVEL) / 2, freedom)) * float(np.sqrt(variance))

@@ -36,7 +36,7 @@ class LearnerChoice:
 
     def fit(self, features: NDArray, values: NDArray, seed: int) -> Any:
         """Return the fitted scikit-learn estimator."""
-        return self.learner.make(self.settings, seed).fit(features, values)
+        return _fit(self.learner, self.settings, features, values, seed)
 
     @property
     def title(self) -> str:
@@ -127,11 +127,13 @@ def choose(
     features, values, groups = features[some], values[some], groups[some]
     strata = values if classes else None
     folds = list(block_folds(groups, strata, INNER_FOLDS))
+    if not folds:  # two blocks of one class each: nothing to compare by
+        return [LearnerChoice(learner, settings, np.nan) for learner, settings in options]
     found = []
     for learner, settings in options:
         truth, guesses = [], []
         for training, test in folds:
-            estimator = learner.make(settings, seed).fit(features[training], values[training])
+            estimator = _fit(learner, settings, features[training], values[training], seed)
             truth.append(values[test])
             guesses.append(_predict(estimator, features[test], classes))
         found.append(LearnerChoice(learner, settings, score(np.concatenate(truth), np.concatenate(guesses), classes)))
@@ -182,7 +184,7 @@ def learning_curve(
             blocks = np.unique(groups[training])
             count = max(1, round(fraction * len(blocks)))
             some = training[np.isin(groups[training], random.permutation(blocks)[:count])]
-            if (classes and len(np.unique(values[some])) < 2) or len(some) < 2 or not _is_large(choice, some):
+            if (classes and len(np.unique(values[some])) < 2) or len(some) < 2:
                 continue
             estimator = choice.fit(features[some], values[some], seed)
             truth.append(values[test])
@@ -194,6 +196,8 @@ def learning_curve(
     return tuple(curve)
 
 
-def _is_large(choice: LearnerChoice, pixels: NDArray) -> bool:
-    """Return whether there are as many pixels as a choice has neighbours."""
-    return len(pixels) >= int(choice.settings.get("n_neighbors", 1))
+def _fit(learner: LearnerKind, settings: Settings, features: NDArray, values: NDArray, seed: int) -> Any:
+    """Return a fitted estimator; one of neighbours asks for no more of them than there are pixels."""
+    if "n_neighbors" in settings:
+        settings = {**settings, "n_neighbors": min(settings["n_neighbors"], len(features))}
+    return learner.make(settings, seed).fit(features, values)

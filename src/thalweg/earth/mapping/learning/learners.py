@@ -50,7 +50,7 @@ def _ridge(settings: Settings, seed: int) -> Any:
 def _forest(settings: Settings, seed: int) -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
-    return RandomForestClassifier(200, class_weight="balanced_subsample", random_state=seed, n_jobs=1, **settings)
+    return RandomForestClassifier(100, class_weight="balanced_subsample", random_state=seed, n_jobs=1, **settings)
 
 
 def _regression_forest(settings: Settings, seed: int) -> Any:

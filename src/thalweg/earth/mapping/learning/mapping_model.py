@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from thalweg._version import __version__
 from thalweg.earth.mapping.features.feature_plan import FeaturePlan
 from thalweg.earth.mapping.learning.applicability import Applicability
+from thalweg.earth.mapping.learning.estimator_checks import TREE_TYPES, check_estimator
 from thalweg.earth.mapping.learning.learners import class_probabilities
 from thalweg.errors import DataWarning, MissingPathError, UsageError, one_line
 from thalweg.io.json_files import read_as
@@ -19,22 +20,6 @@ from thalweg.notices import warn
 
 MODEL_FILE = "model.skops"
 """Name of the model in the folder of a map."""
-
-TRUSTED_TYPES = (
-    "sklearn._loss.link.Interval",
-    "sklearn._loss.link.IdentityLink",
-    "sklearn._loss.link.LogitLink",
-    "sklearn._loss.link.MultinomialLogit",
-    "sklearn._loss._loss.CyHalfBinomialLoss",
-    "sklearn._loss._loss.CyHalfMultinomialLoss",
-    "sklearn._loss._loss.CyHalfSquaredError",
-    "sklearn._loss.loss.HalfBinomialLoss",
-    "sklearn._loss.loss.HalfMultinomialLoss",
-    "sklearn._loss.loss.HalfSquaredError",
-    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-)
-"""Types, in addition to those that skops trusts, that a model file may hold: the parts of boosted trees."""
 
 _FORMAT = "thalweg-map-1"
 _MAX_REASON = 160
@@ -154,14 +139,14 @@ class MappingModel:
         if not path.is_file():
             raise MissingPathError(f"{path}: no such mapping model: expected a folder of `thalweg earth classify`")
         try:
-            foreign = sorted(set(get_untrusted_types(file=path)) - set(TRUSTED_TYPES))
+            foreign = sorted(set(get_untrusted_types(file=path)) - set(TREE_TYPES))
             if foreign:
                 raise UsageError(
                     f"{path}: holds {', '.join(foreign):.200}: no mapping model has these, do not trust it"
                 )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # other versions of scikit-learn are reported below
-                content = load(path, trusted=list(TRUSTED_TYPES))
+                content = load(path, trusted=list(TREE_TYPES))
             card = read_as(MappingCard, json.loads(content["card"]), f"{path}: card")
             applicability = Applicability(
                 content["mean"], content["scale"], content["references"], card.mean_distance, card.limits
@@ -175,6 +160,14 @@ class MappingModel:
             ) from error
         if card.format != _FORMAT or applicability.references.shape[1:] != (card.plan.count,):
             raise UsageError(f"{path}: a mapping model of another layout ({card.format}): learn it again")
+        try:
+            check_estimator(estimator, card.plan.count, len(card.classes))
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}: do not trust it, or learn it again") from error
+        except (AttributeError, TypeError, ValueError, KeyError) as error:  # parts that a fitted learner has
+            raise UsageError(
+                f"{path}: an incomplete learner ({one_line(error)[:_MAX_REASON]}): learn it again"
+            ) from error
         if card.library != sklearn.__version__:
             warn(
                 DataWarning(f"{path}: fitted by scikit-learn {card.library}, read by {sklearn.__version__}"),

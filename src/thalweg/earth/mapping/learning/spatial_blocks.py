@@ -102,6 +102,8 @@ def block_folds(
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
     count = min(count, len(np.unique(groups)))
+    if count < 2:
+        return
     empty = np.zeros((len(groups), 1))
     if values is None:
         yield from GroupKFold(count).split(empty, groups=groups)
