@@ -71,7 +71,7 @@ def _point_pixels(points: NDArray, numbers: NDArray, grid: "GeoBox") -> NDArray[
     """Return rows, columns and feature numbers (N, 3) of the points on a grid."""
     import shapely
 
-    across, down = ~grid.affine * (shapely.get_x(points), shapely.get_y(points))
+    across, down = ~grid.affine @ (shapely.get_x(points), shapely.get_y(points))
     rows, columns = np.floor(down), np.floor(across)
     inside = (rows >= 0) & (rows < grid.shape[0]) & (columns >= 0) & (columns < grid.shape[1])
     return np.column_stack([rows[inside], columns[inside], numbers[inside]]).astype(np.int64)
@@ -87,7 +87,7 @@ def _polygon_pixels(polygon: "BaseGeometry", grid: "GeoBox") -> tuple[NDArray[np
     if window is None:
         return np.zeros((0, 2), np.int64), False
     top, left, height, width = window
-    transform = grid.affine * Affine.translation(left, top)
+    transform = grid.affine @ Affine.translation(left, top)
     inside = rasterize([(polygon, 1)], (height, width), transform=transform, dtype=np.uint8).astype(bool)
     crossed = rasterize([(polygon.boundary, 1)], (height, width), transform=transform, all_touched=True, dtype=np.uint8)
     rows, columns = np.nonzero(inside & (crossed > 0))
@@ -106,7 +106,7 @@ def _polygon_pixels(polygon: "BaseGeometry", grid: "GeoBox") -> tuple[NDArray[np
 def _window(polygon: "BaseGeometry", grid: "GeoBox") -> tuple[int, int, int, int] | None:
     """Return top, left, height and width of a polygon's part of a grid, None if there is none."""
     left, bottom, right, top = polygon.bounds
-    columns, rows = zip(*(~grid.affine * corner for corner in ((left, top), (right, bottom))), strict=True)
+    columns, rows = zip(*(~grid.affine @ corner for corner in ((left, top), (right, bottom))), strict=True)
     first_row, last_row = max(0, int(np.floor(min(rows)))), min(grid.shape[0], int(np.ceil(max(rows))))
     first_column, last_column = max(0, int(np.floor(min(columns)))), min(grid.shape[1], int(np.ceil(max(columns))))
     if first_row >= last_row or first_column >= last_column:
@@ -119,8 +119,8 @@ def _boxes(rows: NDArray, columns: NDArray, transform: "object") -> NDArray:
     import shapely
 
     low, high = _EDGE_TOLERANCE, 1 - _EDGE_TOLERANCE
-    x0, y0 = transform * (columns + low, rows + low)  # type: ignore[operator]
-    x1, y1 = transform * (columns + high, rows + high)  # type: ignore[operator]
+    x0, y0 = transform @ (columns + low, rows + low)  # type: ignore[operator]
+    x1, y1 = transform @ (columns + high, rows + high)  # type: ignore[operator]
     return np.asarray(shapely.box(x0, np.minimum(y0, y1), x1, np.maximum(y0, y1)))
 
 
