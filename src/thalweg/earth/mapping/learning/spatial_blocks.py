@@ -1,5 +1,6 @@
 """Spatial blocks: their size from the labels' spatial autocorrelation, and folds of whole blocks."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ WANTED_BLOCKS = 10
 MAX_FOLDS = 5
 """Largest number of folds of the cross-validation."""
 
-CORRELATION_LIMIT = 1 / np.e
+CORRELATION_LIMIT = 1 / math.e
 """Correlation below which labels are taken as independent."""
 
 _SIDES = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
