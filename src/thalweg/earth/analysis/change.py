@@ -247,8 +247,7 @@ def _prepare(dataset: "xr.Dataset", periods: tuple[Period, Period]) -> _Comparis
             )
     part, series, read = part.isel(time=usable), series[usable].astype(np.float64), read[usable]
     before, after = (np.flatnonzero(np.isin(read, dates)) for dates in requested)
-    windows = [window for dates in (before, after) for window in noise_windows(days[read], dates)]
-    noise = Noise.fit(series, _disjoint(windows))
+    noise = Noise.fit(series, _separate_windows(days[read], before, after))
     uncertainty = sample_series(part, "uncertainty", SAMPLE_PIXELS).astype(np.float64)
     first, second = (noise.period_mean(series, uncertainty, dates).corrected for dates in (before, after))
     if not np.isfinite(first + second).any():
@@ -260,15 +259,17 @@ def _prepare(dataset: "xr.Dataset", periods: tuple[Period, Period]) -> _Comparis
     return replace(comparison, excess=max(1.0, float(np.nanquantile(relative, UNCHANGED_SHARE / 2))))
 
 
-def _disjoint(windows: list[NDArray[np.integer]]) -> list[NDArray[np.integer]]:
-    """Return windows that share no date; those that do are joined."""
-    joined: list[NDArray[np.integer]] = []
-    for window in windows:
-        if joined and len(np.intersect1d(joined[-1], window)):
-            joined[-1] = np.union1d(joined[-1], window)
-        else:
-            joined.append(window)
-    return joined
+def _separate_windows(
+    days: NDArray[np.datetime64], before: NDArray[np.integer], after: NDArray[np.integer]
+) -> list[NDArray[np.integer]]:
+    """Return the windows of the noise around both periods; a date between these belongs to the nearer one.
+
+    No window spans both periods, for then a change would count as noise.
+    """
+    middle = days[before[-1]] + (days[after[0]] - days[before[-1]]) // 2
+    earlier = [window[days[window] <= middle] for window in noise_windows(days, before)]
+    later = [window[days[window] > middle] for window in noise_windows(days, after)]
+    return [*earlier, *later]
 
 
 def _attributes(
