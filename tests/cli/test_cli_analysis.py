@@ -34,12 +34,12 @@ def test_change_writes_a_folder_and_prints_a_summary(
 ) -> None:
     out = tmp_path / "out"
     ran = cli(
-        "earth", "change", store, "--from", "2018-03/2018-04", "--to", "2018-08/2018-09", "--out", out, "--model",
+        "earth", "change", store, "--from", "2018-04/2018-05", "--to", "2018-06/2018-07", "--out", out, "--model",
         model_folder,
     )  # fmt: skip
     assert (ran.code, ran.err) == (0, "")
     compared, changed, written = ran.out.splitlines()
-    assert compared.startswith("compared: ") and compared.endswith(" of 2018-08/2018-09")
+    assert compared.startswith("compared: ") and compared.endswith(" of 2018-06/2018-07")
     assert changed.startswith("changed: ") and changed.endswith(" ha")
     assert written == f"change: {out}"
     assert {entry.suffix for entry in out.iterdir()} == {".tif", ".json", ".png"}
@@ -71,13 +71,15 @@ def test_an_impossible_request_is_one_line_and_leaves_nothing(
     arguments: tuple, words: str, cli: Callable, store: Path, model_folder: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
     command, *options = arguments
     ran = cli("earth", command, store, *options, "--model", model_folder)
     assert ran.code == 2, ran.err
     (line,) = ran.err.splitlines()
     assert words in line
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_an_existing_folder_is_refused(cli: Callable, store: Path, tmp_path: Path) -> None:
