@@ -2,8 +2,8 @@
 
 `linear` is the closed-form start of training (0 steps); `paper` is the published architecture
 (`scripts/train_paper_baseline.py`). Neither ships: name their folders. All have 7 dimensions and see the same
-contexts: the dates within 200 days of any of the centre dates, in a window of 24 x 24 px in the middle of each site.
-Centre dates are up to 12 of those without haze (`haze`), evenly spaced, not the first or the last.
+contexts: the dates within 200 days of any of the centre dates, in a window of 12 x 12 px in the middle of each site.
+Centre dates are up to 6 of those without haze (`haze`), evenly spaced, not the first or the last.
 
 Sites: BE-2, RO-NRT (six bands, no radar), and the unseen simulated landscapes together (mean over landscapes).
 
@@ -36,7 +36,7 @@ from thalweg.simulate import simulate
 from unseen_landscapes import UNSEEN
 
 REPORT_SITES = {"be2": "BE-2", "ro": "RO-NRT"}
-WINDOW, DATES = 24, 12
+WINDOW, DATES = 12, 6
 LANDSCAPE_SIZE = 48
 
 AnyModel = EarthModel | PaperModel
