@@ -30,7 +30,7 @@ def date(store: Path) -> str:
 
 def test_whatif_writes_a_folder(cli: Callable, store: Path, date: str, model_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    arguments = ("--pixel", 12, 20, "--date", date, "--target", "ndvi+0.02", "--model", model_folder)
+    arguments = ("--pixel", 12, 20, "--date", date, "--target", "ndvi-0.02", "--model", model_folder)
     ran = cli("earth", "whatif", store, out, *arguments)
     assert ran.code == 0, ran.err
     assert "not what would happen" in ran.out
@@ -38,7 +38,7 @@ def test_whatif_writes_a_folder(cli: Callable, store: Path, date: str, model_fol
     record = json.loads((out / "record.json").read_text())
     assert record["reached"]
     assert record["place"] == f"pixel:12,20@{date}"
-    assert record["score_after"] - record["score_before"] == pytest.approx(0.02, abs=2e-3)
+    assert record["score_after"] - record["score_before"] == pytest.approx(-0.02, abs=2e-3)
     assert len(pd.read_csv(out / "bands.csv")) == 12
     assert Embedding.load(out / "embedding.safetensors").lineage.operation == "whatif"
     again = cli("earth", "whatif", store, out, *arguments)

@@ -265,7 +265,8 @@ def draw_map(
         parse_date(date)
     if date is not None and position is not None:
         raise UsageError("--date: the series of a pixel shows all dates, leave --date out")
-    check_shown(show)
+    if show.lower() != "embedding":
+        check_shown(show)
     if show.lower() != "embedding" and position is not None:
         raise UsageError("--show: the series of a pixel shows its embedding, leave --show out")
     if axes is not None and (position is not None or show.lower() != "embedding"):
