@@ -1,18 +1,21 @@
-"""Change between two periods: p-values where little changes, changes that are known, changes with known causes.
+"""Change between two periods: false discoveries where nothing changed, changes that are known.
 
-halves: site BE-1, the first half of a month against the second: little changes, few pixels should be significant.
-    halves_MONTH_below_005: fraction of p-values of at most 0.05; halves_MONTH_changed: fraction of significant pixels.
-exchange: the same halves of February and July; in the later one, a square of 24 x 24 pixels gets the embeddings of
-    another part of the site, as a change of the land cover would give.
-    exchange_MONTH_found: fraction of significant pixels among those of the square whose decoded NDVI moved by more than
-    0.1; exchange_MONTH_outside: fraction of significant pixels outside; exchange_MONTH_false_share: pixels outside as a
-    fraction of all significant ones.
+null: sites BE-1, BE-3 and TZ-1; every second date of a month against the others, as if they were of two years: nothing
+    changed. Months with at least three dates on each side.
+    null_months: number of months; null_below_005: mean fraction of p-values of at most 0.05; null_any: fraction of the
+    months with a significant pixel; null_changed, null_worst: mean and largest fraction of significant pixels.
+exchange: the same months; in the later period, a square of 24 x 24 pixels gets the embeddings of another part of the
+    site, as a change of the land cover would give.
+    exchange_found: fraction of significant pixels among those of the square whose decoded NDVI moved by more than 0.1;
+    exchange_false_share: pixels outside the square as a fraction of the significant ones, over all months.
 landscape: a simulated landscape of 48 x 48 pixels, May against August: growth and harvest.
     landscape_found_above_1, landscape_found_below_01: fraction of significant pixels among those whose true leaf area
     changed by more than 1, and by less than 0.1 (soil, residues and leaves may have changed there).
     landscape_lai_correlation: correlation of the decoded with the true change of leaf area.
 """
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +26,16 @@ from thalweg.earth.analysis.change import change
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.compute import embed
 from thalweg.earth.model.earth_model import EarthModel
+from thalweg.errors import UsageError
 from thalweg.simulate import simulate
 
-HALVES = {"february": ("2018-02", 14, 28), "july": ("2018-07", 15, 31), "october": ("2018-10", 14, 31)}
-"""Month, last day of its first half, and its last day."""
-EXCHANGED = ("february", "july")
+SITES = ("BE-1", "BE-3", "TZ-1")
+MIN_DATES = 6
+"""Dates of a month that is divided."""
+
+APART = np.timedelta64(3652, "D")
+"""Time by which every second date of a month is moved."""
+
 SQUARE = slice(16, 40)
 SHIFT = (23, 17)
 """Rows and columns between the square and the part whose embeddings it gets."""
@@ -39,30 +47,76 @@ def main() -> None:
     """Print the figures of all parts."""
     given = arguments(__doc__)
     model = EarthModel.load(given.model)
-    figures = site_figures(given.data / "BE-1", model) | landscape_figures(model)
+    months = [month for site in SITES for month in site_months(given.data / site, model)]
+    figures = month_figures(months) | landscape_figures(model)
     report({"model": model.identifier, **figures}, given.json)
 
 
-def site_figures(site: Path, model: EarthModel) -> dict[str, float]:
-    """Return the figures of the halves of months, unchanged and with an exchanged square."""
+@dataclass(frozen=True)
+class Month:
+    """Pixels of one month of a site: numbers of compared, falsely and rightly significant ones.
+
+    Attributes:
+        below: fraction of p-values of at most 0.05 without a change.
+        changed: fraction of significant pixels without a change.
+        moved: pixels of the exchanged square whose decoded NDVI moved.
+        found: those of them that are significant.
+        significant: significant pixels with the exchange.
+        outside: those of them outside the square.
+    """
+
+    below: float
+    changed: float
+    moved: int
+    found: int
+    significant: int
+    outside: int
+
+
+def site_months(site: Path, model: EarthModel) -> Iterator[Month]:
+    """Yield the months of a site with enough dates, each compared with itself and with an exchanged square."""
     store = embed(Cube.open(site), model)
-    figures = {}
-    for name, (month, middle, end) in HALVES.items():
-        periods = f"{month}-01/{month}-{middle}", f"{month}-{middle + 1}/{month}-{end}"
-        result = change(store, *periods, model)
-        known = np.isfinite(result.p_value.values)
-        figures[f"halves_{name}_below_005"] = float((result.p_value.values[known] <= 0.05).mean())
-        figures[f"halves_{name}_changed"] = float(result.significant.values[known].mean())
-        if name in EXCHANGED:
-            exchanged = change(with_exchange(store, f"{month}-{middle + 1}"), *periods, model)
-            significant = exchanged.significant.values == 1
-            inside = np.zeros_like(significant)
-            inside[SQUARE, SQUARE] = True
-            moved = np.abs(exchanged.NDVI_change.values - result.NDVI_change.values) > MOVED
-            figures[f"exchange_{name}_found"] = float(significant[inside & moved].mean())
-            figures[f"exchange_{name}_outside"] = float(significant[~inside & known].mean())
-            figures[f"exchange_{name}_false_share"] = float((significant & ~inside).sum() / significant.sum())
-    return figures
+    months = store.time.values.astype("datetime64[M]")
+    for month in np.unique(months):
+        part = store.isel(time=np.flatnonzero(months == month))
+        if part.sizes["time"] < MIN_DATES:
+            continue
+        times = part.time.values.copy()
+        times[1::2] += APART
+        part = part.assign_coords(time=times).sortby("time")
+        periods = str(month), str(times[1].astype("datetime64[M]"))
+        try:
+            null = change(part, *periods, model)
+        except UsageError:  # fewer than three dates show enough pixels
+            continue
+        exchanged = change(with_exchange(part, periods[1]), *periods, model)
+        known = np.isfinite(null.p_value.values)
+        inside = np.zeros(known.shape, bool)
+        inside[SQUARE, SQUARE] = True
+        moved = inside & (np.abs(exchanged.NDVI_change.values - null.NDVI_change.values) > MOVED)
+        significant = exchanged.significant.values == 1
+        yield Month(
+            float((null.p_value.values[known] <= 0.05).mean()),
+            float(null.significant.values[known].mean()),
+            int(moved.sum()),
+            int((significant & moved).sum()),
+            int(significant.sum()),
+            int((significant & ~inside).sum()),
+        )
+
+
+def month_figures(months: Sequence[Month]) -> dict[str, float]:
+    """Return the figures of the null and of the exchange over months."""
+    changed = [month.changed for month in months]
+    return {
+        "null_months": len(months),
+        "null_below_005": float(np.mean([month.below for month in months])),
+        "null_any": float(np.mean(np.array(changed) > 0)),
+        "null_changed": float(np.mean(changed)),
+        "null_worst": max(changed),
+        "exchange_found": sum(month.found for month in months) / sum(month.moved for month in months),
+        "exchange_false_share": sum(month.outside for month in months) / sum(month.significant for month in months),
+    }
 
 
 def with_exchange(store: xr.Dataset, day: str) -> xr.Dataset:

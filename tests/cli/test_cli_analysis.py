@@ -34,12 +34,12 @@ def test_change_writes_a_folder_and_prints_a_summary(
 ) -> None:
     out = tmp_path / "out"
     ran = cli(
-        "earth", "change", store, "--from", "2018-04/2018-05", "--to", "2018-06/2018-07", "--out", out, "--model",
+        "earth", "change", store, "--from", "2018-01/2018-05", "--to", "2018-06/2018-10", "--out", out, "--model",
         model_folder,
     )  # fmt: skip
     assert (ran.code, ran.err) == (0, "")
     compared, changed, written = ran.out.splitlines()
-    assert compared.startswith("compared: ") and compared.endswith(" of 2018-06/2018-07")
+    assert compared.startswith("compared: ") and compared.endswith(" of 2018-06/2018-10")
     assert changed.startswith("changed: ") and changed.endswith(" ha")
     assert written == f"change: {out}"
     assert {entry.suffix for entry in out.iterdir()} == {".tif", ".json", ".png"}

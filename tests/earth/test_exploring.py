@@ -59,7 +59,7 @@ def test_the_accessor_clusters_and_compares(embedded: xr.Dataset, model: EarthMo
     assert (found.cluster.values == 0)[:3, :3].all()
     assert int(found.pixels.sum()) == (found.cluster.values > 0).sum()
     assert found.spectrum.sel(band="B08").sizes == {"number": 4}
-    compared = embedded.thalweg.change("2018-04/2018-05", "2018-06/2018-07", model=model)
+    compared = embedded.thalweg.change("2018-01/2018-05", "2018-06/2018-10", model=model)
     assert compared.magnitude.dims == ("y", "x") and compared.rio.crs.to_epsg() == 32631
     assert np.isnan(compared.p_value.values[:3, :3]).all()
 

@@ -140,7 +140,11 @@ def test_dates_without_pixels_in_common_or_noise_raise_one_line_error(model: Ear
     with pytest.raises(UsageError, match="no sampled pixel has an embedding in both 2018-07 and 2019-07"):
         compared(apart, model)
     with pytest.raises(UsageError, match=r"0 sampled pixel.* expected at least 50 to measure the noise"):
-        compared(data.isel(time=[2, 8]), model)
+        compared(thin(data), model)
+    with pytest.raises(
+        UsageError, match=r"2018-07: 2 usable date\(s\) within the 31 days around it, expected at least 3"
+    ):
+        compared(data.isel(time=[0, 3, 6, 8, 10]), model)
     cloudy = data.copy(deep=True)
     cloudy.embeddings.values[6:, :, 1:] = np.nan
     with pytest.raises(UsageError, match=r"2019-07: its 6 date\(s\) show less than 10% of the pixels"):
@@ -149,6 +153,15 @@ def test_dates_without_pixels_in_common_or_noise_raise_one_line_error(model: Ear
         change(data, "2018-07", "2019-07", model, level=2)
     with pytest.raises(UsageError, match="embed the cube again with this model"):
         change(data.assign_attrs({"thalweg:model": "another"}), "2018-07", "2019-07", model)
+
+
+def thin(data: xr.Dataset) -> xr.Dataset:
+    """Return a dataset whose pixels have an embedding on one date of each period only, a third of them on each."""
+    thinned = data.isel(time=[0, 2, 4, 6, 8, 10]).copy(deep=True)
+    for date in range(6):
+        hidden = np.arange(thinned.sizes["x"]) % 3 != date % 3
+        thinned.embeddings.values[date][..., hidden] = np.nan
+    return thinned
 
 
 def test_false_discovery_rates_are_those_of_the_definition() -> None:

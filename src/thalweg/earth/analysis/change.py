@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.earth.analysis.noise import Noise, noise_windows
+from thalweg.earth.analysis.noise import WINDOW_DAYS, Noise, noise_windows
 from thalweg.earth.analysis.periods import Period, parse_period, period_dates, store_days
 from thalweg.earth.cube.windows import grid_windows
 from thalweg.earth.store.subsample import block_shape, sample_series
@@ -34,6 +34,10 @@ SAMPLE_PIXELS = 4000
 
 MIN_COVERAGE = 0.1
 """Share of the pixels that a date must show: the rest of a cloudy date is mostly the edge of clouds."""
+
+MIN_WINDOW_DATES = 3
+"""Dates around each period that the noise is measured on at least: of two dates, it is not known which one is hazy, and
+up to half of an unchanged scene was significant."""
 
 UNCHANGED_SHARE = 0.25
 """Share of the pixels that is taken as unchanged: if even these lie farther apart than the noise predicts, all
@@ -247,7 +251,15 @@ def _prepare(dataset: "xr.Dataset", periods: tuple[Period, Period]) -> _Comparis
             )
     part, series, read = part.isel(time=usable), series[usable].astype(np.float64), read[usable]
     before, after = (np.flatnonzero(np.isin(read, dates)) for dates in requested)
-    noise = Noise.fit(series, _separate_windows(days[read], before, after))
+    windows = [_period_windows(days[read], before, after, is_later) for is_later in (False, True)]
+    for period, around in zip(periods, windows, strict=True):
+        number = sum(len(window) for window in around)
+        if number < MIN_WINDOW_DATES:
+            raise UsageError(
+                f"{period.text}: {number} usable date(s) within the {WINDOW_DAYS} days around it, expected at least "
+                f"{MIN_WINDOW_DATES} to measure the noise of a date: choose a longer period"
+            )
+    noise = Noise.fit(series, [*windows[0], *windows[1]])
     uncertainty = sample_series(part, "uncertainty", SAMPLE_PIXELS).astype(np.float64)
     first, second = (noise.period_mean(series, uncertainty, dates).corrected for dates in (before, after))
     if not np.isfinite(first + second).any():
@@ -259,17 +271,16 @@ def _prepare(dataset: "xr.Dataset", periods: tuple[Period, Period]) -> _Comparis
     return replace(comparison, excess=max(1.0, float(np.nanquantile(relative, UNCHANGED_SHARE / 2))))
 
 
-def _separate_windows(
-    days: NDArray[np.datetime64], before: NDArray[np.integer], after: NDArray[np.integer]
+def _period_windows(
+    days: NDArray[np.datetime64], before: NDArray[np.integer], after: NDArray[np.integer], is_later: bool
 ) -> list[NDArray[np.integer]]:
-    """Return the windows of the noise around both periods; a date between these belongs to the nearer one.
+    """Return the windows of the noise around one of two periods; a date between them belongs to the nearer one.
 
     No window spans both periods, for then a change would count as noise.
     """
     middle = days[before[-1]] + (days[after[0]] - days[before[-1]]) // 2
-    earlier = [window[days[window] <= middle] for window in noise_windows(days, before)]
-    later = [window[days[window] > middle] for window in noise_windows(days, after)]
-    return [*earlier, *later]
+    windows = noise_windows(days, after if is_later else before)
+    return [window[(days[window] > middle) == is_later] for window in windows]
 
 
 def _attributes(
