@@ -148,7 +148,7 @@ def set_scores(place: LabelledPlace) -> dict[str, float]:
         chances = class_probabilities(estimator, place.features, place.count)
         shares = np.bincount(chances.argmax(1), minlength=place.count) / len(chances)
         is_known = np.isfinite(found.predicted[:, 0])
-        weights = label_weights(values, groups, shares)
+        weights = label_weights(values, shares)
         limit = set_threshold(found.predicted[is_known], values[is_known], weights[is_known])
         plausible = plausible_classes(chances[tested], limit)
         coverage.append(plausible[np.arange(tested.sum()), place.classes[tested]].mean())

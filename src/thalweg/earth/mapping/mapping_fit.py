@@ -115,9 +115,9 @@ def fit_mapping(
     )
     weights = None
     if is_class:
-        weights = label_weights(found.values, blocks.groups, sampled_shares(model, reader, side))
-    threshold = _threshold(validation.predicted, found.values, blocks.groups, weights)
-    coverage = _coverage(validation, found.values, blocks.groups, weights)
+        weights = label_weights(found.values, sampled_shares(model, reader, side))
+    threshold = _threshold(validation.predicted, found.values, weights)
+    coverage = _coverage(validation, found.values, weights)
     curve = learning_curve(features, found.values, blocks.groups, best, classes, config.seed)
     return MappingFit(model.with_threshold(threshold), reader, found, blocks, validation, curve, side, coverage, notes)
 
@@ -157,32 +157,25 @@ def _untested(labels: LabelPixels, blocks: SpatialBlocks) -> tuple[str, ...]:
     return (f"In one block only, so that their scores are 0 and say nothing: {', '.join(alone)}.",)
 
 
-def _threshold(
-    predicted: NDArray[np.floating], values: NDArray, groups: NDArray[np.int64], weights: NDArray | None
-) -> float:
+def _threshold(predicted: NDArray[np.floating], values: NDArray, weights: NDArray | None) -> float:
     """Return the largest score of a plausible class, or the half-width of the interval around a number."""
     is_known = np.isfinite(predicted if weights is None else predicted[:, 0])
     if weights is None:
-        return interval_half_width((values - predicted)[is_known], groups[is_known])
+        return interval_half_width((values - predicted)[is_known])
     return set_threshold(predicted[is_known], values[is_known], weights[is_known])
 
 
-def _coverage(
-    validation: CrossValidation, values: NDArray, groups: NDArray[np.int64], weights: NDArray | None
-) -> float:
+def _coverage(validation: CrossValidation, values: NDArray, weights: NDArray | None) -> float:
     """Return the weighted share of labelled pixels that sets, or intervals, of the other folds' threshold hold."""
     held = np.full(len(values), np.nan)
     for fold in np.unique(validation.folds[validation.folds >= 0]):
         own, others = validation.folds == fold, (validation.folds != fold) & (validation.folds >= 0)
         predicted = validation.predicted[others]
-        limit = _threshold(predicted, values[others], groups[others], None if weights is None else weights[others])
+        limit = _threshold(predicted, values[others], None if weights is None else weights[others])
         if weights is None:
             held[own] = np.abs(values - validation.predicted)[own] <= limit
         else:
             plausible = plausible_classes(validation.predicted[own], limit)
             held[own] = plausible[np.arange(own.sum()), values[own]]
     known = np.isfinite(held)
-    if weights is None:
-        _, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
-        weights = 1 / counts[index]
-    return float(np.average(held[known], weights=weights[known]))
+    return float(np.average(held[known], weights=None if weights is None else weights[known]))

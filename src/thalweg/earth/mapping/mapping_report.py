@@ -161,8 +161,8 @@ def _set_sections(fit: MappingFit, summary: MapSummary, folder: Path) -> list[st
         "## Plausible classes",
         "`plausible.tif` holds the classes that are plausible at a pixel at 90 %: those with a probability of at least "
         f"{1 - fit.model.threshold:.3f}, and always the most probable. {single:.1%} of the map has one plausible "
-        f"class. With the threshold from the other folds, the sets hold {fit.coverage:.1%} of the labels (each block "
-        "counts once per class, and classes by their share of the map).",
+        f"class. With the threshold from the other folds, the sets hold {fit.coverage:.1%} of the labels "
+        "(classes count by their share of the map).",
         "![Number of plausible classes](plausible.png)",
     ]
 
@@ -186,8 +186,8 @@ def _number_sections(fit: MappingFit, summary: MapSummary, folder: Path) -> list
         "![Labels against predictions](scatter.png)",
         _candidates_text(fit, "R2"),
         "## Intervals",
-        f"The 90 % interval of a pixel is its number plus or minus {fit.model.threshold:.4g} (conformal, blocks count "
-        f"equally). With the half-width from the other folds, it holds {fit.coverage:.1%} of the labels.",
+        f"The 90 % interval of a pixel is its number plus or minus {fit.model.threshold:.4g} (conformal)."
+        f" With the half-width from the other folds, it holds {fit.coverage:.1%} of the labels.",
         "## Mean",
         f"{mean:.5g}, 90 % interval {mean - half_width:.5g} to {mean + half_width:.5g}; the mean of the map, corrected "
         f"by the mean error on the labels, is {mapped:.5g} without the correction. It holds if the labels are a "

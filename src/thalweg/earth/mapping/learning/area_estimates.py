@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 LEVEL = 0.9
 """Probability of the stated intervals."""
 
+PSEUDO_PIXELS = 1.5
+"""Pixels that are added to each stratum for the variance of independent pixels."""
+
 
 @dataclass(frozen=True, eq=False)
 class AreaEstimates:
@@ -47,8 +50,8 @@ def area_estimates(
     """Estimate the shares of the area per class.
 
     The variance is that between blocks (linearised), or that of independent pixels if it is larger. The latter is
-    computed with half a pixel of every class added to each stratum, so that a stratum without errors among few
-    pixels is not taken as free of errors.
+    computed with `PSEUDO_PIXELS` more in each stratum, spread evenly over the classes, so that a stratum without
+    errors among few pixels is not taken as free of errors.
 
     Args:
         mapped: (C,), shares of the classes on the map; their sum is 1.
@@ -67,8 +70,7 @@ def area_estimates(
     unseen = 0.5 * np.eye(count) + 0.5 * overall
     rates = np.where(size[:, None] > 0, table / np.maximum(size[:, None], 1), unseen)
     shares = mapped @ rates
-    smoothed = (table + 0.5) / (size[:, None] + 0.5 * count)
-    smoothed = np.where(size[:, None] > 0, smoothed, 0.5 * unseen + 0.25)
+    smoothed = (table + PSEUDO_PIXELS / count) / (size[:, None] + PSEUDO_PIXELS)
     independent = (mapped[:, None] ** 2 * smoothed * (1 - smoothed) / np.maximum(size[:, None], 1)).sum(0)
     influence = (mapped / np.maximum(size, 1))[predicted, None] * (np.eye(count)[truth] - rates[predicted])
     blocks = np.unique(groups, return_inverse=True)[1]
