@@ -19,9 +19,11 @@ class StableDiffusionXL(PipelineAdapter):
         given = sum(encoder.config.hidden_size for encoder in encoders)
         return [("prompts", self.network.config.cross_attention_dim, given)]
 
-    def encode(self, prompt: str, negative: str) -> dict[str, Tensor]:
-        """Return both encoders' rows and the second's pooled vector."""
-        found = self.pipeline.encode_prompt(prompt, device=self.device, negative_prompt=negative or None)
+    def encode(self, prompt: str, negative: str, clip_skip: int) -> dict[str, Tensor]:
+        """Return both encoders' rows and the second's pooled vector; diffusers skips layers for the prompt's rows."""
+        found = self.pipeline.encode_prompt(
+            prompt, device=self.device, negative_prompt=negative or None, clip_skip=clip_skip or None
+        )
         return dict(zip(("prompt", "negative", "pooled", "negative_pooled"), found, strict=True))
 
     def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
