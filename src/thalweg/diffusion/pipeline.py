@@ -185,15 +185,15 @@ class PipelineAdapter(ABC):
         for setting, is_taken in ignored.items():
             if getattr(settings, setting) and not is_taken:
                 raise UsageError(
-                    f"expected no {setting} for {self.name}: a {type(self.pipeline).__name__} has none; got "
+                    f"expected no `{setting}` for {self.name}: a {type(self.pipeline).__name__} has none; got "
                     f"{getattr(settings, setting):g}"
                 )
         if settings.clip_skip:
             layers = min(getattr(self.pipeline, encoder).config.num_hidden_layers for encoder in self.clip_encoders)
             if settings.clip_skip > (most := layers - self.unread_layers):
                 raise UsageError(
-                    f"expected a clip_skip of at most {most} for {self.name}, whose text encoder has {layers} layers; "
-                    f"got {settings.clip_skip}"
+                    f"expected a `clip_skip` of at most {most} for {self.name}, whose text encoder has {layers} "
+                    f"layers; got {settings.clip_skip}"
                 )
 
     def _check_negative(self, negative: str) -> None:

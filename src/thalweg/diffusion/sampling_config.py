@@ -59,9 +59,9 @@ class SamplingConfig:
                 check_count(name, getattr(self, name), 1, MAX_SIDE)
         check_number("guidance_scale", self.guidance_scale, 0, MAX_GUIDANCE)
         check_number("eta", 0 if self.eta is None else self.eta, 0, 1)
-        check_number("guidance_rescale", self.guidance_rescale, 0, 1)
+        check_number("`guidance_rescale`", self.guidance_rescale, 0, 1)
         if self.clip_skip is not None:
-            check_count("clip_skip", self.clip_skip, 0, MAX_CLIP_SKIP)
+            check_count("`clip_skip`", self.clip_skip, 0, MAX_CLIP_SKIP)
         check_prompt(self.negative)
         if self.gradient not in ("full", "last_k", "one_step", None):
             raise UsageError(f"expected gradient full, last_k, one_step or None, got {self.gradient!r}")

@@ -75,7 +75,7 @@ def test_clip_skip_is_an_encoder_without_its_last_layer(tiny: DiffusionGenerator
     torch.testing.assert_close(embedding.tensors["prompt"], expected, rtol=0, atol=1e-6)
     assert torch.equal(embedding.tensors["negative"], tiny.embed("cone", negative="cone").tensors["negative"])
     with pytest.raises(
-        UsageError, match="expected a clip_skip of at most 2 for tiny-sd, whose text encoder has 2 layers"
+        UsageError, match="expected a `clip_skip` of at most 2 for tiny-sd, whose text encoder has 2 layers"
     ):
         tiny.with_settings(clip_skip=3)
 
@@ -94,7 +94,7 @@ def test_clip_skip_and_a_negative_prompt_in_the_settings(builder: str) -> None:
         skipping.embed("a red ball", negative="").tensors["negative"], model.embed("").tensors["negative"]
     )
     with pytest.raises(
-        UsageError, match=r"expected a clip_skip of at most 1 for tiny-\w+, whose text encoder has 2 lay"
+        UsageError, match=r"expected a `clip_skip` of at most 1 for tiny-\w+, whose text encoder has 2 lay"
     ):
         model.with_settings(clip_skip=2)
 
@@ -119,7 +119,7 @@ def test_guidance_rescale(builder: str) -> None:
     ],
 )
 def test_settings_that_a_class_would_ignore_are_refused(builder: str, settings: dict[str, Any]) -> None:
-    name = "negative prompt" if "negative" in settings else next(iter(settings))
+    name = "negative prompt" if "negative" in settings else f"`{next(iter(settings))}`"
     with pytest.raises(UsageError, match=f"expected no {name} for tiny-{builder}"):
         generator(builder).with_settings(**settings)
 

@@ -8,8 +8,6 @@ from torch import Tensor
 from thalweg.diffusion.pipeline import PipelineAdapter
 from thalweg.diffusion.pipelines.time_shift import parameter_names, time_shift
 from thalweg.diffusion.sampling_config import SamplingConfig
-from thalweg.errors import UsageError
-from thalweg.limits import shown
 
 
 class Flux(PipelineAdapter):
