@@ -160,6 +160,18 @@ class TestOptimize:
         changed = tuple("a cube" if argument == "a ball" else argument for argument in self.ARGUMENTS)
         assert_one_line_error(cli(*changed, "--iterations", 1), 2, "a ball", "a cube")
 
+    def test_metrics_are_listed_with_their_true_direction(self, cli: Callable) -> None:
+        from thalweg.steer.metrics.expression import NAMES, SCORER_METRICS
+        from thalweg.steer.metrics.parsing import parse
+
+        ran = cli("steer", "metrics")
+        assert ran.code == 0
+        lines = [line.split("  ", 1) for line in ran.out.splitlines() if line.endswith(" better")]
+        assert [example.partition(":")[0] for example, _ in lines] == list(NAMES)
+        for example, description in lines:
+            if example.partition(":")[0] not in SCORER_METRICS:
+                assert description.endswith("more is better" if parse(example).maximize else "less is better")
+
     def test_an_unknown_metric_names_those_known(self, cli: Callable) -> None:
         ran = cli("steer", "optimize", "a ball", "out", "--metric", "beauty", *FEW)
         assert_one_line_error(ran, 2, "sharpness", "beauty")

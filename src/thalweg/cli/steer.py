@@ -279,6 +279,17 @@ def export(
 
 
 @steer.command()
+def metrics() -> None:
+    """List the metrics: how each is written, what it measures and which direction is better."""
+    from thalweg.steer.metrics.expression import DESCRIPTIONS
+
+    width = max(map(len, DESCRIPTIONS))
+    for example, description in DESCRIPTIONS.items():
+        print(f"{example:{width}}  {description}")
+    print("\nJoined by +, - and * with numbers, such as 'contrast + 0.5*sharpness' or 'text: a ball - 0.1*blur'.")
+
+
+@steer.command()
 def demo(
     out: Annotated[Path, typer.Argument(help="folder to write; must not exist")],
     iterations: Iterations = 12,
