@@ -45,8 +45,8 @@ class PipelineAdapter(ABC):
         """Freeze `pipeline`.
 
         Raises:
-            UsageError: a part is missing, or the denoiser takes other inputs than a prompt and latents (a latent
-                consistency model, an IP-Adapter, a model for inpainting).
+            UsageError: a part is missing, or the denoiser takes other inputs than a prompt, latents and the guidance
+                scale (an IP-Adapter, a model for inpainting).
         """
         self.pipeline = pipeline
         self.name = name
@@ -105,13 +105,9 @@ class PipelineAdapter(ABC):
         """Check that the denoiser takes a prompt alone; image adapters may be added to a pipeline at any time.
 
         Raises:
-            UsageError: it takes images (an IP-Adapter), labels, or the guidance scale as an input as well.
+            UsageError: it takes images (an IP-Adapter) or labels as an input as well.
         """
         network, config = self.network, self.network.config
-        if config.get("time_cond_proj_dim") is not None:
-            raise UsageError(
-                f"{self.name}: expected a denoiser guided by two conditions, got a latent consistency model"
-            )
         projections = [getattr(network, part, None) for part in ("encoder_hid_proj", "image_proj")]
         if config.get("encoder_hid_dim_type") or any(part is not None for part in projections):
             raise UsageError(
@@ -151,12 +147,24 @@ class PipelineAdapter(ABC):
     @property
     def guided(self) -> bool:
         """True where embeddings have negative tensors, for classifier-free guidance."""
-        return True
+        return self.guidance_width is None
 
     @property
     def takes_guidance(self) -> bool:
         """True where the guidance scale changes the images."""
-        return self.guided
+        return self.guided or self.guidance_width is not None
+
+    @property
+    def guidance_width(self) -> int | None:
+        """Width of the guidance scale's encoding that a latent consistency model takes as an input; None: others."""
+        return self.network.config.get("time_cond_proj_dim")
+
+    def guidance_input(self, settings: SamplingConfig, latents: Tensor) -> Tensor | None:
+        """Return the guidance scale's encoding (S, width) for latents (S, ...), None where it is no input."""
+        if self.guidance_width is None:
+            return None
+        scales = torch.full((len(latents),), settings.guidance_scale - 1)
+        return self.pipeline.get_guidance_scale_embedding(scales, embedding_dim=self.guidance_width).to(latents)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -416,11 +416,21 @@ def test_sd3_without_t5() -> None:
     torch.testing.assert_close(images, reference(model, "a red ball"), rtol=0, atol=1e-5)
 
 
-def test_a_latent_consistency_model_is_refused() -> None:
-    pipeline = build("sd")
-    pipeline.unet.register_to_config(time_cond_proj_dim=8)
-    with pytest.raises(UsageError, match="got a latent consistency model"):
-        DiffusionGenerator(pipeline, "tiny")
+@pytest.mark.parametrize("builder", ["sd", "sdxl"])
+def test_a_latent_consistency_model_takes_guidance_as_an_input(builder: str) -> None:
+    model = DiffusionGenerator(build(f"{builder}-lcm"), f"tiny-{builder}-lcm", steps=3, height=16, width=16)
+    embedding = model.embed("a red ball")
+    assert "negative" not in embedding.tensors and "prompt" in embedding.tensors
+    images = model.render(embedding, SEEDS)
+    torch.testing.assert_close(images, reference(model, "a red ball"), rtol=0, atol=1e-5)
+    strong = model.with_settings(guidance_scale=2.0)
+    torch.testing.assert_close(strong.render(embedding, SEEDS), reference(strong, "a red ball"), rtol=0, atol=1e-5)
+    assert (strong.render(embedding, SEEDS) - images).abs().max() > 1e-4
+    calls = model.calls
+    model.render(embedding, (3,))
+    assert model.calls - calls == 3
+    with pytest.raises(UsageError, match="expected no negative prompt for tiny-sd"):
+        model.embed("a red ball", negative="cone")
 
 
 def test_a_prompt_that_is_cut(tiny: DiffusionGenerator) -> None:

@@ -57,7 +57,8 @@ class StableDiffusion(PipelineAdapter):
 
     def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
         """Return the UNet's output."""
-        return self.network(latents, timestep, conditions[0], return_dict=False)[0]
+        guidance = self.guidance_input(settings, latents)
+        return self.network(latents, timestep, conditions[0], timestep_cond=guidance, return_dict=False)[0]
 
     def token_vector(self, word: str) -> Tensor:
         """Return the mean input vector (width) of the tokens of `word`."""
@@ -109,4 +110,4 @@ class StableDiffusion(PipelineAdapter):
             encoded = self._rows(inputs, clip_skip)
         finally:
             hook.remove()
-        return {"prompt": encoded[0].to(self.precision), "negative": self.embed("", negative)["negative"]}
+        return {**self.embed("", negative), "prompt": encoded[0].to(self.precision)}

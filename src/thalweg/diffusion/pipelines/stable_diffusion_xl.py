@@ -33,7 +33,10 @@ class StableDiffusionXL(PipelineAdapter):
         height, width = (scale * size for size in latents.shape[-2:])
         sizes = latents.new_tensor([height, width, 0, 0, height, width]).expand(len(latents), 6)
         added = {"text_embeds": pooled, "time_ids": sizes}
-        return self.network(latents, timestep, prompt, added_cond_kwargs=added, return_dict=False)[0]
+        guidance = self.guidance_input(settings, latents)
+        return self.network(
+            latents, timestep, prompt, timestep_cond=guidance, added_cond_kwargs=added, return_dict=False
+        )[0]
 
     def unscale(self, latents: Tensor) -> Tensor:
         """Return latents in the units of the decoder; some models give a mean and a standard deviation per channel."""
