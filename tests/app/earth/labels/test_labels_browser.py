@@ -67,7 +67,9 @@ def add_points(page: "Page", name: str, count: int = 6) -> None:
 
 def listed(page: "Page") -> list[str]:
     """Return the listed classes with their counts."""
-    return [" ".join(text.split()).removesuffix(" ×") for text in part(page, "classes").locator("li").all_inner_texts()]
+    return [
+        " ".join(text.split()).removesuffix(" \u00d7") for text in part(page, "classes").locator("li").all_inner_texts()
+    ]
 
 
 def wait_for_map(page: "Page") -> None:
