@@ -86,10 +86,11 @@ def degree_grid(store: OpenStore) -> dict[str, Any]:
     from pyproj import Transformer
 
     grid = dataset_geobox(store.dataset)
+    affine: Any = grid.affine  # its types know numbers alone, not arrays
     rows, columns = (np.linspace(0, size, GRID_POINTS) for size in store.shape)
     across, down = np.meshgrid(columns, rows)
     transformer = Transformer.from_crs(str(grid.crs), WGS84, always_xy=True)
-    longitude, latitude = (np.asarray(one) for one in transformer.transform(*(grid.affine @ (across, down))))
+    longitude, latitude = (np.asarray(one) for one in transformer.transform(*(affine @ (across, down))))
     with np.errstate(invalid="ignore"):
         longitude = np.unwrap(np.unwrap(longitude, period=360, axis=0), period=360, axis=1)
     return {

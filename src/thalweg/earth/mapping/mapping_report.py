@@ -108,8 +108,10 @@ def class_scores(fit: MappingFit) -> ClassScores:
     predicted = fit.validation.predicted
     known = np.isfinite(predicted[:, 0])
     truth, guess = fit.labels.values[known], predicted[known].argmax(1)
-    found = precision_recall_fscore_support(truth, guess, labels=range(len(fit.model.classes)), zero_division=0)
-    return ClassScores(*found, correct=float(np.mean(truth == guess)))
+    precision, recall, f1, pixels = precision_recall_fscore_support(
+        truth, guess, labels=range(len(fit.model.classes)), zero_division=0
+    )
+    return ClassScores(precision, recall, f1, pixels, float(np.mean(truth == guess)))
 
 
 def confusion(fit: MappingFit) -> NDArray[np.int64]:

@@ -31,7 +31,8 @@ def write_labelled_pixels(fit: MappingFit, folder: Path) -> None:
 
     labels, classes = fit.labels, np.array(fit.model.classes)
     grid, predicted = dataset_geobox(fit.reader.dataset), fit.validation.predicted
-    x, y = grid.affine @ (labels.columns + 0.5, labels.rows + 0.5)
+    affine: Any = grid.affine  # its types know numbers alone, not arrays
+    x, y = affine @ (labels.columns + 0.5, labels.rows + 0.5)
     degrees = geopandas.GeoSeries(geopandas.points_from_xy(x, y), crs=str(grid.crs)).to_crs(WGS84)
     is_known = np.isfinite(predicted[:, 0])
     best = classes[np.where(is_known[:, None], predicted, 0).argmax(1)]
