@@ -6,7 +6,7 @@ from thalweg.app.workspace import Workspace
 
 _SCRIPTS = (
     "page.js",
-    "address.js",
+    "places.js",
     "maps.js",
     "charts.js",
     "labels.js",

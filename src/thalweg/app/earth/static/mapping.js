@@ -12,7 +12,7 @@ const TOOL_HINTS = {
 class MapPanel {
   // callbacks: mapped(isNew), which is called where a map appears or goes
   constructor(viewer, callbacks) {
-    Object.assign(this, { viewer, callbacks, store: null, map: null, result: null, upload: null });
+    Object.assign(this, { viewer, callbacks, store: null, making: null, map: null, result: null, upload: null });
     this.part = (name) => viewer.part(name);
     this.set = new LabelSet(() => this.show());
     this.tools = new LabelTools(this.set, viewer.maps, () => this.show());
@@ -48,7 +48,7 @@ class MapPanel {
     on("load-cancel", "click", () => this.closeFile());
     on("save", "click", () => this.attempt(() => this.saveLabels()));
     on("make", "click", () => this.attempt(() => this.make()));
-    on("stop", "click", () => this.attempt(() => postJson("map/stop", { map: this.map })));
+    on("stop", "click", () => this.attempt(() => postJson("map/stop", { map: this.making })));
     for (const button of this.viewer.root.querySelectorAll("[data-file]")) {
       button.addEventListener("click", () => this.attempt(
         () => saveAnswer("map/file", { map: this.map, kind: button.dataset.file })));
@@ -85,8 +85,8 @@ class MapPanel {
     this.tell("");
     this.tools.chosen = 0;
     this.tools.choose("pixel");
-    this.showMaking(false);
     this.setMap(null, null);
+    this.showMaking(null);
     this.set.open(store);
     if (this.set.labels.length) this.open(true);
     const kept = sessionStorage.getItem(MAP_KEY + store.name);
@@ -94,7 +94,7 @@ class MapPanel {
   }
 
   close() {
-    this.store = null;
+    this.store = this.making = null;
     this.setMap(null, null);
     this.set.clear();
   }
@@ -215,50 +215,48 @@ class MapPanel {
   async make() {
     const features = this.part("features").value;
     const { map } = await postJson("map", { ...this.set.request(), features, date: this.viewer.state.date });
-    sessionStorage.setItem(MAP_KEY + this.store.name, map);
-    this.setMap(null, null);
     await this.watch(map, false);
   }
 
-  // Follow a map until it is done; one from before a reload may be gone, which is no error.
+  // Follow a map until it is done; until then an earlier one stays. One from before a reload may be gone, which is no error.
   async watch(map, isKept) {
     const { store } = this;
-    const began = performance.now();
-    this.map = map;
-    this.showMaking(true);
+    const isCurrent = () => this.store === store && this.making === map;
+    this.showMaking(map);
     try {
-      for (;;) {
-        const found = await fetchJson("map", { map });
-        if (this.store !== store || this.map !== map) return;
-        if (found.result) {
-          this.tell("");
-          this.setMap(map, found.result, !isKept);
-          if (!isKept) this.part("results").scrollIntoView({ block: "nearest" });
-          return;
-        }
-        if (found.status === "failed") throw new Error(found.reason);
-        if (found.status === "stopped") {
-          this.setMap(null, null);
-          this.tell("stopped");
-          return;
-        }
-        const seconds = Math.round((performance.now() - began) / 1000);
-        const doing = found.progress ? `mapping, ${Math.round(100 * found.progress)} %` : "learning and testing on unseen blocks";
-        this.tell(found.status === "waiting" ? `waiting for ${found.ahead} map(s) of others` : `${doing}, ${seconds} s`);
-        await new Promise((done) => setTimeout(done, POLL_MS));
-      }
+      const result = await this.resultOf(map, isCurrent);
+      if (!isCurrent()) return;
+      this.tell("");
+      this.setMap(map, result, !isKept);
+      if (!isKept) this.part("results").scrollIntoView({ block: "nearest" });
     } catch (error) {
-      if (this.store !== store || this.map !== map) return;
-      this.setMap(null, null);
-      if (!isKept) this.tell(error.message, true);
+      if (isCurrent() && !isKept) this.tell(error.message, true);
     } finally {
-      if (this.store === store) this.showMaking(false);
+      if (isCurrent()) this.showMaking(null);
     }
   }
 
-  showMaking(isMaking) {
-    this.part("make").hidden = isMaking;
-    this.part("stop").hidden = !isMaking;
+  async resultOf(map, isCurrent) {
+    const began = performance.now();
+    while (isCurrent()) {
+      const found = await fetchJson("map", { map });
+      if (found.result) return found.result;
+      if (found.status === "failed") throw new Error(found.reason);
+      if (found.status === "stopped") throw new Error("stopped");
+      const seconds = Math.round((performance.now() - began) / 1000);
+      const doing = found.progress ? `mapping, ${Math.round(100 * found.progress)} %` : "learning and testing on unseen blocks";
+      if (isCurrent()) this.tell(found.status === "waiting" ? `waiting for ${found.ahead} map(s) of others` : `${doing}, ${seconds} s`);
+      await new Promise((done) => setTimeout(done, POLL_MS));
+    }
+    return null;
+  }
+
+  // Show whether a map is being made; the browser tab keeps its name, or that of the map that is shown.
+  showMaking(map) {
+    this.making = map;
+    this.part("make").hidden = Boolean(map);
+    this.part("stop").hidden = !map;
+    if (map || this.map) sessionStorage.setItem(MAP_KEY + this.store.name, map || this.map);
   }
 
   setMap(map, result, isNew = false) {

@@ -322,24 +322,6 @@ function drawScaleBar(context, height, metresPerPixel) {
   context.fillText(label, 16, height - 16);
 }
 
-// Longitude and latitude at a point, between the points of a grid (`degree_grid` of the server); null where it has none.
-function degreesAt({ rows, columns, longitude, latitude }, { x, y }) {
-  const cell = (places, value) => {
-    const share = (value / places[places.length - 1]) * (places.length - 1);
-    const index = Math.min(places.length - 2, Math.max(0, Math.floor(share)));
-    return [index, share - index];
-  };
-  const [[row, down], [column, across]] = [cell(rows, y), cell(columns, x)];
-  const [east, north] = [longitude, latitude].map((grid) => {
-    const corners = [grid[row][column], grid[row][column + 1], grid[row + 1][column], grid[row + 1][column + 1]];
-    if (corners.includes(null)) return null;
-    const [upper, lower] = [0, 2].map((first) => corners[first] + across * (corners[first + 1] - corners[first]));
-    return upper + down * (lower - upper);
-  });
-  if (east === null || north === null) return null;
-  return { longitude: ((((east + 180) % 360) + 360) % 360) - 180, latitude: north };
-}
-
 // A map as a PNG file: what its canvas shows, with a title above, and its legend and a line on its source below.
 function mapPicture(canvas, title, legend, source) {
   const ratio = canvas.width / canvas.clientWidth;

@@ -1,4 +1,4 @@
-// The page: the open store, its date, its chosen pixel and its layers, which `address.js` keeps in the address.
+// The page: the open store, its date, its chosen pixel and its layers, which `places.js` keeps in the address.
 
 const DEBOUNCE_MS = 90;
 
@@ -237,8 +237,9 @@ class Viewer {
       similarity: () => ["0: as different as two random pixels, or more", make("i", { class: "swatch ramp" }), "1: the same on all dates"],
       quality: () => store.quality.map((flag) =>
         entry(make("i", { class: "swatch", style: `background:${flag.colour}` }), flag.label)),
-      map: () => (this.panel.result ? this.panel.result.classes : []).map(({ name, colour }) =>
+      map: () => [...(this.panel.result ? this.panel.result.classes : []).map(({ name, colour }) =>
         entry(make("i", { class: "swatch", style: `background:${colour}` }), name)),
+      entry(make("i", { class: "swatch missing" }), "no embedding")],
     };
     this.part("legend").replaceChildren(...legends[state.layer](), make("span", { "data-part": "budget" }));
   }
@@ -349,22 +350,8 @@ class Viewer {
 
   // Show the coordinates of a point under the cursor, or of the middle of a map that keys move.
   showCursor(point) {
-    const { store } = this;
-    if (!store) return;
-    const cursor = this.part("cursor");
-    if (!point) {
-      cursor.textContent = "Coordinates are shown under the cursor.";
-      return;
-    }
-    const [a, b, c, d, e, f] = store.transform;
-    const [x, y] = [a * point.x + b * point.y + c, d * point.x + e * point.y + f];
-    const digits = store.resolution < 1 ? 2 : 0;
-    const degrees = degreesAt(store.degrees, point);
-    cursor.textContent = [
-      `Row ${Math.floor(point.y)}, column ${Math.floor(point.x)}`,
-      `x ${x.toFixed(digits)}, y ${y.toFixed(digits)} (${store.reference_system || "map coordinates"})`,
-      ...(degrees ? [`longitude ${degrees.longitude.toFixed(5)}°, latitude ${degrees.latitude.toFixed(5)}°`] : []),
-    ].join("  ·  ");
+    if (!this.store) return;
+    this.part("cursor").textContent = point ? coordinatesText(this.store, point) : "Coordinates are shown under the cursor.";
   }
 
   click(point) {

@@ -1,4 +1,5 @@
-// State of the page in its address after the #: a reload restores it, and a copied address opens the same place.
+// Places as text: the state of the page in its address after the #, which a reload or a copied address restores, and the
+// coordinates under the cursor.
 
 const LAYERS = ["components", "similarity", "quality", "map"];
 const MAX_SHOWN = 60;
@@ -61,4 +62,35 @@ function writeAddress(store, { date, layer, pixel }, view) {
 
 function shownText(text) {
   return JSON.stringify(text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}...` : text);
+}
+
+// Longitude and latitude at a point, between the points of a grid (`degree_grid` of the server); null where it has none.
+function degreesAt({ rows, columns, longitude, latitude }, { x, y }) {
+  const cell = (places, value) => {
+    const share = (value / places[places.length - 1]) * (places.length - 1);
+    const index = Math.min(places.length - 2, Math.max(0, Math.floor(share)));
+    return [index, share - index];
+  };
+  const [[row, down], [column, across]] = [cell(rows, y), cell(columns, x)];
+  const [east, north] = [longitude, latitude].map((grid) => {
+    const corners = [grid[row][column], grid[row][column + 1], grid[row + 1][column], grid[row + 1][column + 1]];
+    if (corners.includes(null)) return null;
+    const [upper, lower] = [0, 2].map((first) => corners[first] + across * (corners[first + 1] - corners[first]));
+    return upper + down * (lower - upper);
+  });
+  if (east === null || north === null) return null;
+  return { longitude: ((((east + 180) % 360) + 360) % 360) - 180, latitude: north };
+}
+
+// Coordinates of a point: its pixel, and its position on the map and in degrees.
+function coordinatesText(store, point) {
+  const [a, b, c, d, e, f] = store.transform;
+  const digits = store.resolution < 1 ? 2 : 0;
+  const position = [a * point.x + b * point.y + c, d * point.x + e * point.y + f].map((value) => value.toFixed(digits));
+  const degrees = degreesAt(store.degrees, point);
+  return [
+    `Row ${Math.floor(point.y)}, column ${Math.floor(point.x)}`,
+    `x ${position[0]}, y ${position[1]} (${store.reference_system || "map coordinates"})`,
+    ...(degrees ? [`longitude ${degrees.longitude.toFixed(5)}°, latitude ${degrees.latitude.toFixed(5)}°`] : []),
+  ].join("  ·  ");
 }
