@@ -48,7 +48,10 @@ class MapPanel {
     on("load-cancel", "click", () => this.closeFile());
     on("save", "click", () => this.attempt(() => this.saveLabels()));
     on("make", "click", () => this.attempt(() => this.make()));
-    on("stop", "click", () => this.attempt(() => postJson("map/stop", { map: this.making })));
+    on("stop", "click", () => {
+      this.part("stop").disabled = true;
+      this.attempt(() => postJson("map/stop", { map: this.making }));
+    });
     for (const button of this.viewer.root.querySelectorAll("[data-file]")) {
       button.addEventListener("click", () => this.attempt(
         () => saveAnswer("map/file", { map: this.map, kind: button.dataset.file })));
@@ -244,8 +247,10 @@ class MapPanel {
       if (found.status === "failed") throw new Error(found.reason);
       if (found.status === "stopped") throw new Error("stopped");
       const seconds = Math.round((performance.now() - began) / 1000);
+      const stopping = this.part("stop").disabled ? "stopping after this step: " : "";
       const doing = found.progress ? `mapping, ${Math.round(100 * found.progress)} %` : "learning and testing on unseen blocks";
-      if (isCurrent()) this.tell(found.status === "waiting" ? `waiting for ${found.ahead} map(s) of others` : `${doing}, ${seconds} s`);
+      const state = found.status === "waiting" ? `waiting for ${found.ahead} map(s) of others` : `${doing}, ${seconds} s`;
+      if (isCurrent()) this.tell(stopping + state);
       await new Promise((done) => setTimeout(done, POLL_MS));
     }
     return null;
@@ -256,6 +261,7 @@ class MapPanel {
     this.making = map;
     this.part("make").hidden = Boolean(map);
     this.part("stop").hidden = !map;
+    this.part("stop").disabled = false;
     if (map || this.map) sessionStorage.setItem(MAP_KEY + this.store.name, map || this.map);
   }
 
