@@ -39,7 +39,7 @@ def test_interpolated_degrees_are_near_the_true_ones(side: int, north: float, mo
 
 
 def test_a_store_across_the_date_line_has_no_jump() -> None:
-    grid = degree_grid(store(2_000, 160_000.0, 5_600_000.0, 32601, 20.0))
+    grid = degree_grid(store(2_000, 270_000.0, 5_600_000.0, 32601, 20.0))
     longitude = np.array(grid["longitude"])
     assert np.abs(np.diff(longitude, axis=1)).max() < 0.1 and np.abs(np.diff(longitude, axis=0)).max() < 0.1
     assert longitude.min() < -180 or longitude.max() > 180

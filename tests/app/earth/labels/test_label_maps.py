@@ -44,7 +44,7 @@ def labels() -> "geopandas.GeoDataFrame":
 
 
 def start(maps: LabelMaps, opened: OpenStore, user: str = "ada") -> str:
-    return maps.start(user, opened, labels(), MappingConfig())
+    return maps.start(user, opened, labels(), {}, MappingConfig())
 
 
 def test_a_map_is_its_own_browsers(maps: LabelMaps, scene_store: OpenStore, gate: threading.Event) -> None:

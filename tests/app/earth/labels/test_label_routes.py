@@ -20,6 +20,7 @@ from thalweg.app.workspace import Workspace
 
 ORIGIN = "http://127.0.0.1"
 STORE = "scene.zarr"
+COLOURS = ("#1f9e89", "#fde725", "#440154")
 Body = dict[str, Any]
 
 
@@ -55,7 +56,7 @@ def loaded(client: TestClient) -> Body:
     """Classes and labels of a file, as a page sends them."""
     name = upload(client, csv()).json()[0]
     read = client.post("/earth/labels/file", json={"store": STORE, "upload": name, "column": "crop"}).json()
-    return {"store": STORE, "classes": read["classes"], "labels": read["labels"]}
+    return {"store": STORE, "classes": read["classes"], "colours": list(COLOURS), "labels": read["labels"]}
 
 
 def finish(client: TestClient, answer: Any) -> Body:
@@ -121,7 +122,8 @@ def test_a_map_has_its_scores(made: Body) -> None:
 def test_the_map_on_the_page_is_the_map(client: TestClient, made: Body) -> None:
     answer = client.get("/earth/map/tile/0/0/0", params={"store": STORE, "map": made["map"]})
     shown = np.asarray(Image.open(io.BytesIO(answer.content)))[..., :3]
-    colours = [tuple(bytes.fromhex(each["colour"][1:])) for each in made["result"]["classes"]]
+    assert [each["colour"] for each in made["result"]["classes"]] == list(COLOURS)
+    colours = [tuple(bytes.fromhex(colour[1:])) for colour in COLOURS]
     codes = np.array([[colours.index(tuple(pixel)) for pixel in row] for row in shown.tolist()])
     assert np.mean(codes == truth()) > 0.8
 
@@ -151,6 +153,7 @@ def test_downloads_hold_what_they_say(client: TestClient, made: Body, tmp_path: 
     np.testing.assert_allclose(table[[f"p_{name}" for name in CLASSES]].sum(axis=1), 1, atol=1e-3)
     with zipfile.ZipFile(io.BytesIO(download("zip", "scene-map.zip"))) as archive:
         names = {Path(name).name for name in archive.namelist()}
+        assert f'color="{COLOURS[0]}"' in archive.read("scene-map/map.qml").decode()
     assert {"map.tif", "model.skops", "report.md", "learning-curve.png", "map.gpkg", "labelled-pixels.csv"} <= names
 
 
@@ -184,7 +187,7 @@ def points(classes: list[str], places: list[tuple[int, int, int]]) -> Body:
         {"class": code, "geometry": {"type": "Point", "coordinates": [column + 0.5, row + 0.5]}}
         for row, column, code in places
     ]
-    return {"store": STORE, "classes": classes, "labels": labels}
+    return {"store": STORE, "classes": classes, "colours": list(COLOURS[: len(classes)]), "labels": labels}
 
 
 UNUSABLE = {
@@ -221,6 +224,10 @@ GOOD = {**points(["a", "b"], [(0, 0, 0), (20, 20, 1), (40, 40, 0)]), "features":
         ("map", {**GOOD, "features": "date"}, "expected the date to be a whole number from 0 to 11"),
         ("map", {**GOOD, "features": "date", "date": 12}, "expected the date to be a whole number from 0 to 11"),
         ("map", {**GOOD, "labels": {"a": 1}}, "expected a list of labels"),
+        ("map", {**GOOD, "colours": None}, "expected a colour for each of 2 classes"),
+        ("map", {**GOOD, "colours": ["#000000"]}, "expected a colour for each of 2 classes"),
+        ("map", {**GOOD, "colours": ["red;}", "#000000"]}, "expected a colour such as #2f7d32"),
+        ("map", {**GOOD, "colours": [5, "#000000"]}, "expected a colour such as #2f7d32"),
         ("map", [GOOD], "valid dictionary"),
         ("map", b"{", "JSON decode error"),
         ("map", b"[" * 100_000, ""),

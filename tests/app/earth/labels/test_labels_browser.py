@@ -135,7 +135,7 @@ def test_drawn_labels_make_a_map_that_is_kept_and_saved(page: "Page", tmp_path: 
     assert part(page, "curve").locator("circle").count() >= 2
     rows_of_scores = part(page, "map-scores").locator("tbody tr").all_inner_texts()
     assert [row.split("\t")[0].strip() for row in rows_of_scores] == list(CLASSES)
-    assert "have one plausible class at 90 %" in part(page, "map-summary").inner_text()
+    assert "has one plausible class at 90" in part(page, "map-summary").inner_text()
     assert part(page, "right-caption").inner_text() == "Map of labels"
     assert part(page, "legend").inner_text().split()[:3] == list(CLASSES)
     name, content = download(page, part(page, "right-png").click)

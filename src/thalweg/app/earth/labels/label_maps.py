@@ -23,8 +23,10 @@ from thalweg.app.earth.open_stores import OpenStore
 from thalweg.app.jobs import RenderJob
 from thalweg.app.security.uploads import private_folder
 from thalweg.app.workspace import Workspace
+from thalweg.earth.export.categorical import qgis_style
 from thalweg.earth.mapping.mapping_config import MappingConfig
 from thalweg.earth.mapping.mapping_run import MappingResult, map_labels
+from thalweg.earth.mapping.output.map_rasters import MAP
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ class LabelMap:
         store: name of the store.
         version: version of the store (`OpenStore.version`).
         labels: the labels.
+        colours: colour of each class by its name.
         config: settings.
         folder: folder of the map alone.
         progress: share of the pixels that are mapped.
@@ -86,6 +89,7 @@ class LabelMap:
     store: str
     version: str
     labels: "geopandas.GeoDataFrame"
+    colours: dict[str, str]
     config: MappingConfig
     folder: Path
     progress: float = 0.0
@@ -108,6 +112,8 @@ class LabelMap:
         out = self.folder / f"{Path(self.store).stem}-map"
         result = map_labels(opened.dataset, self.labels, CLASS_COLUMN, out, True, self.config, progress=progress)
         assert result.fit is not None
+        names = result.model.classes
+        (out / f"{MAP}.qml").write_text(qgis_style(names, [self.colours[name] for name in names], first=1), "utf-8")
         write_labelled_pixels(result.fit, out)
         codes, polygons = write_map_geopackage(result.fit, self.labels, out)
         files = {name: out / name for name in (LABELLED_PIXELS, MAP_GEOPACKAGE)} | {ARCHIVE: self.folder / ARCHIVE}
@@ -141,13 +147,21 @@ class LabelMaps:
         self._making: LabelMap | None = None
         self._stuck = 0
 
-    def start(self, user: str, opened: OpenStore, labels: "geopandas.GeoDataFrame", config: MappingConfig) -> str:
+    def start(
+        self,
+        user: str,
+        opened: OpenStore,
+        labels: "geopandas.GeoDataFrame",
+        colours: dict[str, str],
+        config: MappingConfig,
+    ) -> str:
         """Start a map and return its name.
 
         Args:
             user: secret of the browser.
             opened: the store.
             labels: its labels (`page_labels.read_page_labels`).
+            colours: colour of each class (`page_labels.check_colours`).
             config: settings.
 
         Raises:
@@ -164,7 +178,7 @@ class LabelMaps:
             self._remove_oldest([name for name, (owner, _) in self._known.items() if owner == user], MAX_USER_MAPS - 1)
             self._remove_oldest(list(self._known), MAX_MAPS - 1)
             name = secrets.token_urlsafe(16)
-            made = LabelMap(opened.name, opened.version, labels, config, self._folder / secrets.token_hex(16))
+            made = LabelMap(opened.name, opened.version, labels, colours, config, self._folder / secrets.token_hex(16))
             made.job = RenderJob(lambda _: made.make(opened), lambda: None, self._workspace.folder)
             self._known[name] = user, made
             self._waiting.append(made)

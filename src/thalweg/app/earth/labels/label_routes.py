@@ -19,7 +19,7 @@ from thalweg.app.earth.labels.label_files import (
 from thalweg.app.earth.labels.label_maps import ARCHIVE, MAP_MEMORY, LabelMaps
 from thalweg.app.earth.labels.map_answers import describe_map, draw_map_tile
 from thalweg.app.earth.labels.map_tables import LABELLED_PIXELS, MAP_GEOPACKAGE
-from thalweg.app.earth.labels.page_labels import read_page_labels
+from thalweg.app.earth.labels.page_labels import check_colours, read_page_labels
 from thalweg.app.earth.open_stores import OpenStore, OpenStores
 from thalweg.app.earth.request_values import CACHE_HEADERS, StoreName, TileIndex
 from thalweg.app.security.auth import user_of
@@ -83,7 +83,9 @@ def add_label_routes(router: APIRouter, stores: OpenStores, maps: LabelMaps, upl
 
         def begin(opened: OpenStore) -> str:
             labels = read_page_labels(asked.get("classes"), asked.get("labels"), opened)
-            return maps.start(user, opened, labels, map_config(opened, asked.get("features"), asked.get("date")))
+            colours = check_colours(asked.get("classes"), asked.get("colours"))
+            config = map_config(opened, asked.get("features"), asked.get("date"))
+            return maps.start(user, opened, labels, colours, config)
 
         return {"map": await stores.use(_text(asked, "store"), begin)}
 

@@ -7,7 +7,7 @@ import numpy as np
 from thalweg.app.earth import tiles
 from thalweg.app.earth.labels.label_maps import LabelMap, MadeMap
 from thalweg.app.earth.open_stores import OpenStore
-from thalweg.earth.export.categorical import distinct_colours, rgb
+from thalweg.earth.export.categorical import rgb
 from thalweg.earth.mapping.learning.applicability import LIMIT_LEVELS
 from thalweg.earth.mapping.mapping_report import class_scores, fit_areas, mapped_hectares
 from thalweg.errors import UsageError
@@ -28,19 +28,18 @@ def describe_map(found: LabelMap, ahead: int) -> dict[str, Any]:
         "ahead": ahead,
         "progress": round(found.progress, 3),
     }
-    return state if found.made is None else {**state, "result": _describe_result(found.made, found.job.notes)}
+    return state if found.made is None else {**state, "result": _describe_result(found.made, found)}
 
 
-def _describe_result(made: MadeMap, warnings: list[str]) -> dict[str, Any]:
+def _describe_result(made: MadeMap, found: LabelMap) -> dict[str, Any]:
     fit, summary, model = made.result.fit, made.result.summary, made.result.model
     assert fit is not None
     scores, areas, hectares = class_scores(fit), fit_areas(fit, summary), mapped_hectares(fit.reader.dataset, summary)
-    colours = distinct_colours(len(model.classes))
     return {
         "classes": [
             {
                 "name": name,
-                "colour": colours[index],
+                "colour": found.colours[name],
                 "f1": _number(scores.f1[index]),
                 "recall": _number(scores.recall[index]),
                 "precision": _number(scores.precision[index]),
@@ -66,7 +65,7 @@ def _describe_result(made: MadeMap, warnings: list[str]) -> dict[str, Any]:
             {"level": level, "share": _number(share)}
             for level, share in zip(LIMIT_LEVELS, summary.shares_beyond, strict=True)
         ],
-        "notes": [*fit.notes, *warnings],
+        "notes": [*fit.notes, *found.job.notes],
         "polygons": made.polygons,
     }
 
@@ -77,14 +76,14 @@ def draw_map_tile(store: OpenStore, found: LabelMap, level: int, row: int, colum
     Raises:
         UsageError: The map is not done or of another store, or there is no such level or tile.
     """
-    codes = found.done().codes
+    made = found.done()
     if (store.name, store.version) != (found.store, found.version):
         raise UsageError("this map is of another store, or of one that was replaced since: make it again")
     rows, columns = tiles.tile_slices(store, level, row, column, tiles.stride(store, level))
     palette = np.zeros((256, 3), np.uint8)
-    for code, colour in enumerate(distinct_colours(len(found.done().result.model.classes)), 1):
-        palette[code] = rgb(colour)
-    part = codes[rows, columns]
+    for code, name in enumerate(made.result.model.classes, 1):
+        palette[code] = rgb(found.colours[name])
+    part = made.codes[rows, columns]
     return tiles.png(tiles.with_alpha(palette[part], part > 0))
 
 

@@ -1,5 +1,6 @@
 """Labels of the Earth page: points and polygons in pixels of a store, each of a class; every value is checked."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ MAX_POLYGON_AREA = 4_000_000
 MARGIN = 1.0
 """Pixels by which a label may reach over the edge of the store."""
 
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
 _KINDS = ("Point", "Polygon", "MultiPolygon")
 
 
@@ -89,6 +91,25 @@ def check_classes(classes: Any) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise UsageError("expected classes of different names, got one twice")
     return names
+
+
+def check_colours(classes: Any, colours: Any) -> dict[str, str]:
+    """Return the colour of each class, `#rrggbb`, by its name.
+
+    Args:
+        classes: list of the names of the classes.
+        colours: list of their colours.
+
+    Raises:
+        UsageError: Any other value.
+    """
+    names = check_classes(classes)
+    if not isinstance(colours, list) or len(colours) != len(names):
+        raise UsageError(f"expected a colour for each of {len(names)} classes, got {shown(colours)}")
+    for colour in colours:
+        if not isinstance(colour, str) or not _COLOUR.fullmatch(colour):
+            raise UsageError(f"expected a colour such as #2f7d32 for each class, got {shown(colour)}")
+    return dict(zip(names, colours, strict=True))
 
 
 def too_many_labels(count: int) -> UsageError:

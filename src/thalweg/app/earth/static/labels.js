@@ -86,22 +86,13 @@ class LabelSet {
     });
   }
 
-  // Take over the colours of a map, so that labels and map agree.
-  recolour(coloured) {
-    const colours = new Map(coloured.map(({ name, colour }) => [name, colour]));
-    const taken = new Set(colours.values());
-    const free = this.store.class_colours.filter((colour) => !taken.has(colour));
-    this.classes = this.classes.map(({ name, colour }) => ({
-      name, colour: colours.get(name) || (taken.has(colour) ? free.shift() : colour) }));
-    this.keep();
-  }
-
   // What the server reads: the classes that have labels, and the labels.
   request() {
     const used = [...new Set(this.labels.map((label) => label.class))].sort((one, other) => one - other);
     return {
       store: this.store.name,
       classes: used.map((index) => this.classes[index].name),
+      colours: used.map((index) => this.classes[index].colour),
       labels: this.labels.map((label) => ({ ...label, class: used.indexOf(label.class) })),
     };
   }

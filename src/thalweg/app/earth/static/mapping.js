@@ -269,16 +269,13 @@ class MapPanel {
     this.map = map;
     this.result = result;
     this.part("results").hidden = !result;
-    if (result) {
-      this.set.recolour(result.classes);
-      this.showResult();
-    }
+    if (result) this.showResult();
     this.callbacks.mapped(isNew);
   }
 
   showResult() {
     const { result } = this;
-    const percent = (share) => `${(100 * share).toFixed(share > 0.995 || share < 0.005 ? 1 : 0)} %`;
+    const percent = (share) => `${(100 * share).toFixed(share > 0.995 || share < 0.005 ? 1 : 0)}\u00a0%`;
     const score = (value) => (value === null ? "" : value.toFixed(2));
     const hectares = (value) => (value === null ? "" : value.toLocaleString("en", { maximumFractionDigits: value < 100 ? 1 : 0 }));
     const single = result.single;
@@ -286,9 +283,9 @@ class MapPanel {
     const sentences = [
       `${percent(result.correct)} of ${result.labelled_pixels} labelled pixels are right, each predicted by a model that did ` +
         `not see its block (${result.blocks.count} blocks of ${result.blocks.side} px).`,
-      `${percent(single)} of the map have one plausible class at 90 %, the others several; with the threshold of other ` +
+      `${percent(single)} of the map has one plausible class at 90 %, the others several; with the threshold of other ` +
         `blocks the sets hold ${percent(result.coverage)} of the labels.`,
-      `${percent(result.beyond[0].share)} of the map lie farther from the labelled pixels than ${percent(result.beyond[0].level)} ` +
+      `${percent(result.beyond[0].share)} of the map lies farther from the labelled pixels than ${percent(result.beyond[0].level)} ` +
         "of these lie from each other's blocks: there the map extrapolates.",
       `Learner: ${result.learner}. Features: ${result.features}.`,
     ];
