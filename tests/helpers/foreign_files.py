@@ -99,7 +99,7 @@ def write_tessera_zarr(
         }
     )
     group = top.create_group(zone)
-    times, bands, rows, columns = integers.shape
+    bands, rows, columns = integers.shape[1:]
     coordinates = {
         "x": LEFT + STEP * (np.arange(columns) + 0.5),
         "y": TOP - STEP * (np.arange(rows) + 0.5),

@@ -420,8 +420,8 @@ class Embeddings:
         missing = [name for name in names if name not in self._dataset]
         if missing:
             raise UsageError(
-                f"embeddings of {self._dataset.attrs['thalweg:model']} without {', '.join(missing)}: expected those of a "
-                "store of `thalweg earth embed`"
+                f"embeddings of {self._dataset.attrs['thalweg:model']} without {', '.join(missing)}: expected those of "
+                "a store of `thalweg earth embed`"
             )
 
     def _image(self, values: np.ndarray, name: str, attributes: dict[str, object]) -> xr.DataArray:

@@ -6,6 +6,7 @@ files have their rows from south to north; they are opened north first.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,7 @@ def open_alphaearth(path: str | Path, year: int | None = None) -> "xr.Dataset":
 def _check_one_place(tiles: list[_Tile], path: Path) -> None:
     """Raise a `UsageError` unless the tiles are of one place and of different years."""
     first = tiles[0]
-    for before, tile in zip(tiles, tiles[1:], strict=False):
+    for before, tile in pairwise(tiles):
         is_same = np.array_equal(tile.x, first.x) and np.array_equal(tile.y, first.y) and tile.crs == first.crs
         if not is_same or tile.year == before.year:
             raise UsageError(

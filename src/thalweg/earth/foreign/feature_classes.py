@@ -98,8 +98,8 @@ def _labelled(
     classes, values = np.unique([name for _, name in pairs], return_inverse=True)
     if len(numbers) < _MIN_FEATURES or len(classes) < 2:
         raise UsageError(
-            f"labels: {len(numbers)} feature(s) with a vector and a label, of {len(classes)} class(es): expected labels "
-            "of at least two classes that intersect the features"
+            f"labels: {len(numbers)} feature(s) with a vector and a label, of {len(classes)} class(es): expected "
+            "labels of at least two classes that intersect the features"
         )
     spacing = _spacing(dataset)
     x, y = dataset.x.values[numbers], dataset.y.values[numbers]

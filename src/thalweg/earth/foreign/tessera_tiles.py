@@ -217,7 +217,7 @@ def _georeferencing(path: Path, rows: int, columns: int) -> "tuple[CRS, float, f
             raise UsageError(f"{landmask}: not a readable GeoTIFF: get the landmask again") from error
     if shape != [rows, columns]:
         raise UsageError(
-            f"{path}: {rows} x {columns} px, {source} gives {shape[0]} x {shape[1]}: expected the whole tile; get it, or "
-            "its landmask, again"
+            f"{path}: {rows} x {columns} px, {source} gives {shape[0]} x {shape[1]}: expected the whole tile; get it, "
+            "or its landmask, again"
         )
     return crs, left, top

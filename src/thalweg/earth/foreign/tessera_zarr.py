@@ -110,8 +110,8 @@ def _check_arrays(arrays: "dict[str, zarr.Array[Any]]", zone: Path) -> None:
     integers, scales = arrays["embeddings"], arrays["scales"]
     if integers.dtype != np.int8 or scales.dtype != np.float32:
         raise UsageError(
-            f"{zone}: embeddings of {integers.dtype}, scales of {scales.dtype}: expected int8 and float32; another type "
-            "is another quantization"
+            f"{zone}: embeddings of {integers.dtype}, scales of {scales.dtype}: expected int8 and float32; another "
+            "type is another quantization"
         )
     size = (integers.shape[0], *integers.shape[2:])
     if scales.shape != size or tuple(arrays[name].shape[0] for name in ("time", "y", "x")) != size:
