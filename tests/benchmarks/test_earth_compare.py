@@ -76,7 +76,7 @@ def test_the_command_prints_its_keys(
 
 
 def test_unusable_arguments_raise_one_line_error(paths: dict[str, Path]) -> None:
-    with pytest.raises(UsageError, match="store.zarr: expected NAME=STORE"):
+    with pytest.raises(UsageError, match=r"store\.zarr: expected NAME=STORE"):
         named_stores(["store.zarr"])
     with pytest.raises(UsageError, match="a second store named a"):
         named_stores(["a=x", "a=y"])

@@ -176,7 +176,7 @@ def test_a_table_that_is_not_what_its_name_says_raises_one_line_error(tmp_path: 
     two = write_vectors(tmp_path / "two.parquet", lists, points, year=[2020] * 3, other=[[1.0]] * 3)
     refused(two, "list columns other, embedding: name one as `column`")
     assert thalweg.open(two, column="other").embeddings.values.ravel().tolist() == [1, 1, 1]
-    refused(two, "`column` 'embeding': expected other, embedding; did you mean embedding", column="embeding")
+    refused(two, "`column` 'embedings': expected other, embedding; did you mean embedding", column="embedings")
     undated = write_vectors(tmp_path / "undated.parquet", lists, points)
     refused(undated, "no column time, timestamp, date, datetime, year: name the year of the vectors as `year`")
     assert str(thalweg.open(undated, year=2020).time.values[0])[:4] == "2020"

@@ -27,7 +27,7 @@ def classify_features(
     """Classify scattered vectors from labels.
 
     A feature has the label of the geometry that intersects it. Its vectors on all dates are its features; blocks and
-    learners are those of maps, with the median distance to the nearest feature in the place of a pixel's side.
+    learners are those of maps, with the median distance to the nearest feature instead of a pixel's side.
 
     Args:
         dataset: scattered vectors (time, embedding, feature).

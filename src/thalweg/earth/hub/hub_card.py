@@ -48,7 +48,7 @@ class HubCard:
             "description": f"Embedding per pixel and date of {' and '.join(self.sensors.values())}, with calibrated "
             f"uncertainty; nested, {' and '.join(map(str, self.dimensions))} dimensions.",
             "compression": "none; stores may hold integers of 8 or 16 bits on a linear scale",
-            "cautions": "traits were learned on simulated landscapes; places unlike the training places were not tested",
+            "cautions": "traits were learned on simulated landscapes; places unlike the training places are untested",
             "precomputed_embeddings": "no",
             "publication_link": "https://arxiv.org/abs/2511.11706",
             "model_architecture": "autoencoders per sensor with attention over dates, frozen, and a fusion of them",
