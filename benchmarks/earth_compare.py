@@ -5,9 +5,10 @@
 The protocol is the same for all stores. A sample is a feature of the labels (a point or a polygon): the mean over its
 pixels of what a store has there, on a calendar or on one date. Only features with a finite sample in every store count.
 The probe is the logistic regression of `thalweg earth classify`, its regularisation chosen on the training blocks.
-Folds are whole blocks of --block metres of the map, the same for all stores (by default, the side that the labels ask for on
-the first store's pixels). Keys: `features`, `classes`, `blocks`, `block_metres`; and per store NAME: `NAME_macro_f1`,
-`NAME_accuracy`, `NAME_dimensions`, `NAME_values` (numbers per sample), `NAME_pixel_metres`, `NAME_dates`.
+Folds are whole blocks of --block metres of the map, the same for all stores (by default, the side that the labels ask
+for on the first store's pixels). Keys: `features`, `classes`, `blocks`, `block_metres`; and per store NAME:
+`NAME_macro_f1`, `NAME_accuracy`, `NAME_dimensions`, `NAME_values` (numbers per sample), `NAME_pixel_metres`,
+`NAME_dates`.
 """
 
 import argparse

@@ -20,8 +20,9 @@ NOTEBOOKS = DOCUMENT.parent / "notebooks"
 
 
 def code(name: str) -> str:
-    """Return the block of the document that is marked with a library's name."""
-    found = re.findall(rf"^```python {name}\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    """Return the block of the document that imports a library."""
+    blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    found = [block for block in blocks if f"\nfrom {name}." in block]
     assert len(found) == 1
     return str(found[0])
 

@@ -10,6 +10,7 @@ import pytest
 import rasterio
 
 import thalweg
+from embedding_stores import StoreSpec, write_store
 from foreign_files import (
     fixed_size_lists,
     tessera_arrays,
@@ -19,15 +20,11 @@ from foreign_files import (
     write_vectors,
 )
 from mapping_scenes import point_labels, truth
-from thalweg.earth.cube.cube import Cube
-from thalweg.earth.inference.job import Job
-from thalweg.earth.inference.runner import embed_to_zarr
-from thalweg.earth.model.earth_model import EarthModel
 from thalweg.errors import MissingPathError, UsageError
 
 
-def test_a_store_of_this_package_opens_as_before(cube: Cube, model: EarthModel, tmp_path: Path) -> None:
-    store = embed_to_zarr(Job(cube, model), tmp_path / "out.zarr")
+def test_a_store_of_this_package_opens_as_before(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "out.zarr", StoreSpec())
     assert {"embeddings", "uncertainty", "quality"} <= set(thalweg.open(store).data_vars)
     with pytest.raises(UsageError, match="`year` is for embeddings without dates"):
         thalweg.open(store, year=2020)

@@ -34,6 +34,7 @@ MAX_SPARSENESS = 4
 """Largest number of cells, of a grid or of dates times features, per row of a table."""
 
 _GRID_TOLERANCE = 1e-3
+_DECIMALS = 7  # a centimetre in degrees
 _BLOCK = 64
 
 
@@ -84,6 +85,7 @@ def open_vector_table(path: str | Path, year: int | None = None, column: str | N
 
 def _read(path: Path, year: int | None, column: str | None) -> _Table:
     """Read the vectors, geometries and times of a table."""
+    import geopandas
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -98,14 +100,16 @@ def _read(path: Path, year: int | None, column: str | None) -> _Table:
             )
         vector_column = _vector_column(file.schema_arrow, column, path)
         dated = next((name for name in (*TIME_COLUMNS, YEAR_COLUMN) if name in names), None)
-        read = file.read([vector_column, primary, *([dated] if dated else [])])
-        geometries = _geometries(read, primary, path)
+        read = file.read([vector_column, *([dated] if dated else [])])
+        geometries = geopandas.read_parquet(path, columns=[primary]).geometry
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(
             f"{path}: not a readable GeoParquet table ({one_line(error)[:MAX_REASON]}): get it again"
         ) from error
+    if geometries.crs is None:
+        raise UsageError(f"{path}: geometries without a reference system: write one into the table")
     vectors = _vectors(read[vector_column], vector_column, path)
     times = _times(read, dated, year, path)
     present = geometries.notna().to_numpy() & ~geometries.is_empty.to_numpy()
@@ -161,26 +165,6 @@ def _vectors(column: "pa.ChunkedArray", name: str, path: Path) -> NDArray[np.flo
     return vectors
 
 
-def _geometries(table: "pa.Table", primary: str, path: Path) -> "geopandas.GeoSeries":
-    """Return the geometries of a table with their reference system."""
-    import geopandas
-
-    frame = geopandas.GeoDataFrame.from_arrow(table.select([primary])) if _is_native(table, primary) else None
-    geometries = frame.geometry if frame is not None else geopandas.GeoSeries.from_wkb(table[primary].to_pylist())
-    geo = json.loads(table.schema.metadata[b"geo"])["columns"][primary]
-    crs = geo.get("crs", "OGC:CRS84")  # by the specification, the default
-    if crs is None:
-        raise UsageError(f"{path}: geometries without a reference system: write one into the table")
-    return geometries.set_crs(crs, allow_override=True)
-
-
-def _is_native(table: "pa.Table", primary: str) -> bool:
-    """Return whether the geometries are native arrays of coordinates instead of WKB."""
-    import pyarrow.types as kinds
-
-    return not (kinds.is_binary(table[primary].type) or kinds.is_large_binary(table[primary].type))
-
-
 def _times(table: "pa.Table", dated: str | None, year: int | None, path: Path) -> NDArray[np.datetime64]:
     """Return the time of each row, datetime64[ns] (N,)."""
     import pandas as pd
@@ -219,7 +203,7 @@ def _grid_axes(table: _Table) -> "tuple[NDArray[np.float64], NDArray[np.float64]
 
 def _axis(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """Return the rising evenly spaced axis that values lie on; None if they lie on none."""
-    found = np.unique(values)
+    found = np.unique(values.round(_DECIMALS))
     if len(found) < 2:
         return None
     steps = (found - found[0]) / np.diff(found).min()
