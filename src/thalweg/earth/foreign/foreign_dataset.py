@@ -194,8 +194,10 @@ def year_of_path(path: Path, year: int | None) -> int:
         UsageError: No folder is named by a year and none is given, or the two differ.
     """
     found = next((int(part) for part in reversed(path.absolute().parts[:-1]) if _YEAR.fullmatch(part)), None)
-    if found is None and year is None:
-        raise UsageError(f"{path}: no folder of its path is named by a year: name it as `year`")
-    if found is not None and year is not None and found != year:
+    if found is None:
+        if year is None:
+            raise UsageError(f"{path}: no folder of its path is named by a year: name it as `year`")
+        return year
+    if year not in (None, found):
         raise UsageError(f"{path}: lies in the folder of {found}, `year` is {year}: leave it out, or open another file")
-    return year if found is None else found
+    return found

@@ -102,9 +102,9 @@ def _read(path: Path, year: int | None, column: str | None) -> _Table:
         dated = next((name for name in (*TIME_COLUMNS, YEAR_COLUMN) if name in names), None)
         read = file.read([vector_column, *([dated] if dated else [])])
         geometries = geopandas.read_parquet(path, columns=[primary]).geometry
+    except UsageError:
+        raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        if isinstance(error, UsageError):
-            raise
         raise UsageError(
             f"{path}: not a readable GeoParquet table ({one_line(error)[:MAX_REASON]}): get it again"
         ) from error
