@@ -16,12 +16,13 @@ from thalweg.earth.cube.cube import Cube
 from thalweg.earth.export import raster
 from thalweg.earth.export.date_names import date_name
 from thalweg.earth.export.geoparquet import write_geoparquet
-from thalweg.earth.export.raster import renormalized_means, write_cogs
+from thalweg.earth.export.raster import write_cogs
 from thalweg.earth.export.stac import EMBEDDING_EXTENSION, write_catalogue
 from thalweg.earth.inference.compute import embed
 from thalweg.earth.inference.job import Job
 from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.store.overviews.reduction import renormalized_means
 from thalweg.earth.store.reader import open_store
 from thalweg.errors import ThalwegError, UsageError
 

@@ -15,6 +15,7 @@ from thalweg.app.earth.open_stores import OpenStore, OpenStores
 from thalweg.app.security.messages import browser_message
 from thalweg.app.workspace import Workspace
 from thalweg.earth.positions import PixelIndex
+from thalweg.earth.store.portable import model_of
 from thalweg.errors import ThalwegError, UsageError
 
 ZARR_THREADS = 64
@@ -120,7 +121,7 @@ def describe_store(store: OpenStore) -> dict[str, Any]:
         "name": store.name,
         "version": store.version,
         "title": str(dataset.attrs.get("title", store.name))[:MAX_CHARACTERS],
-        "model": str(dataset.attrs["geoemb:model"])[:MAX_CHARACTERS],
+        "model": model_of(dataset)[:MAX_CHARACTERS],
         "rows": rows,
         "columns": columns,
         "dimensions": dataset.sizes["embedding"],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thalweg.earth.export.date_names import Progress, date_name
+from thalweg.earth.store.overviews.reduction import renormalized_means
 from thalweg.io.atomic import atomic_folder
 
 if TYPE_CHECKING:
@@ -14,34 +15,6 @@ if TYPE_CHECKING:
 
 TILE = 256
 """Side of the tiles of a GeoTIFF in pixels; its smallest overview fits into one tile."""
-
-
-def renormalized_means(vectors: np.ndarray, factor: int) -> np.ndarray:
-    """Average embeddings over `factor` x `factor` pixels and keep their length.
-
-    The mean of vectors in different directions is shorter than the vectors and would be similar to other pixels; it
-    is therefore scaled to their mean length.
-
-    Args:
-        vectors: embeddings (K, H, W), NaN where there is none.
-        factor: side of the averaged squares in pixels.
-
-    Returns:
-        Float32 (K, ceil(H / factor), ceil(W / factor)), NaN where no pixel has an embedding.
-    """
-    size, rows, columns = vectors.shape
-    missing = ((0, 0), (0, -rows % factor), (0, -columns % factor))
-    padded = np.pad(vectors.astype(np.float64), missing, constant_values=np.nan)
-    blocks = padded.reshape(size, padded.shape[1] // factor, factor, padded.shape[2] // factor, factor)
-    has_embedding = np.isfinite(blocks).all(0)
-    number = has_embedding.sum((1, 3))
-    total = np.where(has_embedding, blocks, 0).sum((2, 4))
-    lengths = np.where(has_embedding, np.linalg.norm(np.where(has_embedding, blocks, 0), axis=0), 0).sum((1, 3))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean, length = total / number, lengths / number
-        shrunk = np.linalg.norm(mean, axis=0)
-        scaled = mean * np.where(shrunk > 0, length / shrunk, 1)
-    return np.where(number > 0, scaled, np.nan).astype(np.float32)
 
 
 def write_cogs(dataset: "xr.Dataset", out: str | Path, progress: Progress | None = None) -> Path:
