@@ -11,6 +11,7 @@ from thalweg.earth.analysis.similarity import similarity
 from thalweg.earth.positions import Position, dataset_geobox, locate
 from thalweg.earth.sensors import Quality
 from thalweg.earth.store.lookup import date_index
+from thalweg.earth.store.overviews.map_view import whole_map
 from thalweg.errors import UsageError
 from thalweg.io.atomic import atomic_file, write_failure
 
@@ -36,6 +37,10 @@ QUALITY_COLOURS = {
     Quality.NO_OVERPASS: "#e0a030",
 }
 """Colours of the quality flags."""
+
+
+MAX_MAP_SIDE = 2048
+"""Largest height or width of a map in pixels; of a larger store an overview is shown."""
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -122,8 +127,9 @@ def embedding_figure(
         UsageError: There is no embedding near the date.
     """
     index = clearest_date(dataset) if date is None else date_index(dataset, date)
-    preview = np.moveaxis(dataset.picture.isel(time=index).values, 0, -1) / 255
-    usable = dataset.quality.isel(time=index).values <= Quality.WATER
+    shown = whole_map(dataset, index, MAX_MAP_SIDE)
+    preview = np.moveaxis(shown.picture.values, 0, -1) / 255
+    usable = shown.quality.values <= Quality.WATER
     preview = np.where(usable[..., None], preview, 0.85)
     figure = new_figure(10, 5.4)
     left, right = figure.subplots(1, 2)
@@ -131,7 +137,7 @@ def embedding_figure(
     bands = ", ".join(dataset.picture.attrs["bands"])
     left.set_title(f"{np.datetime_as_string(dataset.time.values[index], 'D')}: {bands}", fontsize=10)
     colours = PrincipalComponents.of(dataset) if components is None else components
-    right.imshow(colours.to_rgb(dataset.embeddings.isel(time=index).values), interpolation="nearest")
+    right.imshow(colours.to_rgb(shown.embeddings.values), interpolation="nearest")
     right.set_title(f"first three principal components of {dataset.sizes['embedding']} dimensions", fontsize=10)
     for axis in (left, right):
         axis.set_axis_off()

@@ -43,7 +43,7 @@ def holds_embeddings(path: Path) -> bool:
     Raises:
         UsageError: The store's metadata are damaged.
     """
-    if not (path / "zarr.json").is_file():
+    if not any((path / name).is_file() for name in ("zarr.json", ".zgroup")):
         return False
     import zarr
 
