@@ -20,6 +20,7 @@ from thalweg.app.security.uploads import Uploads
 from thalweg.app.workspace import Workspace
 from thalweg.earth.export.categorical import distinct_colours
 from thalweg.earth.positions import PixelIndex, dataset_geobox
+from thalweg.earth.store.portable import model_of
 from thalweg.errors import ThalwegError, UsageError
 
 ZARR_THREADS = 64
@@ -131,7 +132,7 @@ def describe_store(store: OpenStore) -> dict[str, Any]:
         "name": store.name,
         "version": store.version,
         "title": str(dataset.attrs.get("title", store.name))[:MAX_CHARACTERS],
-        "model": str(dataset.attrs["geoemb:model"])[:MAX_CHARACTERS],
+        "model": model_of(dataset)[:MAX_CHARACTERS],
         "rows": rows,
         "columns": columns,
         "dimensions": dataset.sizes["embedding"],

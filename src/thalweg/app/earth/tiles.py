@@ -60,6 +60,8 @@ def levels(store: OpenStore) -> int:
 def stride(store: OpenStore, level: int, max_chunks: int = MAX_CHUNKS) -> int:
     """Return the step in pixels at which tiles of a level are read, so that a tile touches at most `max_chunks`."""
     step = 2**level
+    if max_chunks == MAX_CHUNKS and step in store.overviews:
+        return step
     while _touched_chunks(store, level, step) > max_chunks:
         step *= 2
     return step
@@ -109,6 +111,20 @@ def window(store: OpenStore, level: int, row: int, column: int, step: int) -> "x
     return store.dataset.isel(y=rows, x=columns)
 
 
+def overview(store: OpenStore, level: int, row: int, column: int) -> "xr.Dataset":
+    """Return a tile's window of the store, or of the overview of its level if the store has one: no pixel is skipped.
+
+    Raises:
+        UsageError: There is no such level or tile.
+    """
+    part = window(store, level, row, column, stride(store, level))
+    reduced = store.overviews.get(2**level)
+    if reduced is None:
+        return part
+    rows, columns = (slice(TILE_SIZE * number, TILE_SIZE * (number + 1)) for number in (row, column))
+    return reduced.isel(y=rows, x=columns)
+
+
 def draw_tile(
     store: OpenStore, layer: str, level: int, row: int, column: int, date: int, pixel: PixelIndex | None = None
 ) -> bytes:
@@ -133,7 +149,7 @@ def draw_tile(
         store.check_pixel(pixel)
         part = window(store, level, row, column, stride(store, level, MAX_SIMILARITY_CHUNKS))
         return png(_similarity_colours(store.similarity_to(pixel, similarity_dates(store, level)).compute(part)))
-    part = window(store, level, row, column, stride(store, level)).isel(time=date)
+    part = overview(store, level, row, column).isel(time=date)
     if layer == "preview":
         return png(with_alpha(np.moveaxis(part.picture.values, 0, -1), part.quality.values <= Quality.WATER))
     if layer == "components":

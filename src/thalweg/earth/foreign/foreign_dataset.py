@@ -67,8 +67,8 @@ class VectorGrid:
 
     where: str
     times: NDArray[np.datetime64]
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
+    x: NDArray[np.floating]
+    y: NDArray[np.floating]
     crs: "CRS"
     dimensions: int
     block: tuple[int, int]
