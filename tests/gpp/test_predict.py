@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -16,7 +17,8 @@ from thalweg.earth.positions import MapPoint
 from thalweg.errors import MissingPathError, UsageError
 from thalweg.gpp.data.features import FeatureRecipe, tower_table
 from thalweg.gpp.data.footprint import Tower
-from thalweg.gpp.data.windows import Windows
+from thalweg.gpp.data.windows import Windows, make_windows
+from thalweg.gpp.models.baselines import RidgeLearner
 from thalweg.gpp.models.checkpoint import GppModel, load_model, save_model
 from thalweg.gpp.models.ensemble import Ensemble
 from thalweg.gpp.models.trees.lightgbm_learner import LightGBMConfig, LightGBMLearner
@@ -173,6 +175,23 @@ def test_features_that_a_map_lacks_are_refused(south_west: xr.Dataset, saved: Gp
         MapJob(south_west, changed(saved, recipe=recipe.model_copy(update={"size": 32})))
     with pytest.raises(UsageError, match="days from first to last date, expected at least 90"):
         MapJob(south_west.isel(time=slice(0, 2)), saved)
+
+
+def test_a_series_takes_the_class_of_its_site(
+    south_west: xr.Dataset, saved: GppModel, make_table, recipe, tmp_path: Path
+):
+    tower = Tower(MapPoint(float(south_west.x[10]), float(south_west.y[10])), 20)
+    table, _ = tower_table(south_west, tower, "pixel")
+    features = [*saved.card.features, "vegetation_CRO"]
+    training = table.assign(site="A", gpp=table["SW_IN_POT"] / 40, vegetation_CRO=0.0)
+    other = training.assign(site="B", gpp=training["gpp"] * 2, vegetation_CRO=1.0)
+    windows = make_windows(pd.concat([training, other]), features)
+    save_model(Ensemble({"ridge": RidgeLearner}, members=2).fit(windows), windows, recipe, tmp_path / "model")
+    model = load_model(tmp_path / "model")
+    with pytest.raises(UsageError, match="needs 'vegetation_CRO', which the features lack"):
+        predict_series(model, table)
+    crop, other_class = (predict_series(model, table.assign(vegetation=name))["gpp"] for name in ("CRO", "ENF"))
+    assert not np.allclose(crop, other_class)
 
 
 def test_a_series_needs_the_models_features(south_west: xr.Dataset, saved: GppModel):

@@ -110,8 +110,8 @@ class Windows:
         means = self.running_means()[self.last][:, np.tile(varies, len(MEANS))]
         return np.concatenate([self.daily[self.last], means], 1)
 
-    def select(self, chosen: NDArray) -> "Windows":
-        """Return the windows of a mask or an index; the days are shared, not copied."""
+    def select(self, chosen: NDArray | slice) -> "Windows":
+        """Return the windows of a mask, an index or a slice; the days are shared, not copied."""
         fields = ("last", "target", "site", "time", "vegetation")
         return replace(self, **{name: getattr(self, name)[chosen] for name in fields})
 
