@@ -23,7 +23,7 @@ _FOLDER = "overviews"
 
 def overview_factors(shape: tuple[int, int]) -> list[int]:
     """Return by which factors a grid of `shape` pixels is reduced: 2, 4, ... until it fits into `LEVEL_SIDE`."""
-    factors = []
+    factors: list[int] = []
     while max(shape) > LEVEL_SIDE * 2 ** len(factors):
         factors.append(2 ** (len(factors) + 1))
     return factors
