@@ -181,7 +181,7 @@ def _times(table: "pa.Table", dated: str | None, year: int | None, path: Path) -
     try:
         if dated == YEAR_COLUMN:
             return start_of_years([int(value) for value in values])
-        times = pd.to_datetime(values, utc=True).dt.tz_localize(None).to_numpy("datetime64[ns]")
+        times = pd.to_datetime(values, utc=True, format="ISO8601").dt.tz_localize(None).to_numpy("datetime64[ns]")
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path}: column {dated} holds no dates ({one_line(error)[:MAX_REASON]})") from error
     if np.isnat(times).any():
