@@ -230,6 +230,7 @@ def quality_map(dataset: "xr.Dataset", path: str | Path, date: int) -> Path:
     """Draw the quality flags of one date.
 
     Raises:
+        UsageError: The embeddings have no quality flags.
         ThalwegError: The file cannot be written.
     """
     if "quality" not in dataset:

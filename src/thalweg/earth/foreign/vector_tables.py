@@ -138,11 +138,10 @@ def _vector_column(schema: "pa.Schema", column: str | None, path: Path) -> str:
         if column not in found:
             raise unknown_name("`column`", column, found or schema.names)
         return column
-    if len(found) != 1:
-        known = f"list columns {', '.join(found)}: name one as `column`" if found else (
-            f"columns {', '.join(schema.names)}: expected a list column of numbers"
-        )  # fmt: skip
-        raise UsageError(f"{path}: {known}")
+    if not found:
+        raise UsageError(f"{path}: columns {', '.join(schema.names)}: expected a list column of numbers")
+    if len(found) > 1:
+        raise UsageError(f"{path}: list columns {', '.join(found)}: name one as `column`")
     return found[0]
 
 
