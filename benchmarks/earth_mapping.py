@@ -245,14 +245,16 @@ def large_store(path: Path) -> None:
     from thalweg.earth.cube.windows import Window
     from thalweg.earth.store.schema import Block, StoreSchema
     from thalweg.earth.store.writer import create_store, write_block
+    from thalweg.io.hashing import hash_uri
 
     grid = GeoBox.from_bbox((500_000, 5_500_000, 600_000, 5_600_000), "EPSG:32631", resolution=10)
     centres = 10.0 * np.arange(LARGE_SIDE) + 5
     dates = np.datetime64("2018-01-01", "ns") + 15 * np.timedelta64(1, "D") * np.arange(LARGE_DATES)
     schema = StoreSchema(
-        name="large", model="large", dates=dates, observed=np.ones(LARGE_DATES, bool), reference="Sentinel-2",
+        name="large", model="large", model_uri=hash_uri("large"),
+        dates=dates, observed=np.ones(LARGE_DATES, bool), reference="Sentinel-2",
         dimensions=SIZE, grid=grid, x=500_000 + centres, y=5_600_000 - centres, block=LARGE_BLOCK, quantize=None,
-        sources={}, source_titles=(), preview_bands=("B04", "B03", "B02"), auxiliary_sensors=(), interval_factors={},
+        sources={}, source_uris=(), preview_bands=("B04", "B03", "B02"), auxiliary_sensors=(), interval_factors={},
     )  # fmt: skip
     create_store(schema, path)
     random = np.random.default_rng(0)

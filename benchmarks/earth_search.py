@@ -54,9 +54,11 @@ from thalweg.earth.cube.windows import grid_windows
 from thalweg.earth.inference.compute import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.search import SearchIndex, build_index
-from thalweg.earth.sensors import Quality
+from thalweg.earth.sensors import SENTINEL_2, Quality
+from thalweg.earth.store.conventions.geo_embeddings import source_uri
 from thalweg.earth.store.schema import Block, StoreSchema
 from thalweg.earth.store.writer import create_store, write_block
+from thalweg.io.hashing import hash_uri
 from thalweg.simulate import Climate, simulate
 
 SITE = "BE-1"
@@ -124,6 +126,7 @@ def write_store(path: Path, sources: list[Scene], vectors: int) -> tuple[Floats,
     schema = StoreSchema(
         name="search",
         model="benchmark",
+        model_uri=hash_uri("benchmark"),
         dates=times,
         observed=np.ones(dates, bool),
         reference="Sentinel-2 L2A",
@@ -134,7 +137,7 @@ def write_store(path: Path, sources: list[Scene], vectors: int) -> tuple[Floats,
         block=TILE,
         quantize=None,
         sources={},
-        source_titles=("Sentinel-2 L2A",),
+        source_uris=(source_uri(SENTINEL_2),),
         preview_bands=("B04", "B03", "B02"),
         auxiliary_sensors=(),
         interval_factors={0.68: 1.0},

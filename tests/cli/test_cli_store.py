@@ -73,11 +73,14 @@ def test_an_impossible_request_is_one_line_and_leaves_nothing(
 
 def test_export_writes_each_format(cli: Callable, store: Path, model_folder: Path, tmp_path: Path) -> None:
     dates = open_store(store).sizes["time"]
-    for format, files in (("cog", dates), ("geoparquet", dates), ("stac", 2 * dates + 2)):
+    for format, files in (("cog", 3 * dates), ("geoparquet", dates), ("stac", 4 * dates + 8)):
         out = tmp_path / format
         ran = cli("earth", "export", store, out, "--format", format, "--model", model_folder)
         assert (ran.code, ran.out, ran.err) == (0, f"{format}: {out}\n", "")
         assert sum(file.is_file() for file in out.rglob("*")) == files
+    ran = cli("earth", "export", store, tmp_path / "plain.zarr", "--format", "unsharded")
+    assert (ran.code, ran.err) == (0, "")
+    assert open_store(tmp_path / "plain.zarr").sizes == open_store(store).sizes
     with rasterio.open(next((tmp_path / "cog").iterdir())) as file:
         assert file.count == 7
     assert len(geopandas.read_parquet(next((tmp_path / "geoparquet").iterdir()))) > 0

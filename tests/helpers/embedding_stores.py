@@ -10,9 +10,11 @@ from odc.geo.geobox import GeoBox
 
 from thalweg.earth.cube.grid import pixel_centers
 from thalweg.earth.cube.windows import grid_windows
-from thalweg.earth.sensors import Quality
+from thalweg.earth.sensors import SENTINEL_2, Quality
+from thalweg.earth.store.conventions.geo_embeddings import source_uri
 from thalweg.earth.store.schema import Block, StoreSchema
 from thalweg.earth.store.writer import create_store, write_block
+from thalweg.io.hashing import hash_uri
 
 DATES = ("2018-01-10T10:50:00", "2018-04-10T10:50:00", "2018-07-10T10:50:00", "2018-12-20T10:50:00")
 
@@ -62,6 +64,7 @@ def write_store(path: Path, spec: StoreSpec) -> Path:
     schema = StoreSchema(
         name=path.stem,
         model=spec.model,
+        model_uri=hash_uri(spec.model),
         dates=np.array(spec.dates, "datetime64[ns]"),
         observed=np.ones(len(spec.dates), bool),
         reference="Sentinel-2 L2A",
@@ -72,7 +75,7 @@ def write_store(path: Path, spec: StoreSpec) -> Path:
         block=spec.block,
         quantize=spec.quantize,
         sources={"sentinel-2": {"where": f"{path.stem}.nc", "dates": 9, "bands": ["B02", "B03"], "items": [path.stem]}},
-        source_titles=("Sentinel-2 L2A",),
+        source_uris=(source_uri(SENTINEL_2),),
         preview_bands=("B04", "B03", "B02"),
         auxiliary_sensors=("sentinel-1",),
         interval_factors={0.68: 1.0, 0.9: 1.6},

@@ -79,17 +79,24 @@ class Format(StrEnum):
     COG = "cog"
     GEOPARQUET = "geoparquet"
     STAC = "stac"
+    UNSHARDED = "unsharded"
 
 
 def export(
     store: Annotated[Path, typer.Argument(help="an embedding store written by `thalweg earth embed`")],
     out: Annotated[Path, typer.Argument(help="folder to write; must not exist")],
-    format: Annotated[Format, typer.Option(help="one GeoTIFF or one table per date, or a STAC catalogue of GeoTIFFs")],
+    format: Annotated[
+        Format,
+        typer.Option(
+            help="GeoTIFFs or one table per date, a STAC catalogue of GeoTIFFs, or a Zarr store of format 2 without "
+            "shards, which GDAL reads since 3.4"
+        ),
+    ],
     model: Annotated[
         Path | None, typer.Option(help="folder of the model that STAC describes; the shipped weights by default")
     ] = None,
 ) -> None:
-    """Export embeddings: cloud-optimised GeoTIFFs, GeoParquet of points, or a STAC collection."""
+    """Export embeddings, their uncertainty and quality: GeoTIFFs, GeoParquet, a STAC collection, or a plain store."""
     check_store(store)
     check_new(out)
     check_model(model)
@@ -97,12 +104,14 @@ def export(
     from thalweg.earth.export.geoparquet import write_geoparquet
     from thalweg.earth.export.raster import write_cogs
     from thalweg.earth.export.stac import write_catalogue
+    from thalweg.earth.export.unsharded import write_unsharded
     from thalweg.earth.store.reader import open_store
 
+    writers = {Format.COG: write_cogs, Format.GEOPARQUET: write_geoparquet, Format.UNSHARDED: write_unsharded}
     dataset = open_store(store)
     with progress("dates") as show:
         if format == Format.STAC:
             write_catalogue(dataset, out, model, show)
         else:
-            {Format.COG: write_cogs, Format.GEOPARQUET: write_geoparquet}[format](dataset, out, show)
+            writers[format](dataset, out, show)
     print(f"{format}: {out}")

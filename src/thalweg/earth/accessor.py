@@ -133,7 +133,8 @@ class Embeddings:
         """
         if FEATURE in self._dataset.dims:
             components, values = feature_components(self._dataset, count)
-            places, coordinates = (FEATURE,), {name: self._dataset[name] for name in ("time", "x", "y", "geometry")}
+            places: tuple[str, ...] = (FEATURE,)
+            coordinates = {name: self._dataset[name] for name in ("time", "x", "y", "geometry")}
         else:
             self._require("time", "y", "x")
             components = PrincipalComponents.of(self._dataset, count)

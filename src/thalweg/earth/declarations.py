@@ -228,6 +228,7 @@ class Sensor(Declaration):
     Attributes:
         name: identifier, for example `sentinel-2`.
         title: name for people, for example `Sentinel-2 L2A`.
+        address: address of a page that describes its data; stores name it as their source.
         bands: bands in the order of the network's input.
         units: units of the values: reflectance (fraction) or dB.
         value_range: range in the sensor's units that values are clipped to and that is scaled to 0..1.
@@ -258,6 +259,7 @@ class Sensor(Declaration):
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     title: str
+    address: str | None = Field(default=None, pattern=r"^https?://\S+$")
     bands: tuple[Band, ...] = Field(min_length=1)
     units: Units
     value_range: tuple[float, float]

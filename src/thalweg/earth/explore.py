@@ -8,6 +8,7 @@ import numpy as np
 
 from thalweg.earth.analysis.pca import PrincipalComponents
 from thalweg.earth.plots import clearest_date
+from thalweg.earth.store.overviews.map_view import whole_map
 from thalweg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def explorer(dataset: "xr.Dataset") -> "anywidget.AnyWidget":
         raise UsageError(
             f"explore needs {error.name}, which is not installed: pip install 'thalweg[explore]', or use plot()"
         ) from error
-    step = -(-max(dataset.sizes["y"], dataset.sizes["x"]) // MAX_SIDE)
+    largest = max(dataset.sizes["y"], dataset.sizes["x"])
     components = PrincipalComponents.of(dataset)
 
     class Explorer(anywidget.AnyWidget):
@@ -62,33 +63,33 @@ def explorer(dataset: "xr.Dataset") -> "anywidget.AnyWidget":
 
         @traitlets.observe("index", "kind")
         def _draw(self, _: object = None) -> None:
-            self.image = map_png(dataset.isel(time=self.index), step, components if self.kind == "components" else None)
+            shown = whole_map(dataset, self.index, MAX_SIDE)
+            self.step = -(-largest // max(shown.sizes["y"], shown.sizes["x"]))
+            self.image = map_png(shown, components if self.kind == "components" else None)
 
         @traitlets.observe("pixel")
         def _read(self, _: object = None) -> None:
             self.series = pixel_values(dataset, *self.pixel) if len(self.pixel) == 2 else {}
 
     days = [str(day) for day in dataset.time.values.astype("datetime64[D]")]
-    widget = Explorer(title=str(dataset.attrs.get("title", "")), days=days, step=step, index=clearest_date(dataset))
+    widget = Explorer(title=str(dataset.attrs.get("title", "")), days=days, index=clearest_date(dataset))
     widget._draw()
     return widget
 
 
-def map_png(date: "xr.Dataset", step: int, components: PrincipalComponents | None) -> bytes:
+def map_png(date: "xr.Dataset", components: PrincipalComponents | None) -> bytes:
     """Return the map of one date as PNG.
 
     Args:
         date: one date of an embedding dataset.
-        step: take every so many pixels in each direction.
         components: components to show; the RGB preview if None.
     """
     from matplotlib.image import imsave
 
-    part = date.isel(y=slice(None, None, step), x=slice(None, None, step))
     rgb = (
-        np.moveaxis(part.picture.values, 0, -1)
+        np.moveaxis(date.picture.values, 0, -1)
         if components is None
-        else np.round(255 * components.to_rgb(part.embeddings.values)).astype(np.uint8)
+        else np.round(255 * components.to_rgb(date.embeddings.values)).astype(np.uint8)
     )
     file = io.BytesIO()
     imsave(file, np.ascontiguousarray(rgb), format="png")

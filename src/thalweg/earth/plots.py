@@ -11,6 +11,7 @@ from thalweg.earth.analysis.similarity import similarity
 from thalweg.earth.positions import Position, dataset_geobox, locate
 from thalweg.earth.sensors import Quality
 from thalweg.earth.store.lookup import date_index
+from thalweg.earth.store.overviews.map_view import whole_map
 from thalweg.errors import UsageError
 from thalweg.io.atomic import atomic_file, write_failure
 
@@ -36,6 +37,10 @@ QUALITY_COLOURS = {
     Quality.NO_OVERPASS: "#e0a030",
 }
 """Colours of the quality flags."""
+
+
+MAX_MAP_SIDE = 2048
+"""Largest height or width of a map in pixels; of a larger store an overview is shown."""
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -125,13 +130,14 @@ def embedding_figure(
     """
     index = clearest_date(dataset) if date is None else date_index(dataset, date)
     day = np.datetime_as_string(dataset.time.values[index], "D")
+    shown = whole_map(dataset, index, MAX_MAP_SIDE)
     has_preview = "picture" in dataset
     figure = new_figure(10 if has_preview else 5.2, 5.4)
     axes = figure.subplots(1, 1 + has_preview, squeeze=False)[0]
     if has_preview:
-        _draw_preview(axes[0], dataset, index)
+        _draw_preview(axes[0], shown, day)
     colours = PrincipalComponents.of(dataset) if components is None else components
-    axes[-1].imshow(colours.to_rgb(dataset.embeddings.isel(time=index).values), interpolation="nearest")
+    axes[-1].imshow(colours.to_rgb(shown.embeddings.values), interpolation="nearest")
     title = f"first three principal components of {dataset.sizes['embedding']} dimensions"
     axes[-1].set_title(title if has_preview else f"{day}: {title}", fontsize=10)
     for axis in axes:
@@ -140,13 +146,12 @@ def embedding_figure(
     return figure
 
 
-def _draw_preview(axis: "Axes", dataset: "xr.Dataset", index: int) -> None:
-    """Draw the RGB preview of a date; grey where it is not clear."""
-    preview = np.moveaxis(dataset.picture.isel(time=index).values, 0, -1) / 255
-    usable = dataset.quality.isel(time=index).values <= Quality.WATER
+def _draw_preview(axis: "Axes", shown: "xr.Dataset", day: str) -> None:
+    """Draw the RGB preview of a map of one date; grey where it is not clear."""
+    preview = np.moveaxis(shown.picture.values, 0, -1) / 255
+    usable = shown.quality.values <= Quality.WATER
     axis.imshow(np.where(usable[..., None], preview, 0.85), interpolation="nearest")
-    bands = ", ".join(dataset.picture.attrs["bands"])
-    axis.set_title(f"{np.datetime_as_string(dataset.time.values[index], 'D')}: {bands}", fontsize=10)
+    axis.set_title(f"{day}: {', '.join(shown.picture.attrs['bands'])}", fontsize=10)
 
 
 def pixel_series(dataset: "xr.Dataset", path: str | Path, position: Position) -> Path:

@@ -52,6 +52,7 @@ once it is subtracted; the strongest corner reflectors of a city reach about 35.
 SENTINEL_1 = Sensor(
     name="sentinel-1",
     title="Sentinel-1",
+    address="https://sentiwiki.copernicus.eu/web/sentinel-1",
     bands=(Band(name="VV", aliases=("vv",)), Band(name="VH", aliases=("vh",))),
     units="dB",
     value_range=(-30, 5),
@@ -74,6 +75,7 @@ SENTINEL_1 = Sensor(
 SENTINEL_2 = Sensor(
     name="sentinel-2",
     title="Sentinel-2 L2A",
+    address="https://sentiwiki.copernicus.eu/web/sentinel-2",
     bands=(
         Band(name="B02", aliases=("blue",), wavelength=490, common_name="blue"),
         Band(name="B03", aliases=("green",), wavelength=560, common_name="green"),
@@ -128,6 +130,7 @@ SENTINEL_2 = Sensor(
 LANDSAT_8 = Sensor(
     name="landsat-8",
     title="Landsat 8/9",
+    address="https://www.usgs.gov/landsat-missions/landsat-collection-2-level-2-science-products",
     bands=(
         Band(name="B02", aliases=("blue",), wavelength=482, common_name="blue"),
         Band(name="B03", aliases=("green",), wavelength=561, common_name="green"),

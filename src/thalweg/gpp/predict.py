@@ -14,7 +14,8 @@ from thalweg._version import __version__
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.cube.grid import projection, read_grid
 from thalweg.earth.cube.windows import Window, grid_windows
-from thalweg.earth.store.zarr_chunks import checked_compressor
+from thalweg.earth.store.portable import model_of
+from thalweg.earth.store.zarr_chunks import checked_compressors
 from thalweg.errors import UsageError
 from thalweg.gpp.data.features import model_columns
 from thalweg.gpp.data.footprint_series import embedding_names
@@ -22,6 +23,7 @@ from thalweg.gpp.data.gap_filling import MIN_DATES, fill_to_days
 from thalweg.gpp.data.radiation import potential_radiation
 from thalweg.gpp.data.windows import DAYS, Windows, make_windows
 from thalweg.gpp.models.checkpoint import GppModel
+from thalweg.gpp.tables.daily_table import with_model_classes
 from thalweg.gpp.tables.physical_limits import GPP_UNITS, POTENTIAL_RADIATION
 from thalweg.io.atomic import atomic_folder, atomic_write, refuse_existing
 
@@ -50,6 +52,7 @@ def predict_series(model: GppModel, table: pd.DataFrame, level: float = 0.9) -> 
     Raises:
         UsageError: A feature is not in the table, or the table is too short.
     """
+    table = with_model_classes(table, model.card.features)
     if missing := [name for name in model.card.features if name not in table]:
         raise UsageError(
             f"the model needs {missing[0]!r}, which the features lack ({', '.join(model.card.features)} in all): "
@@ -129,7 +132,7 @@ class MapJob:
             self.grid, self.x, self.y = source.grid, source.x, source.y
             self._read = _block_embedder(job)
         else:
-            identifier = str(source.attrs["geoemb:model"])
+            identifier = model_of(source)
             self.grid, self.x, self.y = read_grid(source, label)
             if source.sizes["embedding"] < recipe.size:
                 raise UsageError(f"{label}: {source.sizes['embedding']} dimensions, the model needs {recipe.size}")
@@ -261,7 +264,7 @@ def _create(job: MapJob, path: Path) -> None:
     encoding: dict[str, dict[str, Any]] = {name: {"chunks": chunks, "_FillValue": np.nan} for name in names}
     encoding["time"] = {"units": "days since 1970-01-01", "dtype": "int64"}
     for variable in dataset.variables:
-        encoding.setdefault(str(variable), {})["compressors"] = (checked_compressor(),)
+        encoding.setdefault(str(variable), {})["compressors"] = checked_compressors()
     dataset.to_zarr(path, mode="w", encoding=encoding, compute=False, zarr_format=3, consolidated=False)
     # With this attribute, readers that decode CF take the reference system as a coordinate.
     zarr.open_group(path, mode="r+").attrs["coordinates"] = "spatial_ref"

@@ -1,5 +1,6 @@
 """Hashes of tensors and of JSON values, as checkpoints, embedding files, run folders and states hold them."""
 
+import base64
 import hashlib
 import json
 from collections.abc import Mapping
@@ -25,3 +26,9 @@ def json_hash(value: Any) -> str:
     """Return the SHA-256 of a JSON value, hexadecimal; the order of its names does not matter."""
     as_read = json.loads(json.dumps(value))  # names that are numbers sort differently from their texts
     return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
+
+
+def hash_uri(text: str) -> str:
+    """Return the `ni` URI (RFC 6920) of a text: an address that needs no host and names one content."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest())
+    return "ni:///sha-256;" + digest.decode().rstrip("=")

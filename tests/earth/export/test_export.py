@@ -12,16 +12,23 @@ from pystac.extensions.mlm import MLMExtension
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from rio_cogeo.cogeo import cog_validate
 
+from convention_rules import (
+    citation_faults,
+    embedding_collection_faults,
+    embedding_item_faults,
+    processing_faults,
+)
 from thalweg.earth.cube.cube import Cube
 from thalweg.earth.export import raster
 from thalweg.earth.export.date_names import date_name
 from thalweg.earth.export.geoparquet import write_geoparquet
-from thalweg.earth.export.raster import renormalized_means, write_cogs
+from thalweg.earth.export.raster import write_cogs
 from thalweg.earth.export.stac import EMBEDDING_EXTENSION, write_catalogue
 from thalweg.earth.inference.compute import embed
 from thalweg.earth.inference.job import Job
 from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
+from thalweg.earth.store.overviews.reduction import renormalized_means
 from thalweg.earth.store.reader import open_store
 from thalweg.errors import ThalwegError, UsageError
 
@@ -55,7 +62,10 @@ def test_geotiffs_hold_the_embeddings_of_their_date(embedded: xr.Dataset, tmp_pa
     calls: list[tuple[int, int]] = []
     out = write_cogs(embedded, tmp_path / "cogs", lambda *at: calls.append(at))
     assert calls == [(1, 2), (2, 2)]
-    assert sorted(file.name for file in out.iterdir()) == [f"{date_name(embedded, index)}.tif" for index in (0, 1)]
+    dates = [date_name(embedded, index) for index in (0, 1)]
+    assert {file.name for file in out.iterdir()} == {
+        f"{date}{layer}.tif" for date in dates for layer in ("", "_uncertainty", "_quality")
+    }
     for index in (0, 1):
         path = out / f"{date_name(embedded, index)}.tif"
         valid, errors, warnings = cog_validate(path, strict=True)
@@ -80,7 +90,7 @@ def test_overviews_have_no_seams_between_strips(
     tall = tall.isel(y=slice(0, 90)).assign_attrs(embedded.attrs)
     monkeypatch.setattr(raster, "TILE", 16)
     write_cogs(tall, tmp_path / "cogs")
-    (path,) = (tmp_path / "cogs").iterdir()
+    path = tmp_path / "cogs" / f"{date_name(tall, 0)}.tif"
     for level, factor in enumerate((2, 4, 8)):
         with rasterio.open(path, overview_level=level) as file:
             np.testing.assert_array_equal(file.read(), renormalized_means(tall.embeddings.values[0], factor))
@@ -103,7 +113,7 @@ def test_tables_hold_one_point_per_embedding(embedded: xr.Dataset, tmp_path: Pat
             assert table.time[row] == date.time.values
 
 
-def test_a_quantized_store_is_exported_dequantized(
+def test_the_catalogue_of_a_quantized_store_keeps_its_integers(
     cube: Cube, model: EarthModel, model_folder: Path, tmp_path: Path
 ) -> None:
     dataset = open_store(embed_to_zarr(Job(cube, model, quantize=8), tmp_path / "q.zarr")).isel(time=slice(0, 1))
@@ -116,8 +126,12 @@ def test_a_quantized_store_is_exported_dequantized(
         "scale": [0.05],
         "offset": [0.0],
     }
+    band = item.assets["embeddings"].extra_fields["bands"][0]
+    assert (band["data_type"], band["nodata"], band["raster:scale"]) == ("int8", -128, 0.05)
     with rasterio.open(item.assets["embeddings"].get_absolute_href()) as file:
-        np.testing.assert_array_equal(file.read(), dataset.embeddings.values[0])
+        assert (file.dtypes[0], file.scales[0]) == ("int8", 0.05)
+        meant = np.where(file.read() == -128, np.nan, file.read() * np.float32(0.05))
+        np.testing.assert_allclose(meant, dataset.embeddings.values[0], atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -140,12 +154,9 @@ def test_the_collection_has_the_fields_of_the_embedding_extension(
     assert EMBEDDING_EXTENSION in fields["stac_extensions"]
     assert (fields["emb:type"], fields["emb:dimensions"]) == ("pixel", 7)
     assert (fields["data_type"], fields["gsd"]) == ("float32", 10.0)
-    assert {name for name in fields if name.startswith("emb:")} <= {
-        "emb:type",
-        "emb:dimensions",
-        "emb:temporal_resolution",
-        "emb:fit_for_use",
-    }
+    assert embedding_collection_faults(fields) == []
+    assert processing_faults(fields) == citation_faults(fields) == []
+    assert set(fields["item_assets"]) == {"embeddings", "uncertainty", "quality"}
     relations = [link.rel for link in collection.links]
     assert relations.count("emb:model") == relations.count("emb:decoder") == 1
     assert relations.count("emb:source-data") == 2
@@ -161,6 +172,17 @@ def test_each_item_refers_to_the_geotiff_of_its_date(collection: pystac.Collecti
         assert item.properties["proj:code"] == "EPSG:32631"
         assert item.properties["proj:shape"] == [32, 32]
         assert item.properties["emb:runtime_parameters"]["sensors"]["sentinel-1"] == ["VV", "VH"]
+        assert embedding_item_faults(item.to_dict()) == processing_faults(item.to_dict()) == []
+        assert set(item.properties["emb:uncertainty"]) == {"method", "description"}
+        declared = collection.to_dict()["item_assets"]
+        for name, asset in item.assets.items():
+            fields = asset.to_dict()
+            assert not Path(fields.pop("href")).is_absolute() and fields == declared[name]
+            assert Path(asset.get_absolute_href()).is_file()
+        with rasterio.open(item.assets["uncertainty"].get_absolute_href()) as file:
+            np.testing.assert_array_equal(file.read(), embedded.uncertainty.values[index])
+        with rasterio.open(item.assets["quality"].get_absolute_href()) as file:
+            np.testing.assert_array_equal(file.read(1), embedded.quality.values[index])
         west, south, east, north = item.bbox
         assert 2.9 < west < east < 3.8
         assert 50 < south < north < 51.5
@@ -179,9 +201,13 @@ def test_the_model_is_an_item_of_the_model_extension(
     assert [one.name for one in extension.input] == list(model.sensors)
     assert extension.input[1].to_dict()["bands"] == ["VV", "VH"]
     assert extension.output[0].result.shape == [-1, 32, -1, -1]
-    weights = item.assets["fusion"].href
-    assert weights == (model_folder / "fusion" / "weights.safetensors").resolve().as_uri()
+    assert item.assets["fusion"].href == "./fusion/weights.safetensors"
     assert "mlm:model" in item.assets["fusion"].roles
+    assert all(Path(asset.get_absolute_href()).is_file() for asset in item.assets.values())
+    copied = Path(item.assets["fusion"].get_absolute_href()).parents[1]
+    assert EarthModel.load(copied).identifier == model.identifier
+    assert extension.accelerator == "amd64" and extension.accelerator_constrained is False
+    assert extension.hyperparameters.to_dict()["dimensions"] == 32
 
 
 def test_another_model_is_refused(embedded: xr.Dataset, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.job import Job
 from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel, load_autoencoder
-from thalweg.earth.store.zarr_chunks import checked_compressor
+from thalweg.earth.store.zarr_chunks import checked_compressors
 from thalweg.errors import ThalwegError
 from thalweg.simulate import Landscape
 
@@ -107,7 +107,7 @@ def test_damaged_chunks_of_a_cube(landscape: Landscape, tmp_path: Path) -> None:
     """Chunks as `fetch` writes them, each with its checksum."""
     random = np.random.default_rng(SEED)
     data = landscape.sentinel2.isel(time=slice(0, None, 8))
-    encoding: dict[str, dict[str, Any]] = {name: {"compressors": (checked_compressor(),)} for name in data.variables}
+    encoding: dict[str, dict[str, Any]] = {name: {"compressors": checked_compressors()} for name in data.variables}
     for name in (name for name in data.data_vars if data[name].ndim == 3):
         encoding[str(name)]["chunks"] = (2, 16, 16)
     path = tmp_path / "cube.zarr"

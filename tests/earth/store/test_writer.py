@@ -16,7 +16,8 @@ from thalweg.earth.inference.compute import embed
 from thalweg.earth.inference.job import Job
 from thalweg.earth.inference.runner import embed_to_zarr
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.sensors import Quality
+from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2, Quality
+from thalweg.earth.store.conventions.geo_embeddings import source_uri
 from thalweg.earth.store.portable import structured
 from thalweg.earth.store.reader import open_store
 
@@ -59,14 +60,16 @@ def cube_dates(cube: Cube) -> np.ndarray:
 def test_attributes_follow_their_conventions(store: Path, cube: Cube, model: EarthModel) -> None:
     attributes = xr.open_zarr(store).attrs
     names = {convention["name"] for convention in attributes["zarr_conventions"]}
-    assert names == {"geoemb:", "proj:", "spatial:"}
+    assert names == {"geoemb:", "proj", "spatial"}
     assert all(len(convention["uuid"]) == 36 for convention in attributes["zarr_conventions"])
     left, top = cube.x[0] - 5, cube.y[0] + 5
     expected = {
         "geoemb:type": "pixel",
         "geoemb:dimensions": 7,
-        "geoemb:model": model.identifier,
-        "geoemb:source_data": ["Sentinel-2 L2A", "Sentinel-1"],
+        "geoemb:model": model.uri,
+        "geoemb:source_data": [source_uri(SENTINEL_2), source_uri(SENTINEL_1)],
+        "geoemb:depths": [{"dimensions": 7, "array": "embeddings"}],
+        "thalweg:model": model.identifier,
         "geoemb:gsd": 10.0,
         "proj:code": "EPSG:32631",
         "spatial:dimensions": ["y", "x"],

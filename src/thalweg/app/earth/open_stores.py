@@ -50,19 +50,22 @@ class OpenStore:
         name: name of the store in the workspace.
         version: time of its last modification as text; a store that replaces it has another one.
         dataset: the store, opened lazily.
+        overviews: reduced copies of its maps by their factor; empty if it has none.
         block: rows and columns of a chunk.
 
     Raises:
         UsageError: The store lacks a variable that the page shows.
     """
 
-    def __init__(self, name: str, version: str, dataset: "xr.Dataset") -> None:
+    def __init__(
+        self, name: str, version: str, dataset: "xr.Dataset", overviews: "dict[int, xr.Dataset] | None" = None
+    ) -> None:
         missing = [variable for variable in _VARIABLES if variable not in dataset]
         if missing:
             raise UsageError(
                 f"{name}: expected a store written by `thalweg earth embed`, it lacks {', '.join(missing)}"
             )
-        self.name, self.version, self.dataset = name, version, dataset
+        self.name, self.version, self.dataset, self.overviews = name, version, dataset, overviews or {}
         self.block = block_shape(dataset)
         self._lock = threading.RLock()
         self._cache: dict[str, Any] = {}
@@ -172,7 +175,7 @@ class OpenStores:
         Raises:
             UsageError: The name leads out of the workspace, there is no such store, or its metadata are damaged.
         """
-        from thalweg.earth.store.reader import open_store
+        from thalweg.earth.store.reader import open_overviews, open_store
 
         path = self._workspace.readable(None, name)
         known = self._known_store(name)
@@ -184,7 +187,7 @@ class OpenStores:
             if known.opened is None or known.opened.version != version:
                 if path.is_dir():
                     check_metadata(path, name)
-                known.opened = OpenStore(name, version, open_store(path))
+                known.opened = OpenStore(name, version, open_store(path), open_overviews(path))
             return known.opened
 
     def _known_store(self, name: str) -> "_KnownStore":

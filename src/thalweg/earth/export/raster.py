@@ -1,4 +1,4 @@
-"""Export of embeddings to cloud-optimised GeoTIFFs (COG), one per date."""
+"""Export of embeddings to cloud-optimised GeoTIFFs (COG): per date one of each layer."""
 
 import tempfile
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thalweg.earth.export.date_layers import DateLayer, date_layers
 from thalweg.earth.export.date_names import Progress, date_name
 from thalweg.io.atomic import atomic_folder
 
@@ -15,37 +16,15 @@ if TYPE_CHECKING:
 TILE = 256
 """Side of the tiles of a GeoTIFF in pixels; its smallest overview fits into one tile."""
 
-
-def renormalized_means(vectors: np.ndarray, factor: int) -> np.ndarray:
-    """Average embeddings over `factor` x `factor` pixels and keep their length.
-
-    The mean of vectors in different directions is shorter than the vectors and would be similar to other pixels; it
-    is therefore scaled to their mean length.
-
-    Args:
-        vectors: embeddings (K, H, W), NaN where there is none.
-        factor: side of the averaged squares in pixels.
-
-    Returns:
-        Float32 (K, ceil(H / factor), ceil(W / factor)), NaN where no pixel has an embedding.
-    """
-    size, rows, columns = vectors.shape
-    missing = ((0, 0), (0, -rows % factor), (0, -columns % factor))
-    padded = np.pad(vectors.astype(np.float64), missing, constant_values=np.nan)
-    blocks = padded.reshape(size, padded.shape[1] // factor, factor, padded.shape[2] // factor, factor)
-    has_embedding = np.isfinite(blocks).all(0)
-    number = has_embedding.sum((1, 3))
-    total = np.where(has_embedding, blocks, 0).sum((2, 4))
-    lengths = np.where(has_embedding, np.linalg.norm(np.where(has_embedding, blocks, 0), axis=0), 0).sum((1, 3))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean, length = total / number, lengths / number
-        shrunk = np.linalg.norm(mean, axis=0)
-        scaled = mean * np.where(shrunk > 0, length / shrunk, 1)
-    return np.where(number > 0, scaled, np.nan).astype(np.float32)
+_VRT_TYPES = {"float32": "Float32", "int8": "Int8", "int16": "Int16", "uint8": "Byte", "uint16": "UInt16"}
 
 
 def write_cogs(dataset: "xr.Dataset", out: str | Path, progress: Progress | None = None) -> Path:
-    """Write one cloud-optimised GeoTIFF per date: float32, one band per dimension, overviews as renormalized means.
+    """Write cloud-optimised GeoTIFFs per date: of the embeddings, of their uncertainty, and of the quality flags.
+
+    Embeddings and uncertainty have one band per dimension: float32, or the integers of a quantized store with their
+    scale and offset. The overviews of embeddings are renormalized means, those of uncertainty means, and those of
+    quality the lowest flag.
 
     Args:
         dataset: embeddings as `thalweg.open` returns them.
@@ -53,7 +32,7 @@ def write_cogs(dataset: "xr.Dataset", out: str | Path, progress: Progress | None
         progress: callback with the number of finished dates and their total.
 
     Returns:
-        The folder, with one file `DATE.tif` per date.
+        The folder, with `DATE.tif`, `DATE_uncertainty.tif` and `DATE_quality.tif` per date.
 
     Raises:
         UsageError: `out` exists.
@@ -61,17 +40,18 @@ def write_cogs(dataset: "xr.Dataset", out: str | Path, progress: Progress | None
     """
     from rasterio.errors import RasterioError
 
-    dates = dataset.sizes["time"]
+    dates, layers = dataset.sizes["time"], date_layers(dataset)
     with atomic_folder(out, RasterioError) as folder:
         for index in range(dates):
-            write_cog(dataset, index, folder / f"{date_name(dataset, index)}.tif")
+            for layer in layers:
+                write_cog(dataset, index, layer, folder / layer.file_name(date_name(dataset, index)))
             if progress:
                 progress(index + 1, dates)
     return Path(out)
 
 
-def write_cog(dataset: "xr.Dataset", index: int, path: Path) -> None:
-    """Write one date as a cloud-optimised GeoTIFF, strip by strip."""
+def write_cog(dataset: "xr.Dataset", index: int, layer: DateLayer, path: Path) -> None:
+    """Write one layer of a date as a cloud-optimised GeoTIFF, strip by strip."""
     from rasterio.shutil import copy
 
     rows, columns = dataset.sizes["y"], dataset.sizes["x"]
@@ -80,35 +60,35 @@ def write_cog(dataset: "xr.Dataset", index: int, path: Path) -> None:
         factors.append(2 * factors[-1])
     with tempfile.TemporaryDirectory(prefix=".cog-", dir=path.parent) as scratch:
         levels = [Path(scratch) / f"{factor}.tif" for factor in factors]
-        _write_levels(dataset, index, dict(zip(factors, levels, strict=True)))
+        _write_levels(dataset, index, layer, dict(zip(factors, levels, strict=True)))
         mosaic = Path(scratch) / "levels.vrt"
-        mosaic.write_text(_virtual_raster(dataset, index, levels))
+        mosaic.write_text(_virtual_raster(dataset, index, layer, levels))
         copy(
             mosaic,
             path,
             driver="COG",
-            compress="DEFLATE",
-            predictor="YES",
+            compress="ZSTD",
+            predictor="STANDARD",
             blocksize=TILE,
             overviews="FORCE_USE_EXISTING",
             bigtiff="IF_SAFER",
         )
 
 
-def _profile(dataset: "xr.Dataset", factor: int) -> dict[str, Any]:
+def _profile(dataset: "xr.Dataset", layer: DateLayer, factor: int) -> dict[str, Any]:
     """Return rasterio's profile of the GeoTIFF of one level, reduced by `factor`."""
     from rasterio.transform import Affine
 
     step, _, left, _, _, top = dataset.attrs["spatial:transform"]
     return {
         "driver": "GTiff",
-        "dtype": "float32",
-        "count": dataset.sizes["embedding"],
+        "dtype": layer.dtype,
+        "count": len(layer.bands),
         "height": -(-dataset.sizes["y"] // factor),
         "width": -(-dataset.sizes["x"] // factor),
         "crs": dataset.attrs["proj:wkt2"],
         "transform": Affine(step * factor, 0, left, 0, -step * factor, top),
-        "nodata": np.nan,
+        "nodata": layer.nodata,
         "tiled": True,
         "blockxsize": TILE,
         "blockysize": TILE,
@@ -116,40 +96,44 @@ def _profile(dataset: "xr.Dataset", factor: int) -> dict[str, Any]:
     }
 
 
-def _write_levels(dataset: "xr.Dataset", index: int, levels: dict[int, Path]) -> None:
-    """Write a date at full resolution and its overviews, each computed from the pixels at full resolution."""
+def _write_levels(dataset: "xr.Dataset", index: int, layer: DateLayer, levels: dict[int, Path]) -> None:
+    """Write a layer at full resolution and its overviews, each computed from the pixels at full resolution."""
     import rasterio
     from rasterio.windows import Window
 
-    files = {factor: rasterio.open(path, "w", **_profile(dataset, factor)) for factor, path in levels.items()}
+    files = {factor: rasterio.open(path, "w", **_profile(dataset, layer, factor)) for factor, path in levels.items()}
     try:
         height = max(TILE, *levels)  # a multiple of the rows of every level
         for top in range(0, dataset.sizes["y"], height):
-            vectors = dataset.embeddings.isel(time=index, y=slice(top, top + height)).values
+            values = layer.values(dataset, index, slice(top, top + height))
             for factor, file in files.items():
-                part = vectors if factor == 1 else renormalized_means(vectors, factor)
+                part = layer.stored(values if factor == 1 else layer.reduce(values, factor))
                 file.write(part, window=Window(0, top // factor, part.shape[2], part.shape[1]))
     finally:
         for file in files.values():
             file.close()
 
 
-def _virtual_raster(dataset: "xr.Dataset", index: int, levels: list[Path]) -> str:
+def _virtual_raster(dataset: "xr.Dataset", index: int, layer: DateLayer, levels: list[Path]) -> str:
     """Return a virtual raster whose overviews are these files; the COG driver copies them unchanged."""
     from xml.etree.ElementTree import Element, SubElement, tostring
 
-    profile = _profile(dataset, 1)
+    profile = _profile(dataset, layer, 1)
     root = Element("VRTDataset", rasterXSize=str(profile["width"]), rasterYSize=str(profile["height"]))
     SubElement(root, "SRS").text = profile["crs"]
     SubElement(root, "GeoTransform").text = ", ".join(map(repr, map(float, profile["transform"].to_gdal())))
     tags = SubElement(root, "Metadata")
     moment = np.datetime_as_string(dataset.time.values[index], "s")
-    for key, value in (("datetime", f"{moment}Z"), ("model", dataset.attrs["thalweg:model"])):
+    described = {"datetime": f"{moment}Z", "model": dataset.attrs["thalweg:model"], "description": layer.description}
+    for key, value in described.items():
         SubElement(tags, "MDI", key=key).text = value
-    for band in range(1, profile["count"] + 1):
-        element = SubElement(root, "VRTRasterBand", dataType="Float32", band=str(band))
-        SubElement(element, "Description").text = f"embedding {band}"
-        SubElement(element, "NoDataValue").text = "nan"
+    for band, name in enumerate(layer.bands, 1):
+        element = SubElement(root, "VRTRasterBand", dataType=_VRT_TYPES[layer.dtype], band=str(band))
+        SubElement(element, "Description").text = name
+        SubElement(element, "NoDataValue").text = f"{layer.nodata:g}"
+        if layer.encoding:
+            SubElement(element, "Offset").text = repr(layer.encoding.offset)
+            SubElement(element, "Scale").text = repr(layer.encoding.scale)
         for level in levels[1:]:
             overview = SubElement(element, "Overview")
             SubElement(overview, "SourceFilename", relativeToVRT="0").text = str(level)

@@ -1,7 +1,7 @@
-"""Export of embeddings to a STAC collection: an item with a GeoTIFF per date, and an item for the model.
+"""Export of embeddings to a STAC collection: an item with GeoTIFFs per date, and an item for the model.
 
-The fields follow the embedding extension (`emb:`, a proposal, version 0.0.1), the projection extension and the machine
-learning model extension; docs/store.md lists them.
+The fields follow the extensions for embeddings (`emb:`, a proposal, version 0.0.1), projection, processing, citation
+and machine learning models; docs/store.md lists them.
 """
 
 from datetime import UTC, datetime
@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thalweg.earth.export.date_layers import EMBEDDINGS, UNCERTAINTY, DateLayer, date_layers
 from thalweg.earth.export.date_names import Progress, date_name
+from thalweg.earth.export.mlm_item import copy_model, model_item
 from thalweg.earth.export.raster import write_cog
 from thalweg.earth.model.earth_model import SHIPPED, EarthModel
+from thalweg.earth.sensors import known_sensors
+from thalweg.earth.store.conventions.geo_embeddings import source_uri
 from thalweg.earth.store.portable import structured
 from thalweg.io.atomic import atomic_folder
+from thalweg.io.hashing import hash_uri
 
 if TYPE_CHECKING:
     import pystac
@@ -23,13 +28,33 @@ if TYPE_CHECKING:
 EMBEDDING_EXTENSION = "https://stac-extensions.github.io/embeddings/v0.0.1/schema.json"
 """Schema of the embedding extension."""
 
-_MODEL_TASK = "similarity-search"
+PROCESSING_EXTENSION = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
+"""Schema of the processing extension."""
+
+SCIENTIFIC_EXTENSION = "https://stac-extensions.github.io/scientific/v1.0.0/schema.json"
+"""Schema of the extension for citations."""
+
+RASTER_EXTENSION = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
+"""Schema of the raster extension."""
+
+COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
+"""Media type of a cloud-optimised GeoTIFF."""
+
+_PUBLICATION = {
+    "doi": "10.48550/arXiv.2511.11706",
+    "citation": (
+        "Peters et al. (2025): Context-Aware Multimodal Representation Learning for Spatio-Temporally Explicit "
+        "Environmental Modelling. arXiv:2511.11706"
+    ),
+}
 
 
 def write_catalogue(
     dataset: "xr.Dataset", out: str | Path, model: str | Path | None = None, progress: Progress | None = None
 ) -> Path:
-    """Write a self-contained STAC collection with one item and one GeoTIFF per date.
+    """Write a self-contained STAC collection: one item per date with GeoTIFFs, and the model as an item.
+
+    GeoTIFFs are those of `write_cogs`. All links between the files are relative, and the model's weights are copied.
 
     Args:
         dataset: embeddings as `thalweg.open` returns them.
@@ -50,23 +75,25 @@ def write_catalogue(
     folder = Path(model) if model is not None else SHIPPED
     loaded = EarthModel.load(folder)
     loaded.check_made(dataset)
-    dates = dataset.sizes["time"]
+    dates, layers = dataset.sizes["time"], date_layers(dataset)
     with atomic_folder(out) as root:
-        collection = _collection(dataset)
+        collection = _collection(dataset, layers)
         model_entry = model_item(loaded, folder)
+        copy_model(loaded, folder, root / model_entry.id)
         collection.add_item(model_entry)
         for index in range(dates):
-            item = _item(dataset, index)
+            item = _item(dataset, index, layers)
             (root / item.id).mkdir()
-            write_cog(dataset, index, root / item.id / f"{item.id}.tif")
+            for layer in layers:
+                write_cog(dataset, index, layer, root / item.id / layer.file_name(item.id))
             collection.add_item(item)
             if progress:
                 progress(index + 1, dates)
         collection.add_link(pystac.Link("emb:model", model_entry, "application/geo+json", "the encoder"))
         collection.add_link(pystac.Link("emb:decoder", model_entry, "application/geo+json", "rebuilds each sensor"))
         for name, source in structured(dataset.attrs, "thalweg:sources").items():
-            link = pystac.Link("emb:source-data", source["where"], title=f"{name}: {', '.join(source['bands'])}")
-            collection.add_link(link)
+            title = f"{name}: {', '.join(source['bands'])}"
+            collection.add_link(pystac.Link("emb:source-data", _source_address(name), title=title))
         collection.normalize_hrefs(f"{root.as_posix()}/")  # without the slash, a name with a dot counts as a file
         collection.save(pystac.CatalogType.SELF_CONTAINED)
     return Path(out)
@@ -96,7 +123,43 @@ def _outline(dataset: "xr.Dataset") -> dict[str, Any]:
     return outline
 
 
-def _collection(dataset: "xr.Dataset") -> "pystac.Collection":
+def _extensions(layers: tuple[DateLayer, ...], *others: str) -> list[str]:
+    """Return the extensions of an object; integers are described by the raster extension."""
+    return [*others, *([RASTER_EXTENSION] if any(layer.encoding for layer in layers) else [])]
+
+
+def _source_address(name: str) -> str:
+    """Return the address of the data of a sensor."""
+    return next((source_uri(sensor) for sensor in known_sensors() if sensor.name == name), hash_uri(name))
+
+
+def _software(dataset: "xr.Dataset") -> dict[str, Any]:
+    """Return the processing fields of embeddings."""
+    return {"processing:software": {"thalweg": dataset.attrs["thalweg:version"]}, "processing:level": "L4"}
+
+
+def _uncertainty(dataset: "xr.Dataset") -> dict[str, Any]:
+    """Return the field `emb:uncertainty`; empty if the dataset has none."""
+    if UNCERTAINTY not in dataset:
+        return {}
+    method = "calibrated interval of each dimension"
+    return {"emb:uncertainty": {"method": method, "description": str(dataset.uncertainty.attrs["long_name"])}}
+
+
+def _asset_fields(layer: DateLayer) -> dict[str, Any]:
+    """Return the fields of a layer's asset that are the same for all dates."""
+    encoding = layer.encoding
+    scale = {"raster:scale": encoding.scale, "raster:offset": encoding.offset} if encoding else {}
+    band = {"data_type": layer.dtype, "nodata": "nan" if np.isnan(layer.nodata) else layer.nodata, **scale}
+    return {
+        "type": COG_TYPE,
+        "roles": ["data"] if layer.name == EMBEDDINGS else [layer.name],
+        "title": layer.description,
+        "bands": [{"name": name, **band} for name in layer.bands],
+    }
+
+
+def _collection(dataset: "xr.Dataset", layers: tuple[DateLayer, ...]) -> "pystac.Collection":
     import pystac
 
     times = [_moment(dataset.time.values[index]) for index in (0, -1)]
@@ -111,19 +174,23 @@ def _collection(dataset: "xr.Dataset") -> "pystac.Collection":
         ),
         extent=pystac.Extent(pystac.SpatialExtent([_bounds(dataset)]), pystac.TemporalExtent([[times[0], times[1]]])),
         license="other",
-        stac_extensions=[EMBEDDING_EXTENSION],
+        providers=[pystac.Provider("Thalweg", roles=[pystac.ProviderRole.PROCESSOR], extra_fields=_software(dataset))],
+        stac_extensions=_extensions(layers, EMBEDDING_EXTENSION, PROCESSING_EXTENSION, SCIENTIFIC_EXTENSION),
         extra_fields={
             "emb:type": "pixel",
             "emb:dimensions": dataset.sizes["embedding"],
             **({"emb:temporal_resolution": "single_acquisition"} if has_all_observed else {}),
             "emb:fit_for_use": ["similarity_search", "classification", "regression", "change_detection"],
-            "data_type": "float32",
+            **_uncertainty(dataset),
+            "data_type": next(layer.dtype for layer in layers if layer.name == EMBEDDINGS),
             "gsd": dataset.attrs["geoemb:gsd"],
+            "item_assets": {layer.name: _asset_fields(layer) for layer in layers},
+            "sci:publications": [_PUBLICATION],
         },
     )
 
 
-def _item(dataset: "xr.Dataset", index: int) -> "pystac.Item":
+def _item(dataset: "xr.Dataset", index: int, layers: tuple[DateLayer, ...]) -> "pystac.Item":
     import pystac
     from pystac.extensions.projection import ProjectionExtension
 
@@ -136,6 +203,9 @@ def _item(dataset: "xr.Dataset", index: int) -> "pystac.Item":
             "thalweg_version": dataset.attrs["thalweg:version"],
             "sensors": {name: source["bands"] for name, source in sources.items()},
         },
+        **_uncertainty(dataset),
+        **_software(dataset),
+        "processing:lineage": f"embedded by {dataset.attrs['thalweg:model']} from {', '.join(sources)}",
     }
     if "observed" in dataset:
         properties["thalweg:observed"] = bool(dataset.observed.values[index])
@@ -152,7 +222,7 @@ def _item(dataset: "xr.Dataset", index: int) -> "pystac.Item":
         bbox=_bounds(dataset),
         datetime=_moment(dataset.time.values[index]),
         properties=properties,
-        stac_extensions=[EMBEDDING_EXTENSION],
+        stac_extensions=_extensions(layers, EMBEDDING_EXTENSION, PROCESSING_EXTENSION),
     )
     projection = ProjectionExtension.ext(item, add_if_missing=True)
     code = dataset.attrs.get("proj:code")
@@ -163,76 +233,14 @@ def _item(dataset: "xr.Dataset", index: int) -> "pystac.Item":
         transform=[*map(float, dataset.attrs["spatial:transform"])],
         bbox=[*map(float, dataset.attrs["spatial:bbox"])],
     )
-    bands = [{"name": f"embedding {band}", "data_type": "float32"} for band in range(1, dataset.sizes["embedding"] + 1)]
-    item.add_asset(
-        "embeddings",
-        pystac.Asset(
-            f"./{identifier}.tif",
-            media_type=pystac.MediaType.COG,
-            roles=["data"],
-            title="embeddings, one band a value",
-            extra_fields={"bands": bands, "nodata": "nan"},
-        ),
-    )
-    return item
-
-
-def model_item(model: EarthModel, folder: Path) -> "pystac.Item":
-    """Return the item of a model by the machine learning model extension: inputs, output and paths of the weights."""
-    import pystac
-    import torch
-    from pystac.extensions.mlm import InputStructure, MLMExtension, ModelInput, ModelOutput, ResultStructure, TaskType
-    from pystac.extensions.raster import DataType
-
-    item = pystac.Item(
-        id=model.identifier,
-        geometry=None,
-        bbox=None,
-        datetime=None,
-        start_datetime=datetime(2015, 1, 1, tzinfo=UTC),  # the epoch of the model's days
-        end_datetime=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
-        properties={"description": "Context-aware encoders of several sensors and their fusion into one embedding."},
-    )
-    for name in ("fusion", *model.sensors):
-        item.add_asset(
-            name,
-            pystac.Asset(
-                (folder / name / "weights.safetensors").resolve().as_uri(),
-                media_type="application/octet-stream; framework=safetensors",
-                roles=["mlm:model", "mlm:weights"],
-                title=f"weights of the {'fusion' if name == 'fusion' else f'encoder and decoder of {name}'}",
-                extra_fields={"mlm:artifact_type": "safetensors.torch.save_file"},
-            ),
+    for layer in layers:
+        fields = _asset_fields(layer)
+        asset = pystac.Asset(
+            f"./{layer.file_name(identifier)}",
+            media_type=fields.pop("type"),
+            roles=fields.pop("roles"),
+            title=fields.pop("title"),
+            extra_fields=fields,
         )
-    inputs = [
-        ModelInput.create(
-            name=sensor.name,
-            bands=list(sensor.band_names),
-            input=InputStructure.create(
-                [-1, len(sensor.bands), -1, -1], ["time", "channel", "height", "width"], DataType.FLOAT32
-            ),
-            description=f"{sensor.units}, {sensor.value_range[0]:g} to {sensor.value_range[1]:g} mapped to 0 to 1",
-        )
-        for sensor in model.fusion.sensors
-    ]
-    total = model.fusion.embedding_scale.numel()
-    output = ModelOutput.create(
-        name="embedding",
-        tasks=[TaskType(_MODEL_TASK)],
-        result=ResultStructure.create([-1, total, -1, -1], ["time", "channel", "height", "width"], DataType.FLOAT32),
-        description="the first 7 values stand alone",
-    )
-    parameters = list(model.parameters())
-    MLMExtension.ext(item, add_if_missing=True).apply(
-        name=model.identifier,
-        architecture="context-aware encoders with a fusion (arXiv 2511.11706)",
-        tasks=[TaskType(_MODEL_TASK)],
-        input=inputs,
-        output=[output],
-        framework="PyTorch",
-        framework_version=torch.__version__.partition("+")[0],
-        total_parameters=sum(parameter.numel() for parameter in parameters),
-        memory_size=sum(parameter.numel() * parameter.element_size() for parameter in parameters),
-        pretrained=True,
-    )
+        item.add_asset(layer.name, asset)
     return item

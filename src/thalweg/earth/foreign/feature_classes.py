@@ -115,5 +115,5 @@ def _spacing(dataset: "xr.Dataset") -> float:
     points = np.unique(np.column_stack([dataset.x.values, dataset.y.values]), axis=0)
     if len(points) < 2:
         raise UsageError("a table of one feature: expected several to classify")
-    distances, _ = cKDTree(points).query(points, k=2)
+    distances = np.asarray(cKDTree(points).query(points, k=2)[0])
     return float(np.median(distances[:, 1]))

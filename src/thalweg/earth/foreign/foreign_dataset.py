@@ -67,8 +67,8 @@ class VectorGrid:
 
     where: str
     times: NDArray[np.datetime64]
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
+    x: NDArray[np.floating]
+    y: NDArray[np.floating]
     crs: "CRS"
     dimensions: int
     block: tuple[int, int]
@@ -121,7 +121,7 @@ def table_attributes(publication: Publication, where: str, dimensions: int, crs:
     }
 
 
-def _step(x: NDArray[np.float64], y: NDArray[np.float64], where: str) -> float:
+def _step(x: NDArray[np.floating], y: NDArray[np.floating], where: str) -> float:
     """Return the side of the pixels.
 
     Raises:

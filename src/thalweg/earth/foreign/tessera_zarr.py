@@ -104,7 +104,7 @@ def _check_arrays(arrays: "dict[str, zarr.Array[Any]]", zone: Path) -> None:
     if missing:
         raise UsageError(f"{zone}: no array {', '.join(missing)}: expected a zone of a TESSERA store: get it again")
     for name, expected in _DIMENSIONS.items():
-        found = tuple(str(one) for one in arrays[name].metadata.dimension_names or ())
+        found = tuple(str(one) for one in getattr(arrays[name].metadata, "dimension_names", None) or ())
         if found != expected:
             raise UsageError(f"{zone}: {name} of {', '.join(found)}: expected {', '.join(expected)}")
     integers, scales = arrays["embeddings"], arrays["scales"]

@@ -13,6 +13,7 @@ from thalweg.earth.cube.windows import Window, window_at, window_count
 from thalweg.earth.inference.calendar_dates import calendar_days
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.model.fusion import FULL_SIZE, QUANTILE_LEVELS, SMALL_SIZE
+from thalweg.earth.store.conventions.geo_embeddings import source_uri
 from thalweg.earth.store.quantization import check_bits
 from thalweg.earth.store.schema import CONTEXT_DAYS, INTERVAL_LEVEL, StoreSchema
 from thalweg.errors import UsageError
@@ -153,6 +154,7 @@ class Job:
         return StoreSchema(
             name=cube.name,
             model=self.model.identifier,
+            model_uri=self.model.uri,
             dates=self.dates(),
             observed=self.overpasses() >= 0,
             reference=cube.reference.sensor.title,
@@ -175,7 +177,7 @@ class Job:
                 for name, series in cube.series.items()
                 if name in self.model.sensors
             },
-            source_titles=tuple(series.sensor.title for series in cube.series.values()),
+            source_uris=tuple(source_uri(series.sensor) for series in cube.series.values()),
             preview_bands=self.preview_bands,
             auxiliary_sensors=self.auxiliary_sensors,
             interval_factors={level: value / unit for level, value in zip(QUANTILE_LEVELS, quantiles, strict=True)},

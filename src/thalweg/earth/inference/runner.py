@@ -8,7 +8,8 @@ from typing import Any
 from thalweg._version import __version__
 from thalweg.earth.inference.compute import embed_block
 from thalweg.earth.inference.job import Job, Progress
-from thalweg.earth.store.schema import StoreSchema
+from thalweg.earth.store.overviews.pyramid import write_overviews
+from thalweg.earth.store.schema import STORE_LAYOUT, StoreSchema
 from thalweg.earth.store.writer import create_store, write_block
 from thalweg.errors import ThalwegError, UsageError, one_line
 from thalweg.io.atomic import refuse_existing, write_failure
@@ -143,6 +144,7 @@ def _embed_all(
         raise
     if failed:
         raise _failure(job, out, log, failed, bool(done))
+    write_overviews(log.folder)
     log.finalize()
 
 
@@ -175,6 +177,7 @@ def _identity(job: Job, schema: StoreSchema) -> dict[str, Any]:
         "dates_at_once": job.dates_at_once,
         "quantise": job.quantize,
         "version": __version__,
+        "layout": STORE_LAYOUT,
     }
 
 

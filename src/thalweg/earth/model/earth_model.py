@@ -19,6 +19,7 @@ from thalweg.earth.model.sensor_encoding import Encoding
 from thalweg.earth.sensors import sensor_by_name
 from thalweg.errors import UsageError, unknown_name
 from thalweg.io.atomic import atomic_folder
+from thalweg.io.hashing import hash_uri
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,6 +37,7 @@ class EarthModel(nn.Module):
         autoencoders: by sensor name.
         fusion: fusion of their encodings.
         identifier: `thalweg-earth-` and 12 digits of the hash of all tensors; `untrained` before it is saved.
+        uri: URI of the model, its whole hash (RFC 6920); of a model that was not loaded, the hash of its identifier.
 
     Example:
         >>> model = EarthModel.load()
@@ -49,6 +51,7 @@ class EarthModel(nn.Module):
         self.fusion = fusion
         self.identifier = "untrained"
         self._training: dict[str, dict[str, Any]] = {}
+        self.uri = hash_uri(self.identifier)
 
     @property
     def sensors(self) -> tuple[str, ...]:
@@ -202,8 +205,9 @@ class EarthModel(nn.Module):
                 )
             parts.append(own.content_hash)
             model._training[name] = own.training
-        digest = hashlib.sha256("".join(parts).encode()).hexdigest()
-        model.identifier = f"thalweg-earth-{digest[:12]}"
+        text = "".join(parts)
+        model.identifier = f"thalweg-earth-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        model.uri = hash_uri(text)
         return model.eval().requires_grad_(False)
 
     @classmethod

@@ -16,7 +16,7 @@ from thalweg.earth.stac.encoding import date_bytes, storage_attributes
 from thalweg.earth.stac.plan import FetchPlan
 from thalweg.earth.stac.search.request import Request
 from thalweg.earth.stac.search.scenes import Overpass, Scene
-from thalweg.earth.store.zarr_chunks import checked_compressor
+from thalweg.earth.store.zarr_chunks import checked_compressors
 from thalweg.errors import ThalwegError
 from thalweg.io.atomic import atomic_write
 from thalweg.io.progress_log import ProgressLog
@@ -118,7 +118,7 @@ class IncrementalZarrWriter:
             shards=(1, *shard),
             dtype=dtype,
             fill_value=fill,
-            compressors=(checked_compressor(),),
+            compressors=checked_compressors(),
             dimension_names=("time", "y", "x"),
             attributes=attributes,
         )
@@ -179,7 +179,7 @@ class IncrementalZarrWriter:
             sensor = sensor_by_name(name)
             self._resize(self._arrays(sensor), len(kept[name]))
             coordinates = _coordinates(sensor, kept[name], self.plan.grid)
-            encoding = {variable: {"compressors": (checked_compressor(),)} for variable in coordinates.variables}
+            encoding = {variable: {"compressors": checked_compressors()} for variable in coordinates.variables}
             coordinates.to_zarr(self.path, group=name, mode="a", zarr_format=3, consolidated=False, encoding=encoding)
         root = zarr.open_group(self.path, mode="r+")
         root.attrs.update(

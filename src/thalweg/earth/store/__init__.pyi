@@ -13,7 +13,7 @@ from .subsample import (
     sample_vectors,
 )
 from .writer import create_store, fill_block, write_block
-from .zarr_chunks import checked_compressor
+from .zarr_chunks import checked_compressors
 
 __all__ = [
     "CONTEXT_DAYS",
@@ -24,7 +24,7 @@ __all__ = [
     "block_shape",
     "check_alike",
     "check_bits",
-    "checked_compressor",
+    "checked_compressors",
     "clear_fractions",
     "create_store",
     "date_index",

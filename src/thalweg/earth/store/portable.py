@@ -69,3 +69,9 @@ def _is_flat(value: Any) -> bool:
 
 def _is_scalar(value: Any) -> bool:
     return isinstance(value, str | int | float | np.number) and not isinstance(value, bool)
+
+
+def model_of(dataset: "xr.Dataset") -> str:
+    """Return the identifier of the model that made a dataset; of another program's store, its `geoemb:model`."""
+    own = dataset.attrs.get("thalweg:model")
+    return str(dataset.attrs["geoemb:model"] if own is None else own)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thalweg.earth.store.conventions.convention_checks import check_conventions, check_multiscales
+from thalweg.earth.store.conventions.multiscales_layout import overview_group, stated_factors, without_multiscales
 from thalweg.earth.store.portable import portable
 from thalweg.earth.store.quantization import quantization_attributes, quantizations
 from thalweg.earth.store.schema import fill_value, spatial_attributes
 from thalweg.earth.store.zarr_chunks import with_checked_reading
-from thalweg.errors import MissingPathError, UsageError, one_line
+from thalweg.errors import MissingPathError, ThalwegError, UsageError, one_line
 from thalweg.io.hashing import json_hash
 from thalweg.io.redaction import redact
 
@@ -41,7 +43,7 @@ def holds_embeddings(path: Path) -> bool:
     Raises:
         UsageError: The store's metadata are damaged.
     """
-    if not (path / "zarr.json").is_file():
+    if not any((path / name).is_file() for name in ("zarr.json", ".zgroup")):
         return False
     import zarr
 
@@ -71,32 +73,83 @@ def open_store(path: str | Path) -> "xr.Dataset":
         UsageError: The path holds no embedding store, or its metadata are damaged.
     """
     import rioxarray  # noqa: F401  (registers .rio)
-    import xarray as xr
 
     path = Path(path)
     if not path.exists():
         raise MissingPathError(f"{redact(str(path))}: no such store")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # consolidated metadata are optional
-            dataset = xr.open_zarr(path, chunks=None, mask_and_scale=False, decode_coords="all")
+        dataset = _undecoded(path)
     except Exception as error:  # zarr and xarray raise many kinds
         raise UsageError(f"{path}: not a readable Zarr store: expected one written by `thalweg earth embed`") from error
     if "geoemb:model" not in dataset.attrs or "embeddings" not in dataset:
         raise UsageError(f"{path}: a Zarr store without embeddings: expected one written by `thalweg earth embed`")
     try:
         check_layout(dataset)
+        check_conventions(dataset)
+        check_multiscales(dataset, _open_levels(path, dataset))
         return _dequantized(dataset, path)
     except _METADATA_ERRORS as error:
         reason = one_line(error)[:_MAX_REASON]
         raise UsageError(f"{path}: its metadata are damaged ({reason}): restore it or embed again") from error
 
 
-def _dequantized(dataset: "xr.Dataset", path: Path) -> "xr.Dataset":
-    """Return the dataset of a store with checked reading and decoded variables."""
+def open_overviews(path: str | Path) -> "dict[int, xr.Dataset]":
+    """Open the overviews of an embedding store lazily, as `open_store` opens the store.
+
+    Args:
+        path: the store.
+
+    Returns:
+        By the factor by which a level is reduced, rising: `embeddings` (means scaled to the mean length),
+        `uncertainty` and `picture` (means) and `quality` (the lowest flag). Empty if the store has none, or its
+        metadata are damaged, which `open_store` reports.
+    """
+    import zarr
+
+    path = Path(path)
+    try:
+        return {factor: open_level(path, factor) for factor in stated_factors(zarr.open_group(path, mode="r").attrs)}
+    except (*_METADATA_ERRORS, ThalwegError):
+        return {}
+
+
+def open_level(path: Path, factor: int) -> "xr.Dataset":
+    """Open the overview of a store that is reduced by a factor."""
+    return _dequantized(_undecoded(path, overview_group(factor)), path, overview_group(factor))
+
+
+def store_path(dataset: "xr.Dataset") -> Path | None:
+    """Return the path of the store that a dataset, or a selection of one, was opened from; None if of no store."""
+    path = dataset.encoding.get("source")
+    return Path(path) if isinstance(path, str) and (Path(path) / "zarr.json").is_file() else None
+
+
+def _open_levels(path: Path, dataset: "xr.Dataset") -> "dict[int, xr.Dataset]":
+    return {factor: _undecoded(path, overview_group(factor)) for factor in stated_factors(dataset.attrs)}
+
+
+def _undecoded(path: Path, group: str | None = None) -> "xr.Dataset":
+    """Open a group of a store with its integers as they are stored."""
     import xarray as xr
 
-    dataset = with_checked_reading(dataset, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # consolidated metadata are optional
+        return xr.open_zarr(
+            path,
+            group=group,
+            chunks=None,
+            mask_and_scale=False,
+            decode_coords="all",
+            consolidated=False if group else None,  # a level is read before the metadata of all are consolidated
+        )
+
+
+def _dequantized(dataset: "xr.Dataset", path: Path, group: str | None = None) -> "xr.Dataset":
+    """Return the dataset of a store, or of one of its groups, with checked reading and decoded variables."""
+    import xarray as xr
+
+    dataset = with_checked_reading(dataset, path, group)
+    dataset.attrs = without_multiscales(dataset.attrs)
     for name, variable in dataset.data_vars.items():
         if "scale_factor" in variable.attrs:
             for key in ("scale_factor", "add_offset"):  # as float32, else xarray decodes to float64

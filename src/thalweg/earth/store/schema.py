@@ -10,6 +10,8 @@ from thalweg._version import __version__
 from thalweg.earth.cube.grid import projection
 from thalweg.earth.cube.windows import Window
 from thalweg.earth.declarations import Quality, StorageEncoding
+from thalweg.earth.store.conventions.declared_conventions import GEO_EMBEDDINGS, PROJECTION, SPATIAL
+from thalweg.earth.store.conventions.geo_embeddings import depths
 from thalweg.earth.store.quantization import quantization_attributes, quantization_convention, quantizations, quantize
 
 if TYPE_CHECKING:
@@ -31,11 +33,8 @@ OBSERVED = "observed"
 OVERPASS_OF = "whether the date is an overpass of "
 """Beginning of the name of `OBSERVED`, before the title of the reference sensor."""
 
-_CONVENTIONS = [
-    {"name": "geoemb:", "uuid": "61c12cc5-0e28-4056-999a-480cf3fb7e4c"},
-    {"name": "spatial:", "uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4"},
-    {"name": "proj:", "uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f"},
-]
+STORE_LAYOUT = 2
+"""Version of the layout that this package writes; an unfinished store of another one is not resumed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +44,7 @@ class StoreSchema:
     Attributes:
         name: name of the embedded cube, for the title.
         model: identifier of the model.
+        model_uri: URI of the model.
         dates: dates of the embeddings, datetime64[ns] (T,).
         observed: whether each date is an overpass of the reference sensor, bool (T,).
         reference: title of the reference sensor.
@@ -55,7 +55,7 @@ class StoreSchema:
         block: side of a block in pixels; a block is one shard.
         quantize: bits of the quantized encoding, 8 or 16; None for float32.
         sources: provenance of each sensor's data by its name (`thalweg:sources`), JSON values.
-        source_titles: titles of the cube's sensors.
+        source_uris: URIs of the data of the cube's sensors.
         preview_bands: bands of the reference sensor shown as red, green and blue.
         auxiliary_sensors: names of the model's other sensors, which have a `gap_` variable each.
         interval_factors: half-width of each calibrated interval, relative to that of `INTERVAL_LEVEL`, by its level.
@@ -63,6 +63,7 @@ class StoreSchema:
 
     name: str
     model: str
+    model_uri: str
     dates: np.ndarray
     observed: np.ndarray
     reference: str
@@ -73,7 +74,7 @@ class StoreSchema:
     block: int
     quantize: int | None
     sources: Mapping[str, Mapping[str, Any]]
-    source_titles: tuple[str, ...]
+    source_uris: tuple[str, ...]
     preview_bands: tuple[str, ...]
     auxiliary_sensors: tuple[str, ...]
     interval_factors: Mapping[float, float]
@@ -90,11 +91,12 @@ class StoreSchema:
         return {
             "Conventions": "CF-1.8",
             "title": f"Thalweg embeddings of {self.name}",
-            "zarr_conventions": _CONVENTIONS,
+            "zarr_conventions": [GEO_EMBEDDINGS, PROJECTION, SPATIAL],
             "geoemb:type": "pixel",
             "geoemb:dimensions": self.dimensions,
-            "geoemb:model": self.model,
-            "geoemb:source_data": list(self.source_titles),
+            "geoemb:model": self.model_uri,
+            "geoemb:depths": depths(self.dimensions),
+            "geoemb:source_data": list(self.source_uris),
             "geoemb:data_type": encoding.dtype if encoding else "float32",
             **({"geoemb:quantization": quantization_convention(self.quantize)} if self.quantize else {}),
             "geoemb:gsd": self.grid.resolution.x,

@@ -23,13 +23,16 @@ from thalweg.earth.cube.mosaics import overpass_groups, solar_days
 from thalweg.earth.cube.windows import Window, window_at, window_count
 from thalweg.earth.declarations import Quality
 from thalweg.earth.positions import dataset_geobox
+from thalweg.earth.store.conventions.geo_embeddings import is_uri, stated_source_uri
+from thalweg.earth.store.overviews.pyramid import write_overviews
 from thalweg.earth.store.portable import structured
 from thalweg.earth.store.reader import check_alike, fingerprint, open_store
-from thalweg.earth.store.schema import OBSERVED, OVERPASS_OF, PREVIEW, Block, StoreSchema
+from thalweg.earth.store.schema import OBSERVED, OVERPASS_OF, PREVIEW, STORE_LAYOUT, Block, StoreSchema
 from thalweg.earth.store.subsample import block_shape
 from thalweg.earth.store.writer import create_store, write_block
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.io.atomic import refuse_existing, write_failure
+from thalweg.io.hashing import hash_uri
 from thalweg.io.progress_log import ProgressLog, complete_finalize
 
 if TYPE_CHECKING:
@@ -182,6 +185,7 @@ def _schema(tiles: list[_Tile], grid: "GeoBox", times: NDArray[np.datetime64], n
     return StoreSchema(
         name=name,
         model=first.attrs["thalweg:model"],
+        model_uri=_model_uri(first),
         dates=times,
         observed=observed,
         reference=first[OBSERVED].attrs["long_name"].removeprefix(OVERPASS_OF),
@@ -192,8 +196,8 @@ def _schema(tiles: list[_Tile], grid: "GeoBox", times: NDArray[np.datetime64], n
         block=min(MAX_BLOCK, *block_shape(first)),
         quantize={"int8": 8, "int16": 16}.get(types.pop()) if len(types) == 1 else None,
         sources=_sources([structured(tile.dataset.attrs, "thalweg:sources") for tile in tiles]),
-        source_titles=tuple(
-            dict.fromkeys(title for tile in tiles for title in tile.dataset.attrs["geoemb:source_data"])
+        source_uris=tuple(
+            dict.fromkeys(stated_source_uri(one) for tile in tiles for one in tile.dataset.attrs["geoemb:source_data"])
         ),
         preview_bands=tuple(first[PREVIEW].attrs["bands"]),
         auxiliary_sensors=tuple(str(one).removeprefix(GAP) for one in first.data_vars if str(one).startswith(GAP)),
@@ -205,6 +209,12 @@ def _schema(tiles: list[_Tile], grid: "GeoBox", times: NDArray[np.datetime64], n
             )
         ),
     )
+
+
+def _model_uri(dataset: "xr.Dataset") -> str:
+    """Return the URI of a store's model; older stores state its identifier."""
+    stated = str(dataset.attrs["geoemb:model"])
+    return stated if is_uri(stated) else hash_uri(stated)
 
 
 def _sources(stated: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
@@ -244,6 +254,7 @@ def _write_blocks(tiles: list[_Tile], schema: StoreSchema, log: ProgressLog, pro
             seen += window.height * window.width * dates
             if progress:
                 progress(seen, shape[0] * shape[1] * dates)
+        write_overviews(log.folder)
     except Exception:
         log.abort()
         raise
@@ -312,4 +323,5 @@ def _identity(tiles: list[_Tile], schema: StoreSchema) -> dict[str, Any]:
         "grid": schema.attributes()["spatial:transform"],
         "block": schema.block,
         "version": __version__,
+        "layout": STORE_LAYOUT,
     }

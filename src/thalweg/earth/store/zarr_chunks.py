@@ -14,28 +14,31 @@ from thalweg.errors import ThalwegError
 if TYPE_CHECKING:
     import xarray as xr
     import zarr
-    from zarr.codecs import ZstdCodec
+    from zarr.codecs import BloscCodec, Crc32cCodec
 
 _MAX_REASON = 120
 """Largest number of characters of another library's message that is shown."""
 
 
-def checked_compressor() -> "ZstdCodec":
-    """Return the codec of all chunks that this package writes; its checksum detects changed bytes."""
-    from zarr.codecs import ZstdCodec
+def checked_compressors() -> tuple["BloscCodec", "Crc32cCodec"]:
+    """Return the codecs of all chunks that this package writes: Blosc with Zstd, and a checksum of the result.
 
-    return ZstdCodec(level=0, checksum=True)
+    The checksum detects changed bytes, which Blosc does not.
+    """
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
+    return BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), Crc32cCodec()
 
 
-def with_checked_reading(dataset: "xr.Dataset", path: Path) -> "xr.Dataset":
-    """Return a dataset opened from a Zarr store without decoding, its data variables read through `CheckedArray`."""
+def with_checked_reading(dataset: "xr.Dataset", path: Path, group: str | None = None) -> "xr.Dataset":
+    """Return a dataset opened from a group of a store without decoding, its variables read through `CheckedArray`."""
     import xarray as xr
     import zarr
 
-    group = zarr.open_group(path, mode="r")
+    opened = zarr.open_group(path, path=group or "", mode="r")
     checked = {}
     for name, variable in dataset.data_vars.items():
-        array = group[str(name)]
+        array = opened[str(name)]
         assert isinstance(array, zarr.Array)
         data = indexing.LazilyIndexedArray(CheckedArray(array, path.name, tuple(map(str, variable.dims))))
         checked[name] = xr.Variable(variable.dims, data, variable.attrs, variable.encoding)

@@ -14,6 +14,7 @@ from thalweg.earth.cube.grid import read_grid
 from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE
 from thalweg.earth.positions import lon_lat
 from thalweg.earth.sensors import Declaration
+from thalweg.earth.store.portable import model_of
 from thalweg.errors import MissingPathError, UsageError
 from thalweg.gpp.data.footprint import FootprintSeries, Tower
 from thalweg.gpp.data.footprint_series import embedding_names, series_of_cube, series_of_embeddings
@@ -117,7 +118,7 @@ def tower_table(
         grid, identifier = source.grid, model.identifier
         series = series_of_cube(source, tower, model, size)
     else:
-        grid, identifier = read_grid(source, label)[0], str(source.attrs["geoemb:model"])
+        grid, identifier = read_grid(source, label)[0], model_of(source)
         series = series_of_embeddings(_first_dimensions(source, size, label), tower, label)
     frame = daily_features(series, gap_filling, label)
     latitude = lon_lat(tower.position, grid).latitude

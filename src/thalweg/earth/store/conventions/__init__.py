@@ -1,0 +1,5 @@
+"""Zarr conventions of embedding stores: their declarations, the fields of `geoemb:`, and checks of both."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
