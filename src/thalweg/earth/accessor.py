@@ -140,7 +140,8 @@ class Embeddings:
             components = PrincipalComponents.of(self._dataset, count)
             dates = (self._dataset.embeddings.isel(time=index).values for index in range(self._dataset.sizes["time"]))
             values = np.stack([components.transform(vectors).astype(np.float32) for vectors in dates])
-            places, coordinates = ("y", "x"), self._coordinates("time", "y", "x")
+            places = ("y", "x")
+            coordinates = self._coordinates("time", "y", "x")
         return xr.DataArray(
             values,
             dims=("time", "component", *places),

@@ -235,8 +235,11 @@ def quality_map(dataset: "xr.Dataset", path: str | Path, date: int) -> Path:
     """Draw the quality flags of one date.
 
     Raises:
+        UsageError: The embeddings have no quality flags.
         ThalwegError: The file cannot be written.
     """
+    if "quality" not in dataset:
+        raise UsageError("these embeddings have no quality flags: expected a store of `thalweg earth embed`")
     flags = dataset.quality.isel(time=date).values
     present = [quality for quality in Quality if (flags == quality).any()]
     names = [f"{quality.name.lower().replace('_', ' ')} {(flags == quality).mean():.1%}" for quality in present]

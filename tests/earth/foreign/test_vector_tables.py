@@ -70,6 +70,7 @@ def test_an_exported_table_opens_as_the_grid_it_came_from(tmp_path: Path) -> Non
     dataset = thalweg.open(tmp_path / "tables" / "2018-03-01.parquet")
     np.testing.assert_array_equal(dataset.embeddings.values, scene.embeddings.values)
     np.testing.assert_array_equal(dataset.y.values, scene.y.values)
+    assert dataset.attrs["thalweg:model"] == "scene"
     mapped = dataset.thalweg.classify(point_labels(200), "crop", config=MappingConfig(learner="logistic"))
     known = mapped.code.values > 0
     assert (mapped.code.values == truth() + 1)[known].mean() > 0.5  # one noisy date
@@ -174,8 +175,10 @@ def test_a_table_that_is_not_what_its_name_says_raises_one_line_error(tmp_path: 
     refused(numbers, "columns year, geometry, embedding: expected a list column of numbers")
     lists = pa.array([[1.0], [2.0], [3.0]])
     two = write_vectors(tmp_path / "two.parquet", lists, points, year=[2020] * 3, other=[[1.0]] * 3)
-    refused(two, "list columns other, embedding: name one as `column`")
+    assert thalweg.open(two).embeddings.values.ravel().tolist() == [1, 2, 3]
     assert thalweg.open(two, column="other").embeddings.values.ravel().tolist() == [1, 1, 1]
+    both = write_vectors(tmp_path / "both.parquet", lists, points, year=[2020] * 3, embeddings=[[1.0]] * 3)
+    refused(both, "list columns embeddings, embedding: name one as `column`")
     refused(two, "`column` 'embedings': expected other, embedding; did you mean embedding", column="embedings")
     undated = write_vectors(tmp_path / "undated.parquet", lists, points)
     refused(undated, "no column time, timestamp, date, datetime, year: name the year of the vectors as `year`")

@@ -116,4 +116,4 @@ def _spacing(dataset: "xr.Dataset") -> float:
     if len(points) < 2:
         raise UsageError("a table of one feature: expected several to classify")
     distances = np.asarray(cKDTree(points).query(points, k=2)[0])
-    return float(np.median(distances[:, 1]))
+    return float(np.median(np.asarray(distances)[:, 1]))

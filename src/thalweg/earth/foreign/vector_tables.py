@@ -30,6 +30,9 @@ TIME_COLUMNS = ("time", "timestamp", "date", "datetime")
 """Names of columns with dates, in the order in which they are looked for; then `YEAR_COLUMN`."""
 
 YEAR_COLUMN = "year"
+USUAL_COLUMNS = ("embedding", "embeddings")
+"""Names of the list column that is taken where a table has others too, such as an uncertainty."""
+
 MAX_SPARSENESS = 4
 """Largest number of cells, of a grid or of dates times features, per row of a table."""
 
@@ -60,7 +63,7 @@ def open_vector_table(path: str | Path, year: int | None = None, column: str | N
         path: table with a list column of numbers (of fixed or any length, but one for all rows), a geometry, and a
             column of dates (`time`, `timestamp`, `date` or `datetime`) or `year`.
         year: year of the vectors, where the table has no such column.
-        column: name of the list column, where there are several.
+        column: name of the list column, where there are several and not one of them is `embedding` or `embeddings`.
 
     Returns:
         Points on a regular grid become a dataset with `embeddings` (time, embedding, y, x). Other geometries become
@@ -120,7 +123,8 @@ def _read(path: Path, year: int | None, column: str | None) -> _Table:
 
 def _publication(schema: "pa.Schema", vectors: NDArray[np.float32], path: Path) -> Publication:
     """Return the provenance of a table: the model it names in its metadata, or the table itself."""
-    stated = (schema.metadata or {}).get(b"model") or (schema.metadata or {}).get(b"geoemb:model")
+    metadata = schema.metadata or {}
+    stated = next((metadata[key] for key in (b"thalweg:model", b"geoemb:model", b"model") if key in metadata), None)
     model = stated.decode("utf-8", "replace") if stated else f"{path.name} ({vectors.shape[1]} dimensions)"
     return Publication(model, "Embeddings of a table", model, (path.name,), "float32")
 
@@ -138,11 +142,13 @@ def _vector_column(schema: "pa.Schema", column: str | None, path: Path) -> str:
         if column not in found:
             raise unknown_name("`column`", column, found or schema.names)
         return column
-    if len(found) != 1:
-        known = f"list columns {', '.join(found)}: name one as `column`" if found else (
-            f"columns {', '.join(schema.names)}: expected a list column of numbers"
-        )  # fmt: skip
-        raise UsageError(f"{path}: {known}")
+    if not found:
+        raise UsageError(f"{path}: columns {', '.join(schema.names)}: expected a list column of numbers")
+    usual = [name for name in USUAL_COLUMNS if name in found]
+    if len(found) > 1 and len(usual) == 1:
+        return usual[0]
+    if len(found) > 1:
+        raise UsageError(f"{path}: list columns {', '.join(found)}: name one as `column`")
     return found[0]
 
 
@@ -181,7 +187,7 @@ def _times(table: "pa.Table", dated: str | None, year: int | None, path: Path) -
     try:
         if dated == YEAR_COLUMN:
             return start_of_years([int(value) for value in values])
-        times = pd.to_datetime(values, utc=True).dt.tz_localize(None).to_numpy("datetime64[ns]")
+        times = pd.to_datetime(values, utc=True, format="ISO8601").dt.tz_localize(None).to_numpy("datetime64[ns]")
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path}: column {dated} holds no dates ({one_line(error)[:MAX_REASON]})") from error
     if np.isnat(times).any():
