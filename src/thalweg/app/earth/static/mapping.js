@@ -79,7 +79,7 @@ class MapPanel {
     this.part("panel-button").setAttribute("aria-expanded", String(isOpen));
     this.viewer.root.querySelector(".sheets").classList.toggle("with-panel", isOpen);
     if (!isOpen) this.tools.choose("pixel");
-    this.viewer.maps.redraw();
+    this.viewer.maps.resized();
   }
 
   openStore(store) {
