@@ -79,7 +79,7 @@ class MapPanel {
     this.part("panel-button").setAttribute("aria-expanded", String(isOpen));
     this.viewer.root.querySelector(".sheets").classList.toggle("with-panel", isOpen);
     if (!isOpen) this.tools.choose("pixel");
-    this.viewer.maps.redraw();
+    this.viewer.maps.resized();
   }
 
   openStore(store) {
@@ -204,7 +204,9 @@ class MapPanel {
     if (found.columns) {
       options("column", found.columns.map(({ name, values, examples }) => make("option", { value: name },
         `${name}: ${values} value${values === 1 ? "" : "s"}${values ? ` (${examples.join(", ").slice(0, 40)})` : ""}`)));
-      const [likely] = [...found.columns].sort((one, other) => (one.values < 2) - (other.values < 2) || one.values - other.values);
+      const isNumeric = ({ examples }) => examples.every((text) => Number.isFinite(Number(text)));
+      const rank = (column) => 1e9 * (column.values < 2) + 1e8 * isNumeric(column) + column.values;
+      const likely = found.columns.reduce((best, each) => (rank(each) < rank(best) ? each : best));
       this.part("column").value = likely.name;
       this.tell(`${found.features} features: choose the column of the classes`);
       return;

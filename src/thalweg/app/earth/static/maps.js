@@ -65,7 +65,8 @@ class LinkedMaps {
     this.hover = null;
     this.tiles = new Tiles(() => this.redraw(), callbacks.failed);
     for (const pane of panes) this.listen(pane.canvas);
-    this.watcher = new ResizeObserver(() => this.redraw());
+    this.isFitted = false;
+    this.watcher = new ResizeObserver(() => this.resized());
     for (const pane of panes) this.watcher.observe(pane.canvas);
   }
 
@@ -99,7 +100,14 @@ class LinkedMaps {
 
   fit() {
     this.view = { x: this.store.columns / 2, y: this.store.rows / 2, zoom: Math.min(MAX_ZOOM, this.fitting()) };
+    this.isFitted = true;
     this.moved();
+  }
+
+  // Use a new size of the maps; a view of the whole store stays one.
+  resized() {
+    if (this.store && this.isFitted) this.fit();
+    else this.redraw();
   }
 
   zoomBy(factor, at = null) {
@@ -115,6 +123,7 @@ class LinkedMaps {
   panBy(x, y) {
     this.view.x = Math.min(this.store.columns, Math.max(0, this.view.x + x));
     this.view.y = Math.min(this.store.rows, Math.max(0, this.view.y + y));
+    this.isFitted = false;
     this.moved();
   }
 
