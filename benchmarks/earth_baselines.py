@@ -25,7 +25,7 @@ import torch
 
 from common import parser, report
 from embedded_site import OPTICAL, RADAR, haze_free, nearest_overpasses
-from gap_filling import baseline_errors, hide_centre
+from gap_filling import DateErrors, baseline_errors, hidden_dates, hide_centre
 from thalweg.earth.model.context import HALO, SensorContext
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.model.fusion import SMALL_SIZE
@@ -77,12 +77,14 @@ def figures(model: AnyModel, site: TrainingSite) -> dict[str, float]:
         decibels = torch.from_numpy(sensor_by_name(RADAR).unscale(radar.numpy()))
         error = (decoded(model, site.contexts, site.centre_days, RADAR, radar_away) - decibels).abs() * radar_valid
         results["s1_mae_db"] = float(error.sum() / (radar_valid.sum() * error.shape[1]))
-    gaps = []
-    for row, day in enumerate(site.centre_days):
-        hidden = decoded(model, hide_centre(site.contexts, day[None]), day[None], OPTICAL, torch.zeros(1, 1))
-        error = (hidden[0] - target[row]).abs()[present] * valid[row]
-        gaps.append(float(error.sum() / (valid[row].sum() * present.sum())))
-    return results | {"gap_mae": float(np.mean(gaps))}
+    gaps = DateErrors()
+    rows = range(len(site.centre_days))
+    for row, hidden in zip(rows, hidden_dates(site, rows), strict=True):
+        if hidden.where.any():
+            day = site.centre_days[row : row + 1]
+            rebuilt = decoded(model, hide_centre(site.contexts, day), day, OPTICAL, torch.zeros(1, 1))
+            gaps.add(rebuilt[0, present].numpy()[:, hidden.where], hidden.truth)
+    return results | {"gap_mae": gaps.summary()[""]}
 
 
 def measured(models: Mapping[str, AnyModel], site: TrainingSite) -> dict[str, float]:

@@ -10,14 +10,18 @@ group of sites on the other groups (`thalweg.gpp.evaluation.nested`), from the s
 chips or more.
 
 `towers_*`: daily GPP of 30 towers from 90 days of ERA meteorology, potential radiation and the IGBP class, leave one
-site out. Both models get the last day and means of 7, 30 and 90 days; the transformer also gets every day. Both are
-ensembles whose members left out a group of sites. A site is predicted by members that left it out, and its GPP has no
-part in model choice, early stopping or calibration. `coverage_90` is the coverage of the transformer's 90 % intervals.
+site out. The models get the last day and means of 7, 30 and 90 days; the transformer also gets every day, LightGBM the
+day of the year; `stack` weighs both. A site is predicted by members that left its group out, and its GPP has no part in
+settings, stopping, weights or intervals. `_low` and `_high` are 95 % intervals over draws of towers;
+`towers_lead_of_A_over_lightgbm_*` are differences in R2. Three keys are of the stack: `towers_loso_r2_q25`, the lower
+quartile over towers of their own R2; `towers_site_mean_r2`, the R2 of the towers' means; `coverage_90`, the coverage of
+its 90 % intervals. The same exist with the name of each model.
 
-    gpp_tables.py [--part hls|towers] [--flux FOLDER] [--chip-seeds 1] [--partitions 3] [--seeds 1] [--workers 2]
-                  [--report FOLDER]
+    gpp_tables.py [--part hls|towers] [--flux FOLDER] [--chip-seeds 1] [--models transformer lightgbm ...]
+                  [--partitions 3] [--seeds 1] [--workers 2] [--report FOLDER]
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -29,36 +33,60 @@ from thalweg.earth.model.earth_model import EarthModel
 from thalweg.gpp.data.fluxnet import read_flux
 from thalweg.gpp.evaluation.protocol import Evaluation, EvaluationConfig, evaluate
 from thalweg.gpp.evaluation.report import mean_scores, write_report
+from thalweg.gpp.evaluation.site_draws import difference_table, quartile_table, scale_table
 from thalweg.gpp.models.predictors import PredictorSet
-from thalweg.gpp.models.registry import FEATURELESS, MODELS
+from thalweg.gpp.models.registry import FEATURELESS, MODELS, PHYSICAL
 from thalweg.gpp.tables.daily_table import feature_columns, with_vegetation_columns
 
+MODELS_SHOWN = ("transformer", "lightgbm", "stack", "lue", "climatology")
+MAIN = "stack"
+"""Model of the keys without a model's name."""
 
-def towers(folder: Path, partitions: int, seeds: int, workers: int) -> Evaluation:
+
+def towers(folder: Path, names: Sequence[str], partitions: int, seeds: int, workers: int) -> Evaluation:
     """Leave-one-site-out on the daily towers."""
     table, classes = with_vegetation_columns(read_flux(folder))
     predictors = PredictorSet("meteorology, potential radiation, vegetation", tuple(feature_columns(table)))
     assert set(classes) <= set(predictors.columns)
-    models = {name: MODELS[name] for name in ("transformer", "boosting", "climatology")}
+    models = {name: MODELS[name] for name in names}
     config = EvaluationConfig(
-        seeds=tuple(range(seeds)), partitions=partitions, workers=workers, featureless=FEATURELESS
+        seeds=tuple(range(seeds)), partitions=partitions, workers=workers, featureless=FEATURELESS, physical=PHYSICAL
     )
     return evaluate(
-        table, [predictors], models, config, lambda done, total: print(f"towers: {done} of {total} models", flush=True)
+        table,
+        [predictors],
+        models,
+        config,
+        lambda done, total, last: print(f"towers: {done} of {total} models; {last}", flush=True),
     )
 
 
 def tower_scores(evaluation: Evaluation) -> dict[str, float]:
-    """The report's scores as JSON keys."""
-    results = {}
+    """The report's scores as JSON keys, means over seeds."""
+    results: dict[str, float] = {}
     for row in mean_scores(evaluation).to_dict("records"):
         for score in ("r2", "rmse", "mae", "bias", "tail_rmse", "interval_width", "coverage"):
             results[f"towers_loso_{score}_{row['model']}"] = row[score]
-        for score in ("anomaly_r2", "seasonal_r2"):
+        for score in ("week_r2", "season_r2", "seasonal_r2", "anomaly_r2", "year_r2", "site_mean_r2"):
             results[f"towers_{score}_{row['model']}"] = row[score]
-        if row["model"] == "transformer":
-            results["coverage_90"] = row["coverage"]
         results["towers_days"] = row["days"]
+    scales = scale_table(evaluation.predictions).groupby(["model", "scale"]).mean(numeric_only=True)
+    for row in scales.reset_index().to_dict("records"):
+        for bound in ("low", "high"):
+            results[f"towers_{row['scale']}_r2_{row['model']}_{bound}"] = row[bound]
+    gains = difference_table(evaluation.predictions, "lightgbm").groupby(["model", "scale"]).mean(numeric_only=True)
+    for row in gains.reset_index().to_dict("records"):
+        key = f"towers_lead_of_{row['model']}_over_lightgbm_{row['scale']}"
+        results |= {key: row["difference"], f"{key}_low": row["low"], f"{key}_high": row["high"]}
+    quartiles = quartile_table(evaluation.predictions).groupby("model").mean(numeric_only=True)
+    for row in quartiles.reset_index().to_dict("records"):
+        for score in ("r2_p25", "r2_p50", "r2_p75", "rmse_p25", "rmse_p50", "rmse_p75", "coverage_min", "covered"):
+            results[f"towers_site_{score}_{row['model']}"] = row[score]
+    for key, name in (("towers_loso_r2_q25", "towers_site_r2_p25"), ("towers_site_mean_r2", "towers_site_mean_r2")):
+        if f"{name}_{MAIN}" in results:
+            results[key] = results[f"{name}_{MAIN}"]
+    if f"towers_loso_coverage_{MAIN}" in results:
+        results["coverage_90"] = results[f"towers_loso_coverage_{MAIN}"]
     return results
 
 
@@ -68,6 +96,7 @@ def main() -> None:
     arguments.add_argument(
         "--chip-seeds", type=int, default=1, help="runs on the chips, with other groups; scores are averaged"
     )
+    arguments.add_argument("--models", nargs="+", default=MODELS_SHOWN, choices=MODELS, help="models on the towers")
     arguments.add_argument("--partitions", type=int, default=3, help="members per tower")
     arguments.add_argument("--seeds", type=int, default=1, help="runs on the towers; scores are averaged")
     arguments.add_argument("--workers", type=int, default=2, help="processes")
@@ -78,7 +107,7 @@ def main() -> None:
 
     results: dict[str, float | str] = {}
     if options.part != "hls":
-        evaluation = towers(options.flux / "daily", options.partitions, options.seeds, options.workers)
+        evaluation = towers(options.flux / "daily", options.models, options.partitions, options.seeds, options.workers)
         results |= tower_scores(evaluation)
         if options.report is not None:
             write_report(evaluation, options.report, ["towers of ICOS Warm Winter 2020 and FLUXNET, 2015 to 2020"])

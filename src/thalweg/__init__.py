@@ -21,20 +21,24 @@ def __dir__() -> list[str]:
     return [*_lazy_dir(), "open"]
 
 
-def open(path: str | Path) -> "xr.Dataset":
-    """Open an embedding store.
+def open(path: str | Path, year: int | None = None, column: str | None = None) -> "xr.Dataset":
+    """Open an embedding store, or embeddings that another project published.
 
     Args:
-        path: a store that `thalweg earth embed` wrote (docs/store.md).
+        path: a store that `thalweg earth embed` wrote (docs/store.md), or AlphaEarth tiles, TESSERA tiles or a zone of
+            its Zarr store, or a GeoParquet table of vectors (docs/interop.md).
+        year: year of annual embeddings of others, where neither path nor table states it.
+        column: list column of a table with several.
 
     Returns:
-        A lazy dataset: `embeddings` and `uncertainty` of dimensions (time, embedding, y, x), float32, with quality, RGB
-        preview and gaps; it has the accessors `.thalweg` and `.rio`.
+        A lazy dataset: `embeddings` of dimensions (time, embedding, y, x), float32; a store of this package also has
+        `uncertainty`, quality, RGB preview and gaps. It has the accessors `.thalweg` and `.rio`. Vectors of scattered
+        geometries have the dimensions (time, embedding, feature).
 
     Raises:
-        UsageError: the path holds no store of embeddings, or a damaged one.
+        UsageError: the path holds no embeddings of a known kind, damaged ones, or not what its name says.
         MissingPathError: the path does not exist.
     """
-    from thalweg.earth.store.reader import open_store
+    from thalweg.earth.foreign.opening import open_embeddings
 
-    return open_store(path)
+    return open_embeddings(path, year, column)

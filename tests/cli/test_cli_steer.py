@@ -41,6 +41,44 @@ class TestGenerate:
         assert np.array_equal(pixels(Path("first/seed-1.png")), pixels(Path("second/seed-1.png")))
         assert not np.array_equal(pixels(Path("first/seed-1.png")), pixels(Path("first/seed-2.png")))
 
+    def test_an_interrupted_run_is_resumed(self, cli: Callable) -> None:
+        command = ("generate", "a red ball", "out", "--seeds", "0-2", *FEW)
+        assert cli(*command).code == 0
+        whole = {path.name: path.read_bytes() for path in Path("out").iterdir()}
+        for name in ("seed-1.png", "sheet.png"):
+            Path("out", name).unlink()
+        kept = Path("out/seed-0.png").stat().st_mtime_ns
+        assert cli(*command).code == 0
+        assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == whole
+        assert Path("out/seed-0.png").stat().st_mtime_ns == kept, "what is there is not rendered again"
+        assert_one_line_error(cli("generate", "a red ball", "out", "--seeds", "0-3", *FEW), 2, "has seeds [0, 1, 2]")
+        assert_one_line_error(cli(*command, "--negative", "blue"), 2, "negative")
+
+    def test_adapters_sizes_and_a_negative_prompt(self, cli: Callable) -> None:
+        import torch
+        from safetensors.torch import save_file
+
+        save_file({"zorb": torch.ones(1, 64)}, "narrow.safetensors")
+        narrow = cli("generate", "a zorb", "bad", "--inversion", "narrow.safetensors", *FEW)
+        assert_one_line_error(narrow, 1, "narrow.safetensors", "of width 64", "of width 128")
+        save_file({"zorb": torch.ones(1, 128)}, "zorb.safetensors")
+        assert cli("generate", "a zorb", "learned", "--inversion", "zorb.safetensors", *FEW).code == 0
+        plain = cli("generate", "a ball", "plain", *FEW)
+        guided = cli("generate", "a ball", "guided", "--negative", "a red ball", "--guidance-rescale", 0.5, *FEW)
+        assert plain.code == guided.code == 0
+        assert not np.array_equal(pixels(Path("plain/seed-0.png")), pixels(Path("guided/seed-0.png")))
+        assert cli("generate", "a ball", "wide", "--width", 80, "--height", 48, *FEW).code == 0
+        assert pixels(Path("wide/seed-0.png")).shape == (48, 80, 3)
+        for option, value, words in (
+            ("--lora", "none.safetensors:0.5", ("expected the file of a LoRA", "none.safetensors")),
+            ("--inversion", "none.safetensors", ("textual inversion", "none.safetensors")),
+            ("--width", 33, ("width", "33")),
+            ("--guidance-rescale", 2, ("--guidance-rescale", "2")),
+            ("--clip-skip", -1, ("--clip-skip", "-1")),
+        ):
+            assert_one_line_error(cli("generate", "a ball", "bad", option, value, *FEW), 2, *words)
+            assert not Path("bad").exists()
+
     def test_a_long_prompt_says_what_was_cut(self, cli: Callable) -> None:
         ran = cli("generate", "a red ball " * 12 + "teal", "out", *FEW)
         assert ran.code == 0
@@ -121,6 +159,18 @@ class TestOptimize:
         assert cli(*self.ARGUMENTS, "--iterations", 1).code == 0
         changed = tuple("a cube" if argument == "a ball" else argument for argument in self.ARGUMENTS)
         assert_one_line_error(cli(*changed, "--iterations", 1), 2, "a ball", "a cube")
+
+    def test_metrics_are_listed_with_their_true_direction(self, cli: Callable) -> None:
+        from thalweg.steer.metrics.expression import NAMES, SCORER_METRICS
+        from thalweg.steer.metrics.parsing import parse
+
+        ran = cli("steer", "metrics")
+        assert ran.code == 0
+        lines = [line.split("  ", 1) for line in ran.out.splitlines() if line.endswith(" better")]
+        assert [example.partition(":")[0] for example, _ in lines] == list(NAMES)
+        for example, description in lines:
+            if example.partition(":")[0] not in SCORER_METRICS:
+                assert description.endswith("more is better" if parse(example).maximize else "less is better")
 
     def test_an_unknown_metric_names_those_known(self, cli: Callable) -> None:
         ran = cli("steer", "optimize", "a ball", "out", "--metric", "beauty", *FEW)
@@ -213,6 +263,15 @@ class TestPath:
         ran = cli("steer", "path", "a red ball", "a blue cube", "out", "--count", 3, "--no-even", *FEW)
         assert ran.code == 0, ran.err
         assert pixels(Path("out/strip.png")).shape == (64, 3 * 66 - 2, 3)
+        strip = Path("out/strip.png").read_bytes()
+        for name in ("strip.png", "frames/001-seed-0.png"):
+            Path("out", name).unlink()
+        first = Path("out/frames/000-seed-0.png").stat().st_mtime_ns
+        assert cli("steer", "path", "a red ball", "a blue cube", "out", "--count", 3, "--no-even", *FEW).code == 0
+        assert Path("out/strip.png").read_bytes() == strip
+        assert Path("out/frames/000-seed-0.png").stat().st_mtime_ns == first
+        other = cli("steer", "path", "a red ball", "a blue cube", "out", "--count", 4, "--no-even", *FEW)
+        assert_one_line_error(other, 2, "has count 3")
         assert len(list(Path("out/embeddings").iterdir())) == 3
 
     def test_an_unknown_method_raises_one_line_error(self, cli: Callable) -> None:

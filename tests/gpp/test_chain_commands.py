@@ -11,6 +11,7 @@ import xarray as xr
 from thalweg.earth.cube.cube import Cube
 from thalweg.gpp.data.features import read_table
 from thalweg.gpp.models.ensemble import Ensemble
+from thalweg.gpp.models.registry import MODELS
 from thalweg.gpp.models.transformer import TransformerConfig, TransformerLearner
 
 Run = Callable[..., object]
@@ -39,7 +40,7 @@ def tiny(seed: int) -> Ensemble:
 def test_from_a_store_to_a_series_and_a_map(
     cli: Run, embedding_store: Path, flux: Path, tower: tuple, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("thalweg.gpp.train.transformer", tiny)
+    monkeypatch.setitem(MODELS, "transformer", tiny)
     for site in "ABC":
         ran = cli(
             "gpp", "prepare", embedding_store, *tower, "--radius", 30, "--out", f"{site}.csv", "--flux", flux,
@@ -49,7 +50,7 @@ def test_from_a_store_to_a_series_and_a_map(
         assert f"table: {site}.csv" in ran.out
     ran = cli("gpp", "train", "A.csv", "B.csv", "C.csv", "--out", "model")
     assert (ran.code, ran.err) == (0, "")
-    assert "2 members" in ran.out
+    assert "2 members and one of all sites" in ran.out
     ran = cli("gpp", "predict", embedding_store, "series.csv", "--model", "model", *tower, "--radius", 30)
     assert (ran.code, ran.err) == (0, "")
     series = pd.read_csv("series.csv", parse_dates=["time"])
@@ -84,7 +85,7 @@ def test_what_prepare_refuses(cli: Run, embedding_store: Path, tower: tuple, arg
 def test_what_predict_refuses(cli: Run, embedding_store: Path, model_folder: Path, gpp_model: Path, tower: tuple):
     ran = cli("gpp", "predict", embedding_store, "out.csv", "--model", model_folder / "fusion", *tower)
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert "expected gpp-transformer" in ran.err
+    assert "expected gpp" in ran.err
     Path("there.csv").write_text("")
     ran = cli("gpp", "predict", embedding_store, "there.csv", "--model", gpp_model, *tower)
     assert (ran.code, ran.err.count("\n")) == (2, 1)

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -15,10 +17,11 @@ from thalweg.earth.positions import MapPoint
 from thalweg.errors import MissingPathError, UsageError
 from thalweg.gpp.data.features import FeatureRecipe, tower_table
 from thalweg.gpp.data.footprint import Tower
-from thalweg.gpp.data.windows import Windows
+from thalweg.gpp.data.windows import Windows, make_windows
+from thalweg.gpp.models.baselines import RidgeLearner
 from thalweg.gpp.models.checkpoint import GppModel, load_model, save_model
 from thalweg.gpp.models.ensemble import Ensemble
-from thalweg.gpp.models.registry import ridge
+from thalweg.gpp.models.trees.lightgbm_learner import LightGBMConfig, LightGBMLearner
 from thalweg.gpp.predict import MapJob, predict_map, predict_series
 
 
@@ -53,11 +56,16 @@ def test_a_model_is_saved_without_pickle(gpp_model: Path):
     assert {path.name for path in gpp_model.iterdir()} == {"model.json", "weights.safetensors"}
 
 
-def test_only_a_transformer_is_saved(fitted: tuple[Ensemble, Windows], recipe: FeatureRecipe, tmp_path: Path):
+def test_a_model_of_trees_makes_a_map(
+    fitted: tuple[Ensemble, Windows], recipe: FeatureRecipe, south_west: xr.Dataset, tmp_path: Path
+):
     windows = fitted[1]
-    with pytest.raises(UsageError, match="only a fitted transformer can be saved"):
-        save_model(ridge().fit(windows), windows, recipe, tmp_path / "model")
-    assert not list(tmp_path.iterdir())
+    trees = {"trees": partial(LightGBMLearner, config=LightGBMConfig(leaves=4, trees=25, bound_trees=5, climate=True))}
+    save_model(Ensemble(trees, members=2).fit(windows), windows, recipe, tmp_path / "model")
+    job = MapJob(south_west, load_model(tmp_path / "model"))
+    low, gpp, high = job.predict(list(job.windows())[-1])
+    known = np.isfinite(gpp)
+    assert known.any() and (low <= gpp)[known].all() and (gpp <= high)[known].all()
 
 
 def test_a_model_is_not_overwritten(
@@ -68,7 +76,7 @@ def test_a_model_is_not_overwritten(
 
 
 def test_a_folder_of_another_kind_is_refused(gpp_model: Path, model_folder: Path, tmp_path: Path):
-    with pytest.raises(UsageError, match="a model of kind fusion, expected gpp-transformer"):
+    with pytest.raises(UsageError, match="a model of kind fusion, expected gpp"):
         load_model(model_folder / "fusion")
     with pytest.raises(UsageError, match=r"not a GPP model: expected model.json"):
         load_model(tmp_path)
@@ -78,11 +86,11 @@ def test_a_folder_of_another_kind_is_refused(gpp_model: Path, model_folder: Path
         ({"features": 3}, "not the card of a GPP model"),
         ({"format": 9}, r"format 9, of thalweg .* train it again"),
         ({"content_hash": ""}, "hash"),
-        ({"members": 1}, "1 members, weights.safetensors holds 2"),
-        ({"members": 10**9}, "1000000000 members, weights.safetensors holds 2"),
-        ({"settings": {"width": "wide"}}, "no network can be built from it"),
-        ({"settings": {"depth": 3}}, "no network can be built from it"),
-        ({"training": {}}, "no network can be built from it"),
+        ({"members": 1}, "1 members, it holds 3 learners"),
+        ({"members": 10**9}, "1000000000 members, it holds 3 learners"),
+        ({"learners": {"0-0": {"kind": "transformer"}}}, "it holds 1 learners"),
+        ({"weights": {"tiny": 0.5, "other": 0.5}}, "it holds 3 learners"),
+        ({"training": {}}, "no model can be built from it"),
         ({"features": ["e2", "e1", *(f"e{index}" for index in range(3, 8)), "SW_IN_POT"]}, "in order"),
         ({"features": [*(f"e{index}" for index in range(1, 8)), "SW_IN_POT", "SW_IN_POT"]}, "expected each once"),
     ):
@@ -167,6 +175,23 @@ def test_features_that_a_map_lacks_are_refused(south_west: xr.Dataset, saved: Gp
         MapJob(south_west, changed(saved, recipe=recipe.model_copy(update={"size": 32})))
     with pytest.raises(UsageError, match="days from first to last date, expected at least 90"):
         MapJob(south_west.isel(time=slice(0, 2)), saved)
+
+
+def test_a_series_takes_the_class_of_its_site(
+    south_west: xr.Dataset, saved: GppModel, make_table, recipe, tmp_path: Path
+):
+    tower = Tower(MapPoint(float(south_west.x[10]), float(south_west.y[10])), 20)
+    table, _ = tower_table(south_west, tower, "pixel")
+    features = [*saved.card.features, "vegetation_CRO"]
+    training = table.assign(site="A", gpp=table["SW_IN_POT"] / 40, vegetation_CRO=0.0)
+    other = training.assign(site="B", gpp=training["gpp"] * 2, vegetation_CRO=1.0)
+    windows = make_windows(pd.concat([training, other]), features)
+    save_model(Ensemble({"ridge": RidgeLearner}, members=2).fit(windows), windows, recipe, tmp_path / "model")
+    model = load_model(tmp_path / "model")
+    with pytest.raises(UsageError, match="needs 'vegetation_CRO', which the features lack"):
+        predict_series(model, table)
+    crop, other_class = (predict_series(model, table.assign(vegetation=name))["gpp"] for name in ("CRO", "ENF"))
+    assert not np.allclose(crop, other_class)
 
 
 def test_a_series_needs_the_models_features(south_west: xr.Dataset, saved: GppModel):

@@ -12,10 +12,11 @@ def earth_app(workspace: Workspace) -> Any:
 
     from thalweg.app.earth import earth_router, earth_tab
     from thalweg.app.security.auth import add_guards
+    from thalweg.app.security.uploads import Uploads
 
     app = FastAPI()
     add_guards(app, "127.0.0.1", None)
-    app.include_router(earth_router(workspace))
+    app.include_router(earth_router(workspace, Uploads()))
     with gr.Blocks(title="Thalweg") as blocks:
         earth_tab(workspace)
     return gr.mount_gradio_app(app, blocks, path="/")

@@ -1,10 +1,14 @@
 """Embedding datasets with patches of classes, and labels on them."""
 
+from pathlib import Path
+
 import geopandas
 import numpy as np
 import shapely
 import xarray as xr
+import zarr
 
+from embedding_stores import StoreSpec, write_store
 from thalweg.earth.sensors import Quality
 from thalweg.earth.store.schema import spatial_attributes
 
@@ -48,6 +52,17 @@ def mapping_scene(dates: int = 12, seed: int = 0, side: int = SIDE, start: str =
             **spatial_attributes(x, y, 10.0),
         },
     )
+
+
+def write_scene_store(path: Path) -> Path:
+    """Write a scene as a store."""
+    dataset = mapping_scene()
+    dates = [str(time) for time in dataset.time.values]
+    write_store(path, StoreSpec(shape=(SIDE, SIDE), dates=dates, dimensions=4, model="scene"))
+    group = zarr.open_group(path, mode="r+", use_consolidated=False)
+    for name in ("embeddings", "uncertainty", "quality"):
+        group[name][...] = dataset[name].values
+    return path
 
 
 def box(row: float, column: float, height: float, width: float) -> shapely.Polygon:

@@ -85,14 +85,14 @@ def unet(width: int, **config: Any) -> Any:
 NOISE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 
 
-def stable_diffusion() -> Any:
+def stable_diffusion(**denoiser: Any) -> Any:
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 
     return StableDiffusionPipeline(
         vae=autoencoder(),
         text_encoder=clip_encoder(),
         tokenizer=clip_tokenizer(),
-        unet=unet(16),
+        unet=unet(16, **denoiser),
         scheduler=DDIMScheduler(**NOISE, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
         safety_checker=None,
         feature_extractor=None,
@@ -100,7 +100,7 @@ def stable_diffusion() -> Any:
     )
 
 
-def stable_diffusion_xl() -> Any:
+def stable_diffusion_xl(**denoiser: Any) -> Any:
     from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
 
     added = {
@@ -115,7 +115,7 @@ def stable_diffusion_xl() -> Any:
         text_encoder_2=clip_encoder(projected=True),
         tokenizer=clip_tokenizer(),
         tokenizer_2=clip_tokenizer(),
-        unet=unet(32, **added),
+        unet=unet(32, **added, **denoiser),
         scheduler=EulerDiscreteScheduler(**NOISE, timestep_spacing="leading", steps_offset=1),
     )
 
@@ -181,12 +181,17 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "flux": flux,
 }
 
+DISTILLED: dict[str, Callable[[], Any]] = {
+    "sd-lcm": lambda: stable_diffusion(time_cond_proj_dim=8),
+    "sdxl-lcm": lambda: stable_diffusion_xl(time_cond_proj_dim=8),
+}
+
 
 def build(builder: str) -> Any:
     """A new tiny pipeline whose random weights are large enough for the prompt to show in the image."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        pipeline = BUILDERS[builder]()
+        pipeline = {**BUILDERS, **DISTILLED}[builder]()
         for name in ("unet", "transformer"):
             for parameter in getattr(pipeline, name, torch.nn.Module()).parameters():
                 if parameter.ndim > 1:

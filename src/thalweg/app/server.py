@@ -86,7 +86,7 @@ def create_app(
             raise HTTPException(404, "expected the name of an image or embedding of the run")
         return FileResponse(path, headers={"Cache-Control": "private, max-age=3600"})
 
-    app.include_router(earth_router(workspace))
+    app.include_router(earth_router(workspace, uploads))
     page = _page(sessions, uploads)
     # Gradio checks the paths of files only on launched pages, and a mounted page is never launched. There is no
     # documented way to enable the check. `GradioRequests` refuses such paths earlier; this is a second guard.

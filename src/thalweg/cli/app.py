@@ -1,16 +1,20 @@
 """`thalweg app`: the browser interface."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
 
-from thalweg.cli.common.models import Clip, DenoisingSteps, Device, GradientMode, Guidance, Model, Scheduler
+from thalweg.cli.common.models import model_options
 from thalweg.cli.common.progress import announce
 from thalweg.errors import UsageError
 
+if TYPE_CHECKING:
+    from thalweg.diffusion.config import ModelConfig
 
+
+@model_options("clip", "gradient")
 def app(
     workspace: Annotated[Path, typer.Argument(help="folder for runs, embedding files and stores; made if missing")],
     host: Annotated[
@@ -31,17 +35,11 @@ def app(
         typer.Option(metavar="NAME", help="host name of a reverse proxy in front; may be given several times"),
     ] = None,
     upload_limit: Annotated[int, typer.Option(help="largest upload, in megabytes")] = 20,
-    model: Model = None,
-    device: Device = "cpu",
-    steps: DenoisingSteps = None,
-    guidance: Guidance = None,
-    scheduler: Scheduler = None,
-    gradient: GradientMode = "full",
-    clip: Clip = None,
+    *,
+    model_config: "ModelConfig",
 ) -> None:
     """Steer embeddings and explore Earth embeddings in the browser; Ctrl-C ends it, runs stay in the workspace."""
     from thalweg.app.security.hosts import LOOPBACK, AllowedHosts, check_access, check_port, new_token
-    from thalweg.diffusion.config import ModelConfig
 
     if upload_limit < 1:
         raise UsageError(f"expected an upload limit of at least 1 MB, got {upload_limit}")
@@ -54,14 +52,13 @@ def app(
     check_access(host, token)
     check_port(port)
     AllowedHosts(host, tuple(allow_host or ()))
-    config = ModelConfig(model, device, steps, guidance, scheduler, gradient, clip)
-    announce(f"loading {config.name}")
+    announce(f"loading {model_config.name}")
 
     from thalweg.app.server import bind, create_app, serve
     from thalweg.app.workspace import Workspace
 
     with bind(host, port) as listening:
-        made = create_app(Workspace(workspace), config, host, token, upload_limit * 1_000_000, allow_host or ())
+        made = create_app(Workspace(workspace), model_config, host, token, upload_limit * 1_000_000, allow_host or ())
         address = f"[{host}]" if ":" in host else host
         entry = f"?token={quote(token, safe='')}" if token else ""
         print(f"http://{address}:{listening.getsockname()[1]}/{entry}", flush=True)

@@ -27,7 +27,9 @@ earth = typer.Typer(no_args_is_help=True, help="Embedding spaces learned from sa
 earth.command()(export)
 
 Source = Annotated[Path, typer.Argument(help="a NetCDF file, a Zarr store, or a folder of them or of dated GeoTIFFs")]
-Store = Annotated[Path, typer.Argument(help="an embedding store written by `thalweg earth embed`")]
+Store = Annotated[
+    Path, typer.Argument(help="an embedding store written by `thalweg earth embed`, or AlphaEarth or TESSERA files")
+]
 Figure = Annotated[Path | None, typer.Option("--png", help="PNG file to write")]
 BAR_CHARACTERS = 30
 """Length of the bar of a date that is clear everywhere."""
@@ -277,12 +279,12 @@ def draw_map(
     png = png or Path(f"{store.stem}-{kind}.png")
     check_writable(png)
     announce(f"opening {store}")
+    from thalweg.earth.foreign.opening import open_grid
     from thalweg.earth.plots import clearest_date, pixel_series
     from thalweg.earth.positions import dataset_geobox, locate
     from thalweg.earth.store.lookup import date_index
-    from thalweg.earth.store.reader import open_store
 
-    dataset = open_store(store)
+    dataset = open_grid(store)
     if position is not None:
         located = locate(position, dataset_geobox(dataset))
         if located != position:
@@ -292,7 +294,7 @@ def draw_map(
     index = clearest_date(dataset) if date is None else date_index(dataset, date)
     day = _day(dataset.time.values[index])
     if date is None:
-        print(f"date: {day}, the clearest")
+        print(f"date: {day}, the {'clearest' if 'quality' in dataset else 'latest'}")
     elif day != _day(date.strip()):
         print(f"date: {day}, the nearest to {date}")
     components = None if axes is None else shared_axes(dataset, axes)
@@ -314,11 +316,11 @@ def similar(
     png = png or Path(f"{store.stem}-similar.png")
     check_writable(png)
     announce(f"opening {store}")
+    from thalweg.earth.foreign.opening import open_grid
     from thalweg.earth.plots import similarity_map
     from thalweg.earth.positions import dataset_geobox, locate
-    from thalweg.earth.store.reader import open_store
 
-    dataset = open_store(store)
+    dataset = open_grid(store)
     located = locate(position, dataset_geobox(dataset))
     if located != position:
         print(f"pixel: {located}")

@@ -1,5 +1,6 @@
 """`thalweg gpp`: gross primary production from embeddings and tower tables."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -10,6 +11,7 @@ from thalweg.cli.common.checks import check_input, check_model, check_new
 from thalweg.cli.common.cubes import AssumeClear
 from thalweg.cli.common.positions import LonLatOption, PixelOption, XYOption, optional_position, required_position
 from thalweg.cli.common.progress import announce, progress
+from thalweg.errors import DataWarning
 from thalweg.limits import MAX_SEEDS, MAX_STRIDE, MAX_WORKERS
 
 if TYPE_CHECKING:
@@ -48,10 +50,16 @@ def evaluate(
     out: Annotated[Path, typer.Argument(help="report folder to write; must not exist")],
     model: Annotated[
         list[str] | None,
-        typer.Option(help="transformer, boosting, ridge or climatology; repeat for more; all by default"),
+        typer.Option(
+            help="transformer, lightgbm, stack (of both), lue, p-model, lue-residual, p-model-residual, boosting, "
+            "ridge or climatology; repeat for more; transformer, lightgbm, stack, lue and climatology by default"
+        ),
     ] = None,
     split: Annotated[
-        list[str] | None, typer.Option(help="site, year or site-year; repeat for more; site and year by default")
+        list[str] | None,
+        typer.Option(
+            help="site, year, site-year or temperature (from cooler to warmer sites); repeat; site and year by default"
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=MAX_SEEDS, help="runs with seeds 0, 1, ...")] = 1,
     groups: Annotated[
@@ -77,13 +85,14 @@ def evaluate(
     check_input(table)
     announce(f"reading {table.name}")
     from thalweg.gpp.data.fluxnet import FluxConfig, Partitioning, read_flux
+    from thalweg.gpp.evaluation.cost import estimate_seconds
     from thalweg.gpp.evaluation.protocol import EvaluationConfig, Splitting
     from thalweg.gpp.evaluation.protocol import evaluate as run
     from thalweg.gpp.models.predictors import predictor_sets, with_indices
-    from thalweg.gpp.models.registry import FEATURELESS, MODELS, check_models
+    from thalweg.gpp.models.registry import DEFAULT_MODELS, FEATURELESS, MODELS, PHYSICAL, check_models
     from thalweg.gpp.tables.daily_table import require_gpp, with_vegetation_columns
 
-    names = model or list(MODELS)
+    names = model or list(DEFAULT_MODELS)
     check_models(names)
     config = EvaluationConfig(
         splittings=cast(tuple[Splitting, ...], tuple(split or ("site", "year"))),
@@ -94,6 +103,7 @@ def evaluate(
         stride=stride,
         workers=workers,
         featureless=FEATURELESS,
+        physical=PHYSICAL,
     )
     flux_config = FluxConfig(cast(Partitioning, partitioning), quality, not drop_negative, gpp_column)
     daily = with_indices(read_flux(table, flux_config, sites))
@@ -101,13 +111,19 @@ def evaluate(
     read = [f"read from {table.name}", *daily.attrs["notes"]]
     daily, classes = with_vegetation_columns(daily) if vegetation else (daily, [])
     predictors, left_out = predictor_sets(daily, classes)
-    announce("fitting models")
+    announce("estimating the time that it takes")
+    if physical := [name for name in names if name in PHYSICAL]:
+        left_out.append(f"{', '.join(physical)}: on sets of predictors with meteorology only")
+    fitters = {name: MODELS[name] for name in names}
+    seconds = estimate_seconds(daily, predictors, fitters, config)
+    announce(f"fitting models: about {seconds / 60:.0f} min" if seconds > 60 else "fitting models")
     with progress("models") as show:
-        found = run(daily, predictors, {name: MODELS[name] for name in names}, config, show)
-    if groups or not separate:
-        left_out.append(
-            f"leave site out: in {groups} groups of sites" if groups else "leave site out: members shared between sites"
-        )
+        found = run(daily, predictors, fitters, config, show)
+    if found.notes or groups or not separate:
+        shared = f"in {groups} groups of sites" if groups else "members shared between sites"
+        left_out += found.notes or [f"leave site out: {shared}"]
+    for note in found.notes:
+        warnings.warn(note, DataWarning, stacklevel=2)
     from thalweg.gpp.evaluation.report import write_report
 
     print(f"report: {write_report(found, out, [*read, *left_out]) / 'report.md'}")
@@ -162,17 +178,23 @@ def train(
         typer.Option("--with", help="column in addition to the embedding and potential radiation; repeat for more"),
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of the ensemble")] = 0,
+    model: Annotated[
+        str, typer.Option(help="transformer, lightgbm, stack, or another model of `thalweg gpp evaluate`")
+    ] = "transformer",
+    vegetation: Annotated[
+        bool, typer.Option("--vegetation", help="add the site's vegetation class to the predictors")
+    ] = False,
 ) -> None:
-    """Fit the 90-day transformer to tables with GPP and save it; a model with more columns makes no maps."""
+    """Fit a model to tables with GPP and save it; a model with more columns, or with classes, makes no maps."""
     check_new(out)
     for table in tables:
         check_input(table, "table")
-    announce(f"fitting the transformer to {len(tables)} tables")
+    announce(f"fitting the model to {len(tables)} tables")
     from thalweg.gpp.train import train_model
 
-    training = train_model(tables, out, columns or (), seed).card
+    training = train_model(tables, out, columns or (), seed, model, vegetation).card
     days, sites = training.training["days"], len(training.training["sites"])
-    print(f"model: {out} ({training.members} members, {days} days at {sites} sites)")
+    print(f"model: {out} ({training.members} members and one of all sites, {days} days at {sites} sites)")
 
 
 @gpp.command()

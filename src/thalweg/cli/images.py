@@ -2,55 +2,58 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thalweg.cli.common.models import DenoisingSteps, Device, Folder, Guidance, Model, Prompt, Scheduler, Seeds
+from thalweg.cli.common.models import Device, Folder, Prompt, Seeds, model_options
 from thalweg.cli.common.progress import announce, progress
+from thalweg.cli.steer_runs import render_or_read
 from thalweg.limits import MAX_IMAGES, check_count
+
+if TYPE_CHECKING:
+    from thalweg.diffusion.config import ModelConfig
 
 miniature = typer.Typer(no_args_is_help=True, help="The small text-to-image model that ships: train it, evaluate it.")
 
 
+@model_options()
 def generate(
     prompt: Prompt,
     out: Folder,
     seeds: Seeds = "0",
-    model: Model = None,
-    device: Device = "cpu",
-    steps: DenoisingSteps = None,
-    guidance: Guidance = None,
-    scheduler: Scheduler = None,
+    *,
+    model_config: "ModelConfig",
 ) -> None:
     """Render a prompt or an embedding file; writes the images, a contact sheet and the embedding."""
-    from thalweg.diffusion.config import ModelConfig
     from thalweg.prompts import check_prompt_or_file
     from thalweg.seeds import read_seeds
-    from thalweg.steer.runs import Run, check_new_folder, contact_sheet, remove_failed_run
+    from thalweg.steer.runs import Run, check_resumable, contact_sheet, remove_failed_run
 
     numbers = read_seeds(seeds)
+    settings = {"prompt": prompt, "seeds": numbers}
     check_prompt_or_file(prompt)
-    check_new_folder(out)
-    config = ModelConfig(model, device, steps, guidance, scheduler)
-    announce(f"loading {config.name}")
+    check_resumable(out, "generate", settings, vars(model_config))
+    announce(f"loading {model_config.name}")
 
     import torch
 
+    from thalweg.embedding import Embedding
     from thalweg.generator import read_embedding
 
-    generator = config.load()
-    embedding = read_embedding(prompt, generator)
+    generator = model_config.load()
+    file = out / "embedding.safetensors"
+    embedding = Embedding.load(file, generator.model) if file.is_file() else read_embedding(prompt, generator)
     with remove_failed_run(out):
-        run = Run.create(out, "generate", generator.model, {"prompt": prompt, "seeds": numbers}, vars(config))
+        run = Run.resume_or_create(out, "generate", generator.model, settings, vars(model_config))
+        if not file.is_file():
+            embedding.save(file)
         with progress("images") as show:
             images = []
             for index, seed in enumerate(numbers):
-                images.append(generator.render(embedding, [seed])[0])
-                run.write_image(f"seed-{seed}.png", images[-1])
+                images.append(render_or_read(run, generator, embedding, seed, f"seed-{seed}.png"))
                 show(index + 1, len(numbers))
         run.write_image("sheet.png", contact_sheet(torch.stack(images), columns=min(8, len(images))))
-        embedding.save(run.path("embedding.safetensors"))
     print(f"images: {out}")
 
 

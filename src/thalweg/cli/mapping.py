@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from thalweg.earth.mapping.mapping_config import MappingConfig
 
 Store = Annotated[Path, typer.Argument(help="an embedding store written by `thalweg earth embed`")]
+AnyStore = Annotated[
+    Path, typer.Argument(help="an embedding store written by `thalweg earth embed`, or AlphaEarth or TESSERA files")
+]
 Labels = Annotated[
     Path, typer.Argument(help="points or polygons: GeoPackage, GeoJSON, Shapefile, Parquet, or CSV with lon and lat")
 ]
@@ -76,7 +79,7 @@ LearnerSeed = Annotated[int, typer.Option("--seed", help="seed of the learners")
 
 
 def classify(
-    store: Store,
+    store: AnyStore,
     labels: Labels,
     out: MapFolder,
     column: Column,
@@ -95,7 +98,7 @@ def classify(
 
 
 def regress(
-    store: Store,
+    store: AnyStore,
     labels: Labels,
     out: MapFolder,
     column: Column,
@@ -115,7 +118,7 @@ def regress(
 
 def apply(
     model: Annotated[Path, typer.Argument(help="folder of `thalweg earth classify` or `regress`, or its model.skops")],
-    store: Store,
+    store: AnyStore,
     out: MapFolder,
     date: OneDate = None,
     memory: MemoryLimit = None,
@@ -128,12 +131,12 @@ def apply(
     check_new(out)
     budget = parse_size(memory) if memory else None
     announce(f"reading {model}")
+    from thalweg.earth.foreign.opening import open_grid
     from thalweg.earth.mapping.learning.mapping_model import MappingModel
     from thalweg.earth.mapping.mapping_run import apply_model
-    from thalweg.earth.store.reader import open_store
 
     with progress("pixels") as show:
-        result = apply_model(MappingModel.load(model), open_store(store), out, date, budget, show)
+        result = apply_model(MappingModel.load(model), open_grid(store), out, date, budget, show)
     print(f"map: {out}\n{result.distance_line}")
 
 
@@ -163,12 +166,12 @@ def _map(
     check_input(labels)
     check_new(out)
     announce(f"reading {labels}")
+    from thalweg.earth.foreign.opening import open_grid
     from thalweg.earth.mapping.labels.geometry_files import read_geometries
     from thalweg.earth.mapping.mapping_run import map_labels
-    from thalweg.earth.store.reader import open_store
 
     shapes = read_geometries(labels, crs, layer)
     announce("learning from the labels")
     with progress("pixels") as show:
-        result = map_labels(open_store(store), shapes, column, out, is_class, config, labels.name, show)
+        result = map_labels(open_grid(store), shapes, column, out, is_class, config, labels.name, show)
     print(f"map: {out}\n{result.score_line}\n{result.distance_line}")

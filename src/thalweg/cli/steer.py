@@ -2,26 +2,18 @@
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from thalweg.cli.common.models import (
-    Clip,
-    DenoisingSteps,
-    Device,
-    Folder,
-    GradientMode,
-    Guidance,
-    Model,
-    Prompt,
-    Scheduler,
-    Seeds,
-)
+from thalweg.cli.common.models import DenoisingSteps, Folder, Prompt, Seeds, model_options
 from thalweg.cli.common.progress import announce
 from thalweg.cli.steer_runs import render_path, run_imprint, run_navigate, run_optimize
 from thalweg.errors import UsageError
 from thalweg.limits import MAX_CANDIDATES, MAX_FRAMES, check_choice, check_count
+
+if TYPE_CHECKING:
+    from thalweg.diffusion.config import ModelConfig
 
 steer = typer.Typer(no_args_is_help=True, help="Move a prompt embedding: by a metric, by choosing, by a seed.")
 
@@ -31,6 +23,7 @@ PathMethod = Annotated[str, typer.Option("--method", help="lerp, slerp or transp
 
 
 @steer.command()
+@model_options("clip", "gradient")
 def optimize(
     prompt: Prompt,
     out: Folder,
@@ -42,16 +35,12 @@ def optimize(
     radius: Radius = None,
     search: Annotated[str, typer.Option(help="gradient, or cma-es for a metric without one")] = "gradient",
     recipe: Annotated[str, typer.Option(help="thalweg, or paper for the published optimizer")] = "thalweg",
-    clip: Clip = None,
-    model: Model = None,
-    device: Device = "cpu",
-    steps: DenoisingSteps = None,
-    guidance: Guidance = None,
-    scheduler: Scheduler = None,
-    gradient: GradientMode = "full",
+    *,
+    model_config: "ModelConfig",
 ) -> None:
     """Move the embedding until its images score high on a metric."""
-    from thalweg.diffusion.config import ModelConfig
+    from dataclasses import replace
+
     from thalweg.prompts import check_prompt_or_file
     from thalweg.seeds import read_seeds
     from thalweg.steer.metrics.expression import with_absolute_files
@@ -70,8 +59,8 @@ def optimize(
         search=cast(Search, search),
         recipe=cast(Recipe, recipe),
     )
-    mode = None if search == "cma-es" else gradient
-    model_config = ModelConfig(model, device, steps, guidance, scheduler, mode, clip)
+    if search == "cma-es":
+        model_config = replace(model_config, gradient=None)
     check_resumable(out, config.operation, config.record(), vars(model_config))
     announce(f"loading {model_config.name}")
     with_metrics = config.with_metrics(model_config.load_scorer)
@@ -82,6 +71,7 @@ def optimize(
 
 
 @steer.command()
+@model_options()
 def navigate(
     prompt: Annotated[str, typer.Argument(help="a prompt or an embedding file; ignored where a run is resumed")],
     out: Folder,
@@ -89,11 +79,8 @@ def navigate(
     seeds: Seeds = "0",
     seed: Annotated[int, typer.Option(help="seed of all random draws")] = 0,
     recipe: Annotated[str, typer.Option(help="preference, paper or random")] = "preference",
-    model: Model = None,
-    device: Device = "cpu",
-    steps: DenoisingSteps = None,
-    guidance: Guidance = None,
-    scheduler: Scheduler = None,
+    *,
+    model_config: "ModelConfig",
 ) -> None:
     """Move by choosing: look at the sheet of each round, type the number of the image you like best.
 
@@ -101,7 +88,6 @@ def navigate(
     """
     from dataclasses import replace
 
-    from thalweg.diffusion.config import ModelConfig
     from thalweg.prompts import check_prompt_or_file
     from thalweg.seeds import read_seeds
     from thalweg.steer.navigation.navigate_config import NavigateConfig, Recipe
@@ -115,7 +101,6 @@ def navigate(
     else:
         check_prompt_or_file(prompt)
         check_new_folder(out)
-    model_config = ModelConfig(model, device, steps, guidance, scheduler)
     announce(f"loading {model_config.name}")
 
     from thalweg.generator import read_embedding
@@ -132,6 +117,7 @@ def navigate(
 
 
 @steer.command("path")
+@model_options()
 def interpolate(
     start: Prompt,
     end: Prompt,
@@ -141,26 +127,23 @@ def interpolate(
     around_empty: Annotated[bool, typer.Option(help="turn about the empty prompt rather than about zero")] = False,
     even: Annotated[bool, typer.Option(help="equal steps in the image rather than in the embedding")] = True,
     seeds: Seeds = "0",
-    model: Model = None,
-    device: Device = "cpu",
-    steps: DenoisingSteps = None,
-    guidance: Guidance = None,
-    scheduler: Scheduler = None,
+    *,
+    model_config: "ModelConfig",
 ) -> None:
     """Interpolate between two embeddings; writes the film strip, one row per seed."""
-    from thalweg.diffusion.config import ModelConfig
     from thalweg.prompts import check_prompt_or_file
     from thalweg.seeds import read_seeds
     from thalweg.steer.path_methods import METHODS, Method
-    from thalweg.steer.runs import Run, check_new_folder, contact_sheet, remove_failed_run
+    from thalweg.steer.runs import Run, check_resumable, contact_sheet, remove_failed_run
 
     check_count("`count`", count, 2, MAX_FRAMES)
     check_choice("`method`", method, METHODS)
     for prompt in (start, end):
         check_prompt_or_file(prompt)
     numbers = read_seeds(seeds)
-    check_new_folder(out)
-    model_config = ModelConfig(model, device, steps, guidance, scheduler)
+    settings = {"start": start, "end": end, "method": method, "count": count, "seeds": numbers}
+    settings |= {"even": even, "around_empty": around_empty}
+    check_resumable(out, "path", settings, vars(model_config))
     announce(f"loading {model_config.name}")
 
     import torch
@@ -172,17 +155,17 @@ def interpolate(
     first, last = read_embedding(start, generator), read_embedding(end, generator)
     centre = generator.embed("") if around_empty else None
     with remove_failed_run(out):
-        settings = {"start": start, "end": end, "method": method}
-        run = Run.create(out, "path", generator.model, settings, vars(model_config))
+        run = Run.resume_or_create(out, "path", generator.model, settings, vars(model_config))
         config = PathConfig(count, cast(Method, method), centre)
-        embeddings, images = render_path(generator, (first, last), numbers, config, even)
-        run.write_image("strip.png", contact_sheet(torch.stack(images, dim=1).flatten(0, 1), columns=len(embeddings)))
-        for index, embedding in enumerate(embeddings):
-            embedding.save(run.path(f"embeddings/{index:03d}.safetensors"))
+        images = [
+            torch.stack(of_seeds) for of_seeds in render_path(run, generator, (first, last), numbers, config, even)
+        ]
+        run.write_image("strip.png", contact_sheet(torch.stack(images, dim=1).flatten(0, 1), columns=len(images)))
     print(f"film strip: {out / 'strip.png'}")
 
 
 @steer.command()
+@model_options("clip", "gradient")
 def imprint(
     prompt: Prompt,
     out: Folder,
@@ -193,16 +176,10 @@ def imprint(
     unseen: Annotated[int, typer.Option(help="number of unseen seeds to report on")] = 16,
     iterations: Iterations = None,
     radius: Radius = None,
-    clip: Clip = None,
-    model: Model = None,
-    device: Device = "cpu",
-    steps: DenoisingSteps = None,
-    guidance: Guidance = None,
-    scheduler: Scheduler = None,
-    gradient: GradientMode = "full",
+    *,
+    model_config: "ModelConfig",
 ) -> None:
     """Put what one seed shows into the embedding, so that other seeds show it too."""
-    from thalweg.diffusion.config import ModelConfig
     from thalweg.prompts import check_prompt_or_file
     from thalweg.steer.imprinting.imprint_config import ImprintConfig, Mode
     from thalweg.steer.runs import check_resumable, remove_failed_run
@@ -221,7 +198,6 @@ def imprint(
         radius,
         mask_hash=None if content is None else hashlib.sha256(content).hexdigest(),
     )
-    model_config = ModelConfig(model, device, steps, guidance, scheduler, gradient, clip)
     check_resumable(out, config.operation, config.record(), vars(model_config))
     announce(f"loading {model_config.name}")
 
@@ -300,6 +276,17 @@ def export(
             raise UsageError(f"{run}: expected a run of navigate or {', '.join(names)}, got one of {operation}")
         embedding = Embedding.load(run / names[operation], opened.model)
     print(f"embedding: {embedding.save(out)}")
+
+
+@steer.command()
+def metrics() -> None:
+    """List the metrics: how each is written, what it measures and which direction is better."""
+    from thalweg.steer.metrics.expression import DESCRIPTIONS
+
+    width = max(map(len, DESCRIPTIONS))
+    for example, description in DESCRIPTIONS.items():
+        print(f"{example:{width}}  {description}")
+    print("\nJoined by +, - and * with numbers, such as 'contrast + 0.5*sharpness' or 'text: a ball - 0.1*blur'.")
 
 
 @steer.command()

@@ -3,12 +3,14 @@
 import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from thalweg.cli.common.progress import announce, progress
 from thalweg.errors import ThalwegError, UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from thalweg.diffusion.config import ModelConfig
     from thalweg.embedding import Embedding
     from thalweg.generator import Generator
@@ -83,16 +85,31 @@ def _apply(navigation: "Navigation", answer: str) -> None:
         navigation.choose(index, strength)
 
 
+def render_or_read(run: "Run", generator: "Generator", embedding: "Embedding", seed: int, name: str) -> "Tensor":
+    """Return the image (3, H, W) in a run's file; where it is missing, render and write it first."""
+    from thalweg.io.image_files import read_image
+
+    if not (run.folder / name).is_file():
+        run.write_image(name, generator.render(embedding, [seed])[0])
+    return read_image(run.folder / name)
+
+
 def render_path(
+    run: "Run",
     generator: "Generator",
     ends: "tuple[Embedding, Embedding]",
     seeds: tuple[int, ...],
     config: "PathConfig",
     even: bool,
-) -> "tuple[list[Embedding], list[Any]]":
-    """Return the embeddings of a path, and the images (S, 3, H, W) of each."""
+) -> "list[list[Tensor]]":
+    """Write the embeddings of a path and its images, and return the images (3, H, W) by embedding and seed.
+
+    Files that an interrupted run has written are read.
+    """
+    from thalweg.embedding import Embedding
     from thalweg.steer.interpolation import equal_image_steps, path
 
+    files = [run.path(f"embeddings/{index:03d}.safetensors") for index in range(config.count)]
     with progress("renders") as show:
         rendered = 0
 
@@ -101,15 +118,24 @@ def render_path(
             rendered += 1
             show(rendered, 5 * config.count)
 
-        if even:
+        if all(file.is_file() for file in files):
+            embeddings = [Embedding.load(file, generator.model) for file in files]
+        elif even:
             embeddings = equal_image_steps(generator, *ends, seeds, config, count_render)
         else:
             embeddings = path(*ends, config.count, config.method, config.centre)
+        for file, embedding in zip(files, embeddings, strict=True):
+            embedding.save(file)
         images = []
-        for embedding in embeddings:
-            images.append(generator.render(embedding, seeds))
+        for index, embedding in enumerate(embeddings):
+            images.append(
+                [
+                    render_or_read(run, generator, embedding, seed, f"frames/{index:03d}-seed-{seed}.png")
+                    for seed in seeds
+                ]
+            )
             count_render()
-    return embeddings, images
+    return images
 
 
 def run_imprint(config: "ImprintConfig", run: "Run", generator: "Generator", model_config: "ModelConfig") -> None:

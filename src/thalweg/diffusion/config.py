@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg.devices import check_device_name
+from thalweg.diffusion.adapter_files import LoraFile, check_inversion_file
 from thalweg.diffusion.checkpoints.model_folder import find_folder
 from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.errors import UsageError
@@ -29,6 +31,13 @@ class ModelConfig:
         scheduler: scheduler, such as ddim or euler.
         gradient: gradient mode; None: no gradient.
         clip: the CLIP model to score with; None: the miniature's.
+        lora: LoRA files, each as "path" or "path:strength".
+        inversion: files of textual inversions.
+        negative: what prompts are guided away from.
+        width: of the images, pixels.
+        height: of the images, pixels.
+        clip_skip: last layers of the CLIP text encoders to leave out.
+        guidance_rescale: see `SamplingConfig`.
 
     Raises:
         UsageError: a value that no model takes, or a name of neither a folder nor a hub model.
@@ -41,6 +50,13 @@ class ModelConfig:
     scheduler: str | None = None
     gradient: str | None = None
     clip: str | None = None
+    lora: tuple[str, ...] = ()
+    inversion: tuple[str, ...] = ()
+    negative: str | None = None
+    width: int | None = None
+    height: int | None = None
+    clip_skip: int | None = None
+    guidance_rescale: float | None = None
 
     def __post_init__(self) -> None:
         SamplingConfig().changed(**self._sampling())
@@ -49,6 +65,9 @@ class ModelConfig:
             given = getattr(self, name)
             if given is not None and (folder := find_folder(given)) is not None:
                 object.__setattr__(self, name, str(folder.resolve()))
+        object.__setattr__(self, "lora", tuple(LoraFile.parse(text).absolute() for text in self.lora))
+        files = tuple(str(check_inversion_file(Path(file))) for file in self.inversion)
+        object.__setattr__(self, "inversion", files)
 
     @property
     def name(self) -> str:
@@ -74,10 +93,17 @@ class ModelConfig:
         if self.model is None:
             from thalweg.diffusion import miniature
 
-            return miniature.load(device=self.device, **self._sampling())
-        from thalweg.diffusion.loading import load
+            generator = miniature.load(device=self.device, **self._sampling())
+        else:
+            from thalweg.diffusion.loading import load
 
-        return load(self.model, device=self.device, **self._sampling())
+            generator = load(self.model, device=self.device, **self._sampling())
+        if self.lora or self.inversion:
+            from thalweg.diffusion.adapters import add_inversions, add_loras
+
+            add_inversions(generator, self.inversion)
+            add_loras(generator, self.lora)
+        return generator
 
     def load_scorer(self) -> "ClipScorer":
         """Return the scorer `clip`, loaded; the miniature's where none is named.
@@ -99,4 +125,7 @@ class ModelConfig:
     def _sampling(self) -> dict[str, Any]:
         """Return the sampling settings that are given, under the names of `SamplingConfig`."""
         given = {"steps": self.steps, "guidance_scale": self.guidance, "scheduler": self.scheduler}
+        given |= {
+            name: getattr(self, name) for name in ("negative", "width", "height", "clip_skip", "guidance_rescale")
+        }
         return {"gradient": self.gradient} | {name: value for name, value in given.items() if value is not None}

@@ -84,6 +84,7 @@ class DiffusionGenerator:
                 f"expected no guidance_scale above 1 for {self.adapter.name}, which is sampled without guidance; "
                 f"got {guidance:g}"
             )
+        self.adapter.check_settings(self.settings)
         self.adapter.latent_shape(self.settings)
         _ = self.schedule.calls
 
@@ -118,8 +119,8 @@ class DiffusionGenerator:
         """
         return self.adapter.calls
 
-    def embed(self, prompt: str, negative: str = "") -> Embedding:
-        """Return the embedding of `prompt`, guided away from `negative`.
+    def embed(self, prompt: str, negative: str | None = None) -> Embedding:
+        """Return the embedding of `prompt`, guided away from `negative`; None: the settings' negative prompt.
 
         Its tensors are float32 (float64 for a model in float64) without a batch dimension: `prompt` (tokens, width),
         `negative` of the same shape; SDXL and SD3 add `pooled` and `negative_pooled` (width); FLUX has `prompt` and
@@ -132,8 +133,10 @@ class DiffusionGenerator:
             NotFiniteError: a text encoder gives NaN or infinity.
         """
         self._check_interrupt()
-        parameters = {"negative": negative} if negative else {}
-        tensors = self.adapter.embed(check_prompt(prompt), check_prompt(negative))
+        negative = self.settings.negative if negative is None else check_prompt(negative)
+        given = {"negative": negative, "clip_skip": self.settings.clip_skip}
+        parameters = {name: value for name, value in given.items() if value}
+        tensors = self.adapter.embed(check_prompt(prompt), negative, self.settings.clip_skip or 0)
         embedding = Embedding(tensors, Lineage(self.model, prompt, parameters=parameters))
         embedding.check_finite()
         return embedding
@@ -252,7 +255,9 @@ class DiffusionGenerator:
         Raises:
             UsageError: the model has several text encoders, or the prompt does not hold the placeholder.
         """
-        tensors = self._single_encoder().embed_with(check_prompt(prompt), placeholder, vector)
+        tensors = self._single_encoder().embed_with(
+            check_prompt(prompt), placeholder, vector, self.settings.negative, self.settings.clip_skip or 0
+        )
         return Embedding(tensors, Lineage(self.model, prompt, parameters={"placeholder": placeholder}))
 
     def _single_encoder(self) -> StableDiffusion:

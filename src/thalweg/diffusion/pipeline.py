@@ -13,6 +13,7 @@ from thalweg.diffusion.pipelines.text_inputs import TextInput, Vocabulary, warn_
 from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.embedding import ModelIdentity
 from thalweg.errors import NotFiniteError, UsageError
+from thalweg.limits import shown
 
 
 class PipelineAdapter(ABC):
@@ -36,13 +37,16 @@ class PipelineAdapter(ABC):
     left_out: ClassVar[tuple[str, ...]] = ("safety_checker", "feature_extractor", "image_encoder")
     optional_parts: ClassVar[tuple[str, ...]] = ()
     added_condition: ClassVar[str | None] = None
+    clip_encoders: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2")
+    unread_layers: ClassVar[int] = 1
+    takes_guidance_rescale: ClassVar[bool] = True
 
     def __init__(self, pipeline: Any, name: str) -> None:
         """Freeze `pipeline`.
 
         Raises:
-            UsageError: a part is missing, or the denoiser takes other inputs than a prompt and latents (a latent
-                consistency model, an IP-Adapter, a model for inpainting).
+            UsageError: a part is missing, or the denoiser takes other inputs than a prompt, latents and the guidance
+                scale (an IP-Adapter, a model for inpainting).
         """
         self.pipeline = pipeline
         self.name = name
@@ -101,13 +105,9 @@ class PipelineAdapter(ABC):
         """Check that the denoiser takes a prompt alone; image adapters may be added to a pipeline at any time.
 
         Raises:
-            UsageError: it takes images (an IP-Adapter), labels, or the guidance scale as an input as well.
+            UsageError: it takes images (an IP-Adapter) or labels as an input as well.
         """
         network, config = self.network, self.network.config
-        if config.get("time_cond_proj_dim") is not None:
-            raise UsageError(
-                f"{self.name}: expected a denoiser guided by two conditions, got a latent consistency model"
-            )
         projections = [getattr(network, part, None) for part in ("encoder_hid_proj", "image_proj")]
         if config.get("encoder_hid_dim_type") or any(part is not None for part in projections):
             raise UsageError(
@@ -147,12 +147,24 @@ class PipelineAdapter(ABC):
     @property
     def guided(self) -> bool:
         """True where embeddings have negative tensors, for classifier-free guidance."""
-        return True
+        return self.guidance_width is None
 
     @property
     def takes_guidance(self) -> bool:
         """True where the guidance scale changes the images."""
-        return self.guided
+        return self.guided or self.guidance_width is not None
+
+    @property
+    def guidance_width(self) -> int | None:
+        """Width of the guidance scale's encoding that a latent consistency model takes as an input; None: others."""
+        return self.network.config.get("time_cond_proj_dim")
+
+    def guidance_input(self, settings: SamplingConfig, latents: Tensor) -> Tensor | None:
+        """Return the guidance scale's encoding (S, width) for latents (S, ...), None where it is no input."""
+        if self.guidance_width is None:
+            return None
+        scales = torch.full((len(latents),), settings.guidance_scale - 1)
+        return self.pipeline.get_guidance_scale_embedding(scales, embedding_dim=self.guidance_width).to(latents)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -170,20 +182,48 @@ class PipelineAdapter(ABC):
         convert = getattr(self.pipeline, "maybe_convert_prompt", None)
         return [TextInput(tokenizer, limit, convert, self.vocabulary) for tokenizer, limit in self.tokenizers()]
 
-    def embed(self, prompt: str, negative: str) -> dict[str, Tensor]:
+    def check_settings(self, settings: SamplingConfig) -> None:
+        """Refuse settings that this class of pipelines would ignore, or that leave no layer of a text encoder.
+
+        Raises:
+            UsageError: such a setting.
+        """
+        self._check_negative(settings.negative)
+        ignored = {"guidance_rescale": self.takes_guidance_rescale, "clip_skip": bool(self.clip_encoders)}
+        for setting, is_taken in ignored.items():
+            if getattr(settings, setting) and not is_taken:
+                raise UsageError(
+                    f"expected no `{setting}` for {self.name}: a {type(self.pipeline).__name__} has none; got "
+                    f"{getattr(settings, setting):g}"
+                )
+        if settings.clip_skip:
+            layers = min(getattr(self.pipeline, encoder).config.num_hidden_layers for encoder in self.clip_encoders)
+            if settings.clip_skip > (most := layers - self.unread_layers):
+                raise UsageError(
+                    f"expected a `clip_skip` of at most {most} for {self.name}, whose text encoder has {layers} "
+                    f"layers; got {settings.clip_skip}"
+                )
+
+    def _check_negative(self, negative: str) -> None:
+        if negative and not self.guided:
+            reason = "its guidance is distilled" if self.takes_guidance else "it is sampled without guidance"
+            raise UsageError(f"expected no negative prompt for {self.name}: {reason}; got {shown(negative)}")
+
+    def embed(self, prompt: str, negative: str, clip_skip: int = 0) -> dict[str, Tensor]:
         """Return an embedding's tensors for `prompt`, guided away from `negative`.
 
         Warns of parts of the two texts that the encoders do not see, see `thalweg.diffusion.pipelines.text_inputs`.
         """
+        self._check_negative(negative)
         with torch.no_grad(), quiet():
             for text in (prompt, negative):
                 warn_of_text(text, self.text_inputs(), stacklevel=3)
-            tensors = self.encode(prompt, negative)
+            tensors = self.encode(prompt, negative, clip_skip)
         return {name: tensor[0].to(self.precision) for name, tensor in tensors.items() if name in self.names}
 
     @abstractmethod
-    def encode(self, prompt: str, negative: str) -> dict[str, Tensor]:
-        """Return the pipeline's own encoding, each tensor (1, ...)."""
+    def encode(self, prompt: str, negative: str, clip_skip: int) -> dict[str, Tensor]:
+        """Return the pipeline's own encoding, each tensor (1, ...), without the encoders' last `clip_skip` layers."""
 
     def trainable_masks(self) -> dict[str, Tensor]:
         """Return boolean masks of the trainable entries by tensor: all but the rows of the start token."""
@@ -245,7 +285,12 @@ class PipelineAdapter(ABC):
         if not guided:
             return output
         negative, positive = output.chunk(2)
-        return negative + settings.guidance_scale * (positive - negative)
+        combined = negative + settings.guidance_scale * (positive - negative)
+        if not settings.guidance_rescale:
+            return combined
+        from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
+
+        return rescale_noise_cfg(combined, positive, settings.guidance_rescale)
 
     @abstractmethod
     def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Config of sampling: steps, guidance, gradient mode, image size and scheduler; checked without torch."""
+"""Config of sampling: steps, guidance, gradient, image size, scheduler, reading of prompts; checked without torch."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -6,11 +6,14 @@ from typing import Any, Literal
 from thalweg.diffusion.schedulers import SCHEDULERS
 from thalweg.errors import UsageError, unknown_name
 from thalweg.limits import MAX_STEPS, check_count, check_number
+from thalweg.prompts import check_prompt
 
 MAX_GUIDANCE = 1000.0
 """Largest guidance scale; models are guided by 1 to 20."""
 MAX_SIDE = 16_384
 """Largest height and width of an image, pixels."""
+MAX_CLIP_SKIP = 40
+"""Largest number of a text encoder's layers to leave out; whether the encoder has more is seen when it is loaded."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class SamplingConfig:
         width: of the images, pixels; None: the size that the model was trained for.
         scheduler: a name of `thalweg.diffusion.schedulers.SCHEDULERS`, a diffusers scheduler, or None: the model's own.
         eta: share of fresh noise, 0 to 1, for schedulers that take one; None: the scheduler's default.
+        guidance_rescale: share, 0 to 1, of the guided output that gets the standard deviation of the output for the
+            prompt alone (Lin et al. 2023, arXiv 2305.08891, section 3.4); 0: none.
+        negative: what prompts are guided away from, where `embed` is given nothing else.
+        clip_skip: last layers of the CLIP text encoders to leave out, in addition to those that the model leaves out;
+            None or 0: none. diffusers counts so as well, A1111's "clip skip" is larger by 1.
 
     Raises:
         UsageError: a value that no model takes.
@@ -39,6 +47,9 @@ class SamplingConfig:
     width: int | None = None
     scheduler: Any = field(default=None, repr=False)
     eta: float | None = None
+    guidance_rescale: float = 0.0
+    negative: str = ""
+    clip_skip: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "last_k"):
@@ -48,6 +59,10 @@ class SamplingConfig:
                 check_count(name, getattr(self, name), 1, MAX_SIDE)
         check_number("guidance_scale", self.guidance_scale, 0, MAX_GUIDANCE)
         check_number("eta", 0 if self.eta is None else self.eta, 0, 1)
+        check_number("`guidance_rescale`", self.guidance_rescale, 0, 1)
+        if self.clip_skip is not None:
+            check_count("`clip_skip`", self.clip_skip, 0, MAX_CLIP_SKIP)
+        check_prompt(self.negative)
         if self.gradient not in ("full", "last_k", "one_step", None):
             raise UsageError(f"expected gradient full, last_k, one_step or None, got {self.gradient!r}")
         if isinstance(self.scheduler, str) and self.scheduler not in SCHEDULERS:

@@ -11,11 +11,12 @@ import xarray as xr
 
 from thalweg.earth.analysis.pca import PrincipalComponents
 from thalweg.earth.analysis.similarity import similarity
+from thalweg.earth.foreign.feature_vectors import FEATURE, feature_at, feature_components, feature_similarity
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.model.fusion import TRAITS
 from thalweg.earth.positions import Position, dataset_geobox, locate
 from thalweg.earth.store.portable import portable
-from thalweg.earth.store.schema import spatial_attributes
+from thalweg.earth.store.schema import PREVIEW, spatial_attributes
 from thalweg.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -51,11 +52,13 @@ class Embeddings:
             position: `PixelIndex`, `MapPoint` or `LonLat`.
 
         Returns:
-            Dataset with dimensions (time, embedding).
+            Dataset with dimensions (time, embedding); of scattered vectors, the feature at the position or the nearest.
 
         Raises:
             UsageError: The position lies outside the grid, or the dataset has no dimension y or x.
         """
+        if FEATURE in self._dataset.dims:
+            return self._dataset.isel({FEATURE: feature_at(self._dataset, position)})
         self._require("y", "x")
         pixel = locate(position, dataset_geobox(self._dataset))
         return self._dataset.isel(y=pixel.row, x=pixel.column)
@@ -100,11 +103,16 @@ class Embeddings:
             position: `PixelIndex`, `MapPoint` or `LonLat` of the pixel.
 
         Returns:
-            Float32 with dimensions (y, x), from 0 to 1 (equal), NaN where the two pixels have no date in common.
+            Float32 with dimensions (y, x), or (feature) of scattered vectors, from 0 to 1 (equal), NaN where the two
+            have no date in common.
 
         Raises:
             UsageError: The position lies outside the grid, or its pixel has no embedding on any date.
         """
+        if FEATURE in self._dataset.dims:
+            index = feature_at(self._dataset, position)
+            similar = feature_similarity(self._dataset, index).astype(np.float32)
+            return self._dataset.x.copy(data=similar).rename("similarity").assign_attrs(feature=index, units="1")
         self._require("time", "y", "x")
         pixel = locate(position, dataset_geobox(self._dataset))
         attributes = {"row": pixel.row, "column": pixel.column, "units": "1"}
@@ -117,19 +125,27 @@ class Embeddings:
             count: number of components.
 
         Returns:
-            Float32 with dimensions (time, component, y, x), NaN where there is no embedding; the attribute
-            `explained_variance` holds the fraction of each component.
+            Float32 with dimensions (time, component, y, x), or (time, component, feature) of scattered vectors, NaN
+            where there is no embedding; the attribute `explained_variance` holds the fraction of each component.
 
         Raises:
             UsageError: `count` is not from 1 to the number of dimensions, or the dataset has too few embeddings.
         """
-        self._require("time", "y", "x")
-        components = PrincipalComponents.of(self._dataset, count)
-        dates = (self._dataset.embeddings.isel(time=index).values for index in range(self._dataset.sizes["time"]))
+        if FEATURE in self._dataset.dims:
+            components, values = feature_components(self._dataset, count)
+            places: tuple[str, ...] = (FEATURE,)
+            coordinates = {name: self._dataset[name] for name in ("time", "x", "y", "geometry")}
+        else:
+            self._require("time", "y", "x")
+            components = PrincipalComponents.of(self._dataset, count)
+            dates = (self._dataset.embeddings.isel(time=index).values for index in range(self._dataset.sizes["time"]))
+            values = np.stack([components.transform(vectors).astype(np.float32) for vectors in dates])
+            places = ("y", "x")
+            coordinates = self._coordinates("time", "y", "x")
         return xr.DataArray(
-            np.stack([components.transform(vectors).astype(np.float32) for vectors in dates]),
-            dims=("time", "component", "y", "x"),
-            coords={**self._coordinates("time", "y", "x"), "component": np.arange(1, count + 1)},
+            values,
+            dims=("time", "component", *places),
+            coords={**coordinates, "component": np.arange(1, count + 1)},
             name="principal_components",
             attrs={"explained_variance": [float(value) for value in components.share]},
         )
@@ -259,6 +275,7 @@ class Embeddings:
         from thalweg.earth.explore import explorer
 
         self._require("time", "y", "x")
+        self._require_variables("quality", PREVIEW)
         return explorer(self._dataset)
 
     def __repr__(self) -> str:
@@ -282,6 +299,7 @@ class Embeddings:
         from thalweg.earth.mapping.features.calendar_dataset import on_calendar
 
         self._require("time", "y", "x")
+        self._require_variables("uncertainty")
         return on_calendar(self._dataset, calendar)
 
     def sample(
@@ -309,6 +327,7 @@ class Embeddings:
         from thalweg.earth.mapping.labels.series_sample import sample
 
         self._require("time", "y", "x")
+        self._require_variables("uncertainty")
         return sample(self._dataset, geometries, what, model)
 
     def classify(
@@ -329,12 +348,18 @@ class Embeddings:
         Returns:
             Dataset with `code` (y, x), uint8, 0 without an embedding; `probability` and `plausible` (class, y, x); and
             `dissimilarity` (y, x). Attributes: `learner`, `macro_f1` on blocks that it did not see, `block` (side in
-            pixels), `set_coverage`.
+            pixels), `set_coverage`. Of scattered vectors, `code` and `probability` per feature (`classify_features`).
 
         Raises:
             UsageError: The labels, a setting or `out` is not usable; the message says which and what to do.
             ThalwegError: The folder cannot be written.
         """
+        if FEATURE in self._dataset.dims:
+            from thalweg.earth.foreign.feature_classes import classify_features
+
+            if out is not None:
+                raise UsageError("`out`: scattered vectors have no map to write: leave it out, and write the result")
+            return classify_features(self._dataset, labels, column, config)
         return self._mapped(labels, column, out, config, True)
 
     def regress(
@@ -382,12 +407,23 @@ class Embeddings:
         return mapped_dataset(fit)
 
     def _require(self, *dimensions: str) -> None:
-        """Raise a `UsageError` if a selection has removed a dimension."""
+        """Raise a `UsageError` if a selection has removed a dimension, or there never was a grid."""
+        if FEATURE in self._dataset.dims:
+            raise UsageError("scattered vectors have no pixel grid: at, similar, pca and classify work on them")
         missing = [name for name in dimensions if name not in self._dataset.dims]
         if missing:
             raise UsageError(
                 f"this part of the embeddings has no dimension {', '.join(missing)}: select with a list or a slice, as "
                 f"in dataset.isel({missing[0]}=[0])"
+            )
+
+    def _require_variables(self, *names: str) -> None:
+        """Raise a `UsageError` if the embeddings lack a variable, as those of other projects do."""
+        missing = [name for name in names if name not in self._dataset]
+        if missing:
+            raise UsageError(
+                f"embeddings of {self._dataset.attrs['thalweg:model']} without {', '.join(missing)}: expected those of "
+                "a store of `thalweg earth embed`"
             )
 
     def _image(self, values: np.ndarray, name: str, attributes: dict[str, object]) -> xr.DataArray:

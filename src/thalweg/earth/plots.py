@@ -88,7 +88,9 @@ def availability(cube: "Cube", path: str | Path, fractions: "Mapping[str, NDArra
 
 
 def clearest_date(dataset: "xr.Dataset") -> int:
-    """Return the index of the date with the largest clear fraction in an embedding dataset."""
+    """Return the index of the date with the largest clear fraction, or of the latest date without quality flags."""
+    if "quality" not in dataset:
+        return dataset.sizes["time"] - 1
     return int((dataset.quality.values <= Quality.WATER).mean((1, 2)).argmax())
 
 
@@ -127,22 +129,29 @@ def embedding_figure(
         UsageError: There is no embedding near the date.
     """
     index = clearest_date(dataset) if date is None else date_index(dataset, date)
+    day = np.datetime_as_string(dataset.time.values[index], "D")
     shown = whole_map(dataset, index, MAX_MAP_SIDE)
-    preview = np.moveaxis(shown.picture.values, 0, -1) / 255
-    usable = shown.quality.values <= Quality.WATER
-    preview = np.where(usable[..., None], preview, 0.85)
-    figure = new_figure(10, 5.4)
-    left, right = figure.subplots(1, 2)
-    left.imshow(preview, interpolation="nearest")
-    bands = ", ".join(dataset.picture.attrs["bands"])
-    left.set_title(f"{np.datetime_as_string(dataset.time.values[index], 'D')}: {bands}", fontsize=10)
+    has_preview = "picture" in dataset
+    figure = new_figure(10 if has_preview else 5.2, 5.4)
+    axes = figure.subplots(1, 1 + has_preview, squeeze=False)[0]
+    if has_preview:
+        _draw_preview(axes[0], shown, day)
     colours = PrincipalComponents.of(dataset) if components is None else components
-    right.imshow(colours.to_rgb(shown.embeddings.values), interpolation="nearest")
-    right.set_title(f"first three principal components of {dataset.sizes['embedding']} dimensions", fontsize=10)
-    for axis in (left, right):
+    axes[-1].imshow(colours.to_rgb(shown.embeddings.values), interpolation="nearest")
+    title = f"first three principal components of {dataset.sizes['embedding']} dimensions"
+    axes[-1].set_title(title if has_preview else f"{day}: {title}", fontsize=10)
+    for axis in axes:
         axis.set_axis_off()
     figure.suptitle(dataset.attrs["title"], fontsize=11)
     return figure
+
+
+def _draw_preview(axis: "Axes", shown: "xr.Dataset", day: str) -> None:
+    """Draw the RGB preview of a map of one date; grey where it is not clear."""
+    preview = np.moveaxis(shown.picture.values, 0, -1) / 255
+    usable = shown.quality.values <= Quality.WATER
+    axis.imshow(np.where(usable[..., None], preview, 0.85), interpolation="nearest")
+    axis.set_title(f"{day}: {', '.join(shown.picture.attrs['bands'])}", fontsize=10)
 
 
 def pixel_series(dataset: "xr.Dataset", path: str | Path, position: Position) -> Path:
@@ -159,17 +168,18 @@ def pixel_series(dataset: "xr.Dataset", path: str | Path, position: Position) ->
         raise UsageError(f"pixel {pixel} has no embedding on any date: choose another")
     figure = new_figure(10, 5)
     axis = figure.subplots()
-    times = series.time.values[usable]
+    times, has_intervals = series.time.values[usable], "uncertainty" in series
     for index in range(min(MAX_LINES, dataset.sizes["embedding"])):
         values = series.embeddings.values[usable, index]
-        half_width = series.uncertainty.values[usable, index]
         (line,) = axis.plot(times, values, marker=".", linewidth=1, label=str(index + 1))
-        axis.fill_between(
-            times, values - half_width, values + half_width, color=line.get_color(), alpha=0.2, linewidth=0
-        )
+        if has_intervals:
+            half_width = series.uncertainty.values[usable, index]
+            axis.fill_between(
+                times, values - half_width, values + half_width, color=line.get_color(), alpha=0.2, linewidth=0
+            )
     axis.set_ylabel("embedding")
     axis.legend(title="dimension", ncols=MAX_LINES, fontsize=8)
-    axis.set_title(f"{pixel}, with 68 % intervals", loc="left", fontsize=10)
+    axis.set_title(f"{pixel}, with 68 % intervals" if has_intervals else f"{pixel}", loc="left", fontsize=10)
     return save_figure(figure, path)
 
 
@@ -225,8 +235,11 @@ def quality_map(dataset: "xr.Dataset", path: str | Path, date: int) -> Path:
     """Draw the quality flags of one date.
 
     Raises:
+        UsageError: The embeddings have no quality flags.
         ThalwegError: The file cannot be written.
     """
+    if "quality" not in dataset:
+        raise UsageError("these embeddings have no quality flags: expected a store of `thalweg earth embed`")
     flags = dataset.quality.isel(time=date).values
     present = [quality for quality in Quality if (flags == quality).any()]
     names = [f"{quality.name.lower().replace('_', ' ')} {(flags == quality).mean():.1%}" for quality in present]

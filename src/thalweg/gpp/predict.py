@@ -23,6 +23,7 @@ from thalweg.gpp.data.gap_filling import MIN_DATES, fill_to_days
 from thalweg.gpp.data.radiation import potential_radiation
 from thalweg.gpp.data.windows import DAYS, Windows, make_windows
 from thalweg.gpp.models.checkpoint import GppModel
+from thalweg.gpp.tables.daily_table import with_model_classes
 from thalweg.gpp.tables.physical_limits import GPP_UNITS, POTENTIAL_RADIATION
 from thalweg.io.atomic import atomic_folder, atomic_write, refuse_existing
 
@@ -51,6 +52,7 @@ def predict_series(model: GppModel, table: pd.DataFrame, level: float = 0.9) -> 
     Raises:
         UsageError: A feature is not in the table, or the table is too short.
     """
+    table = with_model_classes(table, model.card.features)
     if missing := [name for name in model.card.features if name not in table]:
         raise UsageError(
             f"the model needs {missing[0]!r}, which the features lack ({', '.join(model.card.features)} in all): "

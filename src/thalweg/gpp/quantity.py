@@ -1,6 +1,6 @@
 """Prediction of a GPP model as a quantity of one embedding, for counterfactuals of a single date."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -72,7 +72,9 @@ def gpp_quantity(model: GppModel, dataset: "xr.Dataset", located: LocatedEmbeddi
         if name in names:
             selection[names.index(name), column] = 1.0
     weights, start = torch.from_numpy(share.astype(np.float32)), torch.from_numpy(located.vector)
-    members = [cast(TransformerLearner, member) for member in model.ensemble.learners]
+    members = [member for member in model.ensemble.learners if isinstance(member, TransformerLearner)]
+    if len(members) != len(model.ensemble.learners):
+        raise UsageError("a counterfactual of GPP needs gradients: expected a model of transformers; train one")
     for member in members:
         member.network.eval().requires_grad_(False)
 

@@ -26,6 +26,11 @@ CARD, WEIGHTS = "model.json", "weights.safetensors"
 Card = TypeVar("Card", bound=BaseModel)
 
 
+def bytes_hash(content: bytes) -> str:
+    """Return the SHA-256 of a file's content, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def card_hash(fields: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a card's JSON fields without `card_hash`, hexadecimal: declarations decide results too."""
     others = {name: value for name, value in fields.items() if name != "card_hash"}
@@ -49,12 +54,15 @@ class ModelFormat(Generic[Card]):
     label: str
     remedy: str
 
-    def write(self, folder: Path, tensors: Mapping[str, Tensor], **fields: Any) -> Card:
+    def write(
+        self, folder: Path, tensors: Mapping[str, Tensor], files: Mapping[str, bytes] | None = None, /, **fields: Any
+    ) -> Card:
         """Write a model folder, whole or not at all.
 
         Args:
             folder: must not exist.
             tensors: by name, any shapes and dtypes; they are stored contiguous and on the CPU.
+            files: contents of other files by name, such as models in the format of their library; none by default.
             fields: of the card, without `format`, `content_hash`, `package_version` and `card_hash`.
 
         Returns:
@@ -73,6 +81,8 @@ class ModelFormat(Generic[Card]):
             card = card.model_copy(update={"card_hash": card_hash(json.loads(card.model_dump_json()))})
         with atomic_folder(folder, SafetensorError) as unfinished:
             save_file(stored, unfinished / WEIGHTS)
+            for name, content in (files or {}).items():
+                (unfinished / name).write_bytes(content)
             (unfinished / CARD).write_text(card.model_dump_json(indent=2) + "\n")
         return card
 
@@ -121,6 +131,20 @@ class ModelFormat(Generic[Card]):
         if content_hash(tensors) != expected_hash:
             raise UsageError(f"{path}: the tensors are not those of {CARD} (hash differs): {self.remedy}")
         return tensors
+
+    def read_file(self, folder: Path, name: str, expected_hash: str) -> bytes:
+        """Return the content of another file of a model folder, verified by the hash in its card.
+
+        Raises:
+            UsageError: the name is a path, or the file is missing or not that of the card.
+        """
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise UsageError(f"{path}: no such file, which {CARD} names: {self.remedy}")
+        content = path.read_bytes()
+        if bytes_hash(content) != expected_hash:
+            raise UsageError(f"{path}: not the file of {CARD} (hash differs): {self.remedy}")
+        return content
 
 
 def load_state(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:

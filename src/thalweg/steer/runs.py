@@ -276,7 +276,8 @@ def check_resumable(
     run = Run.open(folder, operation)
     known = {**run.loading, **run.settings}
     for name, value in json.loads(json.dumps({**(loading or {}), **settings})).items():
-        if name not in ("model", "device") and known.get(name) != value:
+        is_default = name not in known and value in (None, [])  # of an option that the run's version did not have
+        if name not in ("model", "device") and known.get(name) != value and not is_default:
             raise UsageError(
                 f"{folder}: the run there has {name} {known.get(name)!r}, asked for is {value!r}; choose another "
                 "folder, or the same settings to resume it"

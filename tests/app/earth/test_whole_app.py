@@ -1,10 +1,10 @@
-"""The viewer as a tab of the app: found, opened, and come back to."""
+"""The viewer as a tab of the app: found, opened, come back to, and opened by a copied address."""
 
 from collections.abc import Callable
 
 import pytest
 
-from earth_app import wait_until_drawn
+from earth_app import choose_pixel, wait_until_drawn
 from thalweg.app.workspace import Workspace
 
 pytest.importorskip("playwright", reason="playwright is not installed")
@@ -36,3 +36,16 @@ def test_a_reload_comes_back_to_the_tab_and_the_store(
         page.get_by_role("tab", name="Steer images").click()
         page.wait_for_selector("#imprint-render")
         assert page.get_by_role("tab", name="Imprint").get_attribute("aria-selected") == "true"
+        page.get_by_role("tab", name="Earth").click()
+        wait_until_drawn(page)
+        choose_pixel(page, 20, 11)
+        page.wait_for_function("location.hash.includes('pixel=20%2C11')")
+        copied = open_page(page.url)
+        copied.locator('[data-part="series"] svg').wait_for()
+        assert copied.get_by_role("tab", name="Earth").get_attribute("aria-selected") == "true"
+        assert copied.locator('[data-part="place"]').inner_text().startswith("Row 20, column 11 ")
+        assert copied.locator('[data-part="date"]').input_value() == page.locator('[data-part="date"]').input_value()
+        wait_until_drawn(copied)
+        copied.reload()
+        wait_until_drawn(copied)
+        assert copied.get_by_role("tab", name="Earth").get_attribute("aria-selected") == "true"

@@ -239,6 +239,21 @@ def test_a_refused_upload_leaves_no_file(attack: Attack, content: bytes, name: s
     assert not copies()
 
 
+def test_a_file_of_labels_has_the_same_limits(attack: Attack) -> None:
+    for content, name, words in ((b"x" * (LIMIT + 1), "x.csv", "at most 0.1 MB"), (b"x", "../x.sh", "a GeoPackage")):
+        answer = attack.client.post("/earth/upload", files={"files": (name, content)})
+        assert answer.status_code == 422
+        assert words in answer.json()["error"] and "\n" not in answer.json()["error"]
+    assert not copies()
+    name = attack.client.post("/earth/upload", files={"files": ("x.csv", b"lon,lat,crop\n3,50,a\n")}).json()[0]
+    (path,) = copies()
+    assert path.name == "upload.csv"
+    for client, asked in ((attack.stranger, name), (attack.client, str(path))):
+        answer = client.post("/earth/labels/file", json={"store": "x.zarr", "upload": asked})
+        assert "that this browser uploaded" in answer.json()["error"]
+    path.unlink()
+
+
 def test_an_upload_in_chunks_is_refused_on_the_way(attack: Attack) -> None:
     sent = 0
     start = b'--b\r\nContent-Disposition: form-data; name="files"; filename="x.safetensors"\r\n\r\n'

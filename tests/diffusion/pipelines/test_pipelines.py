@@ -65,6 +65,73 @@ def test_a_negative_prompt(builder: str) -> None:
     torch.testing.assert_close(model.render(embedding, SEEDS), expected, rtol=0, atol=1e-5)
 
 
+def test_clip_skip_is_an_encoder_without_its_last_layer(tiny: DiffusionGenerator) -> None:
+    embedding = tiny.with_settings(clip_skip=1).embed("a red ball", negative="cone")
+    encoder = tiny.adapter.pipeline.text_encoder
+    layers = getattr(encoder, "text_model", encoder).encoder.layers
+    last = layers.pop(-1)
+    expected = tiny.embed("a red ball").tensors["prompt"]
+    layers.append(last)
+    torch.testing.assert_close(embedding.tensors["prompt"], expected, rtol=0, atol=1e-6)
+    assert torch.equal(embedding.tensors["negative"], tiny.embed("cone", negative="cone").tensors["negative"])
+    with pytest.raises(
+        UsageError, match="expected a `clip_skip` of at most 2 for tiny-sd, whose text encoder has 2 layers"
+    ):
+        tiny.with_settings(clip_skip=3)
+
+
+@pytest.mark.parametrize("builder", ["sdxl", "sd3"])
+def test_clip_skip_and_a_negative_prompt_in_the_settings(builder: str) -> None:
+    model = generator(builder)
+    skipping = model.with_settings(clip_skip=1, negative="cone")
+    embedding = skipping.embed("a red ball")
+    assert embedding.lineage.parameters == {"negative": "cone", "clip_skip": 1}
+    expected = reference(model, "a red ball", negative_prompt="cone", clip_skip=1)
+    torch.testing.assert_close(skipping.render(embedding, SEEDS), expected, rtol=0, atol=1e-5)
+    plain = model.embed("a red ball", negative="cone")
+    assert not torch.equal(plain.tensors["prompt"], embedding.tensors["prompt"])
+    assert torch.equal(
+        skipping.embed("a red ball", negative="").tensors["negative"], model.embed("").tensors["negative"]
+    )
+    with pytest.raises(
+        UsageError, match=r"expected a `clip_skip` of at most 1 for tiny-\w+, whose text encoder has 2 lay"
+    ):
+        model.with_settings(clip_skip=2)
+
+
+@pytest.mark.parametrize("builder", ["sd", "sdxl"])
+def test_guidance_rescale(builder: str) -> None:
+    model = generator(builder)
+    rescaled = model.with_settings(guidance_rescale=0.7)
+    embedding = model.embed("a red ball")
+    expected = reference(model, "a red ball", guidance_rescale=0.7)
+    torch.testing.assert_close(rescaled.render(embedding, SEEDS), expected, rtol=0, atol=1e-5)
+    assert not torch.equal(rescaled.render(embedding, SEEDS), model.render(embedding, SEEDS))
+
+
+@pytest.mark.parametrize(
+    ("builder", "settings"),
+    [
+        ("sd3", {"guidance_rescale": 0.5}),
+        ("flux", {"guidance_rescale": 0.5}),
+        ("flux", {"clip_skip": 1}),
+        ("flux", {"negative": "cone"}),
+    ],
+)
+def test_settings_that_a_class_would_ignore_are_refused(builder: str, settings: dict[str, Any]) -> None:
+    name = "negative prompt" if "negative" in settings else f"`{next(iter(settings))}`"
+    with pytest.raises(UsageError, match=f"expected no {name} for tiny-{builder}"):
+        generator(builder).with_settings(**settings)
+
+
+def test_a_vector_with_clip_skip_and_a_negative_prompt(tiny: DiffusionGenerator) -> None:
+    skipping = tiny.with_settings(clip_skip=1, negative="cone")
+    vector = tiny.token_vector("red")
+    found, expected = skipping.embed_with("a X ball", "X", vector), skipping.embed("a red ball")
+    for name, tensor in expected.tensors.items():
+        torch.testing.assert_close(found.tensors[name], tensor, rtol=0, atol=1e-6)
+
+
 def test_without_guidance(tiny: DiffusionGenerator) -> None:
     plain = tiny.with_settings(guidance_scale=1)
     images = plain.render(plain.embed("a red ball"), SEEDS)
@@ -349,11 +416,21 @@ def test_sd3_without_t5() -> None:
     torch.testing.assert_close(images, reference(model, "a red ball"), rtol=0, atol=1e-5)
 
 
-def test_a_latent_consistency_model_is_refused() -> None:
-    pipeline = build("sd")
-    pipeline.unet.register_to_config(time_cond_proj_dim=8)
-    with pytest.raises(UsageError, match="got a latent consistency model"):
-        DiffusionGenerator(pipeline, "tiny")
+@pytest.mark.parametrize("builder", ["sd", "sdxl"])
+def test_a_latent_consistency_model_takes_guidance_as_an_input(builder: str) -> None:
+    model = DiffusionGenerator(build(f"{builder}-lcm"), f"tiny-{builder}-lcm", steps=3, height=16, width=16)
+    embedding = model.embed("a red ball")
+    assert "negative" not in embedding.tensors and "prompt" in embedding.tensors
+    images = model.render(embedding, SEEDS)
+    torch.testing.assert_close(images, reference(model, "a red ball"), rtol=0, atol=1e-5)
+    strong = model.with_settings(guidance_scale=2.0)
+    torch.testing.assert_close(strong.render(embedding, SEEDS), reference(strong, "a red ball"), rtol=0, atol=1e-5)
+    assert (strong.render(embedding, SEEDS) - images).abs().max() > 1e-4
+    calls = model.calls
+    model.render(embedding, (3,))
+    assert model.calls - calls == 3
+    with pytest.raises(UsageError, match="expected no negative prompt for tiny-sd"):
+        model.embed("a red ball", negative="cone")
 
 
 def test_a_prompt_that_is_cut(tiny: DiffusionGenerator) -> None:

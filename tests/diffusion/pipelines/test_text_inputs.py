@@ -129,7 +129,7 @@ def test_weights_are_named_and_adapters_refused(tiny: DiffusionGenerator) -> Non
 def test_an_encoder_that_is_not_finite_raises_one_line_error(
     tiny: DiffusionGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def overflowing(prompt: str, negative: str) -> dict[str, Any]:
+    def overflowing(prompt: str, negative: str, clip_skip: int) -> dict[str, Any]:
         return {"prompt": torch.full((1, LENGTH, 16), torch.inf), "negative": torch.zeros(1, LENGTH, 16)}
 
     monkeypatch.setattr(tiny.adapter, "encode", overflowing)

@@ -7,7 +7,7 @@ import pytest
 from thalweg.earth.indices import INDICES
 from thalweg.errors import UsageError
 from thalweg.gpp.data.windows import make_windows
-from thalweg.gpp.evaluation.protocol import EvaluationConfig, common_windows, evaluate, folds
+from thalweg.gpp.evaluation.protocol import EvaluationConfig, common_windows, evaluate, folds, warmer_sites
 from thalweg.gpp.models.baselines import RidgeLearner
 from thalweg.gpp.models.ensemble import Ensemble
 from thalweg.gpp.models.predictors import PredictorSet, predictor_sets, with_indices
@@ -104,13 +104,72 @@ def test_models_are_made_by_name():
 def test_unknown_names_are_refused_with_a_suggestion():
     with pytest.raises(UsageError, match=r"model 'rigde': expected transformer, .*; did you mean ridge\?"):
         check_models(["boosting", "rigde"])
-    with pytest.raises(UsageError, match=r"splitting 'sites': expected site, year, site-year; did you mean site\?"):
+    with pytest.raises(
+        UsageError, match=r"splitting 'sites': expected site, year, site-year, temperature; did you mean site\?"
+    ):
         EvaluationConfig(splittings=("sites",))  # type: ignore[arg-type]
 
 
+def test_warmer_sites_are_predicted_from_cooler_ones(make_table):
+    table = make_table(sites=6)
+    table["TA_ERA"] = table["site"].str[1].astype(float) + table["SW_IN_POT"] / 100
+    assert warmer_sites(table) == ["S3", "S4", "S5"]
+    found = evaluate(table, [WEATHER], {"ridge": ridge}, EvaluationConfig(("temperature",), stride=5))
+    assert set(found.predictions["site"]) == {"S3", "S4", "S5"}
+    poisoned = table.assign(gpp=table["gpp"].where(table["site"] < "S3", 30.0))
+    other = evaluate(poisoned, [WEATHER], {"ridge": ridge}, EvaluationConfig(("temperature",), stride=5))
+    for name in ("predicted", "lower", "upper"):
+        np.testing.assert_array_equal(found.predictions[name], other.predictions[name])
+    with pytest.raises(UsageError, match="no column TA_ERA or TA_F"):
+        warmer_sites(table.drop(columns="TA_ERA"))
+
+
+@pytest.mark.parametrize("partitions", [2, None])
+def test_poison_at_an_outer_site_leaves_its_choices_and_prediction(make_table, partitions):
+    def model(seed):
+        return Ensemble({"10": RidgeLearner, "flat": partial(RidgeLearner, penalty=1e6)}, 2, seed, stacked=True)
+
+    table = make_table(sites=5)
+    noise = np.random.default_rng(0).uniform(0, 40, len(table))
+    poisoned = table.assign(gpp=table["gpp"].where(table["site"] != "S2", noise))
+    config = EvaluationConfig(partitions=partitions, stride=5)
+    one, two = (
+        evaluate(each, [WEATHER], {"stack": model}, config).predictions.set_index(["site", "time"])
+        for each in (table, poisoned)
+    )
+    columns = ["predicted", "lower", "upper"]
+    pd.testing.assert_frame_equal(one.loc["S2", columns], two.loc["S2", columns])
+    assert not np.allclose(one.loc["S1", columns], two.loc["S1", columns])
+
+
+@pytest.mark.parametrize("sites", [2, 3])
+def test_fewer_than_four_sites_are_left_out_one_by_one(make_table, sites):
+    told = []
+    found = evaluate(
+        make_table(sites=sites),
+        [WEATHER],
+        {"ridge": ridge},
+        EvaluationConfig(partitions=3, stride=5),
+        lambda *at: told.append(at),
+    )
+    assert found.predictions["site"].nunique() == sites
+    assert f"{sites} sites, fewer than 4: each is left out by an ensemble of its own" in found.notes[0]
+    assert told[0][:2] == (1, 1) and told[0][2].startswith("ridge on weather: ")
+
+
+def test_models_of_photosynthesis_run_where_meteorology_is(make_table):
+    table = make_table(sites=4).assign(TA_F=15.0, VPD_F=5.0, SW_IN_F=200.0)
+    sets = [WEATHER, PredictorSet("meteorology", ("TA_F", "VPD_F", "SW_IN_F"))]
+    config = EvaluationConfig(partitions=1, stride=20, physical=("lue",))
+    found = evaluate(table, sets, {"lue": MODELS["lue"]}, config)
+    assert found.scores["predictors"].tolist() == ["meteorology"]
+    with pytest.raises(UsageError, match="no set of predictors has temperature"):
+        evaluate(table, [WEATHER], {"lue": MODELS["lue"]}, config)
+
+
 def test_too_few_sites_or_years_are_refused(make_table):
-    windows = make_windows(make_table(sites=2, years=1), ["wet"])
-    with pytest.raises(UsageError, match="2 sites: expected three or more"):
+    windows = make_windows(make_table(sites=1, years=1), ["wet"])
+    with pytest.raises(UsageError, match="1 sites: expected two or more"):
         list(folds(windows, "site"))
     with pytest.raises(UsageError, match="a single year, 2017"):
         list(folds(windows, "year"))

@@ -22,11 +22,20 @@ def evaluation(make_table):
 def test_a_report_holds_tables_and_figures(evaluation, tmp_path):
     folder = write_report(evaluation, tmp_path / "report", ["bands: the table has no such columns"])
     assert sorted(path.name for path in folder.iterdir()) == [
-        "predictions.csv", "report.md", "scores.csv", "site-error-by-month.png", "site-observed-predicted.png",
-        "site-series.png", "sites.csv", "year-error-by-month.png", "year-observed-predicted.png", "year-series.png",
+        "differences.csv", "predictions.csv", "quartiles.csv", "report.md", "scales.csv", "scores.csv",
+        "site-error-by-month.png", "site-observed-predicted.png", "site-series.png", "sites.csv",
+        "year-error-by-month.png", "year-observed-predicted.png", "year-series.png",
     ]  # fmt: skip
     text = (folder / "report.md").read_text()
-    for part in ("## Leave site out", "## Leave year out", "| light | ridge |", "no such columns", "nrmse_sd:"):
+    for part in (
+        "## Leave site out",
+        "## Leave year out",
+        "| light | ridge |",
+        "no such columns",
+        "nrmse_sd:",
+        "Quartiles over sites",
+        "R2 by time",
+    ):
         assert part in text
     sites = pd.read_csv(folder / "sites.csv")
     assert len(sites) == 4 * 2 * 2 * 2
@@ -81,7 +90,7 @@ def test_the_command_refuses_in_one_line(cli, make_table, tmp_path):
     for arguments, expected in (
         ((path, tmp_path / "there"), "exists already"),
         ((path, "out", "--model", "bosting"), "did you mean boosting?"),
-        ((path, "out", "--split", "month"), "expected site, year, site-year"),
+        ((path, "out", "--split", "month"), "expected site, year, site-year, temperature"),
         ((short, "out"), "site S1: 31 days"),
         ((bare, "out"), "no column 'gpp'"),
         ((tmp_path / "none.csv", "out"), "no such file"),

@@ -6,7 +6,7 @@ import pytest
 from thalweg.gpp.data.windows import make_windows
 from thalweg.gpp.evaluation.scores import r_squared
 from thalweg.gpp.models.baselines import ClimatologyLearner, RidgeLearner
-from thalweg.gpp.models.boosting import BoostingLearner
+from thalweg.gpp.models.trees.boosting import BoostingLearner
 
 
 def few_trees(seed: int) -> BoostingLearner:

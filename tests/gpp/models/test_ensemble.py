@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from thalweg.errors import UsageError
 from thalweg.gpp.data.windows import make_windows
 from thalweg.gpp.evaluation.scores import r_squared
 from thalweg.gpp.models.baselines import RidgeLearner
-from thalweg.gpp.models.ensemble import Ensemble
+from thalweg.gpp.models.ensemble import Ensemble, stack_weights
 from thalweg.gpp.models.registry import MODELS, ridge
 
 
@@ -48,6 +50,63 @@ def test_candidates_are_chosen_on_held_out_groups(make_table):
     windows = make_windows(make_table(sites=5), ["SW_IN_POT", "wet"])
     model = Ensemble({"useless": lambda seed: RidgeLearner(seed, 1e12), "good": lambda seed: RidgeLearner(seed, 1.0)})
     assert model.fit(windows).chosen == "good"
+
+
+def test_the_final_member_learns_from_all_sites(make_table):
+    windows = make_windows(make_table(sites=4), ["SW_IN_POT", "wet"])
+    model = Ensemble({"ridge": RidgeLearner}, members=2).fit(windows)
+    alone = RidgeLearner()
+    alone.fit(windows, windows.select(slice(0)))
+    np.testing.assert_allclose(model.final.predict(windows), alone.predict(windows), rtol=1e-5)
+    mean = np.mean([member.predict(windows)[:, 1] for member in (*model.fitted, model.final)], axis=0)
+    np.testing.assert_allclose(model.predict(windows), mean, rtol=1e-5)
+
+
+def test_a_stack_weighs_its_candidates(make_table):
+    windows = make_windows(make_table(sites=6), ["SW_IN_POT", "wet"])
+    candidates = {"flat": lambda seed: RidgeLearner(seed, 1e12), "good": lambda seed: RidgeLearner(seed, 1.0)}
+    model = Ensemble(candidates, stacked=True).fit(windows)
+    assert model.chosen == "good" and model.weights["good"] > 0.9
+    assert sum(model.weights.values()) == pytest.approx(1)
+    random = np.random.default_rng(0)
+    truth = random.normal(5, 2, 2000)
+    predictions = np.stack([truth + random.normal(size=2000), truth + 2 * random.normal(size=2000)], 1)
+    assert stack_weights(predictions, truth) == pytest.approx([0.8, 0.2], abs=0.03)
+
+
+def test_a_stack_costs_nothing_after_its_candidates(make_table):
+    windows = make_windows(make_table(sites=6), ["SW_IN_POT", "wet"])
+    fits = []
+
+    def run(function, *arguments):
+        fits.append(len(arguments[0]))
+        return map(function, *arguments)
+
+    known = {}
+    parts = {"10": RidgeLearner, "1000": partial(RidgeLearner, penalty=1000.0)}
+    for name in parts:
+        Ensemble({name: parts[name]}).leave_site_out(windows, partitions=2, run=run, known=known)
+    same = {"10": RidgeLearner, "1000": partial(RidgeLearner, penalty=1000.0)}
+    stacked = Ensemble(same, stacked=True).leave_site_out(windows, partitions=2, run=run, known=known)
+    np.testing.assert_array_equal(stacked, Ensemble(same, stacked=True).leave_site_out(windows, partitions=2))
+    assert fits == [6, 6]
+
+
+def test_gpp_of_a_site_has_no_part_in_its_stages_weights_and_interval(make_table):
+    def of(table):
+        candidates = {"flat": partial(RidgeLearner, penalty=1e6), "good": RidgeLearner}
+        windows = make_windows(table, ["SW_IN_POT", "wet"])
+        return windows, Ensemble(candidates, stacked=True).leave_site_out(windows, partitions=2)
+
+    table = make_table(sites=6)
+    poisoned = table.copy()
+    poisoned.loc[poisoned["site"] == "S4", "gpp"] = np.random.default_rng(0).uniform(
+        0, 40, (table["site"] == "S4").sum()
+    )
+    (windows, one), (_, two) = of(table), of(poisoned)
+    here = windows.site == "S4"
+    np.testing.assert_array_equal(one[here], two[here])
+    assert not np.allclose(one[~here], two[~here])
 
 
 def test_years_can_be_the_unit(make_table):

@@ -10,9 +10,12 @@ import numpy as np
 from thalweg.app.earth.open_stores import OpenStore
 from thalweg.app.earth.tiles import QUALITY_LABELS
 from thalweg.earth.model.earth_model import EarthModel
-from thalweg.earth.positions import PixelIndex, dataset_geobox, lon_lat, map_point
+from thalweg.earth.positions import WGS84, PixelIndex, dataset_geobox, lon_lat, map_point
 from thalweg.earth.sensors import Quality
 from thalweg.errors import UsageError
+
+GRID_POINTS = 33
+"""Points per side of the grid of longitudes and latitudes."""
 
 
 def pixel_series(store: OpenStore, pixel: PixelIndex) -> dict[str, Any]:
@@ -46,6 +49,55 @@ def pixel_series(store: OpenStore, pixel: PixelIndex) -> dict[str, Any]:
             for name in series.data_vars
             if str(name).startswith("gap_")
         },
+    }
+
+
+def series_table(store: OpenStore, pixel: PixelIndex) -> str:
+    """Return the series of a pixel as a CSV table with one row per date.
+
+    Columns: `time`, `row`, `column`, `x`, `y`, `longitude`, `latitude`, `quality`, `context_dates`, `gap_SENSOR`, and
+    per dimension `e1`, ... with `e1_uncertainty` (half-width of the 68 % interval); empty without an embedding.
+
+    Raises:
+        UsageError: The pixel lies outside the grid.
+    """
+    import pandas as pd
+
+    series = pixel_series(store, pixel)
+    columns: dict[str, Any] = {"time": [np.datetime_as_string(time, "s") for time in store.dataset.time.values]}
+    columns |= {name: series[name] for name in ("row", "column", "x", "y", "longitude", "latitude")}
+    columns |= {name: series[name] for name in ("quality", "context_dates")}
+    columns |= {f"gap_{sensor}": days for sensor, days in series["gaps"].items()}
+    values, half_widths = (np.array(series[name], float) for name in ("values", "half_width"))
+    for index in range(values.shape[1]):
+        columns |= {f"e{index + 1}": values[:, index], f"e{index + 1}_uncertainty": half_widths[:, index]}
+    return pd.DataFrame(columns).to_csv(index=False)
+
+
+def degree_grid(store: OpenStore) -> dict[str, Any]:
+    """Return the longitude and latitude of evenly spaced points, between which the page interpolates.
+
+    Within 40 km the interpolated position is less than 0.1 m off, within 200 km less than 3 m.
+
+    Returns:
+        JSON values: `rows` and `columns`, positions in pixels from the upper left corner; `longitude`, in degrees
+        without a jump at 180, and `latitude`, lists of lists by row, null where the reference system has none.
+    """
+    from pyproj import Transformer
+
+    grid = dataset_geobox(store.dataset)
+    affine: Any = grid.affine  # its types know numbers alone, not arrays
+    rows, columns = (np.linspace(0, size, GRID_POINTS) for size in store.shape)
+    across, down = np.meshgrid(columns, rows)
+    transformer = Transformer.from_crs(str(grid.crs), WGS84, always_xy=True)
+    longitude, latitude = (np.asarray(one) for one in transformer.transform(*(affine @ (across, down))))
+    with np.errstate(invalid="ignore"):
+        longitude = np.unwrap(np.unwrap(longitude, period=360, axis=0), period=360, axis=1)
+    return {
+        "rows": rows.tolist(),
+        "columns": columns.tolist(),
+        "longitude": _json_numbers(longitude, 7),
+        "latitude": _json_numbers(latitude, 7),
     }
 
 
@@ -118,9 +170,9 @@ def _shipped_model() -> EarthModel:
     return EarthModel.load()
 
 
-def _json_numbers(values: np.ndarray) -> list[Any]:
-    """Return numbers for JSON, rounded to five decimals, None for NaN."""
-    rounded = np.round(values.astype(float), 5).astype(object)
+def _json_numbers(values: np.ndarray, decimals: int = 5) -> list[Any]:
+    """Return numbers for JSON, rounded, None for those that are not finite."""
+    rounded = np.round(values.astype(float), decimals).astype(object)
     rounded[~np.isfinite(values)] = None
     listed: list[Any] = rounded.tolist()
     return listed

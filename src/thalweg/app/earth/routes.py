@@ -2,38 +2,40 @@
 
 import logging
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Body, Path, Query, Request, Response
+from fastapi import APIRouter, Body, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from thalweg.app.earth import pixels, tiles
+from thalweg.app.earth.labels import MAX_PAGE_CLASSES, LabelMaps, add_label_routes, attachment
 from thalweg.app.earth.open_stores import OpenStore, OpenStores
+from thalweg.app.earth.request_values import CACHE_HEADERS, MAX_INDEX, Index, StoreName, TileIndex
 from thalweg.app.security.messages import browser_message
+from thalweg.app.security.uploads import Uploads
 from thalweg.app.workspace import Workspace
-from thalweg.earth.positions import PixelIndex
+from thalweg.earth.export.categorical import distinct_colours
+from thalweg.earth.positions import PixelIndex, dataset_geobox
 from thalweg.earth.store.portable import model_of
 from thalweg.errors import ThalwegError, UsageError
 
 ZARR_THREADS = 64
 """Threads in which Zarr reads the chunks of all stores; a store that never answers cannot occupy all of them."""
-MAX_INDEX = 2**31 - 1
-"""Largest row, column or date that is read."""
 MAX_CHARACTERS, MAX_BANDS = 300, 20
 """Length of a text, and number of bands, of a store's attributes that the page shows."""
 
-_CACHE_HEADERS = {"Cache-Control": "private, max-age=3600"}  # a tile's address names the store's version
 
-StoreName = Annotated[str, Query(max_length=500)]
-Index = Annotated[int, Query(ge=0, le=MAX_INDEX)]
-TileIndex = Annotated[int, Path(ge=0, le=MAX_INDEX)]
+def earth_router(workspace: Workspace, uploads: Uploads) -> APIRouter:
+    """Return the routes under `/earth` for the embedding stores of a workspace.
 
-
-def earth_router(workspace: Workspace) -> APIRouter:
-    """Return the routes under `/earth` for the embedding stores of a workspace."""
+    Args:
+        workspace: folder of the stores.
+        uploads: uploads of all browsers, among them files of labels.
+    """
     import zarr
 
     zarr.config.set({"threading.max_workers": ZARR_THREADS})
@@ -51,6 +53,8 @@ def earth_router(workspace: Workspace) -> APIRouter:
                 except RequestValidationError as error:
                     first = error.errors()[0]
                     return _refusal(f"{first['loc'][-1]}: {first['msg']}")
+                except HTTPException as error:  # a body that is no JSON
+                    return _refusal(str(error.detail))
                 except UsageError as error:
                     return _refusal(browser_message(error, workspace.folder))
                 except Exception as error:  # libraries raise many kinds on a damaged store
@@ -88,11 +92,17 @@ def earth_router(workspace: Workspace) -> APIRouter:
     ) -> Response:
         pixel = None if pixel_row is None or pixel_column is None else PixelIndex(pixel_row, pixel_column)
         image = await stores.use(store, lambda opened: tiles.draw_tile(opened, layer, level, row, column, date, pixel))
-        return Response(image, media_type="image/png", headers=_CACHE_HEADERS)
+        return Response(image, media_type="image/png", headers=CACHE_HEADERS)
 
     @router.get("/pixel")
     async def pixel(store: StoreName, row: Index, column: Index) -> dict[str, Any]:
         return await stores.use(store, lambda opened: pixels.pixel_series(opened, PixelIndex(row, column)))
+
+    @router.get("/pixel/series")
+    async def series(store: StoreName, row: Index, column: Index) -> Response:
+        table = await stores.use(store, lambda opened: pixels.series_table(opened, PixelIndex(row, column)))
+        headers = attachment(f"{Path(store).stem}-row{row}-column{column}-series.csv")
+        return Response(table, media_type="text/csv; charset=utf-8", headers=headers)
 
     @router.get("/decode")
     async def decode(store: StoreName, row: Index, column: Index, date: Index) -> dict[str, Any]:
@@ -109,6 +119,7 @@ def earth_router(workspace: Workspace) -> APIRouter:
         pixel = PixelIndex(row, column)
         return await stores.use(store, lambda opened: pixels.pixel_counterfactual(opened, pixel, date, target))
 
+    add_label_routes(router, stores, LabelMaps(workspace), uploads)
     return router
 
 
@@ -127,6 +138,9 @@ def describe_store(store: OpenStore) -> dict[str, Any]:
         "dimensions": dataset.sizes["embedding"],
         "resolution": float(dataset.attrs["geoemb:gsd"]),
         "reference_system": str(dataset.attrs.get("proj:code", ""))[:MAX_CHARACTERS],
+        "transform": list(dataset_geobox(dataset).affine)[:6],
+        "degrees": pixels.degree_grid(store),
+        "class_colours": distinct_colours(MAX_PAGE_CLASSES),
         "preview_bands": [str(band)[:MAX_CHARACTERS] for band in dataset.picture.attrs.get("bands", ())][:MAX_BANDS],
         "dates": [np.datetime_as_string(time, "s") for time in dataset.time.values],
         "sampled": store.is_sampled,

@@ -4,7 +4,15 @@ from importlib.resources import files
 
 from thalweg.app.workspace import Workspace
 
-_SCRIPTS = ("page.js", "maps.js", "charts.js", "viewer.js")  # joined to one script; the last one starts the page
+_SCRIPTS = (
+    "page.js",
+    "places.js",
+    "maps.js",
+    "charts.js",
+    "labels.js",
+    "mapping.js",
+    "viewer.js",
+)  # joined to one script; the last one starts the page
 
 
 def earth_tab(workspace: Workspace) -> None:

@@ -83,8 +83,8 @@ def _touched_chunks(store: OpenStore, level: int, step: int) -> int:
     return rows * columns
 
 
-def window(store: OpenStore, level: int, row: int, column: int, step: int) -> "xr.Dataset":
-    """Return every `step`-th pixel of a tile's window.
+def tile_slices(store: OpenStore, level: int, row: int, column: int, step: int) -> tuple[slice, slice]:
+    """Return the rows and columns of every `step`-th pixel of a tile.
 
     Raises:
         UsageError: There is no such level or tile.
@@ -95,10 +95,20 @@ def window(store: OpenStore, level: int, row: int, column: int, step: int) -> "x
     rows, columns = store.shape
     if not (0 <= row * covered < rows and 0 <= column * covered < columns):
         raise UsageError(f"tile row {row}, column {column} of level {level} lies outside the store")
-    return store.dataset.isel(
-        y=slice(row * covered, min((row + 1) * covered, rows), step),
-        x=slice(column * covered, min((column + 1) * covered, columns), step),
+    return (
+        slice(row * covered, min((row + 1) * covered, rows), step),
+        slice(column * covered, min((column + 1) * covered, columns), step),
     )
+
+
+def window(store: OpenStore, level: int, row: int, column: int, step: int) -> "xr.Dataset":
+    """Return every `step`-th pixel of a tile's window.
+
+    Raises:
+        UsageError: There is no such level or tile.
+    """
+    rows, columns = tile_slices(store, level, row, column, step)
+    return store.dataset.isel(y=rows, x=columns)
 
 
 def overview(store: OpenStore, level: int, row: int, column: int) -> "xr.Dataset":
@@ -138,14 +148,14 @@ def draw_tile(
             raise UsageError("similarity: expected the row and column of a pixel too")
         store.check_pixel(pixel)
         part = window(store, level, row, column, stride(store, level, MAX_SIMILARITY_CHUNKS))
-        return _png(_similarity_colours(store.similarity_to(pixel, similarity_dates(store, level)).compute(part)))
+        return png(_similarity_colours(store.similarity_to(pixel, similarity_dates(store, level)).compute(part)))
     part = overview(store, level, row, column).isel(time=date)
     if layer == "preview":
-        return _png(_with_alpha(np.moveaxis(part.picture.values, 0, -1), part.quality.values <= Quality.WATER))
+        return png(with_alpha(np.moveaxis(part.picture.values, 0, -1), part.quality.values <= Quality.WATER))
     if layer == "components":
-        return _png(_component_colours(store, part.embeddings.values))
+        return png(_component_colours(store, part.embeddings.values))
     if layer == "quality":
-        return _png(_quality_colours(part.quality.values))
+        return png(_quality_colours(part.quality.values))
     raise unknown_name("layer", layer, LAYERS)
 
 
@@ -153,29 +163,30 @@ def _component_colours(store: OpenStore, vectors: np.ndarray) -> np.ndarray:
     finite = np.isfinite(vectors).all(0)
     colours = store.components().to_rgb(vectors)
     three = np.concatenate([colours, np.zeros((*finite.shape, 3 - colours.shape[-1]))], -1)
-    return _with_alpha((255 * three).round().astype(np.uint8), finite)
+    return with_alpha((255 * three).round().astype(np.uint8), finite)
 
 
 def _similarity_colours(similarity: np.ndarray) -> np.ndarray:
     import matplotlib
 
     colours = matplotlib.colormaps["viridis"](np.nan_to_num(similarity), bytes=True)[..., :3]
-    return _with_alpha(colours, np.isfinite(similarity))
+    return with_alpha(colours, np.isfinite(similarity))
 
 
 def _quality_colours(quality: np.ndarray) -> np.ndarray:
     colours = np.zeros((256, 3), np.uint8)
     for flag, colour in QUALITY_COLOURS.items():
         colours[flag] = colour
-    return _with_alpha(colours[quality], np.ones(quality.shape, bool))
+    return with_alpha(colours[quality], np.ones(quality.shape, bool))
 
 
-def _with_alpha(colours: np.ndarray, opaque: np.ndarray) -> np.ndarray:
+def with_alpha(colours: np.ndarray, opaque: np.ndarray) -> np.ndarray:
     """Return colours (H, W, 3), uint8, with an alpha channel (H, W, 4): transparent where not `opaque` (H, W)."""
     return np.concatenate([np.where(opaque[..., None], colours, 0), 255 * opaque[..., None]], -1).astype(np.uint8)
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def png(pixels: np.ndarray) -> bytes:
+    """Return colours (H, W, 3) or (H, W, 4), uint8, as a PNG file."""
     from PIL import Image
 
     out = io.BytesIO()

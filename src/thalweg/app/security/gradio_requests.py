@@ -20,6 +20,8 @@ MAX_BODY = 1_000_000
 MAX_DEPTH = 32
 """Deepest nesting of lists and dictionaries in an event."""
 UPLOAD = "/gradio_api/upload"
+LABELS_UPLOAD = "/earth/upload"
+"""Route of the Earth page that reads an upload itself, within the same limits."""
 _OWN = ("/runs/", "/earth/")
 _READ = re.compile(
     r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/(assets|static)(/[\w.@-]+)+"
@@ -55,7 +57,9 @@ class GradioRequests:
         request, path = Request(scope, receive), scope["path"]
         is_event = request.method == "POST" and path in _EVENTS
         try:
-            if path.startswith(_OWN):
+            if path == LABELS_UPLOAD:
+                await self.app(scope, receive, send)
+            elif path.startswith(_OWN):
                 await self._pass_on(scope, await _body(request), receive, send)
             elif request.method == "POST" and path == UPLOAD:
                 response = await receive_upload(request, self._uploads, user_of(request.cookies))

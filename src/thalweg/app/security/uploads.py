@@ -64,8 +64,14 @@ class Uploads:
         self._known: dict[str, _Upload] = {}
         self._used: dict[str, int] = {}
 
-    def add(self, user: str, content: BinaryIO, size: int) -> str:
+    def add(self, user: str, content: BinaryIO, size: int, suffix: str = SUFFIX) -> str:
         """Store a file and return the name under which its browser finds it.
+
+        Args:
+            user: secret of the browser.
+            content: content of the file.
+            size: its size, bytes.
+            suffix: suffix of its kind; the rest of its name is not the browser's.
 
         Raises:
             UsageError: it exceeds a limit; no part of it is kept.
@@ -75,7 +81,7 @@ class Uploads:
         with self.reserved(user, size):
             folder = self.folder / secrets.token_hex(16)
             folder.mkdir(parents=True, mode=0o700)
-            upload = _Upload(_mark(user), folder / f"upload{SUFFIX}", size, time.monotonic())
+            upload = _Upload(_mark(user), folder / f"upload{suffix}", size, time.monotonic())
             try:
                 with upload.path.open("xb") as file:
                     shutil.copyfileobj(content, file)
@@ -167,8 +173,22 @@ class Uploads:
             shutil.rmtree(upload.path.parent, ignore_errors=True)
 
 
-async def receive_upload(request: Request, uploads: Uploads, user: str) -> Response:
-    """Answer the upload of a form with one file by a list with its name; a refused one is one line of text."""
+async def receive_upload(
+    request: Request,
+    uploads: Uploads,
+    user: str,
+    suffixes: tuple[str, ...] = (SUFFIX,),
+    kind: str = f"an embedding file named *{SUFFIX}",
+) -> Response:
+    """Answer the upload of a form with one file by a list with its name; a refused one is one line of text.
+
+    Args:
+        request: the upload.
+        uploads: uploads of all browsers.
+        user: secret of the browser.
+        suffixes: suffixes of the kinds that are accepted, in lower case.
+        kind: what is accepted, for the message.
+    """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         return PlainTextResponse("expected a form with one file named files", 400)
     length = request.headers.get("content-length", "0")
@@ -192,9 +212,10 @@ async def receive_upload(request: Request, uploads: Uploads, user: str) -> Respo
             file = form.get("files")
             if not isinstance(file, UploadFile) or file.size is None:
                 return PlainTextResponse("expected a form with one file named files", 400)
-            if not (file.filename or "").endswith(SUFFIX):
-                return PlainTextResponse(f"expected an embedding file named *{SUFFIX}; other kinds are refused", 400)
-            return JSONResponse([uploads.add(user, file.file, file.size)])
+            suffix = Path(file.filename or "").suffix.lower()
+            if suffix not in suffixes:
+                return PlainTextResponse(f"expected {kind}; other kinds are refused", 400)
+            return JSONResponse([uploads.add(user, file.file, file.size, suffix)])
     except UsageError as error:
         return PlainTextResponse(str(error), 413)
     except MultiPartException as error:

@@ -42,7 +42,15 @@ const reopen = (names, frames = 600) => {
   if (tab && !isOpen) tab.click(); // repeated, since a click before the page has started does nothing
   requestAnimationFrame(() => reopen(isOpen ? names.slice(1) : names, frames - 1));
 };
-reopen(openTabs());
+// An address with a store, such as a copied one, opens the tab Earth, except by a reload of the page.
+const namesStore = () => new URLSearchParams(location.hash.slice(1)).has("store");
+const openEarth = () => {
+  sessionStorage.setItem(OPEN_TABS, JSON.stringify([...openTabs().filter((name) => name !== "Steer images"), "Earth"]));
+  reopen(["Earth"]);
+};
+window.addEventListener("hashchange", () => namesStore() && openEarth());
+if (namesStore() && performance.getEntriesByType("navigation")[0]?.type !== "reload") openEarth();
+else reopen(openTabs());
 
 // The prompt and the seeds are stored and restored, too.
 const TYPED = ["prompt", "seeds"];

@@ -1,21 +1,102 @@
 """Arguments and options of the image commands."""
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 Prompt = Annotated[str, typer.Argument(help="a prompt, or an embedding file (*.safetensors)")]
 Folder = Annotated[Path, typer.Argument(help="run folder to write; an interrupted run is resumed")]
 Seeds = Annotated[str, typer.Option(help="seeds such as 3 or 0,4,7 or 0-7")]
-Model = Annotated[
-    str | None, typer.Option(help="a diffusers folder or a hub model's name; the shipped miniature by default")
-]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps ...: a device of this machine")]
+
 DenoisingSteps = Annotated[int | None, typer.Option("--steps", help="denoising steps; the model's default if left out")]
-Guidance = Annotated[float | None, typer.Option(help="guidance scale; the model's default if left out")]
-Scheduler = Annotated[str | None, typer.Option(help="scheduler, such as ddim or euler; the model's own if left out")]
-GradientMode = Annotated[str, typer.Option("--gradient", help="full, last_k or one_step")]
-Clip = Annotated[
-    str | None, typer.Option(help="a CLIP model's folder or hub name for scores; the miniature's by default")
-]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps ...: a device of this machine")]
+
+_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "clip": (
+        Annotated[
+            str | None, typer.Option(help="a CLIP model's folder or hub name for scores; the miniature's by default")
+        ],
+        None,
+    ),
+    "model": (
+        Annotated[
+            str | None, typer.Option(help="a diffusers folder or a hub model's name; the shipped miniature by default")
+        ],
+        None,
+    ),
+    "device": (Device, "cpu"),
+    "lora": (
+        Annotated[
+            list[str] | None,
+            typer.Option(metavar="FILE[:STRENGTH]", help="LoRA to add, at strength 1 by default; may be given again"),
+        ],
+        None,
+    ),
+    "inversion": (
+        Annotated[
+            list[str] | None,
+            typer.Option(metavar="FILE", help="textual inversion, whose word prompts may hold; may be given again"),
+        ],
+        None,
+    ),
+    "negative": (
+        Annotated[str | None, typer.Option(help="what prompts are guided away from; nothing if left out")],
+        None,
+    ),
+    "steps": (DenoisingSteps, None),
+    "guidance": (Annotated[float | None, typer.Option(help="guidance scale; the model's default if left out")], None),
+    "guidance_rescale": (
+        Annotated[float | None, typer.Option(help="0 to 1, against overexposure at high guidance; 0 if left out")],
+        None,
+    ),
+    "scheduler": (
+        Annotated[str | None, typer.Option(help="scheduler, such as ddim or euler; the model's own if left out")],
+        None,
+    ),
+    "width": (Annotated[int | None, typer.Option(help="of the images, pixels; the model's own if left out")], None),
+    "height": (Annotated[int | None, typer.Option(help="of the images, pixels; the model's own if left out")], None),
+    "clip_skip": (
+        Annotated[int | None, typer.Option(help="last layers of the CLIP text encoder to leave out; A1111's less 1")],
+        None,
+    ),
+    "gradient": (Annotated[str, typer.Option("--gradient", help="full, last_k or one_step")], "full"),
+}
+"""Options that name a model and its sampling: type and default of each field of `ModelConfig`."""
+
+
+def model_options(*scored: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace a command's parameter `model_config` by the options of a model and its sampling.
+
+    Args:
+        *scored: "gradient" and "clip", for commands that compute gradients or scores.
+
+    Returns:
+        A decorator. The command gets a `ModelConfig`, which has checked the options without torch.
+    """
+    names = [name for name in _OPTIONS if name not in ("gradient", "clip") or name in scored]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def with_options(*arguments: Any, **given: Any) -> None:
+            from thalweg.diffusion.config import ModelConfig
+
+            options = {name: given.pop(name, _OPTIONS[name][1]) for name in names}
+            options |= {name: tuple(options[name] or ()) for name in ("lora", "inversion")}
+            command(*arguments, model_config=ModelConfig(**options), **given)
+
+        own = inspect.signature(command)
+        parameters = [parameter for name, parameter in own.parameters.items() if name != "model_config"]
+        parameters += [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+            for name, (kind, default) in _OPTIONS.items()
+            if name in names
+        ]
+        with_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return with_options
+
+    return decorate

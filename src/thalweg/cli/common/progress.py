@@ -20,6 +20,13 @@ def announce(step: str) -> None:
         print(f"{step} ...", file=sys.stderr, flush=True)
 
 
+def rate_text(speed: float | None, unit: str) -> str:
+    """Return a rate in words: units per second, or seconds per unit where one takes longer; "" where unknown."""
+    if not speed:
+        return ""
+    return f"{speed:,.0f} {unit}/s" if speed >= 1 else f"{1 / speed:,.0f} s per {unit.removesuffix('s')}"
+
+
 @contextmanager
 def progress(unit: str) -> Iterator[Show]:
     """Yield a callback that shows a bar with a rate and an estimate; silent where stderr is no terminal."""
@@ -40,6 +47,6 @@ def progress(unit: str) -> Iterator[Show]:
         def show(done: int, total: int, stage: str = "") -> None:
             bar.update(task, completed=done, total=total, description=stage)
             speed = bar.tasks[task].speed
-            bar.update(task, rate=f"{speed:,.0f} {unit}/s" if speed else "")
+            bar.update(task, rate=rate_text(speed, unit))
 
         yield show

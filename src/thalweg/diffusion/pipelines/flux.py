@@ -8,8 +8,6 @@ from torch import Tensor
 from thalweg.diffusion.pipeline import PipelineAdapter
 from thalweg.diffusion.pipelines.time_shift import parameter_names, time_shift
 from thalweg.diffusion.sampling_config import SamplingConfig
-from thalweg.errors import UsageError
-from thalweg.limits import shown
 
 
 class Flux(PipelineAdapter):
@@ -20,6 +18,8 @@ class Flux(PipelineAdapter):
     fixed_rows = 0
     patch = 2
     guided = False
+    clip_encoders = ()
+    takes_guidance_rescale = False
 
     @property
     def takes_guidance(self) -> bool:
@@ -53,13 +53,8 @@ class Flux(PipelineAdapter):
             ("pooled prompts", config.pooled_projection_dim, pipeline.text_encoder.config.hidden_size),
         ]
 
-    def encode(self, prompt: str, negative: str) -> dict[str, Tensor]:
+    def encode(self, prompt: str, negative: str, clip_skip: int) -> dict[str, Tensor]:
         """Return T5's rows and CLIP's pooled vector."""
-        if negative:
-            reason = "FLUX models are sampled without a second condition here"
-            if self.takes_guidance:
-                reason = "its guidance is distilled"
-            raise UsageError(f"expected no negative prompt for {self.name}: {reason}; got {shown(negative)}")
         rows, pooled, _ = self.pipeline.encode_prompt(prompt, device=self.device, max_sequence_length=self.tokens)
         return {"prompt": rows, "pooled": pooled}
 

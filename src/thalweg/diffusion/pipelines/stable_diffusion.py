@@ -23,6 +23,8 @@ class StableDiffusion(PipelineAdapter):
     defaults = SamplingConfig(steps=50, guidance_scale=7.5)
     conditions = ("prompt",)
     encoders = ("text_encoder",)
+    clip_encoders = ("text_encoder",)
+    unread_layers = 0
     denoiser = "unet"
     _tokenizer_copy: Any = None
 
@@ -30,14 +32,33 @@ class StableDiffusion(PipelineAdapter):
         """Return the width of the encoder's rows."""
         return [("prompts", self.network.config.cross_attention_dim, self.pipeline.text_encoder.config.hidden_size)]
 
-    def encode(self, prompt: str, negative: str) -> dict[str, Tensor]:
-        """Return the encoder's last layer for both texts."""
+    def encode(self, prompt: str, negative: str, clip_skip: int) -> dict[str, Tensor]:
+        """Return the encoder's last layer for both texts; as in diffusers, layers are skipped for the prompt only."""
         positive_rows, negative_rows = self.pipeline.encode_prompt(prompt, self.device, 1, True, negative)
+        if clip_skip:  # diffusers 0.42 looks for a part of the encoder that transformers 5 has renamed
+            text = self.text_inputs()[0].converted(prompt)
+            positive_rows = self._rows(self._tokens(self.pipeline.tokenizer, text), clip_skip)
         return {"prompt": positive_rows, "negative": negative_rows}
+
+    def _tokens(self, tokenizer: Any, text: str) -> Any:
+        """Return the ids and the attention mask of a text, (1, tokens) each, cut and padded to the encoder's length."""
+        return tokenizer(text, padding="max_length", max_length=self.tokens, truncation=True, return_tensors="pt").to(
+            self.device
+        )
+
+    def _rows(self, inputs: Any, clip_skip: int) -> Tensor:
+        """Return the encoder's rows (1, tokens, width), normalised after the last but `clip_skip` layers."""
+        encoder = self.pipeline.text_encoder
+        mask = inputs.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
+        found = encoder(inputs.input_ids, attention_mask=mask, output_hidden_states=bool(clip_skip))
+        if not clip_skip:
+            return found[0]
+        return getattr(encoder, "text_model", encoder).final_layer_norm(found.hidden_states[-1 - clip_skip])
 
     def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
         """Return the UNet's output."""
-        return self.network(latents, timestep, conditions[0], return_dict=False)[0]
+        guidance = self.guidance_input(settings, latents)
+        return self.network(latents, timestep, conditions[0], timestep_cond=guidance, return_dict=False)[0]
 
     def token_vector(self, word: str) -> Tensor:
         """Return the mean input vector (width) of the tokens of `word`."""
@@ -54,8 +75,13 @@ class StableDiffusion(PipelineAdapter):
             self._tokenizer_copy.add_tokens([PLACEHOLDER_TOKEN])
         return self._tokenizer_copy
 
-    def embed_with(self, prompt: str, placeholder: str, vector: Tensor) -> dict[str, Tensor]:
-        """Return the tensors for `prompt` with `vector` at each `placeholder` in it; differentiable in `vector`."""
+    def embed_with(
+        self, prompt: str, placeholder: str, vector: Tensor, negative: str = "", clip_skip: int = 0
+    ) -> dict[str, Tensor]:
+        """Return the tensors for `prompt` with `vector` at each `placeholder` in it; differentiable in `vector`.
+
+        `negative` and `clip_skip` are as in `encode`.
+        """
         text, count = re.subn(rf"(?<!\w){re.escape(placeholder)}(?!\w)", PLACEHOLDER_TOKEN, prompt)
         if not placeholder or not count:
             raise UsageError(f"expected the placeholder {placeholder!r} in the prompt, got {prompt!r}")
@@ -68,22 +94,20 @@ class StableDiffusion(PipelineAdapter):
         with quiet():
             warn_of_text(text, [text_input], stacklevel=3)
             text = text_input.converted(text)
-        inputs = tokenizer(text, padding="max_length", max_length=self.tokens, truncation=True, return_tensors="pt").to(
-            self.device
-        )
+        inputs = self._tokens(tokenizer, text)
         positions = inputs.input_ids == tokenizer.convert_tokens_to_ids(PLACEHOLDER_TOKEN)
         if not positions.any():
             raise UsageError(
                 f"expected the placeholder {placeholder!r} within its first {self.tokens} tokens, got {prompt!r}"
             )
-        mask = inputs.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
+        inputs["input_ids"] = inputs.input_ids.masked_fill(positions, 0)
 
         def insert_vector(module: torch.nn.Module, arguments: Any, output: Tensor) -> Tensor:
             return torch.where(positions[..., None], vector.to(output), output)
 
         hook = encoder.get_input_embeddings().register_forward_hook(insert_vector)
         try:
-            encoded = encoder(inputs.input_ids.masked_fill(positions, 0), attention_mask=mask)[0]
+            encoded = self._rows(inputs, clip_skip)
         finally:
             hook.remove()
-        return {"prompt": encoded[0].to(self.precision), "negative": self.embed("", "")["negative"]}
+        return {**self.embed("", negative), "prompt": encoded[0].to(self.precision)}

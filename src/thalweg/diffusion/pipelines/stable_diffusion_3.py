@@ -17,6 +17,7 @@ class StableDiffusion3(PipelineAdapter):
     encoders = ("text_encoder", "text_encoder_2", "text_encoder_3")
     optional_parts = ("text_encoder_3", "tokenizer_3")
     text_length = 256
+    takes_guidance_rescale = False
 
     @property
     def tokens(self) -> int:
@@ -42,10 +43,16 @@ class StableDiffusion3(PipelineAdapter):
             found.append(("prompts", config.joint_attention_dim, pipeline.text_encoder_3.config.d_model))
         return found
 
-    def encode(self, prompt: str, negative: str) -> dict[str, Tensor]:
-        """Return the three encoders' rows and the CLIP encoders' pooled vectors."""
+    def encode(self, prompt: str, negative: str, clip_skip: int) -> dict[str, Tensor]:
+        """Return the three encoders' rows and the CLIP encoders' pooled vectors; diffusers skips CLIP layers."""
         found = self.pipeline.encode_prompt(
-            prompt, None, None, self.device, negative_prompt=negative, max_sequence_length=self.text_length
+            prompt,
+            None,
+            None,
+            self.device,
+            negative_prompt=negative,
+            clip_skip=clip_skip or None,
+            max_sequence_length=self.text_length,
         )
         return dict(zip(("prompt", "negative", "pooled", "negative_pooled"), found, strict=True))
 

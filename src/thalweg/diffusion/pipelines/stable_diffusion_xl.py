@@ -19,9 +19,11 @@ class StableDiffusionXL(PipelineAdapter):
         given = sum(encoder.config.hidden_size for encoder in encoders)
         return [("prompts", self.network.config.cross_attention_dim, given)]
 
-    def encode(self, prompt: str, negative: str) -> dict[str, Tensor]:
-        """Return both encoders' rows and the second's pooled vector."""
-        found = self.pipeline.encode_prompt(prompt, device=self.device, negative_prompt=negative or None)
+    def encode(self, prompt: str, negative: str, clip_skip: int) -> dict[str, Tensor]:
+        """Return both encoders' rows and the second's pooled vector; diffusers skips layers for the prompt's rows."""
+        found = self.pipeline.encode_prompt(
+            prompt, device=self.device, negative_prompt=negative or None, clip_skip=clip_skip or None
+        )
         return dict(zip(("prompt", "negative", "pooled", "negative_pooled"), found, strict=True))
 
     def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
@@ -31,7 +33,10 @@ class StableDiffusionXL(PipelineAdapter):
         height, width = (scale * size for size in latents.shape[-2:])
         sizes = latents.new_tensor([height, width, 0, 0, height, width]).expand(len(latents), 6)
         added = {"text_embeds": pooled, "time_ids": sizes}
-        return self.network(latents, timestep, prompt, added_cond_kwargs=added, return_dict=False)[0]
+        guidance = self.guidance_input(settings, latents)
+        return self.network(
+            latents, timestep, prompt, timestep_cond=guidance, added_cond_kwargs=added, return_dict=False
+        )[0]
 
     def unscale(self, latents: Tensor) -> Tensor:
         """Return latents in the units of the decoder; some models give a mean and a standard deviation per channel."""

@@ -11,7 +11,7 @@ from thalweg.earth.inference.job import Job
 from thalweg.earth.model.context import HALO
 from thalweg.errors import UsageError
 
-PROCESS_BYTES = 550 * 2**20
+PROCESS_BYTES = 615 * 2**20
 """Memory of a process before its first block: the interpreter, its libraries, the model and the cube's index."""
 
 BLOCK_SIDES = (64, 48, 32, 16)
@@ -23,7 +23,7 @@ DATES_AT_ONCE = (16, 8, 4)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 _FLOAT_BYTES = 4
 # Arrays of a kind that exist at the same time, in units of one of that kind, calibrated with measured peaks.
-_READING_FACTOR, _FRAMES_FACTOR, _SAMPLES_FACTOR, _OUTPUT_FACTOR = 7, 110, 5, 5
+_READING_FACTOR, _FRAMES_FACTOR, _SAMPLES_FACTOR, _OUTPUT_FACTOR = 7, 145, 3, 5
 _SAMPLE_CHANNELS = 8
 _OTHER_VARIABLES = 6
 

@@ -1,6 +1,7 @@
 """Report of a map: what it was learned from, how good it is on blocks that it did not see, and what it covers."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ def applied_report(model: MappingModel, plan: FeaturePlan, summary: MapSummary, 
         _distance_text(model, summary),
     ]
     if model.classes:
-        hectares = _hectares(dataset, summary)
+        hectares = mapped_hectares(dataset, summary)
         order = np.argsort(-summary.shares)[:_LISTED]
         rows = [[model.classes[index], f"{summary.shares[index] * hectares:,.1f}"] for index in order]
         lines += [
@@ -79,6 +80,38 @@ def fit_areas(fit: MappingFit, summary: MapSummary) -> AreaEstimates:
     return area_estimates(
         summary.shares, predicted[known].argmax(1), fit.labels.values[known], fit.blocks.groups[known]
     )
+
+
+@dataclass(frozen=True, eq=False)
+class ClassScores:
+    """Scores of each class on labelled pixels in blocks that the learner did not see, (C,) each.
+
+    Attributes:
+        precision: share of the pixels predicted as the class that are labelled so (user's accuracy).
+        recall: share of the pixels labelled as the class that are predicted so (producer's accuracy).
+        f1: harmonic mean of both.
+        pixels: labelled pixels of the class.
+        correct: share of all labelled pixels that are predicted as labelled.
+    """
+
+    precision: NDArray[np.floating]
+    recall: NDArray[np.floating]
+    f1: NDArray[np.floating]
+    pixels: NDArray[np.integer]
+    correct: float
+
+
+def class_scores(fit: MappingFit) -> ClassScores:
+    """Return the scores of each class of a fit."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    predicted = fit.validation.predicted
+    known = np.isfinite(predicted[:, 0])
+    truth, guess = fit.labels.values[known], predicted[known].argmax(1)
+    precision, recall, f1, pixels = precision_recall_fscore_support(
+        truth, guess, labels=range(len(fit.model.classes)), zero_division=0
+    )
+    return ClassScores(precision, recall, f1, pixels, float(np.mean(truth == guess)))
 
 
 def confusion(fit: MappingFit) -> NDArray[np.int64]:
@@ -108,27 +141,21 @@ def _introduction(fit: MappingFit) -> str:
 
 
 def _class_sections(fit: MappingFit, summary: MapSummary, folder: Path) -> list[str]:
-    from sklearn.metrics import precision_recall_fscore_support
-
-    classes, validation = fit.model.classes, fit.validation
-    known = np.isfinite(validation.predicted[:, 0])
-    truth, guess = fit.labels.values[known], validation.predicted[known].argmax(1)
-    table = confusion(fit)
+    classes, table = fit.model.classes, confusion(fit)
     draw_confusion(table, classes, folder / "confusion.png")
     _write_csv(folder / "confusion.csv", ["label", *classes], [[name, *map(str, row)] for name, row in
                                                                zip(classes, table, strict=True)])  # fmt: skip
-    precision, recall, f1, support = precision_recall_fscore_support(
-        truth, guess, labels=range(len(classes)), zero_division=0
-    )
-    scores = [
-        [name, f"{f1[index]:.3f}", f"{recall[index]:.3f}", f"{precision[index]:.3f}", str(int(support[index]))]
-        for index, name in enumerate(classes)
+    scores = class_scores(fit)
+    rows = [
+        [name, f"{f1:.3f}", f"{recall:.3f}", f"{precision:.3f}", str(int(pixels))]
+        for name, f1, recall, precision, pixels in zip(
+            classes, scores.f1, scores.recall, scores.precision, scores.pixels, strict=True
+        )
     ]
-    overall = score(truth, validation.predicted[known], len(classes))
     tested = [
         "## Scores",
-        f"Macro F1 {overall:.3f}, {np.mean(truth == guess):.1%} of the labelled pixels right.",
-        markdown_lines(["class", "F1", "recall (producer's)", "precision (user's)", "pixels"], scores),
+        f"Macro F1 {fit.score:.3f}, {scores.correct:.1%} of the labelled pixels right.",
+        markdown_lines(["class", "F1", "recall (producer's)", "precision (user's)", "pixels"], rows),
         "![Confusion matrix](confusion.png)",
         _candidates_text(fit, "macro F1"),
     ]
@@ -137,7 +164,7 @@ def _class_sections(fit: MappingFit, summary: MapSummary, folder: Path) -> list[
 
 def _area_sections(fit: MappingFit, summary: MapSummary, folder: Path) -> list[str]:
     classes, areas = fit.model.classes, fit_areas(fit, summary)
-    hectares = _hectares(fit.reader.dataset, summary)
+    hectares = mapped_hectares(fit.reader.dataset, summary)
     draw_areas(areas, classes, hectares, folder / "areas.png")
     numbers = np.stack([areas.mapped, areas.shares, areas.low, areas.high], 1) * hectares
     rows = [[name, *(f"{value:,.2f}" for value in row)] for name, row in zip(classes, numbers, strict=True)]
@@ -223,7 +250,7 @@ def _distance_text(model: MappingModel, summary: MapSummary) -> str:
     )
 
 
-def _hectares(dataset: "xr.Dataset", summary: MapSummary) -> float:
+def mapped_hectares(dataset: "xr.Dataset", summary: MapSummary) -> float:
     """Return the mapped area in hectares."""
     grid = dataset_geobox(dataset)
     return abs(grid.resolution.x * grid.resolution.y) * summary.mapped / _SQUARE_METRES

@@ -1,6 +1,7 @@
 """Earth model: the frozen autoencoders of several sensors and their fusion, to load, embed with and decode with."""
 
 import hashlib
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,12 +12,13 @@ from torch import Tensor, nn
 from thalweg.devices import read_device
 from thalweg.earth.declarations import Sensor
 from thalweg.earth.model.autoencoder import Autoencoder
-from thalweg.earth.model.checkpoints import load_checkpoint, read_checkpoint_card
+from thalweg.earth.model.checkpoints import load_checkpoint, read_checkpoint_card, save_checkpoint
 from thalweg.earth.model.context import SensorContext
 from thalweg.earth.model.fusion import FULL_SIZE, SMALL_SIZE, TRAITS, Fusion, FusionOutput
 from thalweg.earth.model.sensor_encoding import Encoding
 from thalweg.earth.sensors import sensor_by_name
 from thalweg.errors import UsageError, unknown_name
+from thalweg.io.atomic import atomic_folder
 from thalweg.io.hashing import hash_uri
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class EarthModel(nn.Module):
         self.autoencoders = nn.ModuleDict(dict(autoencoders))
         self.fusion = fusion
         self.identifier = "untrained"
+        self._training: dict[str, dict[str, Any]] = {}
         self.uri = hash_uri(self.identifier)
 
     @property
@@ -192,6 +195,7 @@ class EarthModel(nn.Module):
         load_checkpoint(fusion, folder / "fusion", card)
         model = cls(autoencoders, fusion)
         parts = [card.content_hash]
+        model._training["fusion"] = card.training
         for name in model.sensors:
             own = read_checkpoint_card(folder / name)
             expected = encoders.get(name)
@@ -200,10 +204,84 @@ class EarthModel(nn.Module):
                     f"{folder / name}: not the encoder the fusion was trained on (hash differs): fuse again"
                 )
             parts.append(own.content_hash)
+            model._training[name] = own.training
         text = "".join(parts)
         model.identifier = f"thalweg-earth-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         model.uri = hash_uri(text)
         return model.eval().requires_grad_(False)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, revision: str | None = None, cache: str | Path | None = None, offline: bool = False
+    ) -> "EarthModel":
+        """Load a model from a repository of the Hugging Face hub, or from a folder, frozen and in evaluation mode.
+
+        Only cards and safetensors are downloaded, and their hashes are verified as `load` does.
+
+        Args:
+            name: `OWNER/NAME` of a repository, or a folder that `save_pretrained` wrote.
+            revision: branch, tag or commit of a repository; the main branch by default.
+            cache: folder of the hub's cache; the hub's own by default.
+            offline: whether to take only what the cache holds.
+
+        Raises:
+            MissingPathError: there is neither such a folder nor such a repository.
+            UsageError: it holds no model, or a damaged one.
+            ThalwegError: the hub cannot be reached.
+        """
+        from thalweg.earth.hub.model_repository import repository_folder
+
+        return cls.load(repository_folder(name, revision, cache, offline))
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write a model folder with a model card, whole or not at all; tensors and identifier stay the same.
+
+        Args:
+            folder: must not exist.
+
+        Raises:
+            UsageError: the folder exists.
+            ThalwegError: it cannot be written.
+        """
+        from thalweg.earth.hub.hub_card import CARD_FILE, HubCard
+
+        folder = Path(folder)
+        with atomic_folder(folder) as unfinished:
+            hashes = {}
+            for name in self.sensors:
+                own = self.autoencoder(name)
+                training = self._training.get(name, {})
+                hashes[name] = save_checkpoint(
+                    own, "autoencoder", (own.sensor,), unfinished / name, training
+                ).content_hash
+            training = {**self._training.get("fusion", {}), "encoders": dict(hashes)}
+            fusion = save_checkpoint(self.fusion, "fusion", self.fusion.sensors, unfinished / "fusion", training)
+            written = EarthModel.load(unfinished)
+            titles = {sensor.name: sensor.title for sensor in self.fusion.sensors}
+            hashes["fusion"] = fusion.content_hash
+            card = HubCard(written.identifier, titles, (SMALL_SIZE, FULL_SIZE), hashes)
+            (unfinished / CARD_FILE).write_text(card.text(), "utf-8")
+        return folder
+
+    def push_to_hub(self, name: str, private: bool = False, message: str | None = None) -> str:
+        """Upload the model with its card to a repository of the Hugging Face hub, which is created if need be.
+
+        Args:
+            name: `OWNER/NAME` of the repository.
+            private: whether a new repository is private.
+            message: title of the commit.
+
+        Returns:
+            URL of the commit.
+
+        Raises:
+            UsageError: `name` is not of that form.
+            ThalwegError: the hub cannot be reached or refuses.
+        """
+        from thalweg.earth.hub.model_repository import upload_folder
+
+        with tempfile.TemporaryDirectory() as scratch:
+            return upload_folder(self.save_pretrained(Path(scratch) / "model"), name, private, message)
 
 
 def _checked_size(embeddings: Tensor, size: int | None) -> int:

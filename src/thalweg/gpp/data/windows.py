@@ -99,13 +99,19 @@ class Windows:
             means.append(mean.astype(np.float32))
         return np.concatenate(means, 1)
 
-    def summaries(self) -> NDArray[np.float32]:
-        """Return (N, K) float32: the last day's features, and the means of 7, 30 and 90 days of those that vary."""
-        means = self.running_means()[self.last][:, np.tile(self.varies, len(MEANS))]
+    def summaries(self, varies: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """Return (N, K) float32: the last day's features, and the means of 7, 30 and 90 days of those that vary.
+
+        Args:
+            varies: Mask (F,) of the features to average; those that vary in these windows by default. A fitted model
+                keeps the mask of its training, since a single site can be constant in what varies elsewhere.
+        """
+        varies = self.varies if varies is None else varies
+        means = self.running_means()[self.last][:, np.tile(varies, len(MEANS))]
         return np.concatenate([self.daily[self.last], means], 1)
 
-    def select(self, chosen: NDArray) -> "Windows":
-        """Return the windows of a mask or an index; the days are shared, not copied."""
+    def select(self, chosen: NDArray | slice) -> "Windows":
+        """Return the windows of a mask, an index or a slice; the days are shared, not copied."""
         fields = ("last", "target", "site", "time", "vegetation")
         return replace(self, **{name: getattr(self, name)[chosen] for name in fields})
 
@@ -140,6 +146,11 @@ class Windows:
         if years is not None:
             held_out &= np.isin(self.year, for_years)
         return self.select(training), self.select(held_out)
+
+
+def summary_columns(varies: NDArray[np.bool_]) -> int:
+    """Return the number of columns of `Windows.summaries` for a mask of the features to average."""
+    return len(varies) + len(MEANS) * int(varies.sum())
 
 
 def make_windows(

@@ -1,5 +1,6 @@
 """Evaluation protocol: the splits, the fitting of the models, and the common rows on which they are compared."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -14,14 +15,18 @@ from numpy.typing import NDArray
 from thalweg.errors import UsageError, unknown_name
 from thalweg.gpp.data.windows import Windows, make_windows
 from thalweg.gpp.evaluation.scores import score
-from thalweg.gpp.models.ensemble import Ensemble, HoldoutUnit
+from thalweg.gpp.models.ensemble import Ensemble, HoldoutUnit, Paths
+from thalweg.gpp.models.physics.drivers import has_drivers
 from thalweg.gpp.models.predictors import PredictorSet
 
-Splitting = Literal["site", "year", "site-year"]
-"""Leave a site out, leave a year out, or leave a site in a year out."""
+Splitting = Literal["site", "year", "site-year", "temperature"]
+"""Leave a site out, a year, or a site in a year; or learn from the cooler half of the sites and predict the warmer."""
 
-Progress = Callable[[int, int], None]
-"""Callback with the number of models evaluated and of models in all."""
+Progress = Callable[[int, int, str], None]
+"""Callback with the number of models evaluated, of models in all, and the last one with its seconds."""
+
+MIN_SHARED = 4
+"""Sites from which members are shared between sites; with fewer, each site has an ensemble of its own."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class EvaluationConfig:
         stride: Days between windows.
         workers: Number of processes.
         featureless: Names of models that use no features, such as climatology; they run once, not once per set.
+        physical: Names of models that need temperature, vapour pressure deficit and radiation; they run for the sets
+            that have these.
 
     Raises:
         UsageError: A splitting is unknown.
@@ -51,6 +58,7 @@ class EvaluationConfig:
     stride: int = 1
     workers: int = 1
     featureless: tuple[str, ...] = ()
+    physical: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for splitting in self.splittings:
@@ -81,11 +89,13 @@ class Evaluation:
         predictions: One row per held-out site and day of each of them: observed, predicted, lower, upper
             (gC m-2 d-1).
         level: Level of the intervals.
+        notes: Lines on what was done differently from what was asked.
     """
 
     scores: pd.DataFrame
     predictions: pd.DataFrame
     level: float
+    notes: tuple[str, ...] = ()
 
 
 def folds(windows: Windows, splitting: Splitting, groups: int | None = None, seed: int = 0) -> Iterator[Fold]:
@@ -102,10 +112,12 @@ def folds(windows: Windows, splitting: Splitting, groups: int | None = None, see
     """
     _check_splitting(splitting)
     sites, years = windows.sites, np.unique(windows.year).tolist()
-    if splitting in ("site", "site-year") and len(sites) < 3:
-        raise UsageError(f"{len(sites)} sites: expected three or more to leave one out and hold one back in training")
+    if splitting in ("site", "site-year") and len(sites) < 2:
+        raise UsageError(f"{len(sites)} sites: expected two or more to leave one out")
     if splitting in ("year", "site-year") and len(years) < 2:
         raise UsageError(f"a single year, {years[0]}: expected two or more to leave one out")
+    if splitting == "temperature":
+        raise UsageError("sites are split by temperature by `evaluate`: expected site, year or site-year")
     order = np.random.default_rng(seed).permutation(len(sites)) if groups else np.arange(len(sites))
     parts = np.array_split(order, min(groups or len(sites), len(sites)))
     held_sites: list[list[str] | None] = [[sites[index] for index in part] for part in parts]
@@ -114,13 +126,33 @@ def folds(windows: Windows, splitting: Splitting, groups: int | None = None, see
         held_years = [None]
     elif splitting == "year":
         held_sites = [None]
-    # Years are held out within the training part too, where it has two of them.
-    unit: HoldoutUnit = "year" if splitting == "year" and len(years) > 2 else "site"
+    # Years are held out within the training part too, where it has two of them, and where it has a single site.
+    unit: HoldoutUnit = (
+        "year" if (splitting == "year" and len(years) > 2) or (splitting != "year" and len(sites) == 2) else "site"
+    )
     for some_sites in held_sites:
         for some_years in held_years:
             training, held_out = windows.split(some_sites, some_years)
             if len(held_out):
                 yield Fold(training, held_out, unit)
+
+
+def warmer_sites(table: pd.DataFrame) -> list[str]:
+    """Return the warmer half of the sites by their mean temperature.
+
+    Args:
+        table: Daily table with air temperature.
+
+    Raises:
+        UsageError: There is no temperature, or fewer than four sites.
+    """
+    column = next((name for name in ("TA_ERA", "TA_F") if name in table), None)
+    if column is None:
+        raise UsageError("no column TA_ERA or TA_F: expected air temperature to split the sites by it")
+    means = table.groupby("site")[column].mean().dropna().sort_values()
+    if len(means) < 4:
+        raise UsageError(f"{len(means)} sites with air temperature: expected four or more to split them in halves")
+    return [str(site) for site in means.index[len(means) // 2 :]]
 
 
 def common_windows(table: pd.DataFrame, predictors: Sequence[PredictorSet], stride: int = 1) -> dict[str, Windows]:
@@ -181,16 +213,38 @@ def evaluate(
             seed,
         )
         for splitting, one, name, seed in product(config.splittings, predictors, models, config.seeds)
-        if name not in config.featureless or one is predictors[0]
+        if (name not in config.featureless or one is predictors[0])
+        and (name not in config.physical or has_drivers(one.columns))
     ]
+    if not jobs:
+        raise UsageError(
+            f"{', '.join(models)}: no set of predictors has temperature, vapour pressure deficit and radiation (TA, "
+            "VPD, SW_IN): add meteorology to the table, or choose other models"
+        )
+    warm = warmer_sites(table) if "temperature" in config.splittings else []
+    known: dict[str, Paths] = {}
+    count = len(windows[predictors[0].name].sites)
+    shares = config.partitions is not None and count >= MIN_SHARED
+    notes = []
+    if config.partitions is not None and not shares and "site" in config.splittings:
+        notes.append(
+            f"leave site out: {count} sites, fewer than {MIN_SHARED}: each is left out by an ensemble of its own; "
+            "scores of so few sites say little about others"
+        )
     parts = []
     with _process_map(config.workers) as run:
         for splitting, one, here, name, seed in jobs:
-            if splitting == "site" and config.partitions is not None:
-                bounds = models[name](seed).leave_site_out(here, config.level, config.partitions, one.reduce, run)
+            started = time.perf_counter()
+            if splitting == "site" and shares:
+                model = models[name](seed)
+                own = known.setdefault(one.name, {})
+                bounds = model.leave_site_out(here, config.level, config.partitions or 1, one.reduce, run, own)
                 part = _predictions(here, bounds)
             else:
-                split = list(folds(here, splitting, config.groups, seed))
+                if splitting == "temperature":
+                    split = [Fold(*here.split(sites=warm), "site")]
+                else:
+                    split = list(folds(here, splitting, config.groups, seed))
                 count = len(split)
                 part = pd.concat(
                     run(
@@ -204,11 +258,12 @@ def evaluate(
                 )
             parts.append(part.assign(split=splitting, predictors=one.name, model=name, seed=seed))
             if progress is not None:
-                progress(len(parts), len(jobs))
+                seconds = time.perf_counter() - started
+                progress(len(parts), len(jobs), f"{name} on {one.name}: {seconds:.0f} s")
     predictions = pd.concat(parts, ignore_index=True)
     keys = ["split", "predictors", "model", "seed"]
     rows = [dict(zip(keys, key, strict=True)) | score(rows) for key, rows in predictions.groupby(keys, sort=False)]
-    return Evaluation(pd.DataFrame(rows), predictions, config.level)
+    return Evaluation(pd.DataFrame(rows), predictions, config.level, tuple(notes))
 
 
 def predict_fold(

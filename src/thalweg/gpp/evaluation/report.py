@@ -7,18 +7,29 @@ import pandas as pd
 
 from thalweg.gpp.evaluation.protocol import Evaluation
 from thalweg.gpp.evaluation.scores import UNITS, score_by_site
+from thalweg.gpp.evaluation.site_draws import MIN_COVERAGE, difference_table, quartile_table, scale_table
+from thalweg.gpp.evaluation.time_scales import SCALES
 from thalweg.io.atomic import atomic_folder
 
 _KEYS = ["split", "predictors", "model", "seed"]
-_SPLITS = {"site": "Leave site out", "year": "Leave year out", "site-year": "Leave site and year out"}
+_SPLITS = {
+    "site": "Leave site out",
+    "year": "Leave year out",
+    "site-year": "Leave site and year out",
+    "temperature": "From the cooler to the warmer sites",
+}
+REFERENCE = "lightgbm"
+"""Model that a report compares the others with, where it was evaluated."""
+
 _SHOWN = ["r2", "rmse", "mae", "bias", "nrmse_sd", "seasonal_r2", "anomaly_r2", "tail_rmse", "tail_bias", "coverage"]
 
 
 def write_report(evaluation: Evaluation, folder: str | Path, notes: Sequence[str] = ()) -> Path:
     """Write a report folder atomically.
 
-    The folder holds ``report.md``, ``scores.csv``, ``sites.csv`` (scores by site), ``predictions.csv``, and three
-    figures of the best predictors and model of each split.
+    The folder holds ``report.md``, ``scores.csv``, ``sites.csv`` (scores by site), ``scales.csv`` (R2 by time scale
+    with intervals over draws of sites), ``differences.csv`` (R2 less that of LightGBM), ``quartiles.csv`` (over sites),
+    ``predictions.csv``, and three figures of the best predictors and model of each split.
 
     Args:
         evaluation: Result of `evaluate`.
@@ -37,13 +48,20 @@ def write_report(evaluation: Evaluation, folder: str | Path, notes: Sequence[str
     with atomic_folder(folder) as unfinished:
         evaluation.scores.to_csv(unfinished / "scores.csv", index=False, float_format="%.5g")
         sites_table(evaluation).to_csv(unfinished / "sites.csv", index=False, float_format="%.5g")
+        tables = {
+            "scales": scale_table(evaluation.predictions),
+            "differences": difference_table(evaluation.predictions, REFERENCE),
+            "quartiles": quartile_table(evaluation.predictions),
+        }
+        for name, table in tables.items():
+            table.to_csv(unfinished / f"{name}.csv", index=False, float_format="%.5g")
         evaluation.predictions.to_csv(unfinished / "predictions.csv", index=False, float_format="%.5g")
         best = best_predictions(evaluation)
         for split, (title, predictions) in best.items():
             observed_against_predicted(predictions, unfinished / f"{split}-observed-predicted.png", title)
             series_by_site(predictions, unfinished / f"{split}-series.png", title, evaluation.level)
             error_by_month(predictions, unfinished / f"{split}-error-by-month.png", title)
-        (unfinished / "report.md").write_text(_markdown(evaluation, notes, best))
+        (unfinished / "report.md").write_text(_markdown(evaluation, notes, best, tables))
     return Path(folder)
 
 
@@ -76,6 +94,24 @@ def mean_scores(evaluation: Evaluation) -> pd.DataFrame:
     return table.reset_index()
 
 
+def _differences(differences: pd.DataFrame, split: str) -> list[str]:
+    """Return the table of differences to the reference; nothing where it was not evaluated."""
+    if not (differences["split"] == split).any():
+        return []
+    return [
+        f"R2 less that of {REFERENCE} on the same predictors, over the same draws:",
+        _wide(differences, split, "difference"),
+    ]
+
+
+def _wide(table: pd.DataFrame, split: str, value: str) -> str:
+    """Return a Markdown table of values with their intervals, one column per time scale; the first seed only."""
+    own = table[(table["split"] == split) & (table["seed"] == table["seed"].min())]
+    cells = [f"{row[value]:.3f} ({row['low']:.3f} to {row['high']:.3f})" for row in own.to_dict("records")]
+    wide = own.assign(cell=cells).pivot(index=["predictors", "model"], columns="scale", values="cell")
+    return markdown_table(wide[[scale for scale in SCALES if scale in wide]].reset_index())
+
+
 def markdown_table(table: pd.DataFrame) -> str:
     """Format a table as Markdown with numbers to three decimals."""
     header = [str(name) for name in table.columns]
@@ -84,7 +120,12 @@ def markdown_table(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _markdown(evaluation: Evaluation, notes: Sequence[str], best: dict[str, tuple[str, pd.DataFrame]]) -> str:
+def _markdown(
+    evaluation: Evaluation,
+    notes: Sequence[str],
+    best: dict[str, tuple[str, pd.DataFrame]],
+    tables: dict[str, pd.DataFrame],
+) -> str:
     days = evaluation.predictions.drop_duplicates(["site", "time"])
     parts = [
         "# Daily GPP: evaluation",
@@ -101,6 +142,11 @@ def _markdown(evaluation: Evaluation, notes: Sequence[str], best: dict[str, tupl
         parts += [
             f"## {_SPLITS[split]}",
             markdown_table(shown),
+            "R2 by time scale, with its 95 % interval over draws of sites:",
+            _wide(tables["scales"], split, "r2"),
+            *_differences(tables["differences"], split),
+            f"Quartiles over sites, and the share of sites whose coverage is at least {MIN_COVERAGE:.0%} (`covered`):",
+            markdown_table(tables["quartiles"].query("split == @split").drop(columns="split")),
             f"![Observed against predicted]({split}-observed-predicted.png)",
             f"![Series by site]({split}-series.png)",
             f"![Error by month]({split}-error-by-month.png)",

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thalweg.gpp.data.climatology import climatology, day_of_year
+from thalweg.gpp.evaluation.time_scales import at_scale, climatology_of_rows
 
 TAIL = 0.9
 """Quantile of a site's observed GPP above which a day belongs to the tail."""
@@ -23,6 +23,10 @@ UNITS = {
     "nrmse_sd": "RMSE over the standard deviation of the observed days",
     "seasonal_r2": "R2 of the sites' climatologies",
     "anomaly_r2": "R2 of the anomalies from each site's climatology",
+    "week_r2": "R2 of weekly means with four days or more",
+    "season_r2": "R2 of three-monthly means with thirty days or more",
+    "year_r2": "R2 of yearly means with 180 days or more, levels of the sites included",
+    "site_mean_r2": "R2 of the sites' means",
     "tail_rmse": "gC m-2 d-1, days above the site's 90th percentile",
     "tail_bias": "gC m-2 d-1, the same days",
     "coverage": "share of days inside the interval",
@@ -56,6 +60,8 @@ def score(predictions: pd.DataFrame) -> dict[str, float]:
         "nrmse_sd": float(rmse / observed.std()) if observed.std() > 0 else float("nan"),
         "seasonal_r2": r_squared(climatologies["observed"], climatologies["predicted"]),
         "anomaly_r2": r_squared(observed - climatologies["observed"], predicted - climatologies["predicted"]),
+        **{f"{scale}_r2": _r_squared_at(predictions, scale) for scale in ("week", "season", "year")},
+        "site_mean_r2": _r_squared_at(predictions, "site"),
         "tail_rmse": _root_mean_square(tail_error),
         "tail_bias": float(tail_error.mean()),
         "coverage": float(inside.mean()),
@@ -140,15 +146,9 @@ def quartiles_over_sites(
     return np.nanquantile(shares, quartiles), np.quantile(errors, quartiles), len(rows)
 
 
-def climatology_of_rows(predictions: pd.DataFrame, column: str) -> np.ndarray:
-    """Return (N,) float64, the climatology of a column at each row's site on the row's day of year."""
-    found = np.empty(len(predictions))
-    days = day_of_year(predictions["time"].to_numpy())
-    values = predictions[column].to_numpy(float)
-    for site in predictions["site"].unique():
-        here = (predictions["site"] == site).to_numpy()
-        found[here] = climatology(days[here], values[here])[days[here] - 1]
-    return found
+def _r_squared_at(predictions: pd.DataFrame, scale: str) -> float:
+    rows = at_scale(predictions, scale)
+    return r_squared(rows["observed"].to_numpy(), rows["predicted"].to_numpy()) if len(rows) else float("nan")
 
 
 def _root_mean_square(values: np.ndarray) -> float:

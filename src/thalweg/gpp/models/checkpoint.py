@@ -1,51 +1,82 @@
-"""Folder of a fitted GPP model: `model.json` and `weights.safetensors`, verified by a content hash, without pickle.
+"""Folder of a fitted GPP model, verified by hashes, without pickle.
 
-Only ensembles of the temporal transformer are saved: their members are tensors. The trees of gradient boosting are
-Python objects that could only be pickled, and a pickle runs code when it is read.
+`model.json` holds the features and settings, `weights.safetensors` the arrays, `NUMBER.NAME.txt` LightGBM's own text
+and `NUMBER.NAME.skops` the estimators of scikit-learn.
 """
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from thalweg.earth.sensors import Declaration
-from thalweg.errors import ThalwegError, UsageError
+from thalweg.errors import ThalwegError, UsageError, one_line
 from thalweg.gpp.data.features import FeatureRecipe
 from thalweg.gpp.data.footprint_series import embedding_names
 from thalweg.gpp.data.windows import Windows
-from thalweg.gpp.models.ensemble import Ensemble
-from thalweg.gpp.models.transformer import PiecewiseEncoding, TemporalTransformer, TransformerConfig, TransformerLearner
-from thalweg.io.checkpoints import CARD, ModelFormat, load_state
+from thalweg.gpp.models.baselines import ClimatologyLearner, RidgeLearner
+from thalweg.gpp.models.ensemble import Ensemble, Learner, Member
+from thalweg.gpp.models.learner_state import LearnerState
+from thalweg.gpp.models.physics.physics_learners import LightUseEfficiencyLearner, PModelLearner
+from thalweg.gpp.models.physics.residual import ResidualLearner
+from thalweg.gpp.models.transformer import TransformerLearner
+from thalweg.gpp.models.trees.boosting import BoostingLearner
+from thalweg.gpp.models.trees.lightgbm_learner import LightGBMLearner
+from thalweg.io.checkpoints import CARD, ModelFormat, bytes_hash
 
-_ENCODINGS = ("encoding", "means")
-_ENCODING_ARRAYS = ("feature", "low", "high", "mean", "scale")
+
+class _LearnerType(Protocol):
+    """Class of a learner that can be restored."""
+
+    kind: str
+
+    def from_state(self, state: LearnerState) -> Learner:
+        """Return the learner of a state."""
+        ...
+
+
+_TYPES: tuple[_LearnerType, ...] = (
+    TransformerLearner,
+    LightGBMLearner,
+    BoostingLearner,
+    RidgeLearner,
+    ClimatologyLearner,
+    LightUseEfficiencyLearner,
+    PModelLearner,
+    ResidualLearner,
+)
+LEARNERS = {one.kind: one for one in _TYPES}
+"""Classes of the learners that a model folder may hold, by kind."""
 
 
 class GppCard(Declaration):
     """Contents of a GPP model's `model.json`."""
 
     format: int = Field(description="version of this layout")
-    kind: Literal["gpp-transformer"] = Field(description="kind of model")
+    kind: Literal["gpp"] = Field(description="kind of model")
     features: tuple[str, ...] = Field(description="columns the model predicts from, in order")
     recipe: FeatureRecipe = Field(description="recipe of the features")
-    members: int = Field(description="networks in the ensemble")
-    settings: dict[str, Any] = Field(description="configuration of the networks")
+    members: int = Field(description="members that left out a group of sites; one more learned from all")
+    weights: dict[str, float] = Field(description="weights of the candidates in use")
+    learners: dict[str, dict[str, Any]] = Field(description="kind and settings by member and candidate")
+    files: dict[str, str] = Field(description="SHA-256 of the other files by name")
     content_hash: str = Field(description="SHA-256 of the tensors: names, types, shapes and bytes")
     package_version: str = Field(description="version of thalweg that wrote the model")
-    training: dict[str, Any] = Field(description="sites, number of days and seed of the training")
+    training: dict[str, Any] = Field(description="model, sites, number of days and seed of the training")
 
 
-KIND = "gpp-transformer"
+KIND = "gpp"
 """Kind of the saved models."""
 
-GPP_MODEL = ModelFormat(GppCard, version=2, label="a GPP model", remedy="train it again")
+GPP_MODEL = ModelFormat(GppCard, version=3, label="a GPP model", remedy="train it again")
 """Layout of a GPP model's folder."""
+
+_SCORES = "scores"
+_MAX_MEMBERS = 1000
 
 
 @dataclass(frozen=True)
@@ -53,7 +84,7 @@ class GppModel:
     """Fitted GPP model.
 
     Attributes:
-        ensemble: Fitted ensemble of temporal transformers.
+        ensemble: Fitted ensemble.
         card: Features, their recipe and the training of the model.
     """
 
@@ -77,37 +108,45 @@ class GppModel:
             )
 
 
-def save_model(ensemble: Ensemble, windows: Windows, recipe: FeatureRecipe, folder: Path) -> GppCard:
-    """Write a fitted ensemble of transformers, all or nothing.
+def save_model(ensemble: Ensemble, windows: Windows, recipe: FeatureRecipe, folder: Path, name: str = "") -> GppCard:
+    """Write a fitted ensemble of any learners, all or nothing.
 
     Args:
         ensemble: Fitted ensemble.
         windows: Windows the ensemble was fitted to.
         recipe: Recipe of their features.
         folder: Model folder; must not exist.
+        name: Name of the model in the registry, for the card.
 
     Returns:
         The card that was written.
 
     Raises:
-        UsageError: The folder exists, or the members are not transformers.
+        UsageError: The folder exists, or the ensemble is not fitted.
         ThalwegError: The folder cannot be written.
     """
-    members = [member for member in ensemble.learners if isinstance(member, TransformerLearner)]
-    if not members or len(members) != len(ensemble.learners):
-        raise UsageError("only a fitted transformer can be saved: trees and regressions would have to be pickled")
-    tensors = {"beyond": torch.from_numpy(np.asarray(ensemble.exceedances, np.float32))}
-    for index, member in enumerate(members):
-        tensors |= {f"{index}.{name}": tensor for name, tensor in _tensors(member).items()}
+    if ensemble.final is None:
+        raise UsageError("the model is not fitted yet: expected a fitted model to save; call fit(windows) first")
+    states = {
+        f"{index}-{position}": member.learners[candidate].state()
+        for index, member in enumerate([*ensemble.fitted, ensemble.final])
+        for position, candidate in enumerate(ensemble.weights)
+    }
+    whole = LearnerState.join("ensemble", states, {})
+    tensors = {key: torch.from_numpy(np.ascontiguousarray(values)) for key, values in whole.arrays.items()}
+    tensors[_SCORES] = torch.from_numpy(np.stack(ensemble.scores))
     return GPP_MODEL.write(
         folder,
         tensors,
+        whole.files,
         kind=KIND,
         features=windows.features,
         recipe=recipe,
-        members=len(members),
-        settings=asdict(members[0].config),
-        training={"sites": windows.sites, "days": len(windows), "seed": ensemble.seed},
+        members=len(ensemble.fitted),
+        weights=ensemble.weights,
+        learners=whole.settings["parts"],
+        files={key: bytes_hash(content) for key, content in whole.files.items()},
+        training={"model": name, "sites": windows.sites, "days": len(windows), "seed": ensemble.seed},
     )
 
 
@@ -128,25 +167,36 @@ def load_model(folder: str | Path) -> GppModel:
     path = folder / CARD
     card = GPP_MODEL.read_card(folder, KIND)
     tensors = GPP_MODEL.read_tensors(folder, card.content_hash)
+    files = {name: GPP_MODEL.read_file(folder, name, expected) for name, expected in card.files.items()}
     _check_features(card, path)
-    held = {name.partition(".")[0] for name in tensors} - {"beyond"}
-    if len(held) != card.members:
-        raise UsageError(f"{path}: {card.members} members, weights.safetensors holds {len(held)}: train it again")
+    if not 0 < card.members <= _MAX_MEMBERS or len(card.learners) != (card.members + 1) * len(card.weights):
+        raise UsageError(f"{path}: {card.members} members, it holds {len(card.learners)} learners: train it again")
     try:
-        ensemble = Ensemble({"transformer": TransformerLearner}, members=card.members, seed=int(card.training["seed"]))
-        config = TransformerConfig(**card.settings)
-        ensemble.learners = [_learner(tensors, f"{index}.", config, folder) for index in range(card.members)]
-        ensemble.exceedances = tensors["beyond"].numpy()
-    except ThalwegError:
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # a setting of another type, or a missing tensor
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"{path}: no network can be built from it ({reason}): train it again") from error
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        whole = LearnerState("ensemble", {"parts": card.learners}, arrays, files)
+        ensemble = Ensemble({}, members=card.members, seed=int(card.training["seed"]))
+        members = [_member(whole, index, card.weights) for index in range(card.members + 1)]
+        ensemble.fitted, ensemble.final, ensemble.weights = members[:-1], members[-1], dict(card.weights)
+        ensemble.scores = list(arrays[_SCORES])
+        if arrays[_SCORES].ndim != 2 or len(ensemble.scores) != card.members:
+            raise ValueError("scores of other members")
+    except ThalwegError as error:
+        raise UsageError(f"{path}: {error}: do not trust it, or train it again") from error
+    except Exception as error:  # skops and LightGBM raise many kinds on damaged files
+        raise UsageError(f"{path}: no model can be built from it ({one_line(error)[:120]}): train it again") from error
     return GppModel(ensemble, card)
 
 
+def _member(whole: LearnerState, index: int, weights: dict[str, float]) -> Member:
+    learners = {}
+    for position, candidate in enumerate(weights):
+        state = whole.part(f"{index}-{position}")
+        learners[candidate] = LEARNERS[state.kind].from_state(state)
+    return Member(learners, dict(weights))
+
+
 def _check_features(card: GppCard, path: Path) -> None:
-    """Refuse features that do not match the recipe, because the network takes them by position.
+    """Refuse features that do not match the recipe, because the model takes them by position.
 
     Raises:
         UsageError: A feature is repeated, or the embedding's dimensions are incomplete or out of order.
@@ -157,28 +207,3 @@ def _check_features(card: GppCard, path: Path) -> None:
             f"{path}: features {', '.join(card.features[:8])}: expected each once, and those of an embedding of "
             f"{card.recipe.size} dimensions in order; train it again"
         )
-
-
-def _tensors(member: TransformerLearner) -> dict[str, Tensor]:
-    encoding = {
-        f"{kind}.{name}": torch.from_numpy(np.asarray(getattr(getattr(member, kind), name)))
-        for kind in _ENCODINGS
-        for name in _ENCODING_ARRAYS
-    }
-    network = {f"network.{name}": tensor.contiguous() for name, tensor in member.network.state_dict().items()}
-    return {**encoding, **network, "target": torch.tensor([member.centre, member.scale])}
-
-
-def _learner(tensors: dict[str, Tensor], prefix: str, config: TransformerConfig, folder: Path) -> TransformerLearner:
-    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    learner = TransformerLearner(config=config)
-    for kind in _ENCODINGS:
-        encoding = PiecewiseEncoding.__new__(PiecewiseEncoding)
-        for name in _ENCODING_ARRAYS:
-            setattr(encoding, name, own[f"{kind}.{name}"].numpy())
-        setattr(learner, kind, encoding)
-    learner.centre, learner.scale = own["target"].numpy()
-    learner.network = TemporalTransformer(learner.encoding.inputs, learner.means.inputs, config)
-    weights = {name.removeprefix("network."): value for name, value in own.items() if name.startswith("network.")}
-    load_state(learner.network, weights, folder)
-    return learner

@@ -15,6 +15,7 @@ from thalweg.gpp.tables.daily_table import feature_columns
 from thalweg.gpp.tables.physical_limits import METEOROLOGY_COLUMN, POTENTIAL_RADIATION
 
 _EMBEDDING = re.compile(r"e\d+$")
+_REMEDIES = {"potential radiation": "; list the sites with their latitude (site, lat) in towers.csv next to the files"}
 _NUM_COMPONENTS = 7  # of the bands, where the table has no embedding to take the number from
 
 
@@ -126,7 +127,9 @@ def predictor_sets(table: pd.DataFrame, shared: Sequence[str] = ()) -> tuple[lis
         if one.columns
     ]
     found = [one for one in wanted if one.columns] + (with_radiation if radiation else [])
-    left_out = [f"{one.name}: the table has no such columns" for one in wanted if not one.columns]
+    left_out = [
+        f"{one.name}: the table has no such columns{_REMEDIES.get(one.name, '')}" for one in wanted if not one.columns
+    ]
     if not found:
         raise UsageError(
             f"no columns to predict from: the table has {', '.join(columns) or 'none'}: expected an embedding's "

@@ -5,8 +5,28 @@ from functools import partial
 
 from thalweg.errors import unknown_name
 from thalweg.gpp.models.baselines import ClimatologyLearner, RidgeLearner
-from thalweg.gpp.models.boosting import BoostingLearner
 from thalweg.gpp.models.ensemble import Ensemble, Learner
+from thalweg.gpp.models.physics.physics_learners import LightUseEfficiencyLearner, PModelLearner
+from thalweg.gpp.models.physics.residual import ResidualLearner
+from thalweg.gpp.models.trees.boosting import BoostingLearner
+from thalweg.gpp.models.trees.lightgbm_learner import LightGBMConfig, LightGBMLearner
+
+Candidates = dict[str, Callable[[int], Learner]]
+
+_SMALL = LightGBMConfig(leaves=8, min_leaf=200, rate=0.08)
+_TREES = {
+    "31 leaves": LightGBMConfig(),
+    "8 leaves": _SMALL,
+    "8 leaves, climate": LightGBMConfig(leaves=8, min_leaf=200, rate=0.08, climate=True),
+}
+
+
+def _lightgbm_candidates() -> Candidates:
+    return {name: partial(LightGBMLearner, config=config) for name, config in _TREES.items()}
+
+
+def _residual_candidates(base: str) -> Candidates:
+    return {name: partial(ResidualLearner, base=base, config=config) for name, config in _TREES.items()}
 
 
 def transformer(seed: int = 0) -> Ensemble:
@@ -14,6 +34,22 @@ def transformer(seed: int = 0) -> Ensemble:
     from thalweg.gpp.models.transformer import TransformerLearner
 
     return Ensemble({"small": TransformerLearner}, seed=seed)
+
+
+def lightgbm(seed: int = 0) -> Ensemble:
+    """Make an ensemble of LightGBM on the last day, means of 7, 30 and 90 days and the day of the year.
+
+    Tree sizes, and whether the climate of the site's record is added, are chosen on the groups left out.
+    """
+    return Ensemble(_lightgbm_candidates(), seed=seed)
+
+
+def stack(seed: int = 0) -> Ensemble:
+    """Make a stack of the transformer and LightGBM with weights from the groups left out."""
+    from thalweg.gpp.models.transformer import TransformerLearner
+
+    candidates: Candidates = {"transformer": TransformerLearner, **_lightgbm_candidates()}
+    return Ensemble(candidates, seed=seed, stacked=True)
 
 
 def boosting(seed: int = 0) -> Ensemble:
@@ -24,12 +60,32 @@ def boosting(seed: int = 0) -> Ensemble:
 
 def ridge(seed: int = 0) -> Ensemble:
     """Make an ensemble of ridge regression on the same summaries, with three penalties."""
-    candidates: dict[str, Callable[[int], Learner]] = {
+    candidates: Candidates = {
         "10": RidgeLearner,
         "1000": partial(RidgeLearner, penalty=1000.0),
         "30000": partial(RidgeLearner, penalty=30_000.0),
     }
     return Ensemble(candidates, seed=seed)
+
+
+def light_use_efficiency(seed: int = 0) -> Ensemble:
+    """Make an ensemble of the light-use-efficiency model of Makela et al. (2008)."""
+    return Ensemble({"lue": LightUseEfficiencyLearner}, seed=seed)
+
+
+def p_model(seed: int = 0) -> Ensemble:
+    """Make an ensemble of the P-model, scaled to towers."""
+    return Ensemble({"p-model": PModelLearner}, seed=seed)
+
+
+def lue_residual(seed: int = 0) -> Ensemble:
+    """Make an ensemble of LightGBM on what the light-use-efficiency model leaves."""
+    return Ensemble(_residual_candidates("lue"), seed=seed)
+
+
+def p_model_residual(seed: int = 0) -> Ensemble:
+    """Make an ensemble of LightGBM on what the P-model leaves."""
+    return Ensemble(_residual_candidates("p-model"), seed=seed)
 
 
 def climatology(seed: int = 0) -> Ensemble:
@@ -39,14 +95,26 @@ def climatology(seed: int = 0) -> Ensemble:
 
 MODELS: dict[str, Callable[[int], Ensemble]] = {
     "transformer": transformer,
+    "lightgbm": lightgbm,
+    "stack": stack,
     "boosting": boosting,
     "ridge": ridge,
+    "lue": light_use_efficiency,
+    "p-model": p_model,
+    "lue-residual": lue_residual,
+    "p-model-residual": p_model_residual,
     "climatology": climatology,
 }
 """Functions that make a model from a seed, by the model's name."""
 
+DEFAULT_MODELS = ("transformer", "lightgbm", "stack", "lue", "climatology")
+"""Models of an evaluation that names none."""
+
 FEATURELESS = ("climatology",)
 """Models that use no features; an evaluation runs them once, not once per set of predictors."""
+
+PHYSICAL = ("lue", "p-model", "lue-residual", "p-model-residual")
+"""Models that need temperature, vapour pressure deficit and radiation; other sets of predictors are left out."""
 
 
 def check_models(names: Iterable[str]) -> None:

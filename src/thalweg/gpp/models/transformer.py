@@ -6,8 +6,9 @@ which carry the slow weather of a season. The prediction of a day therefore depe
 pass over years equals a pass over each window without encoding every day ninety times.
 """
 
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -17,12 +18,16 @@ from torch import Tensor, nn
 
 from thalweg.gpp.data.climatology import SMOOTHING_DAYS
 from thalweg.gpp.data.windows import DAYS, MEANS, Windows
+from thalweg.gpp.models.learner_state import LearnerState
 
 LAYERS = ((7, 1), (12, 7), (7, 1))
 """Band and dilation of each layer, which attends to ``band`` days in steps of ``dilation`` days up to the day itself.
 
 A week, twelve weeks in weekly steps, and a week again reach each of the 90 days and none before them.
 """
+
+_ENCODING_ARRAYS = ("feature", "low", "high", "mean", "scale")
+_ENCODINGS = ("encoding", "means")
 
 LOW, HIGH = 0.05, 0.95
 """Quantiles that the network predicts in addition to its best estimate."""
@@ -175,6 +180,22 @@ class PiecewiseEncoding:
         ramps = (self._ramps(days) - torch.from_numpy(self.mean)) / torch.from_numpy(self.scale)
         return torch.cat([ramps.nan_to_num(0.0), ramps.isfinite().float()], -1)
 
+    def arrays(self) -> dict[str, NDArray]:
+        """Return the arrays that the encoding is made of, by name."""
+        return {name: np.asarray(getattr(self, name)) for name in _ENCODING_ARRAYS}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray]) -> Self:
+        """Return the encoding of `arrays`.
+
+        Raises:
+            KeyError: An array is missing.
+        """
+        encoding = cls.__new__(cls)
+        for name in _ENCODING_ARRAYS:
+            setattr(encoding, name, arrays[name])
+        return encoding
+
     def _ramps(self, days: Tensor) -> Tensor:
         low, high = torch.from_numpy(self.low), torch.from_numpy(self.high)
         return ((days[..., torch.from_numpy(self.feature)] - low) / (high - low)).clamp(0, 1)
@@ -187,6 +208,8 @@ class TransformerLearner:
         seed: Seed of the weights and the batches.
         config: Configuration of the network and its training.
     """
+
+    kind = "transformer"
 
     def __init__(self, seed: int = 0, config: TransformerConfig | None = None) -> None:
         self.seed = seed
@@ -238,6 +261,8 @@ class TransformerLearner:
     @torch.no_grad()
     def predict(self, windows: Windows) -> NDArray[np.float32]:
         """Return (N, 3) lower bound, best estimate, upper bound, gC m-2 d-1."""
+        if not len(windows):
+            return np.empty((0, 3), np.float32)
         self.network.eval()
         inputs = self._inputs(windows)
         predicted = torch.full((len(windows.daily) + 1, 3), torch.nan)
@@ -245,6 +270,37 @@ class TransformerLearner:
             encoded = [encode(days[rows]) for encode, days in inputs]
             predicted[rows[:, DAYS - 1 :]] = self.network(*encoded)[:, DAYS - 1 :]
         return predicted.numpy()[windows.last] * self.scale + self.centre
+
+    def state(self) -> LearnerState:
+        """Return the configuration, the encodings and the weights of the network."""
+        arrays = {
+            f"{kind}.{name}": values for kind in _ENCODINGS for name, values in getattr(self, kind).arrays().items()
+        }
+        network = {f"network.{name}": tensor.numpy() for name, tensor in self.network.state_dict().items()}
+        target = np.array([self.centre, self.scale], np.float32)
+        return LearnerState(self.kind, {"config": asdict(self.config)}, {**arrays, **network, "target": target})
+
+    @classmethod
+    def from_state(cls, state: LearnerState) -> Self:
+        """Return the learner of a state.
+
+        Raises:
+            KeyError, TypeError, RuntimeError: A part of the state is missing or does not fit.
+        """
+        learner = cls(config=TransformerConfig(**state.settings["config"]))
+        for kind in _ENCODINGS:
+            arrays = {name: state.arrays[f"{kind}.{name}"] for name in _ENCODING_ARRAYS}
+            setattr(learner, kind, PiecewiseEncoding.from_arrays(arrays))
+        learner.centre, learner.scale = state.arrays["target"]
+        learner.network = TemporalTransformer(learner.encoding.inputs, learner.means.inputs, learner.config)
+        learner.network.load_state_dict(
+            {
+                name.removeprefix("network."): torch.from_numpy(values)
+                for name, values in state.arrays.items()
+                if name.startswith("network.")
+            }
+        )
+        return learner
 
     def estimate(self, days: Tensor) -> Tensor:
         """Return (B,) GPP of the last day of windows (B, 90, F) without gaps, gC m-2 d-1; differentiable."""

@@ -31,6 +31,10 @@ _TIME_NAMES = ("time", "date", "timestamp")
 _MAX_NAMES = 8  # in a message
 
 
+CLASS_PREFIX = "vegetation_"
+"""Beginning of the names of the 0/1 columns of vegetation classes."""
+
+
 def daily_table(frame: pd.DataFrame, units: Mapping[str, str] | None = None, label: str = "table") -> pd.DataFrame:
     """Check, clean and order a daily table.
 
@@ -172,15 +176,37 @@ def with_vegetation_columns(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str
         UsageError: The column is missing, or a site has no class.
     """
     if "vegetation" not in table:
-        raise UsageError(f"no column 'vegetation': expected a class per site; the table has {_listed(table.columns)}")
+        raise UsageError(
+            "no column 'vegetation': expected a class per site: list the sites with their class (site, igbp) in "
+            f"towers.csv next to the flux files, or add the column; the table has {_listed(table.columns)}"
+        )
     missing = as_text(table["vegetation"]).isin(["", "-9999"])
     if missing.any():
-        raise UsageError(f"no vegetation class at site {table.loc[missing, 'site'].iloc[0]}: expected one per site")
+        raise UsageError(
+            f"no vegetation class at site {table.loc[missing, 'site'].iloc[0]}: expected one per site: list it (site, "
+            "igbp) in towers.csv next to the flux files"
+        )
     classes = sorted(table["vegetation"].astype(str).unique())
-    added = {f"vegetation_{name}": (table["vegetation"].astype(str) == name).astype("float32") for name in classes}
+    added = {f"{CLASS_PREFIX}{name}": (table["vegetation"].astype(str) == name).astype("float32") for name in classes}
     wider = table.assign(**added)
     wider.attrs = dict(table.attrs)
     return wider, list(added)
+
+
+def with_model_classes(table: pd.DataFrame, features: Iterable[str]) -> pd.DataFrame:
+    """Add the 0/1 columns of vegetation classes that a model needs, where the table has the site's class.
+
+    A class that the model did not learn from is 0 in all of them.
+
+    Args:
+        table: Daily table.
+        features: Features of the model.
+    """
+    needed = [name for name in features if name.startswith(CLASS_PREFIX) and name not in table]
+    if not needed or "vegetation" not in table:
+        return table
+    classes = table["vegetation"].astype(str)
+    return table.assign(**{name: (classes == name.removeprefix(CLASS_PREFIX)).astype("float32") for name in needed})
 
 
 def _listed(columns: Iterable[str]) -> str:

@@ -15,10 +15,20 @@ FILE_METRICS = ("image", "aesthetics")
 SCORER_METRICS = ("text", *FILE_METRICS)
 """Metrics that need a scorer of texts and images."""
 NAMES = (*PLAIN_METRICS, "colour", "palette", *SCORER_METRICS)
-EXAMPLES = (
-    *PLAIN_METRICS,
-    *("colour: #ff0000", "palette: #ff0000 #ffffff", "text: a red ball", "image: FILE", "aesthetics: FILE"),
-)
+DESCRIPTIONS = {
+    "sharpness": "the variance of the Laplacian of the grey image, more is better",
+    "blur": "the same, less is better",
+    "colourfulness": "Hasler and Suesstrunk's M3, 0 (grey) to about 110, more is better",
+    "contrast": "the standard deviation of the grey image, more is better",
+    "symmetry": "the correlation with the left-right mirror image, more is better",
+    "colour: #ff0000": "the distance of the mean colour from this one, less is better",
+    "palette: #ff0000 #ffffff": "the distance from these colours, less is better",
+    "text: a red ball": "the similarity to a text by the CLIP model, more is better",
+    "image: FILE": "the similarity to an image by the CLIP model, more is better",
+    "aesthetics: FILE": "a head of weights on the CLIP model's features, more is better",
+}
+"""What each metric measures, and its better direction, by an example of how it is written."""
+EXAMPLES = tuple(DESCRIPTIONS)
 """Every metric as a user writes it."""
 SPELLINGS = {"color": "colour", "colorfulness": "colourfulness"}
 """Other spellings of a name."""

@@ -69,6 +69,11 @@ def test_folds_never_split_a_block() -> None:
     assert sorted(tested) == list(range(60))
 
 
+def test_classes_of_one_pixel_each_make_no_folds() -> None:
+    assert not list(block_folds(np.arange(3), np.arange(3)))
+    assert len(list(block_folds(np.arange(5), np.array([0, 0, 1, 1, 2])))) == 2
+
+
 @pytest.mark.parametrize("learner", [*CLASSIFIERS, *REGRESSORS], ids=lambda one: one.make.__name__)
 def test_learners_predict_blocks_that_they_did_not_see_and_can_be_saved(learner: object, tmp_path: Path) -> None:
     random = np.random.default_rng(0)

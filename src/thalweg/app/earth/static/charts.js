@@ -111,3 +111,29 @@ function clearBars(fractions, date) {
     fill: index === date ? "#d55e00" : "#4a9156" })));
   return svg;
 }
+
+// curve: share of the training blocks, mean number of training pixels, and score of each step.
+function curveChart(curve) {
+  const known = curve.filter((step) => step.score !== null);
+  const box = { left: 44, right: 424, top: 12, bottom: 168 };
+  const text = known.map((step) => `${step.pixels.toFixed(0)} pixels ${step.score.toFixed(2)}`).join(", ");
+  const svg = makeSvg("svg", { viewBox: "0 0 440 212", width: "100%", role: "img", "aria-label": `Macro F1 by training pixels: ${text}` });
+  const low = Math.max(0, Math.min(...known.map((step) => step.score)) - 0.1);
+  const toY = axisOfValues(svg, low, Math.max(low + 0.1, Math.min(1, Math.max(...known.map((step) => step.score)) + 0.1)), box);
+  const most = Math.max(...known.map((step) => step.pixels));
+  const toX = (pixels) => box.left + 14 + (pixels / most) * (box.right - box.left - 28);
+  const colour = LINE_COLOURS[2];
+  const points = known.map((step) => `${toX(step.pixels)},${toY(step.score)}`).join(" ");
+  svg.append(makeSvg("polyline", { points, fill: "none", stroke: colour, "stroke-width": 2, class: "value" }));
+  for (const step of known) {
+    const x = toX(step.pixels);
+    svg.append(
+      makeSvg("circle", { cx: x, cy: toY(step.score), r: 4, fill: colour }),
+      makeSvg("text", { x, y: toY(step.score) - 9, "text-anchor": "middle" }, step.score.toFixed(2)),
+      makeSvg("line", { x1: x, x2: x, y1: box.bottom, y2: box.bottom + 4, class: "axis" }),
+      makeSvg("text", { x, y: box.bottom + 18, "text-anchor": "middle" }, step.pixels.toFixed(0)),
+    );
+  }
+  svg.append(makeSvg("text", { x: (box.left + box.right) / 2, y: 206, "text-anchor": "middle" }, "training pixels"));
+  return svg;
+}

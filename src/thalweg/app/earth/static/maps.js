@@ -53,8 +53,9 @@ class Tiles {
 }
 
 class LinkedMaps {
-  // panes: [{canvas, layer: () => ({name, query, key, strides}) or null}]
-  // callbacks: picked(pixel), moved(view), drawn(pane, complete), failed(error)
+  // panes: [{canvas, layer: () => ({path, query, key, strides}) or null}]
+  // callbacks: picked(point), closed(), cancelled(), hovered(point or null), overlay(context, toScreen), moved(view),
+  // drawn(pane, complete), failed(error); a point is {x, y} in pixels of the store, fractions included
   constructor(panes, callbacks) {
     this.panes = panes;
     this.callbacks = callbacks;
@@ -72,9 +73,18 @@ class LinkedMaps {
     this.tiles.forget();
     this.store = store;
     this.pixel = null;
-    if (view) this.view = view;
-    else this.fit();
-    this.redraw();
+    this.fit();
+    if (view) this.show(view);
+  }
+
+  // Show a view, brought within the limits of the store.
+  show({ x, y, zoom }) {
+    this.view.zoom = Math.min(MAX_ZOOM, Math.max(this.minZoom(), zoom));
+    this.panBy(x - this.view.x, y - this.view.y);
+  }
+
+  minZoom() {
+    return Math.min(1, this.fitting() / 2);
   }
 
   size() {
@@ -96,8 +106,7 @@ class LinkedMaps {
     const { width, height } = this.size();
     const point = at || { left: width / 2, top: height / 2 };
     const previous = this.pointAt(point);
-    const minZoom = Math.min(1, this.fitting() / 2);
-    this.view.zoom = Math.min(MAX_ZOOM, Math.max(minZoom, this.view.zoom * factor));
+    this.view.zoom = Math.min(MAX_ZOOM, Math.max(this.minZoom(), this.view.zoom * factor));
     const after = this.pointAt(point);
     this.panBy(previous.x - after.x, previous.y - after.y);
   }
@@ -122,10 +131,12 @@ class LinkedMaps {
     };
   }
 
-  pick({ x, y }) {
-    const [row, column] = [Math.floor(y), Math.floor(x)];
-    if (row < 0 || column < 0 || row >= this.store.rows || column >= this.store.columns) return;
-    this.callbacks.picked({ row, column });
+  holds({ x, y }) {
+    return x >= 0 && y >= 0 && x < this.store.columns && y < this.store.rows;
+  }
+
+  pick(point) {
+    if (this.holds(point)) this.callbacks.picked({ x: point.x, y: point.y });
   }
 
   listen(canvas) {
@@ -144,6 +155,7 @@ class LinkedMaps {
         canvas.classList.add("dragging");
       }
       this.hover = { canvas, ...this.pointAt({ left, top }) };
+      this.callbacks.hovered(this.holds(this.hover) ? this.hover : null);
       this.redraw();
     });
     canvas.addEventListener("pointerup", (event) => {
@@ -152,7 +164,12 @@ class LinkedMaps {
       canvas.classList.remove("dragging");
     });
     canvas.addEventListener("pointercancel", () => { drag = null; });
-    canvas.addEventListener("pointerleave", () => { this.hover = null; this.redraw(); });
+    canvas.addEventListener("pointerleave", () => {
+      this.hover = null;
+      this.callbacks.hovered(null);
+      this.redraw();
+    });
+    canvas.addEventListener("dblclick", () => this.store && this.callbacks.closed());
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
       if (!this.store) return;
@@ -176,6 +193,7 @@ class LinkedMaps {
       "-": () => this.zoomBy(1 / 1.5),
       0: () => this.fit(),
       Enter: () => this.pick(this.view),
+      Escape: () => this.callbacks.cancelled(),
       " ": () => this.pick(this.view),
     };
     if (!keys[event.key]) return;
@@ -241,7 +259,7 @@ class LinkedMaps {
     for (let row = first.row; row <= last.row; row += 1) {
       for (let column = first.column; column <= last.column; column += 1) {
         const address = `${level}/${row}/${column}`;
-        const { image, broken } = this.tiles.get(`${layer.key}/${address}`, addressOf(`tile/${layer.name}/${address}`, layer.query));
+        const { image, broken } = this.tiles.get(`${layer.key}/${address}`, addressOf(`${layer.path}/${address}`, layer.query));
         const previous = !image && pane.previous && this.tiles.cache.get(`${pane.previous}/${address}`);
         if (image || (previous && previous.image)) {
           const shown = image || previous.image;
@@ -271,6 +289,7 @@ class LinkedMaps {
         context.stroke();
       }
     };
+    this.callbacks.overlay(context, toScreen);
     if (this.pixel) {
       const [left, top] = toScreen({ x: this.pixel.column, y: this.pixel.row });
       const side = Math.max(zoom, 9);
@@ -301,4 +320,50 @@ function drawScaleBar(context, height, metresPerPixel) {
   context.fillStyle = "#fff";
   context.fillRect(16, height - 12, metres / metresPerPixel, 3);
   context.fillText(label, 16, height - 16);
+}
+
+// A map as a PNG file: what its canvas shows, with a title above, and its legend and a line on its source below.
+function mapPicture(canvas, title, legend, source) {
+  const ratio = canvas.width / canvas.clientWidth;
+  const width = canvas.clientWidth;
+  const picture = document.createElement("canvas");
+  const context = picture.getContext("2d");
+  const font = (bold) => { context.font = `${bold ? 600 : 400} 13px system-ui, sans-serif`; };
+  font(false);
+  const rows = [[]];
+  let used = 0;
+  for (const entry of legend) {
+    const needed = context.measureText(entry.label).width + (entry.colours ? 12 + 14 * entry.colours.length : 18);
+    if (used && used + needed > width - 20) {
+      rows.push([]);
+      used = 0;
+    }
+    rows[rows.length - 1].push({ ...entry, left: 10 + used });
+    used += needed;
+  }
+  const [top, bottom] = [30, 22 * rows.length + 30];
+  picture.width = canvas.width;
+  picture.height = canvas.height + Math.round((top + bottom) * ratio);
+  context.scale(ratio, ratio);
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, width, picture.height / ratio);
+  context.fillStyle = "#e4e4e8";
+  context.fillRect(0, top, width, canvas.height / ratio);
+  context.drawImage(canvas, 0, top, width, canvas.height / ratio);
+  const write = (text, left, y, bold = false) => {
+    font(bold);
+    context.fillStyle = "#1b1b1f";
+    context.fillText(text, left, y, width - left - 6);
+  };
+  write(title, 10, 20, true);
+  rows.forEach((row, index) => row.forEach(({ left, label, colours }) => {
+    const y = top + canvas.height / ratio + 20 + 22 * index;
+    (colours || []).forEach((colour, place) => {
+      context.fillStyle = colour;
+      context.fillRect(left + 14 * place, y - 11, 14, 13);
+    });
+    write(label, left + (colours ? 14 * colours.length + 5 : 0), y);
+  }));
+  write(source, 10, picture.height / ratio - 10);
+  return new Promise((done) => picture.toBlob(done, "image/png"));
 }

@@ -36,3 +36,27 @@ async function fetchOk(address, options = {}) {
 async function fetchJson(path, query, options) {
   return (await fetchOk(addressOf(path, query), options)).json();
 }
+
+function postJson(path, body) {
+  return fetchJson(path, {}, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+}
+
+// Save a file under a name, as a download of the browser.
+function saveFile(blob, name) {
+  const link = make("a", { href: URL.createObjectURL(blob), download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+// Save what the server answers, under the name that it gives.
+async function saveAnswer(path, query, options) {
+  const answer = await fetchOk(addressOf(path, query), options);
+  const [, name] = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") || "") || [null, "download"];
+  saveFile(await answer.blob(), name);
+}
+
+function fileStem(store) {
+  return store.split("/").pop().replace(/\.zarr$/, "").replace(/[^A-Za-z0-9._-]+/g, "-");
+}

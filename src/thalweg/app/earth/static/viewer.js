@@ -1,4 +1,4 @@
-// The page, whose state is in its address after the #: a reload restores it, and sessions do not share it.
+// The page: the open store, its date, its chosen pixel and its layers, which `places.js` keeps in the address.
 
 const DEBOUNCE_MS = 90;
 
@@ -13,11 +13,21 @@ class Viewer {
       { canvas: this.part("left"), layer: () => this.layer("preview") },
       { canvas: this.part("right"), layer: () => this.layer(this.state.layer) },
     ], {
-      picked: (pixel) => this.choosePixel(pixel),
-      moved: () => this.saveState(),
+      picked: (point) => this.click(point),
+      closed: () => this.panel.tools.tool === "polygon" && this.panel.tools.close(),
+      cancelled: () => this.panel.tools.choose(this.panel.tools.tool),
+      hovered: (point) => this.showCursor(point),
+      overlay: (context, toScreen) => this.panel.tools.draw(context, toScreen),
+      moved: (view) => {
+        if (this.root.contains(document.activeElement) && document.activeElement.matches("canvas:focus-visible")) {
+          this.showCursor(this.maps.hover || view);
+        }
+        this.saveState();
+      },
       drawn: (pane, complete) => this.drawn(pane, complete),
       failed: (error) => this.showStatus(error.message, true),
     });
+    this.panel = new MapPanel(this, { mapped: (isNew) => this.showMapLayer(isNew) });
     this.listen();
   }
 
@@ -38,9 +48,15 @@ class Viewer {
       event.preventDefault();
       this.requestCounterfactual();
     });
-    for (const radio of this.root.querySelectorAll('input[type="radio"]')) {
-      radio.addEventListener("change", () => this.chooseLayer(radio.value));
-    }
+    for (const radio of this.layerRadios()) radio.addEventListener("change", () => this.chooseLayer(radio.value));
+    for (const side of ["left", "right"]) on(`${side}-png`, "click", () => this.savePicture(side));
+    on("series-csv", "click", () => this.attempt(
+      () => saveAnswer("pixel/series", { store: this.store.name, ...this.state.pixel })));
+    window.addEventListener("hashchange", () => this.start());
+  }
+
+  layerRadios() {
+    return [...this.root.querySelectorAll('input[name="thalweg-earth-layer"]')];
   }
 
   showStatus(text, isError = false) {
@@ -62,7 +78,8 @@ class Viewer {
   async start() {
     await this.attempt(async () => {
       const names = await fetchJson("stores");
-      const requested = this.savedState().store;
+      const saved = readAddress();
+      const requested = saved.store;
       const select = this.part("store");
       select.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
       if (!names.length && !requested) {
@@ -72,39 +89,47 @@ class Viewer {
       const name = requested || names[0];
       if (names.includes(name)) select.value = name;
       else select.prepend(make("option", { value: name, selected: "" }, name));
-      await this.open(name, this.savedState());
+      await this.open(name, saved);
     });
   }
 
-  async open(name, saved = {}) {
+  async open(name, requested = { date: null, layer: null, view: null, pixel: null, problems: [] }) {
     this.opening += 1;
+    clearTimeout(this.writing);
     this.store = null;
     this.clear = null;
+    this.panel.close();
     this.maps.invalidate();
-    for (const part of ["maps", "dates", "hint", "pixel"]) this.part(part).hidden = true;
+    for (const part of ["maps", "dates", "hint", "pixel", "cursor"]) this.part(part).hidden = true;
     this.part("legend").replaceChildren();
     this.showStatus(`opening ${name} …`);
     await this.attempt(async (current) => {
       const store = await fetchJson("store", { store: name });
       if (!current()) return;
-      const day = store.dates.indexOf(saved.date);
+      const saved = checkedState(requested, store);
       const clear = fetchJson("clear", { store: name });
-      const shares = day < 0 ? await clear : null;
+      const shares = saved.date === null ? await clear : null;
       if (!current()) return;
       this.store = store;
       this.clear = shares;
-      this.state.date = day < 0 ? shares.indexOf(Math.max(...shares)) : day;
+      this.state.date = saved.date === null ? shares.indexOf(Math.max(...shares)) : saved.date;
       this.state.pixel = null;
-      this.part("maps").hidden = this.part("dates").hidden = this.part("hint").hidden = false;
+      for (const part of ["maps", "dates", "hint", "cursor"]) this.part(part).hidden = false;
       this.part("date").max = store.dates.length - 1;
       this.maps.open(store, saved.view);
+      this.showCursor(null);
       this.showStatus(`${store.title}: ${store.rows} x ${store.columns} pixels of ${store.resolution} m, ` +
         `${store.dates.length} dates, ${store.dimensions} dimensions, ${store.reference_system}`);
-      this.chooseLayer(saved.layer || this.state.layer);
+      const layer = saved.layer || this.state.layer;
+      this.wantsMap = layer === "map";
+      this.chooseLayer(this.wantsMap ? "components" : layer);
       this.chooseDate(this.state.date);
+      this.panel.openStore(store);
       if (saved.pixel) await this.choosePixel(saved.pixel);
       this.clear = await clear;
-      if (current()) this.showDate();
+      if (!current()) return;
+      this.showDate();
+      if (saved.problems.length) this.showStatus(saved.problems[0], true);
     });
   }
 
@@ -112,16 +137,22 @@ class Viewer {
     const { store, state } = this;
     if (!store) return null;
     const query = { store: store.name, date: state.date, version: store.version };
-    if (name !== "similarity") return { name, query, key: `${store.version}/${name}/${state.date}`, strides: store.strides };
+    const path = `tile/${name}`;
+    if (name === "map") {
+      const { map, result } = this.panel;
+      if (!result) return null;
+      return { path: "map/tile", query: { store: store.name, map }, key: `${store.version}/map/${map}`, strides: store.strides };
+    }
+    if (name !== "similarity") return { path, query, key: `${store.version}/${name}/${state.date}`, strides: store.strides };
     if (!state.pixel) return null;
     const { row, column } = state.pixel;
     Object.assign(query, { date: 0, pixel_row: row, pixel_column: column });
-    return { name, query, key: `${store.version}/${name}/${row}/${column}`, strides: store.similarity_strides };
+    return { path, query, key: `${store.version}/${name}/${row}/${column}`, strides: store.similarity_strides };
   }
 
   chooseLayer(layer) {
-    const known = [...this.root.querySelectorAll('input[type="radio"]')].find((radio) => radio.value === layer);
-    if (!known) return;
+    const known = this.layerRadios().find((radio) => radio.value === layer);
+    if (!known || known.disabled) return;
     known.checked = true;
     this.state.layer = layer;
     this.showLegend();
@@ -195,6 +226,7 @@ class Viewer {
         ? `Similarity to row ${state.pixel.row}, column ${state.pixel.column} over all dates`
         : "Similarity: click a pixel to compare with",
       quality: "Quality flags",
+      map: "Map of labels",
     };
     this.part("left-caption").textContent = `RGB preview (${store.preview_bands.join(", ")})`;
     this.part("right-caption").textContent = captions[state.layer];
@@ -205,6 +237,9 @@ class Viewer {
       similarity: () => ["0: as different as two random pixels, or more", make("i", { class: "swatch ramp" }), "1: the same on all dates"],
       quality: () => store.quality.map((flag) =>
         entry(make("i", { class: "swatch", style: `background:${flag.colour}` }), flag.label)),
+      map: () => [...(this.panel.result ? this.panel.result.classes : []).map(({ name, colour }) =>
+        entry(make("i", { class: "swatch", style: `background:${colour}` }), name)),
+      entry(make("i", { class: "swatch missing" }), "no embedding")],
     };
     this.part("legend").replaceChildren(...legends[state.layer](), make("span", { "data-part": "budget" }));
   }
@@ -313,35 +348,48 @@ class Viewer {
     }
   }
 
+  // Show the coordinates of a point under the cursor, or of the middle of a map that keys move.
+  showCursor(point) {
+    if (!this.store) return;
+    this.part("cursor").textContent = point ? coordinatesText(this.store, point) : "Coordinates are shown under the cursor.";
+  }
+
+  click(point) {
+    if (!this.panel.click(point)) this.choosePixel({ row: Math.floor(point.y), column: Math.floor(point.x) });
+  }
+
+  // Enable the layer of a map that was made, or leave it where the map is gone.
+  showMapLayer(isNew) {
+    const { result } = this.panel;
+    this.part("map-layer").disabled = !result;
+    if (!this.store) return;
+    if (result && (isNew || this.wantsMap)) this.chooseLayer("map");
+    else if (!result && this.state.layer === "map") this.chooseLayer("components");
+    if (result) this.wantsMap = false;
+  }
+
+  async savePicture(side) {
+    const { store, state } = this;
+    const isLeft = side === "left";
+    const layer = isLeft ? "preview" : state.layer;
+    const legends = {
+      similarity: [{ label: "0" }, { label: "1 (similar)", colours: ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"] }],
+      quality: store.quality.map(({ label, colour }) => ({ label, colours: [colour] })),
+      map: this.panel.result ? this.panel.result.classes.map(({ name, colour }) => ({ label: name, colours: [colour] })) : [],
+    };
+    const dated = layer === "similarity" || layer === "map" ? [] : [this.day(state.date)];
+    const title = [this.part(`${side}-caption`).textContent, ...dated].join(", ");
+    const source = `${store.title}, ${store.reference_system}`;
+    await this.attempt(async () => saveFile(await mapPicture(this.part(side), title, legends[layer] || [], source),
+      [fileStem(store.name), layer, ...dated].join("-") + ".png"));
+  }
+
   saveState() {
     if (!this.store) return;
     clearTimeout(this.writing);
     this.writing = setTimeout(() => {
-      const { store, state, maps } = this;
-      if (!store) return;
-      const saved = new URLSearchParams(location.hash.slice(1));
-      saved.set("store", store.name);
-      saved.set("date", store.dates[state.date]);
-      saved.set("layer", state.layer);
-      saved.set("view", [maps.view.x, maps.view.y, maps.view.zoom].map((value) => value.toFixed(3)).join(","));
-      if (state.pixel) saved.set("pixel", `${state.pixel.row},${state.pixel.column}`);
-      else saved.delete("pixel");
-      history.replaceState(history.state, "", `#${saved}`);
+      if (this.store) writeAddress(this.store, this.state, this.maps.view);
     }, DEBOUNCE_MS);
-  }
-
-  savedState() {
-    const saved = new URLSearchParams(location.hash.slice(1));
-    const numbers = (name) => (saved.get(name) || "").split(",").map(Number);
-    const [x, y, zoom] = numbers("view");
-    const [row, column] = numbers("pixel");
-    return {
-      store: saved.get("store"),
-      date: saved.get("date"),
-      layer: saved.get("layer"),
-      view: zoom > 0 && Number.isFinite(x) && Number.isFinite(y) ? { x, y, zoom } : null,
-      pixel: Number.isInteger(row) && Number.isInteger(column) ? { row, column } : null,
-    };
   }
 }
 

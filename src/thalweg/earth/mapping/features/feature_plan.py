@@ -43,13 +43,17 @@ class FeaturePlan:
         Args:
             dataset: embedding dataset.
             calendar: as `store_calendar` takes it.
-            date: the one date, at most three days from an embedding; then there is no calendar.
+            date: the one date, at most three days from an embedding; then there is no calendar. Embeddings without an
+                uncertainty, such as annual ones of others, cannot be interpolated; their only date is the default.
 
         Raises:
-            UsageError: Both are given, or one is malformed or outside the store's dates.
+            UsageError: Both are given, or one is malformed or outside the store's dates; or the embeddings have no
+                uncertainty, and no one date is given.
         """
         if calendar is not None and date is not None:
             raise UsageError("`calendar` and `date`: give one of them")
+        if date is None and "uncertainty" not in dataset:
+            date = _only_date(dataset, calendar)
         if date is not None:
             days = dataset.time.values[[date_index(dataset, date)]].astype("datetime64[D]")
         else:
@@ -129,6 +133,21 @@ class FeaturePlan:
         if self.is_calendar:
             return FeatureReader(self, dataset, CalendarInterpolation.of(dataset, days), None)
         return FeatureReader(self, dataset, None, date_index(dataset, self.days[0]))
+
+
+def _only_date(dataset: "xr.Dataset", calendar: str | None) -> str:
+    """Return the only date of embeddings that cannot be interpolated.
+
+    Raises:
+        UsageError: They have several, or a calendar is given.
+    """
+    days = [str(day) for day in dataset.time.values.astype("datetime64[D]")]
+    if len(days) > 1 or calendar is not None:
+        shown = f"{', '.join(days[:5])}{', ...' if len(days) > 5 else ''}"
+        raise UsageError(
+            f"embeddings without an uncertainty, which a calendar needs: name one of their dates ({shown}) as `date`"
+        )
+    return days[0]
 
 
 def _moved(days: NDArray[np.datetime64], years: int) -> NDArray[np.datetime64]:

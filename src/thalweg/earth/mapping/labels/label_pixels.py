@@ -119,7 +119,7 @@ def _values(column: "pd.Series", known: "pd.Series", is_class: bool, name: str) 
         if is_wrong.any():
             raise UsageError(f"{name}: {column.name} {column[is_wrong].iloc[0]!r}: expected numbers for a regression")
         return numbers, ()
-    texts = [_class_name(value) if is_known else "" for value, is_known in zip(column, known, strict=True)]
+    texts = [class_name(value) if is_known else "" for value, is_known in zip(column, known, strict=True)]
     classes = sorted({text for text, is_known in zip(texts, known, strict=True) if is_known}, key=_natural)
     if len(classes) > MAX_CLASSES:
         raise UsageError(f"{name}: {len(classes)} values of {column.name}: expected at most {MAX_CLASSES} classes")
@@ -127,7 +127,7 @@ def _values(column: "pd.Series", known: "pd.Series", is_class: bool, name: str) 
     return np.array([index.get(text, -1) for text in texts], float), tuple(classes)
 
 
-def _class_name(value: object) -> str:
+def class_name(value: object) -> str:
     """Return a class as text: 3.0, which a table makes of 3 where a value is missing, is 3."""
     is_whole = isinstance(value, float | np.floating) and float(value).is_integer()
     return str(int(value)) if is_whole else " ".join(str(value).split())  # type: ignore[call-overload]

@@ -109,6 +109,9 @@ def block_folds(
     if values is None:
         yield from GroupKFold(count).split(empty, groups=groups)
         return
+    count = min(count, int(np.unique(values, return_counts=True)[1].max()))  # a class fills at most so many folds
+    if count < 2:
+        return
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class with fewer pixels than folds, which the report's scores show

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thalweg.gpp.data.windows import Windows
+from thalweg.gpp.data.windows import Windows, summary_columns
 from thalweg.gpp.models.ensemble import equal_bounds
+from thalweg.gpp.models.learner_state import LearnerState, dump_estimator, load_estimator
 
 STAGE_TREES = 20
 """Trees per stage."""
@@ -23,6 +25,8 @@ class BoostingLearner:
         least_leaf: Days per leaf, at least.
         trees: Number of trees.
     """
+
+    kind = "boosting"
 
     def __init__(
         self, seed: int = 0, leaves: int = 31, rate: float = 0.05, least_leaf: int = 50, trees: int = 400
@@ -43,7 +47,10 @@ class BoostingLearner:
 
     def fit(self, training: Windows, held_out: Windows) -> NDArray[np.float32]:
         """Fit the trees and return (stages, N, 3) predictions of the held-out days, gC m-2 d-1."""
-        self.boosting.fit(training.summaries(), training.target)
+        self.varies = training.varies
+        self.boosting.fit(training.summaries(self.varies), training.target)
+        if not len(held_out):
+            return np.empty((self.boosting.n_iter_ // STAGE_TREES, 0, 3), np.float32)
         return np.stack([equal_bounds(estimate) for estimate in self._stages(held_out)])
 
     def select_stage(self, stage: int) -> None:
@@ -54,5 +61,30 @@ class BoostingLearner:
         """Return (N, 3), three times the estimate, gC m-2 d-1."""
         return equal_bounds(next(islice(self._stages(windows), self.stage, None)))
 
+    def state(self) -> LearnerState:
+        """Return the trees, the mask of averaged features and the selected stage."""
+        return LearnerState(
+            self.kind,
+            {"stage": self.stage},
+            {"varies": self.varies},
+            {"trees.skops": dump_estimator(self.boosting)},
+        )
+
+    @classmethod
+    def from_state(cls, state: LearnerState) -> Self:
+        """Return the learner of a state.
+
+        Raises:
+            UsageError: The trees are not those of this learner.
+            KeyError: A part of the state is missing.
+        """
+        learner = cls()
+        learner.stage = int(state.settings["stage"])
+        learner.varies = np.asarray(state.arrays["varies"], bool)
+        columns = summary_columns(learner.varies)
+        learner.boosting = load_estimator(state.files["trees.skops"], columns)
+        return learner
+
     def _stages(self, windows: Windows) -> Iterator[NDArray]:
-        return islice(self.boosting.staged_predict(windows.summaries()), STAGE_TREES - 1, None, STAGE_TREES)
+        features = windows.summaries(self.varies)
+        return islice(self.boosting.staged_predict(features), STAGE_TREES - 1, None, STAGE_TREES)
