@@ -15,15 +15,12 @@ WIDTH, HEIGHT, MARGIN, LEGEND = 600, 528, 10, 230
 """Size of the map, of the margin and of the legend in pixels."""
 
 
-def draw(raster: str, out: str, prefix: str) -> dict[str, Any]:
-    """Draw a raster to a PNG and return what QGIS found."""
-    from qgis.core import QgsApplication, QgsMapRendererSequentialJob, QgsMapSettings, QgsRasterLayer
+def draw(raster: str, out: str) -> dict[str, Any]:
+    """Draw a raster to a PNG and return what QGIS found; QGIS is started and outlives all objects made here."""
+    from qgis.core import Qgis, QgsMapRendererSequentialJob, QgsMapSettings, QgsRasterLayer
     from qgis.PyQt.QtCore import QSize, Qt
     from qgis.PyQt.QtGui import QColor, QImage, QPainter
 
-    application = QgsApplication([], False)
-    application.setPrefixPath(prefix, True)
-    application.initQgis()
     layer = QgsRasterLayer(raster, "map")
     if not layer.isValid():
         raise SystemExit(f"{raster}: QGIS cannot open it")
@@ -49,21 +46,23 @@ def draw(raster: str, out: str, prefix: str) -> dict[str, Any]:
         painter.drawText(WIDTH + 3 * MARGIN + 34, top + 13, label)
     painter.end()
     picture.save(out)
-    from qgis.core import Qgis
-
-    found = {"qgis": Qgis.QGIS_VERSION, "renderer": renderer.type(), "crs": layer.crs().authid(), "classes": classes}
-    application.exitQgis()
-    return found
+    return {"qgis": Qgis.QGIS_VERSION, "renderer": renderer.type(), "crs": layer.crs().authid(), "classes": classes}
 
 
 def main() -> None:
     """Draw the raster that the command line names."""
+    from qgis.core import QgsApplication
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("raster", help="GeoTIFF; QGIS applies NAME.qml next to it")
     parser.add_argument("out", help="PNG to write")
     parser.add_argument("--prefix", default="/usr", help="folder that QGIS is installed in")
     arguments = parser.parse_args()
-    print(json.dumps(draw(arguments.raster, arguments.out, arguments.prefix), ensure_ascii=False))
+    application = QgsApplication([], False)
+    application.setPrefixPath(arguments.prefix, True)
+    application.initQgis()
+    print(json.dumps(draw(arguments.raster, arguments.out), ensure_ascii=False), flush=True)
+    application.exitQgis()
 
 
 if __name__ == "__main__":
