@@ -57,6 +57,7 @@ def draw(raster: str, out: str, prefix: str) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Draw the raster that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("raster", help="GeoTIFF; QGIS applies NAME.qml next to it")
     parser.add_argument("out", help="PNG to write")

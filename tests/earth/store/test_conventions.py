@@ -79,7 +79,7 @@ def changed(store: Path, tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
         ({"geoemb:depths": [{"dimensions": 64, "array": "embeddings"}]}, r"geoemb:depths \[64\] of 32 dimensions"),
         ({"geoemb:depths": [{"dimensions": 32, "array": "other"}]}, "names the array other, which is not there"),
         ({"proj:code": "EPSG:32632"}, "proj:code EPSG:32632, but proj:wkt2 is EPSG:32631"),
-        ({"multiscales": {"layout": [{"asset": "overviews/2/embeddings", "derived_from": "embeddings"}]}}, ""),
+        ({"multiscales": {"layout": [{"asset": "overviews/2/quality", "derived_from": "quality"}]}}, "overviews/2"),
         ({"multiscales": {"layout": [{"asset": "small/embeddings", "derived_from": "embeddings"}]}}, "expected groups"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

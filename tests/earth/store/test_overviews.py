@@ -92,6 +92,20 @@ def test_a_whole_map_is_read_from_an_overview(store: Path) -> None:
     np.testing.assert_array_equal(whole_map(first, 0, 25).embeddings, first.embeddings.values[0, :, ::2, ::2])
 
 
+def test_computed_values_have_no_overview(store: Path) -> None:
+    dataset = open_store(store)
+    doubled = dataset.assign(embeddings=2 * dataset.embeddings)
+    np.testing.assert_array_equal(whole_map(doubled, 0, 25).embeddings, 2 * dataset.embeddings.values[0, :, ::2, ::2])
+
+
+def test_a_store_of_one_column_has_overviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiscales_layout, "LEVEL_SIDE", 16)
+    path = write_store(tmp_path / "column.zarr", StoreSpec(shape=(40, 1)))
+    write_overviews(path)
+    assert {factor: level.sizes["y"] for factor, level in open_overviews(path).items()} == {2: 20, 4: 10}
+    assert open_store(path).sizes["x"] == 1
+
+
 def test_a_small_store_has_no_overviews(tmp_path: Path) -> None:
     path = write_store(tmp_path / "small.zarr", StoreSpec(shape=(20, 20)))
     write_overviews(path)

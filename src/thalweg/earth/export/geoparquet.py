@@ -76,8 +76,13 @@ def date_table(dataset: "xr.Dataset", index: int) -> "pa.Table":
     arrays["bbox"] = pa.StructArray.from_arrays([x, y, x, y], ["xmin", "ymin", "xmax", "ymax"])
     arrays["geometry"] = pa.array(shapely.to_wkb(points), pa.binary())
     extent = _extent(dataset, rows, columns)
-    metadata = {"geo": json.dumps(_geo_metadata(dataset, extent)), "thalweg:model": dataset.attrs["thalweg:model"]}
+    metadata = {"geo": json.dumps(_geo_metadata(dataset, extent)), **_provenance(dataset)}
     return pa.table(arrays).replace_schema_metadata(metadata)
+
+
+def _provenance(dataset: "xr.Dataset") -> dict[str, str]:
+    """Return the metadata that name the model."""
+    return {name: str(dataset.attrs[name]) for name in ("thalweg:model", "geoemb:model") if name in dataset.attrs}
 
 
 def _extent(dataset: "xr.Dataset", rows: np.ndarray, columns: np.ndarray) -> list[float]:

@@ -14,7 +14,7 @@ WINDOW_SIDES = (256, 128, 64, 32, 16)
 DEFAULT_BUDGET = 2 * 2**30
 """Memory limit in bytes if none is given."""
 
-PROCESS_BYTES = 500 * 2**20
+PROCESS_BYTES = 600 * 2**20
 """Memory of a process before its first window: the interpreter, its libraries and the raster library's cache."""
 
 PIXELS_AT_ONCE = 2**14

@@ -1,7 +1,7 @@
 from .lookup import LocatedEmbedding, date_index, embedding_at, embedding_at_place, parse_date, parse_place
 from .portable import structured
 from .quantization import check_bits, dequantize, quantizations, quantize
-from .reader import check_alike, fingerprint, holds_embeddings, open_store
+from .reader import check_alike, fingerprint, holds_embeddings, open_overviews, open_store
 from .schema import CONTEXT_DAYS, INTERVAL_LEVEL, Block, StoreSchema, empty_dataset, spatial_attributes
 from .store_mosaic import write_mosaic
 from .subsample import (
@@ -38,6 +38,7 @@ __all__ = [
     "fingerprint",
     "holds_embeddings",
     "mean_squared_distances",
+    "open_overviews",
     "open_store",
     "parse_date",
     "parse_place",

@@ -283,8 +283,9 @@ class MapPanel {
     const sentences = [
       `${percent(result.correct)} of ${result.labelled_pixels} labelled pixels are right, each predicted by a model that did ` +
         `not see its block (${result.blocks.count} blocks of ${result.blocks.side} px).`,
-      `${percent(single)} of the map has one plausible class at 90 %, the others several; with the threshold of other ` +
-        `blocks the sets hold ${percent(result.coverage)} of the labels.`,
+      (single > 0.9995 ? "All of the map has one plausible class at 90\u00a0%" :
+        `${percent(single)} of the map has one plausible class at 90\u00a0%, the rest several`) +
+        `; with the threshold of other blocks the sets hold ${percent(result.coverage)} of the labels.`,
       `${percent(result.beyond[0].share)} of the map lies farther from the labelled pixels than ${percent(result.beyond[0].level)} ` +
         "of these lie from each other's blocks: there the map extrapolates.",
       `Learner: ${result.learner}. Features: ${result.features}.`,

@@ -67,7 +67,7 @@ def write_overviews(path: Path) -> None:
     bits = {"int8": 8, "int16": 16}.get(str(attributes["geoemb:data_type"]))
     block = max(block_shape(below))
     for factor in factors:
-        write_layout(_empty_level(below, attributes, bits), path, block, bits, overview_group(factor))
+        write_layout(_empty_level(below, attributes, factor, bits), path, block, bits, overview_group(factor))
         _fill_level(below, path, factor, block, bits)
         below = open_level(path, factor)
     group.attrs.update(with_multiscales(attributes, shape, factors))
@@ -82,13 +82,13 @@ def _consolidate(path: Path) -> None:
         zarr.consolidate_metadata(path)
 
 
-def _empty_level(below: "xr.Dataset", attributes: dict[str, Any], bits: int | None) -> "xr.Dataset":
-    """Return the layout of the level above `below`, its variables lazy and filled with nothing."""
+def _empty_level(below: "xr.Dataset", attributes: dict[str, Any], factor: int, bits: int | None) -> "xr.Dataset":
+    """Return the layout of the level above `below`, reduced by `factor` in all; its variables are lazy and empty."""
     import dask.array
     import rioxarray  # noqa: F401  (registers .rio)
     import xarray as xr
 
-    step = 2 * float(below.x[1] - below.x[0])
+    step = factor * float(attributes["geoemb:gsd"])
     coordinates = {
         name: float(below[name][0]) + sign * step * (np.arange(-(-below.sizes[name] // 2)) + 0.25)
         for name, sign in (("y", -1), ("x", 1))
