@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 import xarray as xr
+from pyproj import CRS
 
 import thalweg
 from foreign_files import fixed_size_lists, write_vectors
-from mapping_scenes import point_labels, truth
+from mapping_scenes import mapping_scene, point_labels, truth
 from thalweg.earth.export.geoparquet import write_geoparquet
 from thalweg.earth.mapping.mapping_config import MappingConfig
 from thalweg.earth.positions import LonLat, MapPoint, PixelIndex
@@ -62,9 +63,8 @@ def test_points_on_a_grid_become_a_grid(fixed: bool, tmp_path: Path) -> None:
 
 
 def test_an_exported_table_opens_as_the_grid_it_came_from(tmp_path: Path) -> None:
-    from mapping_scenes import mapping_scene
-
     scene = mapping_scene(dates=1)
+    scene.attrs["proj:wkt2"] = CRS.from_epsg(32631).to_wkt()
     scene["valid_context_dates"] = (("time", "y", "x"), np.ones((1, 48, 48), np.uint16))
     write_geoparquet(scene, tmp_path / "tables")
     dataset = thalweg.open(tmp_path / "tables" / "2018-03-01.parquet")

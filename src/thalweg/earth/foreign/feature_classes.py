@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from thalweg.earth.foreign.feature_vectors import FEATURE
 from thalweg.earth.mapping.labels.geometry_files import with_reference_system
-from thalweg.earth.mapping.labels.label_pixels import LabelPixels
+from thalweg.earth.mapping.labels.label_pixels import MAX_CLASSES, LabelPixels
 from thalweg.earth.mapping.learning.cross_validation import cross_validate, score
 from thalweg.earth.mapping.learning.learners import class_probabilities, learners
 from thalweg.earth.mapping.learning.spatial_blocks import SpatialBlocks
@@ -101,6 +101,8 @@ def _labelled(
             f"labels: {len(numbers)} feature(s) with a vector and a label, of {len(classes)} class(es): expected "
             "labels of at least two classes that intersect the features"
         )
+    if len(classes) > MAX_CLASSES:
+        raise UsageError(f"labels: {len(classes)} values of {column}: expected at most {MAX_CLASSES} classes")
     spacing = _spacing(dataset)
     x, y = dataset.x.values[numbers], dataset.y.values[numbers]
     rows, columns = (np.floor((axis - axis.min()) / spacing).astype(np.int64) for axis in (-y, x))
@@ -116,4 +118,4 @@ def _spacing(dataset: "xr.Dataset") -> float:
     if len(points) < 2:
         raise UsageError("a table of one feature: expected several to classify")
     distances = np.asarray(cKDTree(points).query(points, k=2)[0])
-    return float(np.median(np.asarray(distances)[:, 1]))
+    return float(np.median(distances[:, 1]))

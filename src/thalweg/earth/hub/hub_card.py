@@ -11,7 +11,7 @@ CARD_FILE = "README.md"
 
 @dataclass(frozen=True)
 class HubCard:
-    """What a card says of a model.
+    """Content of the card of a model.
 
     Attributes:
         identifier: identifier of the model.
