@@ -82,7 +82,7 @@ def wait_for_map(page: "Page") -> None:
 
 
 def wait_for_error(page: "Page", name: str = "map-status") -> str:
-    page.wait_for_function(f"""document.querySelector('[data-part="{name}"]').classList.contains("error")""")
+    page.wait_for_function(f"""document.querySelector('[data-part="{name}"]')?.classList.contains("error")""")
     message: str = part(page, name).inner_text()
     assert "\n" not in message
     return message
