@@ -74,15 +74,15 @@ def listed(page: "Page") -> list[str]:
 
 def wait_for_map(page: "Page") -> None:
     page.wait_for_function(
-        """() => !document.querySelector('[data-part="results"]').hidden
-            || document.querySelector('[data-part="map-status"]').classList.contains("error")"""
+        """() => document.querySelector('[data-part="results"]')?.hidden === false
+            || document.querySelector('[data-part="map-status"]')?.classList.contains("error")"""
     )
     assert part(page, "results").is_visible(), part(page, "map-status").inner_text()
     wait_until_drawn(page)
 
 
 def wait_for_error(page: "Page", name: str = "map-status") -> str:
-    page.wait_for_function(f"""document.querySelector('[data-part="{name}"]').classList.contains("error")""")
+    page.wait_for_function(f"""document.querySelector('[data-part="{name}"]')?.classList.contains("error")""")
     message: str = part(page, name).inner_text()
     assert "\n" not in message
     return message
