@@ -27,7 +27,7 @@ DESCRIPTIONS = {
     "image: FILE": "the similarity to an image by the CLIP model, more is better",
     "aesthetics: FILE": "a head of weights on the CLIP model's features, more is better",
 }
-"""What each metric measures, and its better direction, by an example of how it is written."""
+"""Meaning and better direction of each metric, by an example of how it is written."""
 EXAMPLES = tuple(DESCRIPTIONS)
 """Every metric as a user writes it."""
 SPELLINGS = {"color": "colour", "colorfulness": "colourfulness"}
