@@ -7,19 +7,35 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines import BUILDERS, LENGTH, autoencoder, build, flux, generator
+from pipelines import BUILDERS, LENGTH, autoencoder, build, flux, generator, size
 from thalweg.diffusion import DiffusionGenerator, SamplingConfig
 from thalweg.embedding import Embedding
 from thalweg.errors import NotFiniteError, PromptCut, ThalwegError, UsageError
 from thalweg.generator import ChainGenerator, TokenGenerator
 
 SEEDS = (3, 11)
+
+
+def masked(tokens: int, width: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a model that masks padding."""
+    rows = dict.fromkeys(("prompt", "negative"), (tokens, width))
+    return rows | dict.fromkeys(("mask", "negative_mask"), (tokens,))
+
+
 NAMES = {
     "sd": {"prompt": (LENGTH, 16), "negative": (LENGTH, 16)},
     "sdxl": {"prompt": (LENGTH, 32), "negative": (LENGTH, 32), "pooled": (16,), "negative_pooled": (16,)},
     "sd3": {"prompt": (LENGTH + 256, 32), "negative": (LENGTH + 256, 32), "pooled": (32,), "negative_pooled": (32,)},
     "flux": {"prompt": (512, 32), "pooled": (16,)},
+    "sana": masked(300, 16),
+    "lumina2": masked(256, 16),
+    "chroma": masked(512, 32),
+    "qwen": masked(512, 16),
+    "zimage": masked(512, 16),
+    "klein": {"prompt": (512, 24), "negative": (512, 24)},
 }
+SINGLE = ("flux", "sana", "lumina2", "chroma", "qwen", "zimage", "klein")
+MASKED = ("sana", "lumina2", "chroma", "qwen", "zimage")
 
 
 def kind(model: DiffusionGenerator) -> str:
@@ -28,35 +44,43 @@ def kind(model: DiffusionGenerator) -> str:
 
 def leaves(embedding: Embedding) -> Embedding:
     return Embedding(
-        {name: value.clone().requires_grad_() for name, value in embedding.tensors.items()}, embedding.lineage
+        {name: value.clone().requires_grad_(value.is_floating_point()) for name, value in embedding.tensors.items()},
+        embedding.lineage,
     )
 
 
-def reference(model: DiffusionGenerator, prompt: str, **arguments: Any) -> torch.Tensor:
+def reference(model: DiffusionGenerator, prompt: str | list[str], **arguments: Any) -> torch.Tensor:
     """The pipeline's own images of SEEDS."""
-    return model.adapter.pipeline(
-        prompt,
-        num_inference_steps=model.settings.steps,
-        guidance_scale=model.settings.guidance_scale,
-        height=16,
-        width=16,
-        num_images_per_prompt=len(SEEDS),
-        generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
-        output_type="pt",
-        **arguments,
-    ).images
+    given = {
+        "num_inference_steps": model.settings.steps,
+        "height": model.settings.height,
+        "width": model.settings.width,
+        "num_images_per_prompt": len(SEEDS),
+        "generator": [torch.Generator().manual_seed(seed) for seed in SEEDS],
+        "output_type": "pt",
+    }
+    given |= own_arguments(model) | arguments
+    return model.adapter.pipeline(prompt=prompt, **given).images
+
+
+def own_arguments(model: DiffusionGenerator) -> dict[str, Any]:
+    """Arguments of the pipeline's call that not all classes take."""
+    if kind(model) == "qwen":
+        return {"true_cfg_scale": model.settings.guidance_scale, "negative_prompt": ""}
+    sizes = {"use_resolution_binning": False} if kind(model) == "sana" else {}
+    return {"guidance_scale": model.settings.guidance_scale, **sizes}
 
 
 def test_the_pipelines_own_image(any_generator: DiffusionGenerator) -> None:
     images = any_generator.render(any_generator.embed("a red ball"), SEEDS)
-    assert images.shape == (2, 3, 16, 16)
+    assert images.shape == (2, 3, any_generator.settings.height, any_generator.settings.width)
     assert 0 <= images.min() < images.max() <= 1
     torch.testing.assert_close(images, reference(any_generator, "a red ball"), rtol=0, atol=1e-5)
     other = any_generator.render(any_generator.embed("cone"), SEEDS)
     assert (images - other).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("builder", ["sd", "sdxl", "sd3"])
+@pytest.mark.parametrize("builder", ["sd", "sdxl", "sd3", *MASKED])
 def test_a_negative_prompt(builder: str) -> None:
     model = generator(builder)
     embedding = model.embed("a red ball", negative="cone")
@@ -116,6 +140,8 @@ def test_guidance_rescale(builder: str) -> None:
         ("flux", {"guidance_rescale": 0.5}),
         ("flux", {"clip_skip": 1}),
         ("flux", {"negative": "cone"}),
+        *((builder, {"guidance_rescale": 0.5}) for builder in (*MASKED, "klein")),
+        *((builder, {"clip_skip": 1}) for builder in (*MASKED, "klein")),
     ],
 )
 def test_settings_that_a_class_would_ignore_are_refused(builder: str, settings: dict[str, Any]) -> None:
@@ -168,14 +194,14 @@ def test_the_pipelines_own_gradient(tiny: DiffusionGenerator) -> None:
 
 @pytest.mark.parametrize("builder", BUILDERS)
 def test_the_gradient_of_every_tensor_by_finite_differences(builder: str) -> None:
-    model = DiffusionGenerator(build(builder).to(torch.float64), "double", steps=3, height=16, width=16)
+    model = DiffusionGenerator(build(builder).to(torch.float64), "double", steps=3, **size(builder))
     start = model.embed("a red ball")
-    assert {value.dtype for value in start.tensors.values()} == {torch.float64}
+    assert {value.dtype for value in start.floating.values()} == {torch.float64}
     embedding = leaves(start)
-    # FLUX's attention computes in float32 whatever its weights are, so its differences need a longer step.
-    step, tolerance = (1e-3, 1e-3) if builder == "flux" else (1e-5, 1e-5)
+    # These compute in part in float32 whatever their weights are, so that their differences need a longer step.
+    step, tolerance = (1e-3, 1e-3) if builder in SINGLE else (1e-5, 1e-5)
     random = torch.Generator().manual_seed(0)
-    for name, value in embedding.tensors.items():
+    for name, value in embedding.floating.items():
         (slope,) = torch.autograd.grad(model.render(embedding, (5,)).square().mean(), value)
         direction = torch.randn(value.shape, generator=random, dtype=torch.float64)
         with torch.no_grad():
@@ -191,7 +217,9 @@ def test_the_gradient_of_every_tensor_by_finite_differences(builder: str) -> Non
 def test_the_embedding_as_a_value(any_generator: DiffusionGenerator, tmp_path: Path) -> None:
     embedding = any_generator.embed("a red ball")
     assert {name: tuple(value.shape) for name, value in embedding.tensors.items()} == NAMES[kind(any_generator)]
-    assert {value.dtype for value in embedding.tensors.values()} == {torch.float32}
+    assert {value.dtype for value in embedding.floating.values()} == {torch.float32}
+    masks = {name for name, value in embedding.tensors.items() if value.dtype == torch.int64}
+    assert masks == {name for name in embedding.tensors if "mask" in name}
     assert embedding.lineage.prompt == "a red ball"
     assert embedding.lineage.model == any_generator.model
     assert not any(value.requires_grad for value in embedding.tensors.values())
@@ -205,8 +233,14 @@ def test_trainable_masks(any_generator: DiffusionGenerator) -> None:
     assert set(masks) == set(embedding.floating)
     for name, mask in masks.items():
         where = mask.expand(embedding.tensors[name].shape)
-        if "pooled" in name or kind(any_generator) == "flux":
+        if "pooled" in name or kind(any_generator) in ("flux", "klein"):
             assert where.all()
+        elif kind(any_generator) in MASKED:
+            read = embedding.tensors["mask" if name == "prompt" else "negative_mask"].bool()
+            first = 1 if kind(any_generator) in ("sana", "lumina2") else 0
+            assert not where[:first].any()
+            assert torch.equal(where[first:].all(1), read[first:])
+            assert torch.equal(where.any(1), where.all(1))
         else:
             assert not where[0].any()
             assert where[1:].all()
@@ -233,17 +267,17 @@ def test_a_stochastic_scheduler_repeats_itself(tiny: DiffusionGenerator) -> None
 @pytest.mark.parametrize("builder", BUILDERS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision(builder: str, dtype: torch.dtype) -> None:
-    model = DiffusionGenerator(build(builder).to(dtype=dtype), "half", steps=2, height=16, width=16)
-    full = DiffusionGenerator(build(builder), "full", steps=2, height=16, width=16)
+    model = DiffusionGenerator(build(builder).to(dtype=dtype), "half", steps=2, **size(builder))
+    full = DiffusionGenerator(build(builder), "full", steps=2, **size(builder))
     embedding = leaves(model.embed("a red ball"))
     images = model.render(embedding, (5,))
-    assert {images.dtype, *(value.dtype for value in embedding.tensors.values())} == {torch.float32}
+    assert {images.dtype, *(value.dtype for value in embedding.floating.values())} == {torch.float32}
     assert model.adapter.pipeline.vae.dtype == (torch.float32 if dtype == torch.float16 else dtype)
     assert torch.equal(model.noise((5,)), full.noise((5,)))
     (1e-6 * images.mean()).backward()
     wide = leaves(full.embed("a red ball"))
     (1e-6 * full.render(wide, (5,)).mean()).backward()
-    slopes = [torch.cat([value.grad.flatten() for value in each.tensors.values()]) for each in (embedding, wide)]
+    slopes = [torch.cat([value.grad.flatten() for value in each.floating.values()]) for each in (embedding, wide)]
     slopes = [slope / slope.norm() for slope in slopes]
     assert slopes[0] @ slopes[1] > 0.8
     assert (images - full.render(full.embed("a red ball"), (5,))).abs().mean() < 0.05
@@ -357,7 +391,7 @@ def test_a_pipelines_own_size_and_defaults() -> None:
     assert DiffusionGenerator(build("flux"), "tiny").noise((1,)).shape == (1, 4, 128, 128)
 
 
-@pytest.mark.parametrize("builder", ["sd3", "flux"])
+@pytest.mark.parametrize("builder", ["sd3", "flux", *MASKED, "klein"])
 def test_flow_matching_heun(builder: str) -> None:
     model = generator(builder).with_settings(scheduler="flow_heun")
     images = model.render(model.embed("a red ball"), SEEDS)
