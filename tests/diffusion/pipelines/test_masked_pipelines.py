@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from own_calls import MASKED, SEEDS, DoublePrecision, leaves, own_arguments, reference
 from pipelines import build, generator, size
-from test_pipelines import MASKED, SEEDS, leaves, own_arguments, reference
 from thalweg.diffusion import DiffusionGenerator
 from thalweg.diffusion.pipelines.latent_rows import to_latents, to_rows
-from thalweg.diffusion.sampling import _Float64Steps
 from thalweg.embedding import Embedding
 from thalweg.errors import PromptCut, UsageError
 
@@ -42,7 +41,7 @@ def test_the_pipelines_own_gradient(builder: str) -> None:
     step = pipeline.scheduler.step
 
     def precise_step(*given: Any, **more: Any) -> Any:
-        with _Float64Steps():
+        with DoublePrecision():
             return step(*given, **more)
 
     if builder != "zimage":  # which expects steps in float32
@@ -66,7 +65,6 @@ def test_the_pipelines_own_gradient(builder: str) -> None:
     for name, value in own.floating.items():
         found = embedding.tensors[name].grad
         assert found is not None and value.grad is not None and value.grad.norm() > 0
-        print(builder, name, float((found - value.grad).norm() / value.grad.norm()))
         assert (found - value.grad).norm() <= 1e-6 * value.grad.norm()
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines import BUILDERS, LENGTH, autoencoder, build, flux, generator, size
+from own_calls import MASKED, SEEDS, kind, leaves, reference
+from pipeline_parts import LENGTH, autoencoder
+from pipelines import BUILDERS, build, flux, generator, size
 from thalweg.diffusion import DiffusionGenerator, SamplingConfig
 from thalweg.embedding import Embedding
 from thalweg.errors import NotFiniteError, PromptCut, ThalwegError, UsageError
 from thalweg.generator import ChainGenerator, TokenGenerator
-
-SEEDS = (3, 11)
 
 
 def masked(tokens: int, width: int) -> dict[str, tuple[int, ...]]:
@@ -35,40 +35,6 @@ NAMES = {
     "klein": {"prompt": (512, 24), "negative": (512, 24)},
 }
 SINGLE = ("flux", "sana", "lumina2", "chroma", "qwen", "zimage", "klein")
-MASKED = ("sana", "lumina2", "chroma", "qwen", "zimage")
-
-
-def kind(model: DiffusionGenerator) -> str:
-    return model.adapter.name.removeprefix("tiny-")
-
-
-def leaves(embedding: Embedding) -> Embedding:
-    return Embedding(
-        {name: value.clone().requires_grad_(value.is_floating_point()) for name, value in embedding.tensors.items()},
-        embedding.lineage,
-    )
-
-
-def reference(model: DiffusionGenerator, prompt: str | list[str], **arguments: Any) -> torch.Tensor:
-    """The pipeline's own images of SEEDS."""
-    given = {
-        "num_inference_steps": model.settings.steps,
-        "height": model.settings.height,
-        "width": model.settings.width,
-        "num_images_per_prompt": len(SEEDS),
-        "generator": [torch.Generator().manual_seed(seed) for seed in SEEDS],
-        "output_type": "pt",
-    }
-    given |= own_arguments(model) | arguments
-    return model.adapter.pipeline(prompt=prompt, **given).images
-
-
-def own_arguments(model: DiffusionGenerator) -> dict[str, Any]:
-    """Arguments of the pipeline's call that not all classes take."""
-    if kind(model) == "qwen":
-        return {"true_cfg_scale": model.settings.guidance_scale, "negative_prompt": ""}
-    sizes = {"use_resolution_binning": False} if kind(model) == "sana" else {}
-    return {"guidance_scale": model.settings.guidance_scale, **sizes}
 
 
 def test_the_pipelines_own_image(any_generator: DiffusionGenerator) -> None:
