@@ -29,6 +29,10 @@ class Chroma(MaskedText):
         """Rows and columns of the latents that the model was trained for."""
         return self.pipeline.default_sample_size, self.pipeline.default_sample_size
 
+    def tokenizers(self) -> list[tuple[Any, int]]:
+        """Return the tokenizer with the number of tokens that the model reads."""
+        return [(self.pipeline.tokenizer, self.tokens)]
+
     def widths(self) -> list[tuple[str, int, int]]:
         """Return the width of T5's rows."""
         return [("prompts", self.network.config.joint_attention_dim, self.pipeline.text_encoder.config.d_model)]

@@ -1,7 +1,5 @@
 """Base of the pipeline adapters with one text encoder, whose rows for padding are masked."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -17,10 +15,6 @@ class MaskedText(PipelineAdapter):
     clip_encoders = ()
     long_encoders = ("text_encoder",)
     takes_guidance_rescale = False
-
-    def tokenizers(self) -> list[tuple[Any, int]]:
-        """Return the tokenizer with the number of tokens that the model reads."""
-        return [(self.pipeline.tokenizer, self.tokens)]
 
 
 def padded(name: str, rows: Tensor, length: int) -> dict[str, Tensor]:
