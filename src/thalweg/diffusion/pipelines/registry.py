@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 
 from thalweg.diffusion.pipeline import PipelineAdapter
-from thalweg.diffusion.pipelines.chroma import Chroma
 from thalweg.diffusion.pipelines.flux import Flux
-from thalweg.diffusion.pipelines.flux_2_klein import Flux2Klein
-from thalweg.diffusion.pipelines.lumina_2 import Lumina2
-from thalweg.diffusion.pipelines.qwen_image import QwenImage
-from thalweg.diffusion.pipelines.sana import Sana
+from thalweg.diffusion.pipelines.language_models.chroma import Chroma
+from thalweg.diffusion.pipelines.language_models.flux_2_klein import Flux2Klein
+from thalweg.diffusion.pipelines.language_models.lumina_2 import Lumina2
+from thalweg.diffusion.pipelines.language_models.qwen_image import QwenImage
+from thalweg.diffusion.pipelines.language_models.sana import Sana
+from thalweg.diffusion.pipelines.language_models.z_image import ZImage
 from thalweg.diffusion.pipelines.stable_diffusion import StableDiffusion
 from thalweg.diffusion.pipelines.stable_diffusion_3 import StableDiffusion3
 from thalweg.diffusion.pipelines.stable_diffusion_xl import StableDiffusionXL
-from thalweg.diffusion.pipelines.z_image import ZImage
 
 PIPELINE_ADAPTERS: Mapping[str, type[PipelineAdapter]] = {
     "StableDiffusionPipeline": StableDiffusion,

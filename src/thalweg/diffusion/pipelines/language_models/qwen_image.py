@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
+from thalweg.diffusion.pipelines.language_models.masked_text import MaskedText, padded, trimmed
 from thalweg.diffusion.pipelines.latent_rows import to_latents, to_rows
-from thalweg.diffusion.pipelines.masked_text import MaskedText, padded, trimmed
 from thalweg.diffusion.pipelines.text_inputs import TextInput
 from thalweg.diffusion.pipelines.time_shift import even_steps
 from thalweg.diffusion.sampling_config import SamplingConfig

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.diffusion.pipelines.chat_text import ChatText
-from thalweg.diffusion.pipelines.masked_text import padded
+from thalweg.diffusion.pipelines.language_models.chat_text import ChatText
+from thalweg.diffusion.pipelines.language_models.masked_text import padded
 from thalweg.diffusion.pipelines.time_shift import even_steps
 from thalweg.diffusion.sampling_config import SamplingConfig
 

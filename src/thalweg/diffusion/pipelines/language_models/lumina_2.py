@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from thalweg.diffusion.pipelines.masked_text import MaskedText
+from thalweg.diffusion.pipelines.language_models.masked_text import MaskedText
 from thalweg.diffusion.pipelines.text_inputs import TextInput
 from thalweg.diffusion.pipelines.time_shift import even_steps
 from thalweg.diffusion.sampling_config import SamplingConfig

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from thalweg.diffusion.pipelines.masked_text import MaskedText
+from thalweg.diffusion.pipelines.language_models.masked_text import MaskedText
 from thalweg.diffusion.pipelines.text_inputs import TextInput
 
 

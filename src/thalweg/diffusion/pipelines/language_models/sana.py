@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from thalweg.diffusion.pipelines.masked_text import MaskedText
+from thalweg.diffusion.pipelines.language_models.masked_text import MaskedText
 from thalweg.diffusion.pipelines.text_inputs import TextInput
 from thalweg.diffusion.sampling_config import SamplingConfig
 
