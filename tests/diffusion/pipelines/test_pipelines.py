@@ -34,7 +34,7 @@ NAMES = {
     "zimage": masked(512, 16),
     "klein": {"prompt": (512, 24), "negative": (512, 24)},
 }
-STEPS = {"flux": 1e-3, "sana": 1e-4, "lumina2": 1e-3, "chroma": 1e-3, "qwen": 1e-3, "zimage": 1e-4, "klein": 1e-4}
+STEPS = {"flux": 1e-3, "lumina2": 1e-3, "chroma": 1e-3, "qwen": 1e-3, "zimage": 1e-4, "klein": 1e-4}
 """Steps of finite differences, of those that compute in part in float32 whatever their weights are."""
 
 
@@ -159,7 +159,8 @@ def test_the_pipelines_own_gradient(tiny: DiffusionGenerator) -> None:
         torch.testing.assert_close(embedding.tensors[name].grad, value.grad, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("builder", BUILDERS)
+# Sana's attention, of ReLUs in float32, has too many kinks for differences: test_masked_pipelines compares its gradient.
+@pytest.mark.parametrize("builder", [name for name in BUILDERS if name != "sana"])
 def test_the_gradient_of_every_tensor_by_finite_differences(builder: str) -> None:
     model = DiffusionGenerator(build(builder).to(torch.float64), "double", steps=3, **size(builder))
     start = model.embed("a red ball")
