@@ -11,7 +11,8 @@ def clip_tokenizer() -> Any:
     letters = "abcdefghijklmnopqrstuvwxyz,.<>"
     pieces = ["<|startoftext|>", *letters, *(f"{letter}</w>" for letter in letters), "re", "red</w>", "<|endoftext|>"]
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
-    return CLIPTokenizer(vocab=vocabulary, merges=[("r", "e"), ("re", "d</w>")], model_max_length=LENGTH)
+    merges: Any = [("r", "e"), ("re", "d</w>")]
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=LENGTH)
 
 
 def t5_tokenizer() -> Any:

@@ -49,18 +49,15 @@ def test_the_pipelines_own_gradient(builder: str) -> None:
     arguments = own_arguments(model) | prompt_arguments(builder, own.tensors)
     if builder != "klein":  # which takes no negative prompt
         arguments["negative_prompt"] = None
-    images = (
-        type(pipeline)
-        .__call__.__wrapped__(
-            pipeline,
-            latents=to_rows(noise) if builder in ("chroma", "qwen") else noise,
-            num_inference_steps=3,
-            output_type="pt",
-            **size(builder),
-            **arguments,
-        )
-        .images
-    )
+    recorded: Any = type(pipeline).__call__
+    images = recorded.__wrapped__(
+        pipeline,
+        latents=to_rows(noise) if builder in ("chroma", "qwen") else noise,
+        num_inference_steps=3,
+        output_type="pt",
+        **size(builder),
+        **arguments,
+    ).images
     images.square().mean().backward()
     for name, value in own.floating.items():
         found = embedding.tensors[name].grad

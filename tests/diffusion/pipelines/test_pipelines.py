@@ -159,7 +159,7 @@ def test_the_pipelines_own_gradient(tiny: DiffusionGenerator) -> None:
         torch.testing.assert_close(embedding.tensors[name].grad, value.grad, rtol=1e-4, atol=1e-7)
 
 
-# Sana's attention, of ReLUs in float32, has too many kinks for differences: test_masked_pipelines compares its gradient.
+# Sana's attention, of ReLUs in float32, has too many kinks; test_masked_pipelines compares its gradient.
 @pytest.mark.parametrize("builder", [name for name in BUILDERS if name != "sana"])
 def test_the_gradient_of_every_tensor_by_finite_differences(builder: str) -> None:
     model = DiffusionGenerator(build(builder).to(torch.float64), "double", steps=3, **size(builder))

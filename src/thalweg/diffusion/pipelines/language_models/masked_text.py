@@ -1,5 +1,7 @@
 """Base of the pipeline adapters with one text encoder, whose rows for padding are masked."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ class MaskedText(PipelineAdapter):
     """One text encoder; its rows, padded to the model's length, and an integer mask of those that the model reads."""
 
     half = torch.bfloat16
-    conditions = ("prompt", "mask")
+    conditions: ClassVar[tuple[str, ...]] = ("prompt", "mask")
     encoders = ("text_encoder",)
     clip_encoders = ()
     long_encoders = ("text_encoder",)

@@ -52,7 +52,7 @@ class QwenImage(MaskedText):
 
     def encode(self, prompt: str, negative: str, clip_skip: int) -> dict[str, Tensor]:
         """Return the encoder's rows, padded with zeros, and their masks."""
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for name, text in (("prompt", prompt), ("negative", negative)):
             rows, _ = self.pipeline.encode_prompt(text, self.device, max_sequence_length=self.tokens)
             tensors |= padded(name, rows, self.tokens)
