@@ -13,7 +13,7 @@ import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from pipelines import BUILDERS, build, generator
+from pipelines import BUILDERS, build, generator, size
 from thalweg.diffusion import DiffusionGenerator, load
 from thalweg.errors import ThalwegError, UsageError
 
@@ -38,9 +38,9 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_folder(builder: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pipeline = build(builder)
     pipeline.save_pretrained(tmp_path / f"tiny-{builder}")
-    made = DiffusionGenerator(pipeline, f"tiny-{builder}", steps=2, height=16, width=16)
+    made = DiffusionGenerator(pipeline, f"tiny-{builder}", steps=2, **size(builder))
     capfd.readouterr()
-    loaded = load(tmp_path / f"tiny-{builder}", steps=2, height=16, width=16)
+    loaded = load(tmp_path / f"tiny-{builder}", steps=2, **size(builder))
     printed = capfd.readouterr()
     assert printed.out + printed.err == ""
     assert loaded.model == made.model

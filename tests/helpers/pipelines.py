@@ -6,81 +6,19 @@ from typing import Any
 
 import torch
 
-LENGTH = 8
-
-
-def clip_tokenizer() -> Any:
-    from transformers import CLIPTokenizer
-
-    letters = "abcdefghijklmnopqrstuvwxyz,.<>"
-    pieces = ["<|startoftext|>", *letters, *(f"{letter}</w>" for letter in letters), "re", "red</w>", "<|endoftext|>"]
-    vocabulary = {piece: index for index, piece in enumerate(pieces)}
-    return CLIPTokenizer(vocab=vocabulary, merges=[("r", "e"), ("re", "d</w>")], model_max_length=LENGTH)
-
-
-def t5_tokenizer() -> Any:
-    from transformers import T5Tokenizer
-
-    pieces = ["<pad>", "</s>", "<unk>", "▁", *"abcdefghijklmnopqrstuvwxyz"]
-    return T5Tokenizer(vocab=[(piece, -1.0) for piece in pieces], extra_ids=0)
-
-
-def clip_encoder(width: int = 16, projected: bool = False) -> Any:
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    tokenizer = clip_tokenizer()
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=2 * width,
-        projection_dim=width,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=LENGTH,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
-
-
-def t5_encoder(width: int) -> Any:
-    from transformers import T5Config, T5EncoderModel
-
-    return T5EncoderModel(
-        T5Config(vocab_size=len(t5_tokenizer()), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
-    )
-
-
-def autoencoder(channels: int = 4, **config: Any) -> Any:
-    from diffusers import AutoencoderKL
-
-    return AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=channels,
-        norm_num_groups=4,
-        sample_size=16,
-        **config,
-    )
-
-
-def unet(width: int, **config: Any) -> Any:
-    from diffusers import UNet2DConditionModel
-
-    return UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=width,
-        attention_head_dim=8,
-        norm_num_groups=4,
-        **config,
-    )
-
+from pipeline_parts import (
+    autoencoder,
+    clip_encoder,
+    clip_tokenizer,
+    gemma_encoder,
+    gemma_tokenizer,
+    qwen_3_encoder,
+    qwen_tokenizer,
+    qwen_vl_encoder,
+    t5_encoder,
+    t5_tokenizer,
+    unet,
+)
 
 NOISE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 
@@ -174,16 +112,207 @@ def flux(guidance_embeds: bool = True) -> Any:
     )
 
 
+def sana() -> Any:
+    from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, SanaPipeline, SanaTransformer2DModel
+
+    blocks = {
+        f"{side}_{name}": value
+        for side in ("encoder", "decoder")
+        for name, value in (
+            ("block_types", ("ResBlock", "EfficientViTBlock", "EfficientViTBlock")),
+            ("block_out_channels", (8, 8, 8)),
+            ("layers_per_block", (1, 1, 1)),
+            ("qkv_multiscales", ((), (5,), (5,))),
+        )
+    }
+    transformer = SanaTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        num_attention_heads=2,
+        attention_head_dim=4,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=4,
+        cross_attention_dim=8,
+        caption_channels=16,
+        sample_size=8,
+    )
+    return SanaPipeline(
+        tokenizer=gemma_tokenizer(),
+        text_encoder=gemma_encoder(),
+        vae=AutoencoderDC(latent_channels=4, attention_head_dim=2, scaling_factor=0.41407, **blocks),
+        transformer=transformer,
+        scheduler=DPMSolverMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0),
+    )
+
+
+def lumina_2() -> Any:
+    from diffusers import FlowMatchEulerDiscreteScheduler, Lumina2Pipeline, Lumina2Transformer2DModel
+
+    transformer = Lumina2Transformer2DModel(
+        sample_size=4,
+        in_channels=4,
+        hidden_size=24,
+        num_layers=2,
+        num_refiner_layers=1,
+        num_attention_heads=3,
+        num_kv_heads=1,
+        multiple_of=2,
+        axes_dim_rope=(4, 2, 2),
+        axes_lens=(300, 16, 16),
+        cap_feat_dim=16,
+    )
+    return Lumina2Pipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
+        vae=autoencoder(blocks=4, scaling_factor=0.3611, shift_factor=0.1159),
+        text_encoder=gemma_encoder(),
+        tokenizer=gemma_tokenizer(),
+    )
+
+
+def chroma() -> Any:
+    from diffusers import ChromaPipeline, ChromaTransformer2DModel, FlowMatchEulerDiscreteScheduler
+
+    transformer = ChromaTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        axes_dims_rope=(4, 4, 8),
+        approximator_num_channels=8,
+        approximator_hidden_dim=16,
+        approximator_layers=1,
+    )
+    return ChromaPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=autoencoder(scaling_factor=0.3611, shift_factor=0.1159),
+        text_encoder=t5_encoder(32),
+        tokenizer=t5_tokenizer(),
+        transformer=transformer,
+    )
+
+
+def qwen_image() -> Any:
+    from diffusers import (
+        AutoencoderKLQwenImage,
+        FlowMatchEulerDiscreteScheduler,
+        QwenImagePipeline,
+        QwenImageTransformer2DModel,
+    )
+
+    transformer = QwenImageTransformer2DModel(
+        in_channels=16,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        axes_dims_rope=(8, 4, 4),
+    )
+    vae = AutoencoderKLQwenImage(
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 2],
+        num_res_blocks=1,
+        temperal_downsample=[False],
+        latents_mean=[0.1, 0.2, 0.3, 0.4],
+        latents_std=[1.0, 2.0, 1.5, 0.5],
+    )
+    return QwenImagePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.02),
+        vae=vae,
+        text_encoder=qwen_vl_encoder(),
+        tokenizer=qwen_tokenizer(),
+        transformer=transformer,
+    )
+
+
+def z_image() -> Any:
+    from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
+
+    transformer = ZImageTransformer2DModel(
+        in_channels=4,
+        dim=32,
+        n_layers=2,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=[8, 4, 4],
+        axes_lens=[1024, 32, 32],
+    )
+    return ZImagePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=autoencoder(scaling_factor=0.3611, shift_factor=0.1159),
+        text_encoder=qwen_3_encoder(),
+        tokenizer=qwen_tokenizer(),
+        transformer=transformer,
+    )
+
+
+def flux_2_klein(is_distilled: bool = False) -> Any:
+    from diffusers import (
+        AutoencoderKLFlux2,
+        FlowMatchEulerDiscreteScheduler,
+        Flux2KleinPipeline,
+        Flux2Transformer2DModel,
+    )
+
+    transformer = Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=24,
+        timestep_guidance_channels=32,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=False,
+    )
+    vae: Any = AutoencoderKLFlux2(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=16,
+    )
+    vae.bn.running_mean.uniform_(-0.5, 0.5)
+    vae.bn.running_var.uniform_(0.5, 2.0)
+    return Flux2KleinPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=vae,
+        text_encoder=qwen_3_encoder(8, layers=28, whole=True),
+        tokenizer=qwen_tokenizer(),
+        transformer=transformer,
+        is_distilled=is_distilled,
+    )
+
+
 BUILDERS: dict[str, Callable[[], Any]] = {
     "sd": stable_diffusion,
     "sdxl": stable_diffusion_xl,
     "sd3": stable_diffusion_3,
     "flux": flux,
+    "sana": sana,
+    "lumina2": lumina_2,
+    "chroma": chroma,
+    "qwen": qwen_image,
+    "zimage": z_image,
+    "klein": flux_2_klein,
 }
+
+SIDES = {"sana": 32, "lumina2": 32}
+"""Side of the images of `generator`, pixels, where a class does not take 16."""
 
 DISTILLED: dict[str, Callable[[], Any]] = {
     "sd-lcm": lambda: stable_diffusion(time_cond_proj_dim=8),
     "sdxl-lcm": lambda: stable_diffusion_xl(time_cond_proj_dim=8),
+    "klein-distilled": lambda: flux_2_klein(is_distilled=True),
 }
 
 
@@ -202,7 +331,12 @@ def build(builder: str) -> Any:
 
 @cache
 def generator(builder: str) -> Any:
-    """A generator on a pipeline of `build`, three steps of 16 px: shared between tests, which change settings only."""
+    """A generator on a pipeline of `build`, three steps, small images: shared by tests, which change settings only."""
     from thalweg.diffusion import DiffusionGenerator
 
-    return DiffusionGenerator(build(builder), f"tiny-{builder}", steps=3, height=16, width=16)
+    return DiffusionGenerator(build(builder), f"tiny-{builder}", steps=3, **size(builder))
+
+
+def size(builder: str) -> dict[str, int]:
+    """Height and width of the images of a tiny pipeline, pixels."""
+    return dict.fromkeys(("height", "width"), SIDES.get(builder, 16))

@@ -124,7 +124,7 @@ class DiffusionGenerator:
 
         Its tensors are float32 (float64 for a model in float64) without a batch dimension: `prompt` (tokens, width),
         `negative` of the same shape; SDXL and SD3 add `pooled` and `negative_pooled` (width); FLUX has `prompt` and
-        `pooled`.
+        `pooled`; models that mask padding add `mask` and `negative_mask` (tokens), integers.
 
         Warns (PromptCut, UnknownWords, PromptSyntax) of parts of the two texts that the model does not see.
 
@@ -142,9 +142,10 @@ class DiffusionGenerator:
         return embedding
 
     def trainable_masks(self, embedding: Embedding) -> Mapping[str, Tensor]:
-        """Return what a tool may move: all but the start token's row, which is the same for every prompt."""
+        """Return what a tool may move: all but the start token's row, the same for every prompt, and padding."""
         self._check_tensors(embedding)
-        return {name: mask.to(embedding.tensors[name].device) for name, mask in self.adapter.trainable_masks().items()}
+        masks = self.adapter.trainable_masks(embedding.tensors)
+        return {name: mask.to(embedding.tensors[name].device) for name, mask in masks.items()}
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
         """Return the start noise (S, C, h, w) of each seed, the same on every device and in every precision."""
@@ -173,7 +174,8 @@ class DiffusionGenerator:
             self._check_interrupt()
             return adapter.denoise(settings, latents, timestep, dict(zip(tensor_names, tensors, strict=True)))
 
-        tensors = [embedding.tensors[name].to(adapter.device, adapter.precision) for name in tensor_names]
+        tensors = [embedding.tensors[name].to(adapter.device) for name in tensor_names]
+        tensors = [each.to(adapter.precision) if each.is_floating_point() else each for each in tensors]
         noise = noise.to(adapter.device, adapter.precision)
 
         def latents_after(calls: int | None, start: Tensor, gradient: Gradient) -> Tensor:

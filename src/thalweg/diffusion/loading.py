@@ -92,7 +92,7 @@ def load(
             parts[part] = load_part(lambda: part_type.from_pretrained(folder / part), label)  # noqa: B023 (called now)
             if part == "scheduler" and isinstance(sampling.scheduler, str):
                 make_scheduler(sampling.scheduler, parts[part])
-    _check_tokenizers(name, parts)
+    _check_tokenizers(name, parts, adapter)
     # The pipeline loads none of the parts that it is given; the rest of the index are settings of the pipeline.
     pipeline = load_part(lambda: pipeline_type.from_pretrained(str(folder), **parts), name)
     generator = DiffusionGenerator(load_part(lambda: pipeline.to(place), f"{name}: on {place}"), name, **settings)
@@ -189,18 +189,18 @@ def _without(part: str, adapter: type[PipelineAdapter]) -> str:
     return f"fetch it, or write [null, null] for {parts} in {INDEX} to use the model without"
 
 
-def _check_tokenizers(name: str, parts: dict[str, Any]) -> None:
+def _check_tokenizers(name: str, parts: dict[str, Any], adapter: type[PipelineAdapter]) -> None:
     """Refuse a tokenizer with more tokens, or longer texts, than its encoder takes."""
     for part, encoder in parts.items():
         tokenizer = parts.get(part.replace("text_encoder", "tokenizer"))
         if not part.startswith("text_encoder") or tokenizer is None or encoder is None:
             continue
         label = f"{name}: its {part.replace('text_encoder', 'tokenizer')}"
-        most = getattr(encoder.config, "max_position_embeddings", None)
-        if len(tokenizer) > encoder.config.vocab_size:
+        config = encoder.config.get_text_config()
+        most = None if part in adapter.long_encoders else getattr(config, "max_position_embeddings", None)
+        if len(tokenizer) > config.vocab_size:
             raise ThalwegError(
-                f"{label}: it has {len(tokenizer)} tokens, its encoder {encoder.config.vocab_size}; they belong to "
-                "two models"
+                f"{label}: it has {len(tokenizer)} tokens, its encoder {config.vocab_size}; they belong to two models"
             )
         if most is not None and tokenizer.model_max_length > most:
             raise ThalwegError(

@@ -38,8 +38,10 @@ class PipelineAdapter(ABC):
     optional_parts: ClassVar[tuple[str, ...]] = ()
     added_condition: ClassVar[str | None] = None
     clip_encoders: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2")
+    long_encoders: ClassVar[tuple[str, ...]] = ()
     unread_layers: ClassVar[int] = 1
     takes_guidance_rescale: ClassVar[bool] = True
+    unguided_scale: ClassVar[float] = 1.0
 
     def __init__(self, pipeline: Any, name: str) -> None:
         """Freeze `pipeline`.
@@ -79,9 +81,8 @@ class PipelineAdapter(ABC):
                 f"{self.name}: the weights of {', '.join(sorted(absent))} are not in memory (meta tensors: "
                 "offloaded, or never loaded); load the pipeline whole, without sequential CPU offload"
             )
-        config = self.network.config
+        config, latent = self.network.config, self.latent_channels
         output = config.get("out_channels") or config.in_channels
-        latent = self.pipeline.vae.config.latent_channels
         if self.channels != latent or output not in (latent, config.in_channels):
             raise UsageError(
                 f"{self.name}: expected a denoiser with the {latent} channels of its latents as input and output, got "
@@ -219,19 +220,28 @@ class PipelineAdapter(ABC):
             for text in (prompt, negative):
                 warn_of_text(text, self.text_inputs(), stacklevel=3)
             tensors = self.encode(prompt, negative, clip_skip)
-        return {name: tensor[0].to(self.precision) for name, tensor in tensors.items() if name in self.names}
+        return {
+            name: tensor[0].to(self.precision) if tensor.is_floating_point() else tensor[0]
+            for name, tensor in tensors.items()
+            if name in self.names
+        }
 
     @abstractmethod
     def encode(self, prompt: str, negative: str, clip_skip: int) -> dict[str, Tensor]:
         """Return the pipeline's own encoding, each tensor (1, ...), without the encoders' last `clip_skip` layers."""
 
-    def trainable_masks(self) -> dict[str, Tensor]:
-        """Return boolean masks of the trainable entries by tensor: all but the rows of the start token."""
+    def trainable_masks(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return boolean masks of the trainable entries by tensor: all but the start token's row and unread rows."""
         masks = {}
         for name in self.names:
+            if not tensors[name].is_floating_point():
+                continue
             masks[name] = torch.ones(1, dtype=torch.bool)
-            if "pooled" not in name and self.fixed_rows:
-                masks[name] = torch.arange(self.tokens)[:, None] >= self.fixed_rows
+            if "pooled" not in name:
+                masks[name] = torch.arange(len(tensors[name]))[:, None] >= self.fixed_rows
+                if "mask" in self.conditions:
+                    read = tensors["mask" if name == "prompt" else negative_name("mask")]
+                    masks[name] = masks[name] & read.bool().cpu()[:, None]
         return masks
 
     @property
@@ -245,6 +255,16 @@ class PipelineAdapter(ABC):
         return self.network.config.in_channels
 
     @property
+    def latent_pixels(self) -> int:
+        """Pixels of an image per side of a latent pixel."""
+        return self.pipeline.vae_scale_factor
+
+    @property
+    def latent_channels(self) -> int:
+        """Number of channels of the decoder's latents."""
+        return self.pipeline.vae.config.latent_channels
+
+    @property
     def trained_size(self) -> tuple[int, int]:
         """Rows and columns of the latents that the model was trained for."""
         size = self.network.config.sample_size
@@ -256,7 +276,7 @@ class PipelineAdapter(ABC):
         Raises:
             UsageError: a height or width that is no multiple of the latents' pixels.
         """
-        scale = self.pipeline.vae_scale_factor
+        scale = self.latent_pixels
         shape = []
         for name, trained in zip(("height", "width"), self.trained_size, strict=True):
             size = getattr(settings, name) or trained * scale
@@ -264,6 +284,11 @@ class PipelineAdapter(ABC):
                 raise UsageError(f"expected a {name} in multiples of {scale * self.patch} px, got {size}")
             shape.append(size // scale)
         return self.channels, shape[0], shape[1]
+
+    def image_tokens(self, settings: SamplingConfig) -> int:
+        """Return the number of image tokens, each of `patch` by `patch` latent pixels."""
+        _, height, width = self.latent_shape(settings)
+        return (height // self.patch) * (width // self.patch)
 
     def schedule_arguments(self, scheduler: Any, settings: SamplingConfig) -> dict[str, Any]:
         """Return further arguments of the scheduler's `set_timesteps`, in addition to the number of steps."""
@@ -274,17 +299,23 @@ class PipelineAdapter(ABC):
     ) -> Tensor:
         """Return the guided model output (S, C, h, w) for latents (S, C, h, w) at one timestep."""
         self.calls += len(latents)
-        guided = self.guided and settings.guidance_scale > 1
+        guided = self.guided and settings.guidance_scale > self.unguided_scale
         sides = ([tuple(map(negative_name, self.conditions))] if guided else []) + [self.conditions]
         inputs = torch.cat([latents] * len(sides)).to(self.network.dtype)
         conditions = [
-            torch.cat([tensors[name].to(inputs).expand(len(latents), *tensors[name].shape) for name in together])
+            torch.cat(
+                [_as_input(tensors[name], inputs).expand(len(latents), *tensors[name].shape) for name in together]
+            )
             for together in zip(*sides, strict=True)
         ]
         output = self.predict(settings, inputs, timestep, *conditions).to(latents.dtype)
         if not guided:
             return output
         negative, positive = output.chunk(2)
+        return self.guide(settings, positive, negative)
+
+    def guide(self, settings: SamplingConfig, positive: Tensor, negative: Tensor) -> Tensor:
+        """Return the guided output (S, C, h, w) from the outputs for the prompt and for the negative prompt."""
         combined = negative + settings.guidance_scale * (positive - negative)
         if not settings.guidance_rescale:
             return combined
@@ -302,13 +333,17 @@ class PipelineAdapter(ABC):
         Raises:
             NotFiniteError: the decoder gives NaN or infinity.
         """
-        vae = self.pipeline.vae
-        images = vae.decode(self.unscale(latents).to(vae.dtype), return_dict=False)[0]
+        images = self.pixels(self.unscale(latents))
         if not bool(images.detach().isfinite().all()):
             raise NotFiniteError(
                 f"the decoder of {self.name} gives NaN or infinity: load the model in float32, or check its weights"
             )
         return (images / 2 + 0.5).clamp(0, 1).to(self.precision)
+
+    def pixels(self, latents: Tensor) -> Tensor:
+        """Return the decoder's images (S, 3, H, W) in -1..1, not clamped, from latents in its units."""
+        vae = self.pipeline.vae
+        return vae.decode(latents.to(vae.dtype), return_dict=False)[0]
 
     def unscale(self, latents: Tensor) -> Tensor:
         """Return latents in the units of the decoder."""
@@ -319,6 +354,11 @@ class PipelineAdapter(ABC):
 def _weights(part: Any) -> list[Tensor]:
     """Return the weights of a part of a pipeline; a tokenizer or a scheduler has none."""
     return list(part.parameters()) if isinstance(part, torch.nn.Module) else []
+
+
+def _as_input(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor of an embedding on the device of `like` and, unless it is a mask, of its floating type."""
+    return tensor.to(like) if tensor.is_floating_point() else tensor.to(like.device)
 
 
 def negative_name(name: str) -> str:

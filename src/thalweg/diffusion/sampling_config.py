@@ -22,7 +22,8 @@ class SamplingConfig:
 
     Attributes:
         steps: the scheduler's number of steps.
-        guidance_scale: of classifier-free guidance, 0 to 1,000; 1 or less: none. FLUX takes it as an input of its own.
+        guidance_scale: of classifier-free guidance, 0 to 1,000; 1 or less: none. FLUX takes it as an input of its own;
+            Z-Image's is smaller by 1 than that of other models, and 0 is none.
         gradient: part of the chain that the gradient passes through: "full", "last_k", "one_step" or None.
         last_k: denoiser calls that "last_k" passes through.
         height: of the images, pixels; None: the size that the model was trained for.

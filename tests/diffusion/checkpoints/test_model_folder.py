@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines import build, clip_encoder, unet
+from pipeline_parts import clip_encoder, unet
+from pipelines import build
 from thalweg.diffusion import DiffusionGenerator, load
 from thalweg.diffusion.checkpoints import model_folder
 from thalweg.diffusion.config import ModelConfig

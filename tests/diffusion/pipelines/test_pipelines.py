@@ -7,56 +7,47 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines import BUILDERS, LENGTH, autoencoder, build, flux, generator
+from own_calls import MASKED, SEEDS, kind, leaves, reference
+from pipeline_parts import LENGTH, autoencoder
+from pipelines import BUILDERS, build, flux, generator, size
 from thalweg.diffusion import DiffusionGenerator, SamplingConfig
 from thalweg.embedding import Embedding
 from thalweg.errors import NotFiniteError, PromptCut, ThalwegError, UsageError
 from thalweg.generator import ChainGenerator, TokenGenerator
 
-SEEDS = (3, 11)
+
+def masked(tokens: int, width: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a model that masks padding."""
+    rows = dict.fromkeys(("prompt", "negative"), (tokens, width))
+    return rows | dict.fromkeys(("mask", "negative_mask"), (tokens,))
+
+
 NAMES = {
     "sd": {"prompt": (LENGTH, 16), "negative": (LENGTH, 16)},
     "sdxl": {"prompt": (LENGTH, 32), "negative": (LENGTH, 32), "pooled": (16,), "negative_pooled": (16,)},
     "sd3": {"prompt": (LENGTH + 256, 32), "negative": (LENGTH + 256, 32), "pooled": (32,), "negative_pooled": (32,)},
     "flux": {"prompt": (512, 32), "pooled": (16,)},
+    "sana": masked(300, 16),
+    "lumina2": masked(256, 16),
+    "chroma": masked(512, 32),
+    "qwen": masked(512, 16),
+    "zimage": masked(512, 16),
+    "klein": {"prompt": (512, 24), "negative": (512, 24)},
 }
-
-
-def kind(model: DiffusionGenerator) -> str:
-    return model.adapter.name.removeprefix("tiny-")
-
-
-def leaves(embedding: Embedding) -> Embedding:
-    return Embedding(
-        {name: value.clone().requires_grad_() for name, value in embedding.tensors.items()}, embedding.lineage
-    )
-
-
-def reference(model: DiffusionGenerator, prompt: str, **arguments: Any) -> torch.Tensor:
-    """The pipeline's own images of SEEDS."""
-    return model.adapter.pipeline(
-        prompt,
-        num_inference_steps=model.settings.steps,
-        guidance_scale=model.settings.guidance_scale,
-        height=16,
-        width=16,
-        num_images_per_prompt=len(SEEDS),
-        generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
-        output_type="pt",
-        **arguments,
-    ).images
+STEPS = {"flux": 1e-3, "lumina2": 1e-3, "chroma": 1e-3, "qwen": 1e-3, "zimage": 1e-4, "klein": 1e-4}
+"""Steps of finite differences, of those that compute in part in float32 whatever their weights are."""
 
 
 def test_the_pipelines_own_image(any_generator: DiffusionGenerator) -> None:
     images = any_generator.render(any_generator.embed("a red ball"), SEEDS)
-    assert images.shape == (2, 3, 16, 16)
+    assert images.shape == (2, 3, any_generator.settings.height, any_generator.settings.width)
     assert 0 <= images.min() < images.max() <= 1
     torch.testing.assert_close(images, reference(any_generator, "a red ball"), rtol=0, atol=1e-5)
     other = any_generator.render(any_generator.embed("cone"), SEEDS)
     assert (images - other).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("builder", ["sd", "sdxl", "sd3"])
+@pytest.mark.parametrize("builder", ["sd", "sdxl", "sd3", *MASKED])
 def test_a_negative_prompt(builder: str) -> None:
     model = generator(builder)
     embedding = model.embed("a red ball", negative="cone")
@@ -116,6 +107,8 @@ def test_guidance_rescale(builder: str) -> None:
         ("flux", {"guidance_rescale": 0.5}),
         ("flux", {"clip_skip": 1}),
         ("flux", {"negative": "cone"}),
+        *((builder, {"guidance_rescale": 0.5}) for builder in (*MASKED, "klein")),
+        *((builder, {"clip_skip": 1}) for builder in (*MASKED, "klein")),
     ],
 )
 def test_settings_that_a_class_would_ignore_are_refused(builder: str, settings: dict[str, Any]) -> None:
@@ -150,8 +143,8 @@ def test_the_pipelines_own_gradient(tiny: DiffusionGenerator) -> None:
     embedding = leaves(tiny.embed("a red ball"))
     tiny.render(embedding, SEEDS).square().mean().backward()
     rows = {name: value.detach().clone().requires_grad_() for name, value in embedding.tensors.items()}
-    recorded = type(tiny.adapter.pipeline).__call__.__wrapped__
-    images = recorded(
+    recorded: Any = type(tiny.adapter.pipeline).__call__
+    images = recorded.__wrapped__(
         tiny.adapter.pipeline,
         prompt_embeds=rows["prompt"][None].expand(2, -1, -1),
         negative_prompt_embeds=rows["negative"][None].expand(2, -1, -1),
@@ -166,16 +159,16 @@ def test_the_pipelines_own_gradient(tiny: DiffusionGenerator) -> None:
         torch.testing.assert_close(embedding.tensors[name].grad, value.grad, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("builder", BUILDERS)
+# Sana's attention, of ReLUs in float32, has too many kinks; test_masked_pipelines compares its gradient.
+@pytest.mark.parametrize("builder", [name for name in BUILDERS if name != "sana"])
 def test_the_gradient_of_every_tensor_by_finite_differences(builder: str) -> None:
-    model = DiffusionGenerator(build(builder).to(torch.float64), "double", steps=3, height=16, width=16)
+    model = DiffusionGenerator(build(builder).to(torch.float64), "double", steps=3, **size(builder))
     start = model.embed("a red ball")
-    assert {value.dtype for value in start.tensors.values()} == {torch.float64}
+    assert {value.dtype for value in start.floating.values()} == {torch.float64}
     embedding = leaves(start)
-    # FLUX's attention computes in float32 whatever its weights are, so its differences need a longer step.
-    step, tolerance = (1e-3, 1e-3) if builder == "flux" else (1e-5, 1e-5)
+    step, tolerance = (STEPS[builder], 1e-3) if builder in STEPS else (1e-5, 1e-5)
     random = torch.Generator().manual_seed(0)
-    for name, value in embedding.tensors.items():
+    for name, value in embedding.floating.items():
         (slope,) = torch.autograd.grad(model.render(embedding, (5,)).square().mean(), value)
         direction = torch.randn(value.shape, generator=random, dtype=torch.float64)
         with torch.no_grad():
@@ -191,7 +184,9 @@ def test_the_gradient_of_every_tensor_by_finite_differences(builder: str) -> Non
 def test_the_embedding_as_a_value(any_generator: DiffusionGenerator, tmp_path: Path) -> None:
     embedding = any_generator.embed("a red ball")
     assert {name: tuple(value.shape) for name, value in embedding.tensors.items()} == NAMES[kind(any_generator)]
-    assert {value.dtype for value in embedding.tensors.values()} == {torch.float32}
+    assert {value.dtype for value in embedding.floating.values()} == {torch.float32}
+    masks = {name for name, value in embedding.tensors.items() if value.dtype == torch.int64}
+    assert masks == {name for name in embedding.tensors if "mask" in name}
     assert embedding.lineage.prompt == "a red ball"
     assert embedding.lineage.model == any_generator.model
     assert not any(value.requires_grad for value in embedding.tensors.values())
@@ -205,8 +200,14 @@ def test_trainable_masks(any_generator: DiffusionGenerator) -> None:
     assert set(masks) == set(embedding.floating)
     for name, mask in masks.items():
         where = mask.expand(embedding.tensors[name].shape)
-        if "pooled" in name or kind(any_generator) == "flux":
+        if "pooled" in name or kind(any_generator) in ("flux", "klein"):
             assert where.all()
+        elif kind(any_generator) in MASKED:
+            read = embedding.tensors["mask" if name == "prompt" else "negative_mask"].bool()
+            first = 1 if kind(any_generator) in ("sana", "lumina2") else 0
+            assert not where[:first].any()
+            assert torch.equal(where[first:].all(1), read[first:])
+            assert torch.equal(where.any(1), where.all(1))
         else:
             assert not where[0].any()
             assert where[1:].all()
@@ -233,20 +234,23 @@ def test_a_stochastic_scheduler_repeats_itself(tiny: DiffusionGenerator) -> None
 @pytest.mark.parametrize("builder", BUILDERS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision(builder: str, dtype: torch.dtype) -> None:
-    model = DiffusionGenerator(build(builder).to(dtype=dtype), "half", steps=2, height=16, width=16)
-    full = DiffusionGenerator(build(builder), "full", steps=2, height=16, width=16)
+    model = DiffusionGenerator(build(builder).to(dtype=dtype), "half", steps=2, **size(builder))
+    full = DiffusionGenerator(build(builder), "full", steps=2, **size(builder))
     embedding = leaves(model.embed("a red ball"))
     images = model.render(embedding, (5,))
-    assert {images.dtype, *(value.dtype for value in embedding.tensors.values())} == {torch.float32}
+    assert {images.dtype, *(value.dtype for value in embedding.floating.values())} == {torch.float32}
     assert model.adapter.pipeline.vae.dtype == (torch.float32 if dtype == torch.float16 else dtype)
     assert torch.equal(model.noise((5,)), full.noise((5,)))
     (1e-6 * images.mean()).backward()
     wide = leaves(full.embed("a red ball"))
     (1e-6 * full.render(wide, (5,)).mean()).backward()
-    slopes = [torch.cat([value.grad.flatten() for value in each.tensors.values()]) for each in (embedding, wide)]
+    found = [[value.grad for value in each.floating.values()] for each in (embedding, wide)]
+    slopes = [torch.cat([slope.flatten() for slope in each if slope is not None]) for each in found]
     slopes = [slope / slope.norm() for slope in slopes]
-    assert slopes[0] @ slopes[1] > 0.8
-    assert (images - full.render(full.embed("a red ball"), (5,))).abs().mean() < 0.05
+    # In bfloat16 the library's own gradient of this Chroma is as far from that in float32 (0.78 on two seeds).
+    close, distance = (0.65, 0.1) if (builder, dtype) == ("chroma", torch.bfloat16) else (0.8, 0.05)
+    assert slopes[0] @ slopes[1] > close
+    assert (images - full.render(full.embed("a red ball"), (5,))).abs().mean() < distance
 
 
 def test_calls_are_counted_for_images() -> None:
@@ -357,7 +361,7 @@ def test_a_pipelines_own_size_and_defaults() -> None:
     assert DiffusionGenerator(build("flux"), "tiny").noise((1,)).shape == (1, 4, 128, 128)
 
 
-@pytest.mark.parametrize("builder", ["sd3", "flux"])
+@pytest.mark.parametrize("builder", ["sd3", "flux", *MASKED, "klein"])
 def test_flow_matching_heun(builder: str) -> None:
     model = generator(builder).with_settings(scheduler="flow_heun")
     images = model.render(model.embed("a red ball"), SEEDS)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines import LENGTH, build, generator
+from pipeline_parts import LENGTH
+from pipelines import build, generator
 from thalweg.diffusion import DiffusionGenerator, miniature
 from thalweg.diffusion.miniature import captions
 from thalweg.diffusion.miniature.renderer import draw_attributes

@@ -24,7 +24,7 @@ from thalweg.errors import UsageError
 from thalweg.io.safetensors_files import SUFFIX
 
 UPLOAD_LIMIT = 20_000_000
-"""Largest upload, bytes; the largest known embedding, of FLUX, has 4 MB."""
+"""Largest upload, bytes; an embedding of FLUX has 4 MB, of Qwen-Image 15 MB; that of FLUX.2 klein base is too large."""
 MAX_USER_UPLOADS = 5
 MAX_SERVER_UPLOADS = 25
 """Uploads of one browser, and of all browsers, while the server runs, in multiples of the largest upload."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from thalweg.diffusion.pipeline import PipelineAdapter
-from thalweg.diffusion.pipelines.time_shift import parameter_names, time_shift
+from thalweg.diffusion.pipelines.latent_rows import to_latents, to_rows
+from thalweg.diffusion.pipelines.time_shift import even_steps
 from thalweg.diffusion.sampling_config import SamplingConfig
 
 
@@ -60,22 +61,18 @@ class Flux(PipelineAdapter):
 
     def schedule_arguments(self, scheduler: Any, settings: SamplingConfig) -> dict[str, Any]:
         """Return evenly spaced noise levels and the time shift for the image's size, where the scheduler takes them."""
-        shift = time_shift(scheduler, self.latent_shape(settings), self.patch, longest=1.15)
-        if "sigmas" not in parameter_names(scheduler.set_timesteps) or scheduler.config.get("use_flow_sigmas"):
-            return shift
-        return {"sigmas": [1 - index / settings.steps for index in range(settings.steps)], **shift}
+        return even_steps(scheduler, settings.steps, self.image_tokens(settings))
 
     def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
         """Return the transformer's output, from rows of two by two latent pixels and back."""
         prompt, pooled = conditions
-        count, channels, height, width = latents.shape
-        rows = latents.reshape(count, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
+        count, _, height, width = latents.shape
         positions = torch.cartesian_prod(torch.zeros(1), torch.arange(height // 2.0), torch.arange(width // 2.0))
         guidance = None
         if self.takes_guidance:
             guidance = torch.full((count,), settings.guidance_scale, dtype=torch.float32, device=latents.device)
         output = self.network(
-            rows.reshape(count, -1, channels * 4),
+            to_rows(latents),
             encoder_hidden_states=prompt,
             pooled_projections=pooled,
             timestep=timestep.expand(count).to(latents.dtype) / 1000,
@@ -84,5 +81,4 @@ class Flux(PipelineAdapter):
             guidance=guidance,
             return_dict=False,
         )[0]
-        patches = output.reshape(count, height // 2, width // 2, channels, 2, 2).permute(0, 3, 1, 4, 2, 5)
-        return patches.reshape(latents.shape)
+        return to_latents(output, latents)

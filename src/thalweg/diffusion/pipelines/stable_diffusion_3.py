@@ -72,7 +72,7 @@ class StableDiffusion3(PipelineAdapter):
 
     def schedule_arguments(self, scheduler: Any, settings: SamplingConfig) -> dict[str, Any]:
         """Return the time shift for the image's size, where the scheduler takes one."""
-        return time_shift(scheduler, self.latent_shape(settings), self.patch, longest=1.16)
+        return time_shift(scheduler, self.image_tokens(settings), longest=1.16)
 
     def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
         """Return the transformer's output."""

@@ -34,14 +34,18 @@ class TextInput:
     Attributes:
         tokenizer: a transformers tokenizer.
         limit: tokens that its encoder takes, start and end included.
-        convert: conversion by the pipeline before tokenization, of learned words to their several tokens.
+        convert: conversion by the pipeline before tokenization, such as of learned words to their several tokens.
         vocabulary: words that the encoder was trained on; None: all words that have tokens.
+        ends: tokens after those of the text.
+        kept_ends: the number of them that remain where a text is cut.
     """
 
     tokenizer: Any
     limit: int
     convert: Callable[[str, Any], str] | None = None
     vocabulary: Vocabulary | None = None
+    ends: int = 1
+    kept_ends: int = 1
 
     def converted(self, text: str) -> str:
         """Return the text as it is tokenized."""
@@ -50,7 +54,9 @@ class TextInput:
     def cut(self, text: str) -> str:
         """Return the part of a text beyond the encoder's length; empty where there is none."""
         ids = self.tokenizer(self.converted(text)).input_ids
-        return self.tokenizer.decode(ids[self.limit - 1 : -1]).strip() if len(ids) > self.limit else ""
+        if len(ids) <= self.limit:
+            return ""
+        return self.tokenizer.decode(ids[self.limit - self.kept_ends : len(ids) - self.ends]).strip()
 
     def unknown(self, text: str) -> list[str]:
         """Return the words of a text on which the encoder was not trained.
