@@ -1,6 +1,5 @@
 """A real browser, and an app served on a free port of this machine."""
 
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,30 +16,6 @@ if TYPE_CHECKING:
 
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 """Folder of a screenshot of each page: not in git, kept by CI."""
-
-_QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator["Browser"]:
-    """Headless Chromium; the test is skipped where there is none."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(_QUIET))
-        yield browser
-        browser.close()
-
 
 OpenPage = Callable[..., "Page"]
 

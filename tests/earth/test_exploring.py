@@ -1,9 +1,8 @@
 """The accessor's summary, figure and widget; the widget's page runs in a real browser if there is one."""
 
-import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,9 @@ from thalweg.earth.cube.cube import Cube
 from thalweg.earth.inference.compute import embed
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.errors import UsageError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 SCRIPT = Path(thalweg.__file__).parent / "earth" / "explore.js"
 
@@ -111,11 +113,7 @@ widget.render({model, el: document.getElementById("here")});
 """
 
 
-def test_the_page_of_the_widget_shows_dates_and_reports_clicks(embedded: xr.Dataset, tmp_path: Path) -> None:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+def test_the_page_of_the_widget_shows_dates_and_reports_clicks(embedded: xr.Dataset, browser: "Browser") -> None:
     pytest.importorskip("anywidget", reason="the extra explore is not installed")
     image = list(embedded.thalweg.explore().image)
     files = {
@@ -127,23 +125,21 @@ def test_the_page_of_the_widget_shows_dates_and_reports_clicks(embedded: xr.Data
         kind, body = files["/" + route.request.url.rpartition("/")[2]]
         route.fulfill(status=200, content_type=kind, body=body)
 
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page()
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.route("**/*", serve)
-        page.goto("http://widget.test/")
-        page.wait_for_function("document.querySelector('img')?.naturalWidth === 32")
-        assert "click a pixel" in page.text_content("svg")
-        page.locator("img").click(position={"x": 420 * 20.5 / 32, "y": 420 * 12.5 / 32})
-        assert page.evaluate("state.pixel") == [24, 40]  # every second pixel is shown
-        assert page.locator("polyline").count() == 2
-        page.locator("select").select_option("components")
-        assert page.evaluate("state.kind") == "components"
-        page.locator("input").fill("2")
-        page.locator("input").dispatch_event("change")
-        assert page.evaluate("state.index") == 2
-        assert "2018-03-01" in page.text_content("span")
-        assert errors == []
-        browser.close()
+    page = browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.route("**/*", serve)
+    page.goto("http://widget.test/")
+    page.wait_for_function("document.querySelector('img')?.naturalWidth === 32")
+    assert "click a pixel" in page.text_content("svg")
+    page.locator("img").click(position={"x": 420 * 20.5 / 32, "y": 420 * 12.5 / 32})
+    assert page.evaluate("state.pixel") == [24, 40]  # every second pixel is shown
+    assert page.locator("polyline").count() == 2
+    page.locator("select").select_option("components")
+    assert page.evaluate("state.kind") == "components"
+    page.locator("input").fill("2")
+    page.locator("input").dispatch_event("change")
+    assert page.evaluate("state.index") == 2
+    assert "2018-03-01" in page.text_content("span")
+    assert errors == []
+    page.close()

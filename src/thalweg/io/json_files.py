@@ -91,6 +91,8 @@ def read_as(kind: type[_Kind], value: Any, where: str) -> _Kind:
         return TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if isinstance(own := first.get("ctx", {}).get("error"), UsageError):  # of the type's own validation
+            raise UsageError(f"{where} can't be read: {own}") from error
         place = ".".join(str(part) for part in first["loc"]) or "value"
         raise UsageError(
             f"{where} can't be read: {place}: {first['msg'].lower()}, got {shown(first['input'])}"
