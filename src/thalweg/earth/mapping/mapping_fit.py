@@ -18,6 +18,7 @@ from thalweg.earth.mapping.learning.conformal import (
 from thalweg.earth.mapping.learning.cross_validation import CrossValidation, cross_validate, learning_curve, score
 from thalweg.earth.mapping.learning.learners import learners
 from thalweg.earth.mapping.learning.mapping_model import MappingModel
+from thalweg.earth.mapping.learning.single_threaded import single_threaded
 from thalweg.earth.mapping.learning.spatial_blocks import SpatialBlocks
 from thalweg.earth.mapping.mapping_config import MappingConfig, window_side
 from thalweg.earth.mapping.output.prediction_windows import sampled_shares
@@ -63,6 +64,7 @@ class MappingFit:
         return score(self.labels.values[known], predicted[known], len(self.model.classes))
 
 
+@single_threaded()
 def fit_mapping(
     dataset: "xr.Dataset",
     labels: "geopandas.GeoDataFrame",

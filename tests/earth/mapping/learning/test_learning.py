@@ -166,6 +166,18 @@ def test_an_unknown_learner_is_named() -> None:
     assert "boosting" not in [one.name for one in learners("auto", True, 5)]
 
 
+def test_learners_compute_with_one_thread() -> None:
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    from thalweg.earth.mapping.learning.single_threaded import single_threaded
+
+    with threadpool_limits(2):
+        with single_threaded():
+            assert {pool["num_threads"] for pool in threadpool_info()} == {1}
+            assert any("sklearn" in pool["filepath"] or pool["user_api"] == "openmp" for pool in threadpool_info())
+        assert 2 in {pool["num_threads"] for pool in threadpool_info()}
+
+
 def test_sets_hold_the_class_as_often_as_they_say() -> None:
     random = np.random.default_rng(2)
     hits = []

@@ -14,6 +14,7 @@ from thalweg.earth.mapping.features.feature_plan import FeaturePlan
 from thalweg.earth.mapping.learning.applicability import Applicability
 from thalweg.earth.mapping.learning.estimator_checks import TREE_TYPES, check_estimator
 from thalweg.earth.mapping.learning.learners import class_probabilities
+from thalweg.earth.mapping.learning.single_threaded import single_threaded
 from thalweg.errors import DataWarning, MissingPathError, UsageError, one_line
 from thalweg.io.json_files import read_as
 from thalweg.notices import warn
@@ -84,6 +85,7 @@ class MappingModel:
     pixels: int
     seed: int
 
+    @single_threaded()
     def predict(self, features: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return the probabilities (N, C) of the classes, or the numbers (N,), of features (N, F), float32."""
         if self.classes:
