@@ -30,7 +30,7 @@ class ModelConfig:
         guidance: guidance scale.
         scheduler: scheduler, such as ddim or euler.
         gradient: gradient mode; None: no gradient.
-        clip: the CLIP model to score with; None: the miniature's.
+        clip: the CLIP or SigLIP model to score with; None: the miniature's.
         lora: LoRA files, each as "path" or "path:strength".
         inversion: files of textual inversions.
         negative: what prompts are guided away from.

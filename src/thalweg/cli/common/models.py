@@ -18,7 +18,8 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps ...: a device 
 _OPTIONS: dict[str, tuple[Any, Any]] = {
     "clip": (
         Annotated[
-            str | None, typer.Option(help="a CLIP model's folder or hub name for scores; the miniature's by default")
+            str | None,
+            typer.Option(help="a CLIP or SigLIP model's folder or hub name for scores; the miniature's by default"),
         ],
         None,
     ),

@@ -23,8 +23,8 @@ DESCRIPTIONS = {
     "symmetry": "the correlation with the left-right mirror image, more is better",
     "colour: #ff0000": "the distance of the mean colour from this one, less is better",
     "palette: #ff0000 #ffffff": "the distance from these colours, less is better",
-    "text: a red ball": "the similarity to a text by the CLIP model, more is better",
-    "image: FILE": "the similarity to an image by the CLIP model, more is better",
+    "text: a red ball": "the similarity to a text by the CLIP or SigLIP model, more is better",
+    "image: FILE": "the similarity to an image by the CLIP or SigLIP model, more is better",
     "aesthetics: FILE": "a head of weights on the CLIP model's features, more is better",
 }
 """Meaning and better direction of each metric, by an example of how it is written."""
