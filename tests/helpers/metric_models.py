@@ -29,6 +29,19 @@ def save_clip(folder: Path, **layout: object) -> Path:
     return folder
 
 
+def save_dino(folder: Path, kind: str = "Dinov2") -> Path:
+    """Save a DINOv2 model that crops 32 of 36 pixels; `kind` is the beginning of its classes' names."""
+    import transformers
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 48, "patch_size": 8}
+    getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**sizes)).save_pretrained(folder)
+    transformers.BitImageProcessor(
+        size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32}, image_mean=MEAN, image_std=DEVIATION
+    ).save_pretrained(folder)
+    return folder
+
+
 def save_siglip(folder: Path) -> Path:
     """Save a SigLIP model with images of 32 pixels and texts of 16 tokens."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors

@@ -23,6 +23,10 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         ],
         None,
     ),
+    "dino": (
+        Annotated[str | None, typer.Option(help="a DINOv2 model's folder or hub name, for the metric dino")],
+        None,
+    ),
     "model": (
         Annotated[
             str | None, typer.Option(help="a diffusers folder or a hub model's name; the shipped miniature by default")
@@ -73,12 +77,12 @@ def model_options(*scored: str) -> Callable[[Callable[..., None]], Callable[...,
     """Replace a command's parameter `model_config` by the options of a model and its sampling.
 
     Args:
-        *scored: "gradient" and "clip", for commands that compute gradients or scores.
+        *scored: "gradient", "clip" and "dino", for commands that compute gradients or scores.
 
     Returns:
         A decorator. The command gets a `ModelConfig`, which has checked the options without torch.
     """
-    names = [name for name in _OPTIONS if name not in ("gradient", "clip") or name in scored]
+    names = [name for name in _OPTIONS if name not in ("gradient", "clip", "dino") or name in scored]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
