@@ -62,7 +62,7 @@ def test_other_shapes_are_refused(scorer: ClipScorer) -> None:
 
 
 def test_a_missing_model_raises_one_line_error(tmp_path: Path) -> None:
-    with pytest.raises(ThalwegError, match="expected a CLIP model") as caught:
+    with pytest.raises(ThalwegError, match="expected the folder of a CLIP or SigLIP model") as caught:
         load_scorer(str(tmp_path))
     assert "\n" not in str(caught.value)
 
@@ -83,8 +83,8 @@ def test_pickles_and_other_models_are_refused(clip_folder: Path, tmp_path: Path)
     with pytest.raises(ThalwegError, match=r"found pytorch_model\.bin; pickles can run code"):
         load_scorer(str(folder))
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "model_type": "siglip"}))
-    with pytest.raises(UsageError, match="expected a CLIP model, got one of the type 'siglip'"):
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "blip"}))
+    with pytest.raises(UsageError, match="expected a CLIP or SigLIP model, got one of the type 'blip'"):
         load_scorer(str(folder))
     with pytest.raises(UsageError, match="expected a device of this machine"):
         load_scorer(str(folder), "gpu")

@@ -23,7 +23,7 @@ PathMethod = Annotated[str, typer.Option("--method", help="lerp, slerp or transp
 
 
 @steer.command()
-@model_options("clip", "gradient")
+@model_options("clip", "dino", "gradient")
 def optimize(
     prompt: Prompt,
     out: Folder,
@@ -63,7 +63,7 @@ def optimize(
         model_config = replace(model_config, gradient=None)
     check_resumable(out, config.operation, config.record(), vars(model_config))
     announce(f"loading {model_config.name}")
-    with_metrics = config.with_metrics(model_config.load_scorer)
+    with_metrics = config.with_metrics(model_config.load_scorer, load_dino=model_config.load_dino)
     generator = model_config.load()
     with remove_failed_run(out):
         run = config.begin_run(out, generator, vars(model_config))
@@ -248,7 +248,7 @@ def resume(
 
         run_navigate(Navigation.open(folder, model_config.load()), folder, candidates)
     elif run.operation == "optimize":
-        with_metrics = config.with_metrics(model_config.load_scorer)
+        with_metrics = config.with_metrics(model_config.load_scorer, load_dino=model_config.load_dino)
         run_optimize(with_metrics, run, model_config.load())
     else:
         run_imprint(config, run, model_config.load(), model_config)

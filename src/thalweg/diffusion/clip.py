@@ -1,53 +1,77 @@
-"""CLIP scorers: a text and an image encoder with one feature space, for image-text metrics."""
+"""Scorers of CLIP's and SigLIP's kind: a text and an image encoder with one feature space, for image-text metrics."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, normalize
+from torch.nn.functional import normalize
 
 from thalweg.devices import read_device
 from thalweg.diffusion.checkpoints.library_logging import quiet
 from thalweg.diffusion.checkpoints.model_folder import CONFIG, VOCABULARIES, find_folder, read_config
 from thalweg.diffusion.checkpoints.weight_files import load_network, load_part
+from thalweg.diffusion.image_encoders.preprocessing import ImagePreprocessing, read_preprocessing
 from thalweg.diffusion.pipelines.text_inputs import TextInput, warn_of_text
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import shown
 from thalweg.prompts import check_prompt
 
 
+@dataclass(frozen=True)
+class ScorerFamily:
+    """Kind of image-text models, by the type that their config.json names.
+
+    Attributes:
+        title: name in messages.
+        network: name of the network's class in transformers.
+        tokenizer: name of the tokenizer's class in transformers.
+        vocabularies: files of which the tokenizer needs one.
+        lowercase: whether texts are lowercased, as in the model's training.
+        padded: whether texts are padded to the encoder's length and read without a mask.
+    """
+
+    title: str
+    network: str
+    tokenizer: str
+    vocabularies: tuple[str, ...]
+    lowercase: bool = False
+    padded: bool = False
+
+
+FAMILIES = {
+    "clip": ScorerFamily("CLIP", "CLIPModel", "CLIPTokenizer", VOCABULARIES),
+    "siglip": ScorerFamily("SigLIP", "SiglipModel", "PreTrainedTokenizerFast", ("tokenizer.json",), True, True),
+}
+"""Families of scorers; PickScore and HPSv2 are CLIP models."""
+
+
 class ClipScorer:
     """Text and image encoder with one feature space.
 
     Attributes:
-        side: height and width to which images are resized before they are encoded, pixels.
+        preprocess: preprocessing of the images.
     """
 
     def __init__(
         self,
         texts: Callable[[str], Tensor],
         images: Callable[[Tensor], Tensor],
-        side: int,
-        mean: list[float],
-        deviation: list[float],
+        preprocess: ImagePreprocessing,
         text_input: TextInput | None = None,
     ) -> None:
         """Create a scorer of two encoders.
 
         Args:
             texts: text encoder, from a text to features (d).
-            images: image encoder, from normalised images (S, 3, side, side) to features (S, d).
-            side: height and width of the images that it takes, pixels.
-            mean: mean of each channel, for normalisation.
-            deviation: standard deviation of each channel, for normalisation.
+            images: image encoder, from preprocessed images (S, 3, H, W) to features (S, d).
+            preprocess: preprocessing of images (S, 3, H, W) in 0..1.
             text_input: input of the text encoder, for warnings of unseen parts of a text; None: no warnings.
         """
-        self._text_input = text_input
-        self._texts, self._images, self.side = texts, images, side
-        self._mean = torch.tensor(mean)[:, None, None]
-        self._deviation = torch.tensor(deviation)[:, None, None]
+        self._text_input, self.preprocess = text_input, preprocess
+        self._texts, self._images = texts, images
 
     @torch.no_grad()
     def embed_text(self, text: str) -> Tensor:
@@ -68,51 +92,85 @@ class ClipScorer:
         Raises:
             UsageError: images of another shape.
         """
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise UsageError(f"expected images (S, 3, H, W), got {tuple(images.shape)}")
-        if images.shape[-2:] != (self.side, self.side):
-            images = interpolate(images, (self.side, self.side), mode="bicubic", antialias=True)
-        scaled = (images - self._mean.to(images.device)) / self._deviation.to(images.device)
-        return normalize(self._images(scaled).float(), dim=-1)
+        return normalize(self._images(self.preprocess(images)).float(), dim=-1)
 
 
 def load_scorer(name: str, device: torch.device | str = "cpu") -> ClipScorer:
-    """Load a CLIP model from a folder or the hub, such as openai/clip-vit-large-patch14; safetensors weights only.
+    """Load a model of CLIP's or SigLIP's kind from a folder or the hub; safetensors weights only.
+
+    CLIP models are OpenAI's and LAION's, PickScore and HPSv2; their scores here are cosines, without the factor of the
+    model's temperature. Images are preprocessed as the model's files state.
 
     Raises:
-        UsageError: neither a folder nor a hub name, a model of another type, or a device that this machine lacks.
+        UsageError: neither a folder nor a hub name, a model of another type, preprocessing that is not known, or a
+            device that this machine lacks.
         ThalwegError: no network and not in the cache, or weights that are missing, unexpected or not finite.
     """
     place = read_device(device)
-    from transformers import CLIPConfig, CLIPModel, CLIPProcessor
+    import transformers
 
     source: Path | str = find_folder(name) or name
-    label = f"{source.resolve().name if isinstance(source, Path) else source}: the CLIP model"
-    if isinstance(source, Path):
-        if not (source / CONFIG).is_file():
-            raise UsageError(f"{source.resolve().name}: expected a CLIP model's folder, found no {CONFIG} in it")
-        model_type = read_config(source, label).get("model_type")
-        if model_type != CLIPConfig.model_type:
-            raise UsageError(f"{label}: expected a CLIP model, got one of the type {shown(model_type)}")
-        if not any((source / file).is_file() for file in VOCABULARIES):
-            raise ThalwegError(f"{label}: expected {' or '.join(VOCABULARIES)}, found none; fetch the model again")
-    model = load_network(CLIPModel, source, label, torch.float32)
-    processor: Any = load_part(lambda: CLIPProcessor.from_pretrained(source), f"{label}: its processor")
+    folder_name = source.resolve().name if isinstance(source, Path) else source
+    family = _find_family(source, folder_name)
+    label = f"{folder_name}: the {family.title} model"
+    preprocess = read_preprocessing(source, label)
+    model = load_network(getattr(transformers, family.network), source, label, torch.float32)
+    side = int(model.config.vision_config.image_size)
+    if preprocess.output_size != (side, side):
+        raise UsageError(f"{label}: expected preprocessing to {side} x {side} pixels, got {preprocess.output_size}")
+    tokenizer_type = getattr(transformers, family.tokenizer)
+    tokenizer: Any = load_part(lambda: tokenizer_type.from_pretrained(source), f"{label}: its tokenizer")
     model = model.to(place).eval().requires_grad_(False)
-
-    limit = min(processor.tokenizer.model_max_length, int(model.config.text_config.max_position_embeddings))
-
-    def texts(text: str) -> Tensor:
-        tokens = processor.tokenizer(text, truncation=True, max_length=limit, return_tensors="pt").to(place)
-        return _features(model.get_text_features(**tokens))[0]
 
     def images(scaled: Tensor) -> Tensor:
         return _features(model.get_image_features(pixel_values=scaled))
 
-    image_processor = processor.image_processor
-    side = int(model.config.vision_config.image_size)
-    mean, deviation = list(image_processor.image_mean), list(image_processor.image_std)
-    return ClipScorer(texts, images, side, mean, deviation, TextInput(processor.tokenizer, limit))
+    limit = min(tokenizer.model_max_length, int(model.config.text_config.max_position_embeddings))
+    convert = (lambda text, _: text.lower()) if family.lowercase else None
+    text_input = TextInput(tokenizer, limit, convert)
+    return ClipScorer(_text_encoder(model, text_input, family, label), images, preprocess, text_input)
+
+
+def _find_family(source: Path | str, name: str) -> ScorerFamily:
+    """Return the family of a folder or a hub model by its config.json; a folder's tokenizer files are checked."""
+    from transformers import PretrainedConfig
+
+    kinds = " or ".join(family.title for family in FAMILIES.values())
+    label = f"{name}: the scorer"
+    if isinstance(source, Path):
+        if not (source / CONFIG).is_file():
+            raise UsageError(f"{name}: expected the folder of a {kinds} model, found no {CONFIG} in it")
+        config = read_config(source, label)
+    else:
+        config, _ = load_part(lambda: PretrainedConfig.get_config_dict(source), label)
+    found = config.get("model_type")
+    if not isinstance(found, str) or found not in FAMILIES:
+        raise UsageError(f"{label}: expected a {kinds} model, got one of the type {shown(found)}")
+    family = FAMILIES[found]
+    if isinstance(source, Path) and not any((source / file).is_file() for file in family.vocabularies):
+        raise ThalwegError(f"{label}: expected {' or '.join(family.vocabularies)}, found none; fetch the model again")
+    return family
+
+
+def _text_encoder(model: Any, text_input: TextInput, family: ScorerFamily, label: str) -> Callable[[str], Tensor]:
+    """Return the function from a text to its features (d)."""
+    tokenizer = text_input.tokenizer
+    if family.padded and tokenizer.pad_token_id is None:
+        raise UsageError(f"{label}: expected a padding token in its tokenizer_config.json, found none")
+    padding = "max_length" if family.padded else False
+
+    def texts(text: str) -> Tensor:
+        tokens = tokenizer(
+            text_input.converted(text),
+            truncation=True,
+            max_length=text_input.limit,
+            padding=padding,
+            return_tensors="pt",
+        ).to(model.device)
+        names = ("input_ids",) if family.padded else ("input_ids", "attention_mask")
+        return _features(model.get_text_features(**{name: tokens[name] for name in names}))[0]
+
+    return texts
 
 
 def _features(output: Any) -> Tensor:

@@ -15,6 +15,7 @@ from thalweg.io.json_files import read_as
 if TYPE_CHECKING:
     from thalweg.diffusion.clip import ClipScorer
     from thalweg.diffusion.generator import DiffusionGenerator
+    from thalweg.diffusion.image_encoders.dino import DinoEncoder
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class ModelConfig:
         guidance: guidance scale.
         scheduler: scheduler, such as ddim or euler.
         gradient: gradient mode; None: no gradient.
-        clip: the CLIP model to score with; None: the miniature's.
+        clip: the CLIP or SigLIP model to score with; None: the miniature's.
+        dino: the DINOv2 model that compares images; None: none.
         lora: LoRA files, each as "path" or "path:strength".
         inversion: files of textual inversions.
         negative: what prompts are guided away from.
@@ -50,6 +52,7 @@ class ModelConfig:
     scheduler: str | None = None
     gradient: str | None = None
     clip: str | None = None
+    dino: str | None = None
     lora: tuple[str, ...] = ()
     inversion: tuple[str, ...] = ()
     negative: str | None = None
@@ -61,7 +64,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         SamplingConfig().changed(**self._sampling())
         check_device_name(self.device)
-        for name in ("model", "clip"):
+        for name in ("model", "clip", "dino"):
             given = getattr(self, name)
             if given is not None and (folder := find_folder(given)) is not None:
                 object.__setattr__(self, name, str(folder.resolve()))
@@ -121,6 +124,18 @@ class ModelConfig:
                 f"expected `clip` to score images of {self.model} with, such as openai/clip-vit-base-patch32"
             )
         return miniature.load_scorer(device=self.device)
+
+    def load_dino(self) -> "DinoEncoder":
+        """Return the encoder `dino`, loaded.
+
+        Raises:
+            UsageError: none is named.
+        """
+        from thalweg.diffusion.image_encoders.dino import load_dino
+
+        if self.dino is None:
+            raise UsageError("expected `dino` to compare images with, such as facebook/dinov2-small")
+        return load_dino(self.dino, self.device)
 
     def _sampling(self) -> dict[str, Any]:
         """Return the sampling settings that are given, under the names of `SamplingConfig`."""

@@ -18,8 +18,13 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps ...: a device 
 _OPTIONS: dict[str, tuple[Any, Any]] = {
     "clip": (
         Annotated[
-            str | None, typer.Option(help="a CLIP model's folder or hub name for scores; the miniature's by default")
+            str | None,
+            typer.Option(help="a CLIP or SigLIP model's folder or hub name for scores; the miniature's by default"),
         ],
+        None,
+    ),
+    "dino": (
+        Annotated[str | None, typer.Option(help="a DINOv2 model's folder or hub name, for the metric dino")],
         None,
     ),
     "model": (
@@ -72,12 +77,12 @@ def model_options(*scored: str) -> Callable[[Callable[..., None]], Callable[...,
     """Replace a command's parameter `model_config` by the options of a model and its sampling.
 
     Args:
-        *scored: "gradient" and "clip", for commands that compute gradients or scores.
+        *scored: "gradient", "clip" and "dino", for commands that compute gradients or scores.
 
     Returns:
         A decorator. The command gets a `ModelConfig`, which has checked the options without torch.
     """
-    names = [name for name in _OPTIONS if name not in ("gradient", "clip") or name in scored]
+    names = [name for name in _OPTIONS if name not in ("gradient", "clip", "dino") or name in scored]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)

@@ -69,6 +69,7 @@ def load_scorer(folder: Path | str = SHIPPED, *, device: "torch.device | str" = 
     from thalweg.devices import read_device
     from thalweg.diffusion.checkpoints.weight_files import load_network, load_part
     from thalweg.diffusion.clip import ClipScorer
+    from thalweg.diffusion.image_encoders.preprocessing import ImagePreprocessing
     from thalweg.diffusion.miniature import captions
     from thalweg.diffusion.pipelines.text_inputs import TextInput
 
@@ -94,7 +95,8 @@ def load_scorer(folder: Path | str = SHIPPED, *, device: "torch.device | str" = 
     side = int(image_encoder.config.image_size)
     vocabulary = captions.VOCABULARY if captions.is_own_tokenizer(tokenizer) else None
     text_input = TextInput(tokenizer, tokenizer.model_max_length, vocabulary=vocabulary)
-    return ClipScorer(text_features, image_features, side, mean=[0.5] * 3, deviation=[0.5] * 3, text_input=text_input)
+    preprocess = ImagePreprocessing((side, side), None, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    return ClipScorer(text_features, image_features, preprocess, text_input)
 
 
 def load_attribute_classifier(path: Path | str = ATTRIBUTE_CLASSIFIER) -> "AttributeClassifier":

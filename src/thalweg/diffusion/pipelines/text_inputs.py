@@ -70,7 +70,7 @@ class TextInput:
         return [word for word in words_of(text) if not self._has_tokens(word)]
 
     def _has_tokens(self, word: str) -> bool:
-        ids = self.tokenizer(word, add_special_tokens=False).input_ids
+        ids = self.tokenizer(self.converted(word), add_special_tokens=False).input_ids
         return bool(ids) and (self.tokenizer.unk_token_id is None or self.tokenizer.unk_token_id not in ids)
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from thalweg.errors import UsageError
 from thalweg.io.safetensors_files import read_tensors
 from thalweg.steer.metrics.metric import Metric
-from thalweg.steer.metrics.scorer import Scorer
+from thalweg.steer.metrics.scorer import ImageEncoder, Scorer
 
 
 def text_similarity(scorer: Scorer, text: str) -> Metric:
@@ -23,7 +23,7 @@ def text_similarity(scorer: Scorer, text: str) -> Metric:
     return Metric(f"text: {text}", lambda images: scorer.embed_images(images) @ target.to(images.device))
 
 
-def image_similarity(scorer: Scorer, image: Tensor, name: str = "image") -> Metric:
+def image_similarity(scorer: ImageEncoder, image: Tensor, name: str = "image") -> Metric:
     """Return the metric image: the cosine of the features of an image and of a reference image (3, H, W) in 0..1."""
     with torch.no_grad():
         target = scorer.embed_images(image[None])[0]

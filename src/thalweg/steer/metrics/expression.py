@@ -10,10 +10,10 @@ from thalweg.limits import MAX_WEIGHT, check_number, check_text
 
 PLAIN_METRICS = ("sharpness", "blur", "colourfulness", "contrast", "symmetry")
 """Metrics without an argument."""
-FILE_METRICS = ("image", "aesthetics")
+FILE_METRICS = ("image", "aesthetics", "dino")
 """Metrics whose argument is a file."""
 SCORER_METRICS = ("text", *FILE_METRICS)
-"""Metrics that need a scorer of texts and images."""
+"""Metrics that need a scorer of texts and images or, dino, an encoder of images."""
 NAMES = (*PLAIN_METRICS, "colour", "palette", *SCORER_METRICS)
 DESCRIPTIONS = {
     "sharpness": "the variance of the Laplacian of the grey image, more is better",
@@ -23,9 +23,10 @@ DESCRIPTIONS = {
     "symmetry": "the correlation with the left-right mirror image, more is better",
     "colour: #ff0000": "the distance of the mean colour from this one, less is better",
     "palette: #ff0000 #ffffff": "the distance from these colours, less is better",
-    "text: a red ball": "the similarity to a text by the CLIP model, more is better",
-    "image: FILE": "the similarity to an image by the CLIP model, more is better",
+    "text: a red ball": "the similarity to a text by the CLIP or SigLIP model, more is better",
+    "image: FILE": "the similarity to an image by the CLIP or SigLIP model, more is better",
     "aesthetics: FILE": "a head of weights on the CLIP model's features, more is better",
+    "dino: FILE": "the similarity to an image by the DINOv2 model, more is better",
 }
 """Meaning and better direction of each metric, by an example of how it is written."""
 EXAMPLES = tuple(DESCRIPTIONS)

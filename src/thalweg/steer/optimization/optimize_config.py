@@ -22,7 +22,7 @@ from thalweg.steer.metrics.metric import Metric
 from thalweg.steer.tool_config import ToolConfig
 
 if TYPE_CHECKING:
-    from thalweg.steer.metrics.scorer import Scorer
+    from thalweg.steer.metrics.scorer import ImageEncoder, Scorer
 
 Search = Literal["gradient", "cma-es"]
 SEARCHES: tuple[Search, ...] = ("gradient", "cma-es")
@@ -113,12 +113,18 @@ class OptimizeConfig(ToolConfig):
         """Largest number of points measured after the start."""
         return ITERATIONS if self.iterations is None else self.iterations
 
-    def with_metrics(self, load_scorer: "Callable[[], Scorer] | None" = None, read_files: bool = True) -> Self:
+    def with_metrics(
+        self,
+        load_scorer: "Callable[[], Scorer] | None" = None,
+        read_files: bool = True,
+        load_dino: "Callable[[], ImageEncoder] | None" = None,
+    ) -> Self:
         """Return the same configuration with its metrics made of their texts.
 
         Args:
             load_scorer: loads the scorer of texts and images; called once, where a metric needs one.
             read_files: whether metrics that name a file may read it.
+            load_dino: loads the DINOv2 encoder; called once, where a metric needs one.
 
         Raises:
             UsageError: a metric needs a scorer and there is none, or its file is missing, invalid or may not be read.
@@ -128,6 +134,7 @@ class OptimizeConfig(ToolConfig):
         from thalweg.steer.metrics.parsing import parse
 
         scorer = functools.cache(load_scorer) if load_scorer is not None else None
-        keep = parse(self.keep, scorer, read_files) if isinstance(self.keep, str) and self.keep else self.keep
-        metric = parse(self.metric, scorer, read_files) if isinstance(self.metric, str) else self.metric
+        dino = functools.cache(load_dino) if load_dino is not None else None
+        keep = parse(self.keep, scorer, read_files, dino) if isinstance(self.keep, str) and self.keep else self.keep
+        metric = parse(self.metric, scorer, read_files, dino) if isinstance(self.metric, str) else self.metric
         return replace(self, metric=metric, keep=keep or None)

@@ -1,0 +1,5 @@
+"""Image encoders of other libraries: differentiable preprocessing as their folders state it."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
