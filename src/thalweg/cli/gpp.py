@@ -1,7 +1,7 @@
 """`thalweg gpp`: gross primary production from embeddings and tower tables."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -27,14 +27,23 @@ GppColumn = Annotated[
     str | None,
     typer.Option(
         "--gpp-column",
-        help="column of GPP, such as GPP_NT_CUT_REF or GPP_NT_VUT_USTAR50; its own quality column is used",
+        help="column of the target, such as GPP_NT_CUT_REF or GPP_NT_VUT_USTAR50; its own quality column is used",
+    ),
+]
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        help="gpp (night-time), gpp-dt (daytime), gpp-mean (of both), nee, reco or et; gpp by default",
     ),
 ]
 Source = Annotated[
     Path, typer.Argument(help="a satellite cube (NetCDF, Zarr or a folder), or a store of `thalweg earth embed`")
 ]
 Radius = Annotated[float, typer.Option(help="radius of the tower's footprint, m")]
-Flux = Annotated[Path | None, typer.Option(help="flux file or daily table; its GPP and meteorology are joined by day")]
+Flux = Annotated[
+    Path | None, typer.Option(help="flux file or daily table; its target and meteorology are joined by day")
+]
 Site = Annotated[str | None, typer.Option(help="name of the site; selects one of a flux file with several sites")]
 EmbeddingModel = Annotated[Path | None, typer.Option(help="folder of the embedding model; the shipped by default")]
 
@@ -73,10 +82,15 @@ def evaluate(
     vegetation: Annotated[
         bool, typer.Option("--vegetation", help="add the site's vegetation class to every set of predictors")
     ] = False,
+    target: TargetOption = None,
     gpp_column: GppColumn = None,
-    partitioning: Annotated[str, typer.Option(help="GPP of flux files: nt (night-time) or dt (daytime)")] = "nt",
-    quality: Annotated[float, typer.Option(help="smallest share of good NEE of a day of a flux file")] = 0.75,
-    drop_negative: Annotated[bool, typer.Option("--drop-negative", help="leave out days of negative GPP")] = False,
+    partitioning: Annotated[
+        str, typer.Option(help="GPP and RECO of flux files: nt (night-time) or dt (daytime)")
+    ] = "nt",
+    quality: Annotated[float, typer.Option(help="smallest share of good NEE (LE for et) of a day")] = 0.75,
+    drop_negative: Annotated[
+        bool, typer.Option("--drop-negative", help="leave out days of negative GPP or RECO")
+    ] = False,
     sites: Annotated[Path | None, typer.Option(help="CSV of sites: site, lat, igbp; towers.csv by default")] = None,
     workers: Annotated[int, typer.Option(min=1, max=MAX_WORKERS, help="processes")] = 1,
 ) -> None:
@@ -89,11 +103,12 @@ def evaluate(
     from thalweg.gpp.evaluation.protocol import EvaluationConfig, Splitting
     from thalweg.gpp.evaluation.protocol import evaluate as run
     from thalweg.gpp.models.predictors import predictor_sets, with_indices
-    from thalweg.gpp.models.registry import DEFAULT_MODELS, FEATURELESS, MODELS, PHYSICAL, check_models
-    from thalweg.gpp.tables.daily_table import require_gpp, with_vegetation_columns
+    from thalweg.gpp.models.registry import FEATURELESS, MODELS, PHYSICAL, check_models, default_models
+    from thalweg.gpp.tables.daily_table import require_target, with_vegetation_columns
 
-    names = model or list(DEFAULT_MODELS)
-    check_models(names)
+    flux_config = FluxConfig(cast(Partitioning, partitioning), quality, not drop_negative, gpp_column, target)
+    names = model or list(default_models(flux_config.quantity))
+    check_models(names, flux_config.quantity)
     config = EvaluationConfig(
         splittings=cast(tuple[Splitting, ...], tuple(split or ("site", "year"))),
         seeds=tuple(range(seeds)),
@@ -105,10 +120,9 @@ def evaluate(
         featureless=FEATURELESS,
         physical=PHYSICAL,
     )
-    flux_config = FluxConfig(cast(Partitioning, partitioning), quality, not drop_negative, gpp_column)
     daily = with_indices(read_flux(table, flux_config, sites))
-    require_gpp(daily, table.name)
-    read = [f"read from {table.name}", *daily.attrs["notes"]]
+    require_target(daily, table.name)
+    read = [f"read from {table.name}", *daily.attrs["policy"], *daily.attrs["notes"]]
     daily, classes = with_vegetation_columns(daily) if vegetation else (daily, [])
     predictors, left_out = predictor_sets(daily, classes)
     announce("estimating the time that it takes")
@@ -137,6 +151,7 @@ def prepare(
     xy: XYOption = None,
     lonlat: LonLatOption = None,
     flux: Flux = None,
+    target: TargetOption = None,
     gpp_column: GppColumn = None,
     site: Site = None,
     radius: Radius = 100.0,
@@ -150,7 +165,15 @@ def prepare(
     The tower's position is given by --lonlat, --xy or --pixel.
     """
     request = TowerRequest(
-        source, required_position(pixel, xy, lonlat), radius, flux, gpp_column, site, embedding_model, assume_clear
+        source,
+        required_position(pixel, xy, lonlat),
+        radius,
+        flux,
+        gpp_column,
+        site,
+        embedding_model,
+        assume_clear,
+        target,
     )
     check_new(out)
     request.check_inputs()
@@ -159,14 +182,15 @@ def prepare(
 
     method = check_gap_filling(gap_filling)
     from thalweg.gpp.data.features import write_table
-    from thalweg.gpp.tables.daily_table import require_gpp
+    from thalweg.gpp.tables.daily_table import require_target
+    from thalweg.gpp.tables.target_columns import target_of
 
     table, recipe = request.table(size, method)
     if flux is not None:
-        require_gpp(table, flux.name)
+        require_target(table, flux.name)
     write_table(table, recipe, out)
-    known = int(table["gpp"].notna().sum())
-    print(f"table: {out} ({len(table)} days, {known} with GPP)")
+    known = target_of(table)
+    print(f"table: {out} ({len(table)} days, {int(table[known.column].notna().sum())} with {known.label})")
 
 
 @gpp.command()
@@ -184,15 +208,16 @@ def train(
     vegetation: Annotated[
         bool, typer.Option("--vegetation", help="add the site's vegetation class to the predictors")
     ] = False,
+    target: TargetOption = None,
 ) -> None:
-    """Fit a model to tables with GPP and save it; a model with more columns, or with classes, makes no maps."""
+    """Fit a model to prepared tables and save it; a model with more columns, or with classes, makes no maps."""
     check_new(out)
     for table in tables:
         check_input(table, "table")
     announce(f"fitting the model to {len(tables)} tables")
     from thalweg.gpp.train import train_model
 
-    training = train_model(tables, out, columns or (), seed, model, vegetation).card
+    training = train_model(tables, out, columns or (), seed, model, vegetation, target).card
     days, sites = training.training["days"], len(training.training["sites"])
     print(f"model: {out} ({training.members} members and one of all sites, {days} days at {sites} sites)")
 
@@ -207,27 +232,33 @@ def predict(
     lonlat: LonLatOption = None,
     radius: Radius = 100.0,
     flux: Flux = None,
+    target: TargetOption = None,
     gpp_column: GppColumn = None,
     site: Site = None,
     level: Annotated[float, typer.Option(min=0.5, max=0.99, help="level of the intervals")] = 0.9,
     embedding_model: EmbeddingModel = None,
     assume_clear: AssumeClear = False,
 ) -> None:
-    """Predict daily GPP with intervals: a map of the cube, or the series of a tower.
+    """Predict daily GPP, or the model's target, with intervals: a map of the cube, or the series of a tower.
 
     A tower's position is given by --lonlat, --xy or --pixel.
     """
     position = optional_position(pixel, xy, lonlat)
     check_new(out)
     check_input(model, "model folder")
-    request = TowerRequest(source, position, radius, flux, gpp_column, site, embedding_model, assume_clear)
+    request = TowerRequest(source, position, radius, flux, gpp_column, site, embedding_model, assume_clear, target)
     request.check_inputs()
     announce(f"predicting from {source.name}")
     from thalweg.earth.model.earth_model import EarthModel
     from thalweg.gpp.models.checkpoint import load_model
     from thalweg.gpp.predict import MapJob, predict_map, predict_series, write_series
+    from thalweg.gpp.tables.target_columns import target_named
 
     loaded = load_model(model)
+    if target is not None:
+        loaded.check_target(target_named(target).name, "--target")
+    elif not loaded.target.is_gpp or loaded.target.partitions:
+        request = replace(request, target=loaded.target.name)
     if position is None:
         job = MapJob(request.open(), loaded, EarthModel.load(embedding_model), level, source.name)
         with progress("pixels") as show:
@@ -251,10 +282,11 @@ class TowerRequest:
         position: Position of the tower; None for a map.
         radius: Radius of the footprint in m.
         flux: Flux file or daily table of the tower.
-        gpp_column: Column of GPP in the flux file.
+        gpp_column: Column of the target in the flux file.
         site: Name of the site.
         embedding_model: Folder of the model that embeds a cube; None for the shipped weights.
         assume_clear: Take a cube without a cloud mask as clear everywhere.
+        target: FluxTarget of the flux file; None for GPP.
     """
 
     source: Path
@@ -265,6 +297,7 @@ class TowerRequest:
     site: str | None
     embedding_model: Path | None
     assume_clear: bool
+    target: str | None
 
     def check_inputs(self) -> None:
         """Raise a `MissingPathError` if a file or folder of the request does not exist."""
@@ -288,7 +321,8 @@ class TowerRequest:
 
         assert self.position is not None
         opened = self.open()
-        measured = None if self.flux is None else read_flux(self.flux, FluxConfig(gpp_column=self.gpp_column))
+        config = FluxConfig(gpp_column=self.gpp_column, target=self.target)
+        measured = None if self.flux is None else read_flux(self.flux, config)
         table, recipe = tower_table(
             opened,
             Tower(self.position, self.radius),

@@ -1,4 +1,4 @@
-"""Prediction of GPP with intervals by a fitted model: the daily series of a tower, or a daily map of a cube."""
+"""Prediction with intervals by a fitted model of GPP or another target: a tower's daily series, or a daily map."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,7 +24,8 @@ from thalweg.gpp.data.radiation import potential_radiation
 from thalweg.gpp.data.windows import DAYS, Windows, make_windows
 from thalweg.gpp.models.checkpoint import GppModel
 from thalweg.gpp.tables.daily_table import with_model_classes
-from thalweg.gpp.tables.physical_limits import GPP_UNITS, POTENTIAL_RADIATION
+from thalweg.gpp.tables.physical_limits import POTENTIAL_RADIATION
+from thalweg.gpp.tables.target_columns import FluxTarget, target_of
 from thalweg.io.atomic import atomic_folder, atomic_write, refuse_existing
 
 if TYPE_CHECKING:
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 BLOCK = 16
 """Side of the blocks of a map in pixels; a block is predicted at once and is a chunk of the map."""
 
-_NAMES = ("lower", "gpp", "upper")
+
+def _names(target: FluxTarget) -> tuple[str, str, str]:
+    """Return the names of the lower bound, the prediction and the upper bound."""
+    return "lower", target.column, "upper"
 
 
 def predict_series(model: GppModel, table: pd.DataFrame, level: float = 0.9) -> pd.DataFrame:
@@ -47,10 +51,10 @@ def predict_series(model: GppModel, table: pd.DataFrame, level: float = 0.9) -> 
         level: Level of the intervals, 0 to 1.
 
     Returns:
-        Columns site, time, gpp, lower, upper (gC m-2 d-1), one row per day that ends a window.
+        Columns site, time, the target's (such as gpp), lower, upper in its units, one row per day that ends a window.
 
     Raises:
-        UsageError: A feature is not in the table, or the table is too short.
+        UsageError: A feature is not in the table, the table is too short, or of another target.
     """
     table = with_model_classes(table, model.card.features)
     if missing := [name for name in model.card.features if name not in table]:
@@ -58,15 +62,21 @@ def predict_series(model: GppModel, table: pd.DataFrame, level: float = 0.9) -> 
             f"the model needs {missing[0]!r}, which the features lack ({', '.join(model.card.features)} in all): "
             "add the tower's daily table (`flux`), or use another model"
         )
+    target = model.target
+    held = target_of(table)
+    if held.column in table and table[held.column].notna().any():  # a table of features alone has no target yet
+        model.check_target(held.name, "the table")
     windows = make_windows(table, model.card.features, with_target=False)
-    lower, gpp, upper = model.ensemble.predict_interval(windows, level).T
-    series = pd.DataFrame({"site": windows.site, "time": windows.time, "gpp": gpp, "lower": lower, "upper": upper})
-    series.attrs["units"] = dict.fromkeys(_NAMES, GPP_UNITS)
+    lower, predicted, upper = model.ensemble.predict_interval(windows, level).T
+    series = pd.DataFrame(
+        {"site": windows.site, "time": windows.time, target.column: predicted, "lower": lower, "upper": upper}
+    )
+    series.attrs["units"] = dict.fromkeys(_names(target), target.units)
     return series
 
 
 def write_series(series: pd.DataFrame, path: Path) -> None:
-    """Write a predicted series as CSV, with GPP in gC m-2 d-1.
+    """Write a predicted series as CSV, in the units of its target.
 
     Args:
         series: Series from `predict_series`.
@@ -160,8 +170,8 @@ class MapJob:
             window: One of `windows`.
 
         Returns:
-            (3, D, height, width) float32 lower bound, GPP, upper bound, gC m-2 d-1; NaN where a pixel has too few
-            usable dates.
+            (3, D, height, width) float32 lower bound, prediction, upper bound in the target's units; NaN where a
+            pixel has too few usable dates.
         """
         block = self._read(window)
         latitude = _latitudes(self, window)
@@ -192,7 +202,7 @@ class MapJob:
 
 
 def predict_map(job: MapJob, out: str | Path, progress: Callable[[int, int], None] | None = None) -> Path:
-    """Write a daily GPP map as Zarr: gpp, lower and upper (gC m-2 d-1) over time, y and x.
+    """Write a daily map as Zarr: the target (such as gpp), lower and upper in its units over time, y and x.
 
     Args:
         job: Prediction of the map.
@@ -215,7 +225,7 @@ def predict_map(job: MapJob, out: str | Path, progress: Callable[[int, int], Non
         done = 0
         for window, block in ((window, job.predict(window)) for window in job.windows()):
             box = (slice(window.top, window.top + window.height), slice(window.left, window.left + window.width))
-            for name, values in zip(_NAMES, block, strict=True):
+            for name, values in zip(_names(job.model.target), block, strict=True):
                 array = group[name]
                 assert isinstance(array, zarr.Array)
                 array[:, box[0], box[1]] = values
@@ -232,10 +242,11 @@ def _create(job: MapJob, path: Path) -> None:
     import xarray as xr
     import zarr
 
+    target = job.model.target
     shape = (len(job.time), *job.grid.shape)
     chunks = (min(shape[0], 366), BLOCK, BLOCK)
     names = {
-        "gpp": "gross primary production",
+        target.column: target.long_name,
         "lower": f"lower bound of the {job.level:.0%} interval",
         "upper": f"upper bound of the {job.level:.0%} interval",
     }
@@ -244,7 +255,7 @@ def _create(job: MapJob, path: Path) -> None:
             name: (
                 ("time", "y", "x"),
                 dask.array.full(shape, np.nan, dtype=np.float32, chunks=chunks),
-                {"long_name": text, "units": GPP_UNITS},
+                {"long_name": text, "units": target.units},
             )
             for name, text in names.items()
         },
@@ -255,7 +266,7 @@ def _create(job: MapJob, path: Path) -> None:
         },
         attrs={
             "Conventions": "CF-1.8",
-            "title": "Daily gross primary production",
+            "title": f"Daily {target.long_name}",
             "thalweg:version": __version__,
             "thalweg:gpp_model": job.model.card.content_hash,
             "thalweg:embedding_model": job.model.card.recipe.embedding_model,

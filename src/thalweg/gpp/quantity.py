@@ -39,6 +39,8 @@ def gpp_quantity(model: GppModel, dataset: "xr.Dataset", located: LocatedEmbeddi
     Raises:
         UsageError: The model needs other features or another model's embeddings, or the pixel's series is too short.
     """
+    if not model.target.is_gpp:
+        raise UsageError(f"the model predicts {model.target.label}: expected a model of GPP for a counterfactual")
     model.check_embedding(str(dataset.attrs["thalweg:model"]), "embeddings")
     features, size = model.card.features, dataset.sizes["embedding"]
     names = embedding_names(size)

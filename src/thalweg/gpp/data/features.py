@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from thalweg.gpp.data.radiation import potential_radiation
 from thalweg.gpp.tables.daily_table import daily_table, feature_columns, read_daily_table
 from thalweg.gpp.tables.physical_limits import GPP_UNITS, POTENTIAL_RADIATION
 from thalweg.gpp.tables.table_files import open_table
+from thalweg.gpp.tables.target_columns import GPP, TARGETS, target_of
 from thalweg.io.atomic import atomic_write, refuse_existing
 from thalweg.io.json_files import read_json
 
@@ -39,6 +40,9 @@ class FeatureRecipe(Declaration):
     size: int = Field(description="dimensions of the embedding, 7 or 32")
     gap_filling: GapFilling = Field(description="linear or kalman")
     units: dict[str, str] = Field(default={}, description="units by column")
+    target: Literal["gpp", "gpp-dt", "gpp-mean", "nee", "reco", "et"] = Field(
+        default="gpp", description="target of the table, or of the model that learned from it"
+    )
 
 
 def open_source(source: str | Path, assume_clear: bool = False) -> "Cube | xr.Dataset":
@@ -163,7 +167,7 @@ def reconstructed_bands(embeddings: NDArray, model: "EarthModel") -> dict[str, N
 def join_flux(
     table: pd.DataFrame, recipe: FeatureRecipe, measured: pd.DataFrame, site: str | None, label: str
 ) -> tuple[pd.DataFrame, FeatureRecipe]:
-    """Join a tower's GPP, vegetation and meteorology to its features by day.
+    """Join a tower's target (GPP by default), vegetation and meteorology to its features by day.
 
     Args:
         table: Daily table of one site.
@@ -188,14 +192,18 @@ def join_flux(
         raise UsageError(
             f"{label}: no overlap in time: measured {_span(own.index)}, the cube has {_span(table['time'])}"
         )
-    added = ["gpp", *(["vegetation"] if "vegetation" in own else [])]
+    target = target_of(measured)
+    added = [target.column, *(["vegetation"] if "vegetation" in own else [])]
     added += [name for name in feature_columns(measured) if name not in table]
     by_day = own.reindex(table["time"])
-    joined = table.assign(site=chosen, **{name: by_day[name].to_numpy() for name in added if name != "vegetation"})
+    features = table if target.is_gpp else table.drop(columns=GPP.column)
+    joined = features.assign(site=chosen, **{name: by_day[name].to_numpy() for name in added if name != "vegetation"})
     if "vegetation" in added:
         joined["vegetation"] = own["vegetation"].iloc[0]
     units = recipe.units | {k: v for k, v in measured.attrs.get("units", {}).items() if k in added}
-    return daily_table(joined, units, label), recipe.model_copy(update={"units": units})
+    units = {name: unit for name, unit in units.items() if name in joined}
+    joined.attrs = {"target": target.name, "notes": table.attrs.get("notes", [])}
+    return daily_table(joined, units, label), recipe.model_copy(update={"units": units, "target": target.name})
 
 
 def _span(days: "pd.Series | pd.Index") -> str:
@@ -219,8 +227,8 @@ def write_table(table: pd.DataFrame, recipe: FeatureRecipe, path: Path) -> None:
         UsageError: One of the files exists.
     """
     recipe_path = _recipe_path(path)
-    for target in (path, recipe_path):
-        refuse_existing(target)
+    for written in (path, recipe_path):
+        refuse_existing(written)
     atomic_write(path, table.to_csv(index=False, date_format="%Y-%m-%d", float_format="%.7g").encode())
     atomic_write(recipe_path, (recipe.model_dump_json(indent=2) + "\n").encode())
 
@@ -241,7 +249,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, FeatureRecipe]:
         recipe = FeatureRecipe.model_validate(written)
     except ValidationError as error:
         raise UsageError(f"{recipe_path}: damaged ({str(error).splitlines()[0]}): prepare it again") from error
-    table = read_daily_table(open_table(path), units=recipe.units)
+    table = read_daily_table(open_table(path), units=recipe.units, target=TARGETS[recipe.target])
     if missing := [name for name in model_columns(recipe) if name not in table]:
         raise UsageError(f"{path}: no column {missing[0]!r}, which {recipe_path.name} needs: prepare it again")
     return table, recipe
@@ -252,21 +260,24 @@ def read_tables(paths: Sequence[Path]) -> tuple[pd.DataFrame, FeatureRecipe]:
 
     Raises:
         MissingPathError: A table or its recipe does not exist.
-        UsageError: A file is not such a table, has another recipe than the first or no GPP, or a site is repeated.
+        UsageError: A file is not such a table, has another recipe than the first or no value of its
+            target, or a site is repeated.
     """
     read = [read_table(path) for path in paths]
     first = read[0][1]
     for path, (table, recipe) in zip(paths, read, strict=True):
-        for name in ("embedding_model", "size", "gap_filling"):
+        for name in ("embedding_model", "size", "gap_filling", "target"):
             own, other = getattr(recipe, name), getattr(first, name)
             if own != other:
                 raise UsageError(
                     f"{path}: {name} {own}, expected {other} as in {paths[0]}: prepare all tables with the same options"
                 )
-        if not table["gpp"].notna().any():
-            raise UsageError(f"{path}: no day with GPP: prepare it with a flux file")
+        target = target_of(table)
+        if not table[target.column].notna().any():
+            raise UsageError(f"{path}: no day with {target.label}: prepare it with a flux file")
     units = {name: unit for _, recipe in read for name, unit in recipe.units.items()}
     joined = pd.concat([table for table, _ in read], ignore_index=True)
+    joined.attrs = {"target": first.target}
     return daily_table(joined, units, "the tables"), first.model_copy(update={"units": units})
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from thalweg.errors import UsageError
 from thalweg.gpp.data.climatology import day_of_year
+from thalweg.gpp.tables.target_columns import target_of
 
 DAYS = 90
 """Length of a window in days."""
@@ -30,7 +31,7 @@ class Windows:
         daily: (D, F) float32, every day of every site without gaps, NaN where a value is missing.
         runs: (S, 2) int64, first row and one past the last row of each site in ``daily``.
         last: (N,) int64, row of each window's last day in ``daily``.
-        target: (N,) float32 GPP of the last day, gC m-2 d-1; NaN where unknown.
+        target: (N,) float32 target of the last day, GPP in gC m-2 d-1 by default; NaN where unknown.
         site: (N,) str.
         time: (N,) datetime64[ns], the last day.
         vegetation: (N,) str, "" where the table has none.
@@ -166,27 +167,28 @@ def make_windows(
         features: Columns to use.
         stride: Days between the last days of a site's windows; the paper uses 10.
         complete: Smallest share of a window's values that must be present, 0 to 1.
-        with_target: Keep only windows whose last day has GPP; False predicts every day.
+        with_target: Keep only windows whose last day has the target; False predicts every day.
 
     Raises:
-        UsageError: A feature is not in the table, or a site has fewer than 90 days with features (and GPP).
+        UsageError: A feature is not in the table, or a site has fewer than 90 days with features (and the target).
     """
     if missing := [name for name in features if name not in table]:
         raise UsageError(f"no column {missing[0]!r} in the table: it has {', '.join(map(str, table.columns))}")
     if not features:
         raise UsageError("no features: expected at least one column")
+    wanted = target_of(table)
     daily, runs, parts = [], [], []
     offset = 0
     for site, rows in table.groupby("site", sort=True):
         days = pd.date_range(rows["time"].iloc[0], rows["time"].iloc[-1], freq="D")
         gapless = rows.set_index("time").reindex(days)
         values = gapless[list(features)].to_numpy(np.float32)
-        target = gapless["gpp"].to_numpy(np.float32)
+        target = gapless[wanted.column].to_numpy(np.float32)
         usable = np.isfinite(values).all(1) & (np.isfinite(target) if with_target else True)
         if usable.sum() < DAYS:
             raise UsageError(
-                f"site {site}: {usable.sum()} days with every feature{' and GPP' if with_target else ''}: expected at "
-                f"least {DAYS}; leave the site out, or choose features that it has"
+                f"site {site}: {usable.sum()} days with every feature{f' and {wanted.label}' if with_target else ''}: "
+                f"expected at least {DAYS}; leave the site out, or choose features that it has"
             )
         share = np.concatenate(([0.0], np.cumsum(np.isfinite(values).mean(1))))
         usable[: DAYS - 1] = False

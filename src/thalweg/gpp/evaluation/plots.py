@@ -1,5 +1,6 @@
-"""Figures of predicted GPP as PNG files."""
+"""Figures of predicted days of a target, such as GPP, as PNG files."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,15 +8,15 @@ import numpy as np
 import pandas as pd
 
 from thalweg.gpp.evaluation.scores import r_squared, score_by_site
+from thalweg.gpp.tables.target_columns import GPP, FluxTarget
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_UNITS = "gC m$^{-2}$ d$^{-1}$"
 _OBSERVED, _PREDICTED = "#444444", "#26706b"
 
 
-def observed_against_predicted(predictions: pd.DataFrame, path: Path, title: str) -> None:
+def observed_against_predicted(predictions: pd.DataFrame, path: Path, title: str, target: FluxTarget = GPP) -> None:
     """Draw the density of held-out days, observed against predicted, with the line of equality."""
     figure = _figure(6.2, 5.4)
     axis = figure.subplots()
@@ -26,15 +27,17 @@ def observed_against_predicted(predictions: pd.DataFrame, path: Path, title: str
         linewidths=0.1,
     )  # fmt: skip
     axis.plot([low, high], [low, high], color="black", linewidth=0.8)
-    axis.set_xlabel(f"predicted GPP, {_UNITS}")
-    axis.set_ylabel(f"observed GPP, {_UNITS}")
+    axis.set_xlabel(f"predicted {target.label}, {_math(target.units)}")
+    axis.set_ylabel(f"observed {target.label}, {_math(target.units)}")
     axis.set_aspect("equal")
     axis.set_title(f"{title}\n{len(observed)} days, R$^2$ {r_squared(observed, predicted):.3f}", fontsize=10)
     figure.colorbar(cells, ax=axis, label="days", shrink=0.85)
     figure.savefig(path)
 
 
-def series_by_site(predictions: pd.DataFrame, path: Path, title: str, level: float, count: int = 6) -> None:
+def series_by_site(
+    predictions: pd.DataFrame, path: Path, title: str, level: float, target: FluxTarget = GPP, count: int = 6
+) -> None:
     """Draw the series of sites between the best and the worst RMSE, with their intervals."""
     ranked = score_by_site(predictions).sort_values("rmse")
     chosen = ranked.index[np.unique(np.linspace(0, len(ranked) - 1, count).round().astype(int))]
@@ -50,12 +53,12 @@ def series_by_site(predictions: pd.DataFrame, path: Path, title: str, level: flo
             f"{site}: R$^2$ {ranked.loc[site, 'r2']:.2f}, RMSE {ranked.loc[site, 'rmse']:.2f}", loc="left", fontsize=9
         )
     axes[0].legend(ncols=2, fontsize=8, loc="upper right")
-    figure.supylabel(f"GPP, {_UNITS}", fontsize=9)
+    figure.supylabel(f"{target.label}, {_math(target.units)}", fontsize=9)
     figure.suptitle(f"{title}; bands are {level:.0%} intervals", fontsize=10)
     figure.savefig(path)
 
 
-def error_by_month(predictions: pd.DataFrame, path: Path, title: str) -> None:
+def error_by_month(predictions: pd.DataFrame, path: Path, title: str, target: FluxTarget = GPP) -> None:
     """Draw RMSE and bias by calendar month."""
     error = predictions["predicted"] - predictions["observed"]
     by_month = error.groupby(predictions["time"].dt.month)
@@ -66,10 +69,15 @@ def error_by_month(predictions: pd.DataFrame, path: Path, title: str) -> None:
     axis.plot(months, by_month.mean(), color=_OBSERVED, marker="o", markersize=4, label="bias")
     axis.axhline(0, color="black", linewidth=0.6)
     axis.set_xticks(range(1, 13), list("JFMAMJJASOND"))
-    axis.set_ylabel(f"error, {_UNITS}")
+    axis.set_ylabel(f"error, {_math(target.units)}")
     axis.legend(fontsize=8)
     axis.set_title(title, fontsize=10)
     figure.savefig(path)
+
+
+def _math(units: str) -> str:
+    """Return units with their exponents raised."""
+    return re.sub(r"-\d", r"$^{\g<0>}$", units)
 
 
 def _figure(width: float, height: float) -> "Figure":

@@ -18,6 +18,7 @@ from thalweg.gpp.evaluation.scores import score
 from thalweg.gpp.models.ensemble import Ensemble, HoldoutUnit, Paths
 from thalweg.gpp.models.physics.drivers import has_drivers
 from thalweg.gpp.models.predictors import PredictorSet
+from thalweg.gpp.tables.target_columns import GPP, FluxTarget, target_of
 
 Splitting = Literal["site", "year", "site-year", "temperature"]
 """Leave a site out, a year, or a site in a year; or learn from the cooler half of the sites and predict the warmer."""
@@ -87,15 +88,17 @@ class Evaluation:
     Attributes:
         scores: One row per splitting, set of predictors, model and seed; columns of `scores.UNITS`.
         predictions: One row per held-out site and day of each of them: observed, predicted, lower, upper
-            (gC m-2 d-1).
+            in the target's units.
         level: Level of the intervals.
         notes: Lines on what was done differently from what was asked.
+        target: FluxTarget of the table.
     """
 
     scores: pd.DataFrame
     predictions: pd.DataFrame
     level: float
     notes: tuple[str, ...] = ()
+    target: FluxTarget = GPP
 
 
 def folds(windows: Windows, splitting: Splitting, groups: int | None = None, seed: int = 0) -> Iterator[Fold]:
@@ -175,7 +178,9 @@ def common_windows(table: pd.DataFrame, predictors: Sequence[PredictorSet], stri
     for other in keys.values():
         shared = shared.intersection(other)
     if not len(shared):
-        raise UsageError(f"no overlap in time: no day has {', '.join(windows)} and GPP: expected common days")
+        raise UsageError(
+            f"no overlap in time: no day has {', '.join(windows)} and {target_of(table).label}: expected common days"
+        )
     return {name: each.select(keys[name].isin(shared)) for name, each in windows.items()}
 
 
@@ -263,7 +268,7 @@ def evaluate(
     predictions = pd.concat(parts, ignore_index=True)
     keys = ["split", "predictors", "model", "seed"]
     rows = [dict(zip(keys, key, strict=True)) | score(rows) for key, rows in predictions.groupby(keys, sort=False)]
-    return Evaluation(pd.DataFrame(rows), predictions, config.level, tuple(notes))
+    return Evaluation(pd.DataFrame(rows), predictions, config.level, tuple(notes), target_of(table))
 
 
 def predict_fold(
@@ -279,7 +284,7 @@ def predict_fold(
         level: Level of the intervals.
 
     Returns:
-        Columns site, time, observed, predicted, lower, upper (gC m-2 d-1), one row per held-out window.
+        Columns site, time, observed, predicted, lower, upper in the target's units, one row per held-out window.
     """
     training, held_out = predictors.reduce(fold.training, fold.held_out)
     model = make_model(seed).fit(training, fold.unit)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from thalweg.gpp.evaluation.protocol import Evaluation
-from thalweg.gpp.evaluation.scores import UNITS, score_by_site
+from thalweg.gpp.evaluation.scores import UNITS, score_by_site, score_meanings
 from thalweg.gpp.evaluation.site_draws import MIN_COVERAGE, difference_table, quartile_table, scale_table
 from thalweg.gpp.evaluation.time_scales import SCALES
 from thalweg.io.atomic import atomic_folder
@@ -58,9 +58,11 @@ def write_report(evaluation: Evaluation, folder: str | Path, notes: Sequence[str
         evaluation.predictions.to_csv(unfinished / "predictions.csv", index=False, float_format="%.5g")
         best = best_predictions(evaluation)
         for split, (title, predictions) in best.items():
-            observed_against_predicted(predictions, unfinished / f"{split}-observed-predicted.png", title)
-            series_by_site(predictions, unfinished / f"{split}-series.png", title, evaluation.level)
-            error_by_month(predictions, unfinished / f"{split}-error-by-month.png", title)
+            observed_against_predicted(
+                predictions, unfinished / f"{split}-observed-predicted.png", title, evaluation.target
+            )
+            series_by_site(predictions, unfinished / f"{split}-series.png", title, evaluation.level, evaluation.target)
+            error_by_month(predictions, unfinished / f"{split}-error-by-month.png", title, evaluation.target)
         (unfinished / "report.md").write_text(_markdown(evaluation, notes, best, tables))
     return Path(folder)
 
@@ -128,7 +130,7 @@ def _markdown(
 ) -> str:
     days = evaluation.predictions.drop_duplicates(["site", "time"])
     parts = [
-        "# Daily GPP: evaluation",
+        f"# Daily {evaluation.target.label}: evaluation",
         f"{days['site'].nunique()} sites, {len(days)} held-out days, {days['time'].min():%Y-%m-%d} to "
         f"{days['time'].max():%Y-%m-%d}. Every row is scored on the same days.",
         *([("\n".join(f"- {note}" for note in notes))] if notes else []),
@@ -154,7 +156,7 @@ def _markdown(
         ]
     parts += [
         "## Scores",
-        "\n".join(f"- {name}: {meaning}" for name, meaning in UNITS.items()),
+        "\n".join(f"- {name}: {meaning}" for name, meaning in score_meanings(evaluation.target.units).items()),
         f"The coverage of calibrated intervals is {evaluation.level:.0%}.",
     ]
     return "\n\n".join(parts) + "\n"

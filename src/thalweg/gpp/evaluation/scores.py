@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from thalweg.gpp.evaluation.time_scales import at_scale, climatology_of_rows
+from thalweg.gpp.tables.physical_limits import GPP_UNITS
 
 TAIL = 0.9
 """Quantile of a site's observed GPP above which a day belongs to the tail."""
@@ -33,7 +34,12 @@ UNITS = {
     "interval_width": "gC m-2 d-1, mean",
     "days": "held-out days",
 }
-"""Meaning and units of the scores."""
+"""Meaning and units of the scores of GPP."""
+
+
+def score_meanings(units: str) -> dict[str, str]:
+    """Return the meanings of the scores of a target in some units."""
+    return {name: meaning.replace(GPP_UNITS, units) for name, meaning in UNITS.items()}
 
 
 def score(predictions: pd.DataFrame) -> dict[str, float]:

@@ -26,6 +26,7 @@ from thalweg.gpp.models.physics.residual import ResidualLearner
 from thalweg.gpp.models.transformer import TransformerLearner
 from thalweg.gpp.models.trees.boosting import BoostingLearner
 from thalweg.gpp.models.trees.lightgbm_learner import LightGBMLearner
+from thalweg.gpp.tables.target_columns import TARGETS, FluxTarget
 from thalweg.io.checkpoints import CARD, ModelFormat, bytes_hash
 
 
@@ -105,6 +106,27 @@ class GppModel:
             raise UsageError(
                 f"{source}: embedded by {identifier}, the GPP model learned from {self.card.recipe.embedding_model}: "
                 "embed it with that model, or train on these embeddings"
+            )
+
+    @property
+    def target(self) -> FluxTarget:
+        """Target that the model learned."""
+        return TARGETS[self.card.recipe.target]
+
+    def check_target(self, name: str, source: str) -> None:
+        """Refuse another target than the one that the model learned.
+
+        Args:
+            name: Name of the target.
+            source: Name of what has the target, in a message.
+
+        Raises:
+            UsageError: The targets differ.
+        """
+        if name != self.target.name:
+            raise UsageError(
+                f"{source}: target {name}, the model learned {self.target.name}: use a table of {self.target.name}, or "
+                f"a model of {name}"
             )
 
 

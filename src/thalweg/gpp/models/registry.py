@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from thalweg.errors import unknown_name
+from thalweg.errors import UsageError, unknown_name
 from thalweg.gpp.models.baselines import ClimatologyLearner, RidgeLearner
 from thalweg.gpp.models.ensemble import Ensemble, Learner
 from thalweg.gpp.models.physics.physics_learners import LightUseEfficiencyLearner, PModelLearner
 from thalweg.gpp.models.physics.residual import ResidualLearner
 from thalweg.gpp.models.trees.boosting import BoostingLearner
 from thalweg.gpp.models.trees.lightgbm_learner import LightGBMConfig, LightGBMLearner
+from thalweg.gpp.tables.target_columns import GPP, FluxTarget
 
 Candidates = dict[str, Callable[[int], Learner]]
 
@@ -117,12 +118,21 @@ PHYSICAL = ("lue", "p-model", "lue-residual", "p-model-residual")
 """Models that need temperature, vapour pressure deficit and radiation; other sets of predictors are left out."""
 
 
-def check_models(names: Iterable[str]) -> None:
-    """Refuse names of models that are not known.
+def default_models(target: FluxTarget = GPP) -> tuple[str, ...]:
+    """Return the models of an evaluation that names none: those of `DEFAULT_MODELS` that predict a target."""
+    return tuple(name for name in DEFAULT_MODELS if target.is_gpp or name not in PHYSICAL)
+
+
+def check_models(names: Iterable[str], target: FluxTarget = GPP) -> None:
+    """Refuse names of models that are not known, or do not predict a target.
 
     Raises:
-        UsageError: A name is not a key of `MODELS`; the message suggests a close one.
+        UsageError: A name is not a key of `MODELS`, and the message suggests a close one; or a model of GPP is asked
+            for another target.
     """
     for name in names:
         if name not in MODELS:
             raise unknown_name("model", name, MODELS)
+        if name in PHYSICAL and not target.is_gpp:
+            known = ", ".join(model for model in MODELS if model not in PHYSICAL)
+            raise UsageError(f"model {name}: it predicts GPP only, got target {target.name}: expected {known}")

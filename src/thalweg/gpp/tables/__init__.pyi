@@ -1,9 +1,9 @@
-from .daily_table import feature_columns, is_daily_table, read_daily_table, require_gpp, with_vegetation_columns
+from .daily_table import feature_columns, is_daily_table, read_daily_table, require_target, with_vegetation_columns
 from .flux_days import check_quality, read_days
 from .flux_files import DAY_COLUMN, MAX_LISTED, open_flux_table, read_site_list, require_flux_columns, site_name
-from .gpp_columns import is_gpp_column, no_gpp_column, quality_column
 from .physical_limits import GPP_UNITS, LIMITS, METEOROLOGY, METEOROLOGY_COLUMN, POTENTIAL_RADIATION
 from .table_files import TableFile, open_table
+from .target_columns import no_target_column, quality_column
 
 __all__ = [
     "DAY_COLUMN",
@@ -17,8 +17,7 @@ __all__ = [
     "check_quality",
     "feature_columns",
     "is_daily_table",
-    "is_gpp_column",
-    "no_gpp_column",
+    "no_target_column",
     "open_flux_table",
     "open_table",
     "quality_column",
@@ -26,7 +25,7 @@ __all__ = [
     "read_days",
     "read_site_list",
     "require_flux_columns",
-    "require_gpp",
+    "require_target",
     "site_name",
     "with_vegetation_columns",
 ]

@@ -1,6 +1,7 @@
-"""Daily table: one row per site and day, with GPP and any number of features.
+"""Daily table: one row per site and day, with a target (GPP by default) and any number of features.
 
 Columns: ``site`` (str), ``time`` (datetime64[ns], midnight), ``gpp`` (gC m-2 d-1, NaN where it is not usable),
+or another target's column (``nee``, ``reco``, ``et``) named in ``table.attrs["target"]``,
 optionally ``vegetation`` (an IGBP class or another name) and ``latitude`` (degrees), and any number of numeric
 feature columns. Units by column are in ``table.attrs["units"]``. Rows are ordered by site and time; days without a
 row are gaps.
@@ -13,15 +14,14 @@ from typing import Any
 import pandas as pd
 
 from thalweg.errors import DataWarning, UsageError
-from thalweg.gpp.tables.gpp_columns import is_gpp_column, no_gpp_column
 from thalweg.gpp.tables.physical_limits import (
-    GPP_UNITS,
     check_gpp_magnitude,
     check_units,
     mask_impossible,
     replace_missing_codes,
 )
 from thalweg.gpp.tables.table_files import MISSING_TEXTS, TableFile, as_text, first_row, split_units_row, to_numbers
+from thalweg.gpp.tables.target_columns import FLUX_COLUMNS, GPP, TARGETS, FluxTarget, no_target_column, target_of
 from thalweg.gpp.tables.timestamps import read_times
 
 _KEYS = ("site", "time", "gpp", "vegetation", "latitude")
@@ -54,25 +54,29 @@ def daily_table(frame: pd.DataFrame, units: Mapping[str, str] | None = None, lab
     Raises:
         UsageError: A column is missing or not numeric, a day is repeated, or values are in other units.
     """
+    target = target_of(frame)
     table = frame.copy() if frame.index.is_unique else frame.reset_index(drop=True)
     attrs: dict[str, Any] = {
-        "units": {"gpp": GPP_UNITS} | frame.attrs.get("units", {}) | dict(units or {}),
+        "units": {target.column: target.units} | frame.attrs.get("units", {}) | dict(units or {}),
         "notes": list(frame.attrs.get("notes", [])),
+        "target": target.name,
     }
-    for column, meaning in (("site", "the site's name"), ("time", "the day"), ("gpp", f"daily GPP in {GPP_UNITS}")):
+    daily = f"daily {target.label} in {target.units}"
+    for column, meaning in (("site", "the site's name"), ("time", "the day"), (target.column, daily)):
         if column not in table:
             in_moles = [str(name) for name in table if str(name).lower().startswith(column) and "mol" in str(name)]
             if in_moles:
                 check_units(in_moles[0], in_moles[0][len(column) :].strip(" _()[]"), label)
             raise UsageError(f"{label}: no column {column!r} ({meaning}): it has {_listed(table.columns)}")
     for column, unit in attrs["units"].items():
-        if column in table:
+        if column in table and not _of_another_target(column, target):
             check_units(column, unit, label)
     table["site"] = _site_names(table["site"], label)
     table["time"] = read_times(table["time"], f"{label}: column 'time'").dt.normalize()
     columns = [str(name) for name in table if name not in _TEXTS]
     table[columns] = to_numbers(table[columns], label)
-    table, impossible = mask_impossible(replace_missing_codes(table, columns), columns, label)
+    limited = [name for name in columns if not _of_another_target(name, target)]
+    table, impossible = mask_impossible(replace_missing_codes(table, columns), limited, label)
     for note in impossible:
         warnings.warn(note, DataWarning, stacklevel=2)
     if "latitude" in table and not (table["latitude"].isna() | table["latitude"].between(-90, 90)).all():
@@ -84,7 +88,7 @@ def daily_table(frame: pd.DataFrame, units: Mapping[str, str] | None = None, lab
             f"{label}: {row.time:%Y-%m-%d} is repeated at site {row.site}: expected one row per site and day; "
             "remove the copy or average the rows"
         )
-    for site, rows in table.groupby("site"):
+    for site, rows in table.groupby("site") if target.is_gpp else ():
         check_gpp_magnitude(rows["gpp"], str(site), label)
     ordered = table.sort_values(["site", "time"], ignore_index=True)
     ordered.attrs = attrs | {"notes": attrs["notes"] + impossible}
@@ -97,14 +101,15 @@ def is_daily_table(file: TableFile) -> bool:
 
 
 def read_daily_table(
-    file: TableFile, gpp_column: str | None = None, units: Mapping[str, str] | None = None
+    file: TableFile, gpp_column: str | None = None, units: Mapping[str, str] | None = None, target: FluxTarget = GPP
 ) -> pd.DataFrame:
     """Read a daily table from a file (CSV or Parquet).
 
     Args:
         file: File with its days in a column ``time``, ``date`` or ``TIMESTAMP``.
-        gpp_column: Column of GPP; ``gpp`` by default.
+        gpp_column: Column of the target; the one of its name, such as ``gpp``, by default.
         units: Units by column, where the file does not give them.
+        target: FluxTarget of the table; columns of other targets are not read, unless it is GPP.
 
     Returns:
         The table as `daily_table` returns it.
@@ -116,33 +121,45 @@ def read_daily_table(
     for name, found in names.items():
         if found is None:
             raise UsageError(f"{file.name}: no column {name!r}: it has {_listed(file.names)}")
-    gpp = file.column("gpp") if gpp_column is None else gpp_column
-    if gpp is None or gpp not in file.names or not (gpp.lower() == "gpp" or is_gpp_column(gpp)):
-        raise no_gpp_column(file.name, gpp or "gpp", file.names)
-    written = {found: name for name, found in (names | {"gpp": gpp}).items() if found is not None}
-    cells = file.read(lambda name: bool(name) and (name in written or name.lower() not in ("site", "gpp")))
+    own = target.column
+    gpp = file.column(own) if gpp_column is None else gpp_column
+    # Latent heat of a daily table is not converted: its ET is in a column of that name.
+    held = gpp is not None and (gpp.lower() == own or (target.flux != "LE" and target.holds(gpp)))
+    if gpp is None or gpp not in file.names or not held:
+        raise no_target_column(file.name, gpp or own, file.names, target)
+    written = {found: name for name, found in (names | {own: gpp}).items() if found is not None}
+    others = ("site", "gpp") if target.is_gpp else ("site", *FLUX_COLUMNS)
+    cells = file.read(lambda name: bool(name) and (name in written or name.lower() not in others))
     row_units, cells = split_units_row(cells, str(names["time"]), file.name)
     given = {written.get(name, name): unit for name, unit in (file.units | row_units).items()}
     cells = cells.rename(columns=written)
     cells["time"] = read_times(cells["time"], f"{file.name}: column {names['time']!r}")
     columns = [str(name) for name in cells if name not in _TEXTS]
     cells[columns] = to_numbers(cells[columns], file.name, decimal_comma=file.delimiter != ",")
+    cells.attrs["target"] = target.name
     return daily_table(cells, {**(units or {}), **given}, file.name)
 
 
-def require_gpp(table: pd.DataFrame, label: str) -> None:
-    """Refuse a table without a day of GPP.
+def require_target(table: pd.DataFrame, label: str) -> None:
+    """Refuse a table without a day of its target.
 
     Args:
         table: Daily table.
         label: Name of the table in the message.
 
     Raises:
-        UsageError: No day has GPP; the message lists what was left out before.
+        UsageError: No day has it; the message lists what was left out before.
     """
-    if not table["gpp"].notna().any():
+    target = target_of(table)
+    if not table[target.column].notna().any():
         notes = "".join(f"; {note}" for note in table.attrs.get("notes", []))
-        raise UsageError(f"{label}: no day with usable GPP among {len(table)}: expected some{notes}")
+        raise UsageError(f"{label}: no day with usable {target.label} among {len(table)}: expected some{notes}")
+
+
+def _of_another_target(name: str, target: FluxTarget) -> bool:
+    """Return True if a column holds a flux that is not the table's target; its units and limits are not checked."""
+    others = [one for one in TARGETS.values() if one.column != target.column]
+    return any(name == one.column or one.holds(name) for one in others)
 
 
 def _site_names(sites: pd.Series, label: str) -> pd.Series:
@@ -159,8 +176,8 @@ def _site_names(sites: pd.Series, label: str) -> pd.Series:
 
 
 def feature_columns(table: pd.DataFrame) -> list[str]:
-    """Return the columns a model may predict from: all but site, time, gpp, vegetation and latitude."""
-    return [column for column in table.columns if column not in _KEYS]
+    """Return the columns a model may predict from: all but site, time, the target, gpp, vegetation and latitude."""
+    return [column for column in table.columns if column not in (*_KEYS, target_of(table).column)]
 
 
 def with_vegetation_columns(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -2,18 +2,20 @@
 
 import re
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from thalweg.errors import DataWarning, UsageError
 from thalweg.gpp.tables.flux_files import DAY_COLUMN, STEP_COLUMN
-from thalweg.gpp.tables.gpp_columns import quality_column
 from thalweg.gpp.tables.physical_limits import (
+    GPP_UNITS,
     GRAMS_PER_MICROMOLE,
     METEOROLOGY_COLUMN,
     POTENTIAL_RADIATION,
     check_units,
+    limits_of,
     mask_impossible,
     replace_missing_codes,
 )
@@ -21,15 +23,17 @@ from thalweg.gpp.tables.table_files import TableFile, split_units_row, to_number
 from thalweg.gpp.tables.timestamps import read_times
 
 
-def read_days(file: TableFile, gpp_column: str) -> pd.DataFrame:
+def read_days(file: TableFile, columns: Sequence[str], quality: str | None) -> pd.DataFrame:
     """Read the days of a flux file.
 
     Args:
         file: File with a column of times.
-        gpp_column: Column of GPP; its quality column is read too.
+        columns: Columns of fluxes.
+        quality: Their quality column; None where it is not known.
 
     Returns:
-        GPP (gC m-2 d-1), quality, potential radiation and meteorology, as far as the file has them, indexed by day;
+        Fluxes (of carbon in gC m-2 d-1, of heat in W m-2), quality, potential radiation and
+        meteorology, as far as the file has them, indexed by day;
         ``attrs["notes"]`` holds one line per thing that was left out.
 
     Raises:
@@ -37,10 +41,9 @@ def read_days(file: TableFile, gpp_column: str) -> pd.DataFrame:
     """
     has_steps = DAY_COLUMN not in file.names
     time_column = STEP_COLUMN if has_steps else DAY_COLUMN
-    quality = quality_column(gpp_column)
 
     def wanted(name: str) -> bool:
-        return name in (time_column, gpp_column, quality, POTENTIAL_RADIATION) or bool(METEOROLOGY_COLUMN.match(name))
+        return name in (time_column, *columns, quality, POTENTIAL_RADIATION) or bool(METEOROLOGY_COLUMN.match(name))
 
     units, cells = split_units_row(file.read(wanted), time_column, file.name)
     for name, unit in (file.units | units).items():
@@ -48,11 +51,11 @@ def read_days(file: TableFile, gpp_column: str) -> pd.DataFrame:
             check_units(name, unit, file.name, has_steps)
     time = read_times(cells[time_column], f"{file.name}: column {time_column!r}")
     values = to_numbers(cells.drop(columns=time_column), file.name, decimal_comma=file.delimiter != ",")
-    columns = [str(name) for name in values]
-    values = replace_missing_codes(values, columns)
+    read = [str(name) for name in values]
+    values = replace_missing_codes(values, read)
     if quality in values:
         check_quality(values[quality], file.name, has_steps)
-    values, notes = mask_impossible(values, columns, file.name, has_steps)
+    values, notes = mask_impossible(values, read, file.name, has_steps)
     for note in notes:
         warnings.warn(note, DataWarning, stacklevel=2)
     values.index = pd.DatetimeIndex(time)
@@ -61,7 +64,7 @@ def read_days(file: TableFile, gpp_column: str) -> pd.DataFrame:
     if repeated.any():
         raise UsageError(f"{file.name}: {values.index[repeated][0]:%Y-%m-%d %H:%M} is repeated: expected it once")
     if has_steps:
-        days = _aggregate_steps(values, file.name, quality, gpp_column)
+        days = _aggregate_steps(values, file.name, quality)
     else:
         _check_whole_days(values, file.name)
         days = values
@@ -99,11 +102,12 @@ def _check_whole_days(values: pd.DataFrame, label: str) -> None:
         raise UsageError(f"{label}: column {DAY_COLUMN!r}: steps of {step}: expected one row per day")
 
 
-def _aggregate_steps(steps: pd.DataFrame, label: str, quality: str | None, gpp: str) -> pd.DataFrame:
+def _aggregate_steps(steps: pd.DataFrame, label: str, quality: str | None) -> pd.DataFrame:
     """Aggregate half-hourly or hourly values to days.
 
-    GPP is converted from umol m-2 s-1 to gC m-2 d-1, precipitation is summed, the rest is averaged; a day with a
-    missing step has no value. The quality becomes the share of steps that are measured (0) or well filled (1).
+    Fluxes of carbon are converted from umol m-2 s-1 to gC m-2 d-1, precipitation is summed, the rest is averaged; a
+    day with a missing step has no value. The quality becomes the share of steps that are measured (0) or
+    well filled (1).
     """
     time = pd.DatetimeIndex(steps.index)
     step = time.to_series().diff().median()
@@ -113,7 +117,8 @@ def _aggregate_steps(steps: pd.DataFrame, label: str, quality: str | None, gpp: 
     days = steps.groupby(time.normalize())
     daily = days.mean().where(days.count() == steps_per_day)
     for name in steps:
-        if name == gpp:
+        known = limits_of(str(name))
+        if known is not None and known.units == GPP_UNITS:
             daily[name] *= GRAMS_PER_MICROMOLE
         elif re.match(r"P_(ERA|F)$", str(name)):
             daily[name] *= steps_per_day

@@ -8,9 +8,9 @@ import pandas as pd
 from thalweg.errors import MissingPathError, UsageError
 from thalweg.gpp.tables.daily_table import is_daily_table
 from thalweg.gpp.tables.flux_products import is_ignored, reason_by_header, reason_by_name
-from thalweg.gpp.tables.gpp_columns import gpp_columns, no_gpp_column
 from thalweg.gpp.tables.physical_limits import METEOROLOGY_COLUMN, replace_missing_codes
 from thalweg.gpp.tables.table_files import TableFile, as_text, open_table, to_numbers
+from thalweg.gpp.tables.target_columns import GPP, FluxTarget, no_target_column
 
 DAY_COLUMN, STEP_COLUMN = "TIMESTAMP", "TIMESTAMP_START"
 """Columns of time in daily files, and in hourly or half-hourly files."""
@@ -46,8 +46,8 @@ def open_flux_table(path: Path) -> TableFile:
     return file
 
 
-def require_flux_columns(file: TableFile) -> TableFile:
-    """Return a file that has times, and GPP or meteorology.
+def require_flux_columns(file: TableFile, target: FluxTarget = GPP) -> TableFile:
+    """Return a file that has times, and the target or meteorology.
 
     Raises:
         UsageError: The file lacks one of them.
@@ -57,17 +57,18 @@ def require_flux_columns(file: TableFile) -> TableFile:
             f"{file.name}: no column {DAY_COLUMN} or {STEP_COLUMN}: expected a FLUXNET or ICOS "
             "file, or a daily table with columns site, time and gpp"
         )
-    if not gpp_columns(file.names) and not any(METEOROLOGY_COLUMN.match(name) for name in file.names):
-        raise no_gpp_column(file.name, "GPP_NT_VUT_REF", ())
+    if not target.columns_in(file.names) and not any(METEOROLOGY_COLUMN.match(name) for name in file.names):
+        raise no_target_column(file.name, target.reference_columns("nt")[0][0], (), target)
     return file
 
 
-def flux_files(folder: Path, sites: Path | None) -> tuple[list[TableFile], list[str]]:
+def flux_files(folder: Path, sites: Path | None, target: FluxTarget = GPP) -> tuple[list[TableFile], list[str]]:
     """Find the flux files of a folder.
 
     Args:
         folder: Folder to search, with its sub-folders.
         sites: List of sites, which is not a flux file.
+        target: FluxTarget that the files hold, or else meteorology.
 
     Returns:
         The files, and a line that names those left out, if there are any.
@@ -89,7 +90,7 @@ def flux_files(folder: Path, sites: Path | None) -> tuple[list[TableFile], list[
                 raise UsageError(f"{path.name}: a daily table: read it alone, or join several into one")
             if suffix == ".txt" and not _has_times(file):
                 continue  # a README, not a flux file
-            files.append(require_flux_columns(file))
+            files.append(require_flux_columns(file, target))
         except UsageError as error:
             reasons.append(str(error))
     more = f"; and {len(reasons) - MAX_LISTED} more" if len(reasons) > MAX_LISTED else ""

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from thalweg.gpp.tables.gpp_columns import gpp_columns
 from thalweg.gpp.tables.physical_limits import GPP_UNITS, GRAMS_PER_MICROMOLE
 from thalweg.gpp.tables.table_files import TableFile
+from thalweg.gpp.tables.target_columns import GPP
 
 _METADATA = re.compile(r"_(BIF[A-Z]*|VARINFO|SITEINFO|INSTRUMENTS|ANCILLARY)[_.]")
 _OTHER_STEPS = re.compile(r"_(AUX[A-Z]*|WW|MM|YY)[_.]")
@@ -51,7 +51,7 @@ def reason_by_header(file: TableFile) -> str | None:
     if any(own <= names for own in _EDDYPRO_NAMES):
         return _IS_EDDYPRO
     if any(_REDDYPROC.match(name) for name in names):
-        has = ", ".join(gpp_columns(file.names)) or "no GPP"
+        has = ", ".join(GPP.columns_in(file.names)) or "no GPP"
         return (
             f"a REddyProc file ({has}): write a daily table (site, time, gpp in {GPP_UNITS}: a day's mean in "
             f"umol m-2 s-1 times {GRAMS_PER_MICROMOLE:.4f}), its days chosen by the _fqc flags"

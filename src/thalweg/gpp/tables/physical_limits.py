@@ -13,7 +13,8 @@ MISSING_CODES = (-9999, -6999)
 """Numbers that stand for a missing value: FLUXNET, ICOS and AmeriFlux write -9999, AmeriFlux once wrote -6999 too."""
 
 GPP_UNITS = "gC m-2 d-1"
-GRAMS_PER_MICROMOLE = 12.011e-6 * 86_400
+SECONDS_PER_DAY = 86_400
+GRAMS_PER_MICROMOLE = 12.011e-6 * SECONDS_PER_DAY
 """Carbon of one umol CO2 m-2 s-1 over a day, in gC m-2 d-1."""
 
 POTENTIAL_RADIATION = "SW_IN_POT"
@@ -54,6 +55,12 @@ LIMITS = {
     # Days: night-time partitioning of ICOS Warm Winter 2020 ranges from -15 to 25; maize reaches about 30.
     # Steps: FLUXNET2015 gives NEE from -100 to 100 umol m-2 s-1 (Pastorello et al. 2020).
     "GPP": PhysicalLimits(GPP_UNITS, (-25, 50), (-100, 200), ("gcm2d1",)),
+    # Net exchange and respiration have the range of GPP. A day's latent heat stays below about 500 W m-2,
+    # advection included, which evaporates 18 mm.
+    "NEE": PhysicalLimits(GPP_UNITS, (-50, 50), (-200, 200), ("gcm2d1",)),
+    "RECO": PhysicalLimits(GPP_UNITS, (-25, 50), (-100, 200), ("gcm2d1",)),
+    "LE": PhysicalLimits("W m-2", (-150, 500), (-400, 1500), ("wm2",)),
+    "ET": PhysicalLimits("mm d-1", (-5, 18), (-5, 18), ("mm", "mmd1", "kgm2d1")),
     # World records of the WMO: -89.2 and 56.7 deg C, 108.5 kPa at sea level, 1825 mm in a day and 305 mm in 42 minutes.
     "TA": PhysicalLimits("deg C", (-90, 60), (-90, 60), _DEGREES),
     "PA": PhysicalLimits("kPa", (40, 110), (40, 110), ("kpa",)),
@@ -77,6 +84,7 @@ METEOROLOGY_COLUMN = re.compile(rf"({'|'.join(METEOROLOGY)})_(ERA|F)$")
 
 _NAME = re.compile(
     rf"(?P<base>{'|'.join(METEOROLOGY)})_(ERA|F)$|(?P<potential>SW_IN_POT)$|(?P<gpp>(gpp|GPP)([ _(\[]|$))"
+    r"|(?P<flux>(?:nee|reco|et)(?=$)|(?:NEE|RECO|LE)(?=$|_(?!.*_?(?:QC|SE|SD|UNC|RANDUNC|JOINTUNC)$)))"
 )
 
 
@@ -85,7 +93,7 @@ def limits_of(column: str) -> PhysicalLimits | None:
     found = _NAME.match(column)
     if found is None:
         return _limits_of_band(column)
-    return LIMITS["GPP" if found["gpp"] else found["base"] or found["potential"]]
+    return LIMITS["GPP" if found["gpp"] else found["base"] or found["potential"] or found["flux"].upper()]
 
 
 def _limits_of_band(column: str) -> PhysicalLimits | None:

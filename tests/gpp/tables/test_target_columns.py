@@ -8,7 +8,7 @@ import pytest
 
 from thalweg.errors import DataWarning, UsageError
 from thalweg.gpp.data.fluxnet import FluxConfig, read_flux
-from thalweg.gpp.tables.gpp_columns import gpp_columns, quality_column
+from thalweg.gpp.tables.target_columns import GPP, quality_column
 
 VARIANTS = ("VUT_REF", "VUT_USTAR50", "VUT_25", "CUT_REF", "CUT_50", "CUT_MEAN")
 FULLSET = "FLX_XX-Abc_FLUXNET2015_FULLSET_DD_2019-2019_1-4.csv"
@@ -101,6 +101,6 @@ def test_columns_of_a_daily_table_are_chosen_in_the_same_way(tmp_path: Path):
 
 def test_gpp_and_quality_are_recognised_by_name():
     names = ["GPP_NT_VUT_25", "GPP_NT_VUT_REF", "GPP_NT_VUT_SE", "GPP_DT_CUT_REF_JOINTUNC", "GPPX", "gpp"]
-    assert gpp_columns(names) == ["GPP_NT_VUT_REF", "GPP_NT_VUT_25"]
+    assert GPP.columns_in(names) == ["GPP_NT_VUT_REF", "GPP_NT_VUT_25"]
     assert quality_column("GPP_DT_CUT_USTAR50") == "NEE_CUT_USTAR50_QC"
     assert quality_column("GPP_NT") is None
