@@ -72,6 +72,8 @@ def test_from_a_store_to_a_series_and_a_map(
         (("--size", 8), "size 8"),
         (("--gap-filling", "spline"), "expected linear, kalman"),
         (("--flux", "nothing.csv"), "no such file"),
+        (("--target", "nee"), "expected --flux with --target"),
+        (("--gpp-column", "GPP_DT_VUT_REF"), "expected --flux with --gpp-column"),
     ],
 )
 def test_what_prepare_refuses(cli: Run, embedding_store: Path, tower: tuple, arguments: tuple, message: str):

@@ -11,7 +11,7 @@ from thalweg.cli.common.checks import check_input, check_model, check_new
 from thalweg.cli.common.cubes import AssumeClear
 from thalweg.cli.common.positions import LonLatOption, PixelOption, XYOption, optional_position, required_position
 from thalweg.cli.common.progress import announce, progress
-from thalweg.errors import DataWarning
+from thalweg.errors import DataWarning, UsageError
 from thalweg.limits import MAX_SEEDS, MAX_STRIDE, MAX_WORKERS
 
 if TYPE_CHECKING:
@@ -177,6 +177,8 @@ def prepare(
     )
     check_new(out)
     request.check_inputs()
+    if target is not None and flux is None:
+        raise UsageError("expected `flux` with `target`, which chooses what is read from a flux file")
     announce(f"embedding the footprint in {source.name}")
     from thalweg.gpp.data.gap_filling import check_gap_filling
 
@@ -300,11 +302,18 @@ class TowerRequest:
     target: str | None
 
     def check_inputs(self) -> None:
-        """Raise a `MissingPathError` if a file or folder of the request does not exist."""
+        """Check the request before anything is opened.
+
+        Raises:
+            MissingPathError: a file or folder does not exist.
+            UsageError: a column of a flux file without a flux file.
+        """
         check_input(self.source)
         check_model(self.embedding_model)
         if self.flux is not None:
             check_input(self.flux)
+        elif self.gpp_column is not None:
+            raise UsageError("expected `flux` with `gpp_column`, which is a column of a flux file")
 
     def open(self) -> "Cube | xr.Dataset":
         """Open the cube or store."""
