@@ -12,7 +12,7 @@ _MAX_LISTED = 3  # sites that a line names
 
 @dataclass(frozen=True)
 class SiteRecord:
-    """How the target of a site was read.
+    """Reading of the target of a site.
 
     Attributes:
         site: Name of the site, or of a daily table.

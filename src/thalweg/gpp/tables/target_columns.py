@@ -49,7 +49,7 @@ class FluxTarget:
 
     @property
     def is_gpp(self) -> bool:
-        """Whether the target is GPP, of any partitioning."""
+        """True if the target is GPP, of any partitioning."""
         return self.column == "gpp"
 
     def holds(self, name: str) -> bool:
