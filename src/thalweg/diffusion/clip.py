@@ -11,12 +11,11 @@ from torch.nn.functional import normalize
 
 from thalweg.devices import read_device
 from thalweg.diffusion.checkpoints.library_logging import quiet
-from thalweg.diffusion.checkpoints.model_folder import CONFIG, VOCABULARIES, find_folder, read_config
-from thalweg.diffusion.checkpoints.weight_files import load_network, load_part
+from thalweg.diffusion.checkpoints.model_folder import VOCABULARIES, find_folder
+from thalweg.diffusion.checkpoints.weight_files import load_network, load_part, read_model_type
 from thalweg.diffusion.image_encoders.preprocessing import ImagePreprocessing, read_preprocessing
 from thalweg.diffusion.pipelines.text_inputs import TextInput, warn_of_text
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.limits import shown
 from thalweg.prompts import check_prompt
 
 
@@ -133,20 +132,9 @@ def load_scorer(name: str, device: torch.device | str = "cpu") -> ClipScorer:
 
 def _find_family(source: Path | str, name: str) -> ScorerFamily:
     """Return the family of a folder or a hub model by its config.json; a folder's tokenizer files are checked."""
-    from transformers import PretrainedConfig
-
     kinds = " or ".join(family.title for family in FAMILIES.values())
     label = f"{name}: the scorer"
-    if isinstance(source, Path):
-        if not (source / CONFIG).is_file():
-            raise UsageError(f"{name}: expected the folder of a {kinds} model, found no {CONFIG} in it")
-        config = read_config(source, label)
-    else:
-        config, _ = load_part(lambda: PretrainedConfig.get_config_dict(source), label)
-    found = config.get("model_type")
-    if not isinstance(found, str) or found not in FAMILIES:
-        raise UsageError(f"{label}: expected a {kinds} model, got one of the type {shown(found)}")
-    family = FAMILIES[found]
+    family = FAMILIES[read_model_type(source, label, kinds, FAMILIES)]
     if isinstance(source, Path) and not any((source / file).is_file() for file in family.vocabularies):
         raise ThalwegError(f"{label}: expected {' or '.join(family.vocabularies)}, found none; fetch the model again")
     return family

@@ -57,7 +57,7 @@ def test_the_metric_is_the_similarity_to_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("save", "change", "message"),
     [
-        (save_clip, {}, "expected a model of the type dinov2 or dinov2_with_registers, got 'clip'"),
+        (save_clip, {}, "expected a DINOv2 model, got one of the type 'clip'"),
         (save_dino, {"crop_size": 30}, r"expected preprocessing to a multiple of 8 pixels, got \(30, 30\)"),
         (save_dino, {"do_center_crop": False}, "expected preprocessing to a multiple of 8 pixels, got None"),
     ],

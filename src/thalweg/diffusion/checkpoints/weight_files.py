@@ -1,7 +1,7 @@
 """Loading of weights into networks: all weights, no others, all finite; errors name the weights that do not fit."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from thalweg.diffusion.checkpoints.identity import CONSTANT_BUFFERS
 from thalweg.diffusion.checkpoints.library_logging import quiet
-from thalweg.diffusion.checkpoints.model_folder import WEIGHT_STEMS, WeightFiles, find_weights, read_config
+from thalweg.diffusion.checkpoints.model_folder import CONFIG, WEIGHT_STEMS, WeightFiles, find_weights, read_config
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.io.safetensors_files import read_tensors
+from thalweg.limits import shown
 
 FLOATING_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -65,6 +66,32 @@ def load_network(
         raise ThalwegError(f"{label}: expected floating weights, its file holds integers in {_some(integers)}")
     check_finite(label, tensors)
     return network
+
+
+def read_model_type(source: Path | str, label: str, title: str, known: Collection[str]) -> str:
+    """Return the type that the config.json of a folder, or of a hub model, names.
+
+    Args:
+        source: the folder, or the hub model's name.
+        label: name of the model in messages.
+        title: the kinds of model that are expected, for messages.
+        known: types of these kinds.
+
+    Raises:
+        UsageError: no config, or one of another type.
+    """
+    from transformers import PretrainedConfig
+
+    if isinstance(source, Path):
+        if not (source / CONFIG).is_file():
+            raise UsageError(f"{label}: expected the folder of a {title} model, found no {CONFIG} in it")
+        config = read_config(source, label)
+    else:
+        config, _ = load_part(lambda: PretrainedConfig.get_config_dict(source), label)
+    found = config.get("model_type")
+    if not isinstance(found, str) or found not in known:
+        raise UsageError(f"{label}: expected a {title} model, got one of the type {shown(found)}")
+    return found
 
 
 def file_type(files: WeightFiles) -> torch.dtype:

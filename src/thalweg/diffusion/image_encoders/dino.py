@@ -8,11 +8,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from thalweg.devices import read_device
-from thalweg.diffusion.checkpoints.model_folder import CONFIG, find_folder, read_config
-from thalweg.diffusion.checkpoints.weight_files import load_network, load_part
+from thalweg.diffusion.checkpoints.model_folder import find_folder
+from thalweg.diffusion.checkpoints.weight_files import load_network, read_model_type
 from thalweg.diffusion.image_encoders.preprocessing import ImagePreprocessing, read_preprocessing
 from thalweg.errors import UsageError
-from thalweg.limits import shown
 
 NETWORKS = {"dinov2": "Dinov2Model", "dinov2_with_registers": "Dinov2WithRegistersModel"}
 """Name of the network's class in transformers, by the type that config.json names."""
@@ -52,7 +51,7 @@ def load_dino(name: str, device: torch.device | str = "cpu") -> DinoEncoder:
 
     source: Path | str = find_folder(name) or name
     label = f"{source.resolve().name if isinstance(source, Path) else source}: the DINOv2 model"
-    network_type = getattr(transformers, NETWORKS[_read_type(source, label)])
+    network_type = getattr(transformers, NETWORKS[read_model_type(source, label, "DINOv2", NETWORKS)])
     preprocess = read_preprocessing(source, label)
     network = load_network(network_type, source, label, torch.float32)
     patch = int(network.config.patch_size)
@@ -61,19 +60,3 @@ def load_dino(name: str, device: torch.device | str = "cpu") -> DinoEncoder:
             f"{label}: expected preprocessing to a multiple of {patch} pixels, got {preprocess.output_size}"
         )
     return DinoEncoder(network.to(place).eval().requires_grad_(False), preprocess)
-
-
-def _read_type(source: Path | str, label: str) -> str:
-    """Return the type in the config.json of a folder or a hub model, one of `NETWORKS`."""
-    from transformers import PretrainedConfig
-
-    if isinstance(source, Path):
-        if not (source / CONFIG).is_file():
-            raise UsageError(f"{label}: expected the folder of a DINOv2 model, found no {CONFIG} in it")
-        config = read_config(source, label)
-    else:
-        config, _ = load_part(lambda: PretrainedConfig.get_config_dict(source), label)
-    found = config.get("model_type")
-    if not isinstance(found, str) or found not in NETWORKS:
-        raise UsageError(f"{label}: expected a model of the type {' or '.join(NETWORKS)}, got {shown(found)}")
-    return found

@@ -5,19 +5,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.diffusion.pipeline import PipelineAdapter
-from thalweg.diffusion.pipelines.latent_rows import to_latents, to_rows
+from thalweg.diffusion.pipelines.latent_rows import PackedLatents, to_latents, to_rows
 from thalweg.diffusion.pipelines.time_shift import even_steps
 from thalweg.diffusion.sampling_config import SamplingConfig
 
 
-class Flux(PipelineAdapter):
+class Flux(PackedLatents):
     """FLUX: the rows of T5 and CLIP's pooled vector; distilled guidance, so no negative tensors; flow matching."""
 
     defaults = SamplingConfig(steps=28, guidance_scale=3.5)
     half = torch.bfloat16
     fixed_rows = 0
-    patch = 2
     guided = False
     clip_encoders = ()
     takes_guidance_rescale = False
@@ -31,16 +29,6 @@ class Flux(PipelineAdapter):
     def tokens(self) -> int:
         """Number of rows of the prompt tensor: the length the model was trained with."""
         return 512 if self.takes_guidance else 256
-
-    @property
-    def channels(self) -> int:
-        """Number of channels of the latents, before two by two latent pixels become one row."""
-        return self.network.config.in_channels // 4
-
-    @property
-    def trained_size(self) -> tuple[int, int]:
-        """Rows and columns of the latents that the model was trained for."""
-        return self.pipeline.default_sample_size, self.pipeline.default_sample_size
 
     def tokenizers(self) -> list[tuple[Any, int]]:
         """Return T5's tokenizer; CLIP's takes only the beginning of the prompt, by design."""

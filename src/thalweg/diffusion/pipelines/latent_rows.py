@@ -2,6 +2,24 @@
 
 from torch import Tensor
 
+from thalweg.diffusion.pipeline import PipelineAdapter
+
+
+class PackedLatents(PipelineAdapter):
+    """Pipeline whose transformer takes latents as rows of two by two latent pixels."""
+
+    patch = 2
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the latents, before two by two latent pixels become one row."""
+        return self.network.config.in_channels // 4
+
+    @property
+    def trained_size(self) -> tuple[int, int]:
+        """Rows and columns of the latents that the model was trained for."""
+        return self.pipeline.default_sample_size, self.pipeline.default_sample_size
+
 
 def to_rows(latents: Tensor) -> Tensor:
     """Return rows (S, h/2 * w/2, 4 C) of latents (S, C, h, w)."""

@@ -6,28 +6,17 @@ import torch
 from torch import Tensor
 
 from thalweg.diffusion.pipelines.language_models.masked_text import MaskedText
-from thalweg.diffusion.pipelines.latent_rows import to_latents, to_rows
+from thalweg.diffusion.pipelines.latent_rows import PackedLatents, to_latents, to_rows
 from thalweg.diffusion.pipelines.time_shift import even_steps
 from thalweg.diffusion.sampling_config import SamplingConfig
 
 
-class Chroma(MaskedText):
+class Chroma(PackedLatents, MaskedText):
     """Chroma: the rows of T5 and a mask that includes the first row of padding; flow matching with guidance."""
 
     defaults = SamplingConfig(steps=35, guidance_scale=5.0)
     fixed_rows = 0
-    patch = 2
     tokens = 512
-
-    @property
-    def channels(self) -> int:
-        """Number of channels of the latents, before two by two latent pixels become one row."""
-        return self.network.config.in_channels // 4
-
-    @property
-    def trained_size(self) -> tuple[int, int]:
-        """Rows and columns of the latents that the model was trained for."""
-        return self.pipeline.default_sample_size, self.pipeline.default_sample_size
 
     def tokenizers(self) -> list[tuple[Any, int]]:
         """Return the tokenizer with the number of tokens that the model reads."""

@@ -5,34 +5,23 @@ from typing import Any
 from torch import Tensor
 
 from thalweg.diffusion.pipelines.language_models.masked_text import MaskedText, padded, trimmed
-from thalweg.diffusion.pipelines.latent_rows import to_latents, to_rows
+from thalweg.diffusion.pipelines.latent_rows import PackedLatents, to_latents, to_rows
 from thalweg.diffusion.pipelines.text_inputs import TextInput
 from thalweg.diffusion.pipelines.time_shift import even_steps
 from thalweg.diffusion.sampling_config import SamplingConfig
 
 
-class QwenImage(MaskedText):
+class QwenImage(PackedLatents, MaskedText):
     """Qwen-Image: the rows of Qwen 2.5 VL for a prompt in a template, without those of the template's beginning."""
 
     defaults = SamplingConfig(steps=50, guidance_scale=4.0)
     fixed_rows = 0
-    patch = 2
     tokens = 512
-
-    @property
-    def channels(self) -> int:
-        """Number of channels of the latents, before two by two latent pixels become one row."""
-        return self.network.config.in_channels // 4
 
     @property
     def latent_channels(self) -> int:
         """Number of channels of the decoder's latents."""
         return self.pipeline.vae.config.z_dim
-
-    @property
-    def trained_size(self) -> tuple[int, int]:
-        """Rows and columns of the latents that the model was trained for."""
-        return self.pipeline.default_sample_size, self.pipeline.default_sample_size
 
     def widths(self) -> list[tuple[str, int, int]]:
         """Return the width of the encoder's rows."""

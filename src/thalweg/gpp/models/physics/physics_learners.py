@@ -1,5 +1,6 @@
 """Learners of GPP from meteorology by published equations, scaled to towers by plant type."""
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, replace
 from typing import Self
 
@@ -16,7 +17,7 @@ from thalweg.gpp.models.physics.p_model import potential_gpp
 from thalweg.gpp.models.physics.pooled_scale import PooledScale, fit_pooled_scale
 
 
-class _ScaledLearner(SingleStageLearner):
+class _ScaledLearner(SingleStageLearner, ABC):
     """Learner whose output is scaled by plant type.
 
     Args:
@@ -61,8 +62,9 @@ class _ScaledLearner(SingleStageLearner):
     def _fit_parameters(self, training: Windows) -> None:
         """Fit what the equations leave open; nothing by default."""
 
+    @abstractmethod
     def _output(self, windows: Windows) -> NDArray[np.float64]:
-        raise NotImplementedError
+        """Return the output (N,) of the equations, before the scale."""
 
 
 class LightUseEfficiencyLearner(_ScaledLearner):
