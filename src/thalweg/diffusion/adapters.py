@@ -37,6 +37,8 @@ _ENCODERS_OF_KEYS = {
 def add_loras(generator: DiffusionGenerator, files: Sequence[str | LoraFile]) -> None:
     """Load LoRA files into a generator's model; its identity then holds them at their strengths.
 
+    LoRA that were active before are switched off: give all of them in one call.
+
     Args:
         generator: the model; it is changed.
         files: safetensors files in the layouts of diffusers, peft or kohya, each as a path or as "path:strength".
@@ -55,8 +57,9 @@ def add_loras(generator: DiffusionGenerator, files: Sequence[str | LoraFile]) ->
         name = f"{re.sub(r'[^0-9A-Za-z_]', '_', lora.path.stem)}_{number}"
         _load_lora(pipeline, dict(tensors), name, f"{label}: for {generator.adapter.name}")
         expected = sum(not key.rpartition(".")[2].startswith(_STRENGTH_NAMES) for key in tensors)
-        loaded = sum(_count_weights(pipeline, name).values())
+        loaded = _count_weights(pipeline, name)
         if loaded < expected:
+            pipeline.delete_adapters(name)
             raise ThalwegError(
                 f"{label}: {expected - loaded} of its {expected} weights do not fit {generator.adapter.name}: take a "
                 "LoRA that was trained on this kind of model"
@@ -82,13 +85,10 @@ def _load_lora(pipeline: Any, tensors: dict[str, Tensor], name: str, label: str)
         ) from error
 
 
-def _count_weights(pipeline: Any, name: str) -> Mapping[str, int]:
-    """Return the number of weights of an adapter in each part of a pipeline."""
-    return {
-        part: sum(f".{name}" in key and "lora_" in key for key in component.state_dict())
-        for part, component in pipeline.components.items()
-        if isinstance(component, torch.nn.Module)
-    }
+def _count_weights(pipeline: Any, name: str) -> int:
+    """Return the number of weights of an adapter in all parts of a pipeline."""
+    networks = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    return sum(f".{name}." in key and "lora_" in key for network in networks for key in network.state_dict())
 
 
 def add_inversions(generator: DiffusionGenerator, files: Sequence[str | Path]) -> list[str]:
