@@ -16,8 +16,8 @@ hidden dates, then over the scenes. The rules were fixed before the first traini
   elsewhere.
 - `interpolation_error`: linear interpolation in time, computed on its own (`gap_filling`).
 - `paper_error`: the paper's baseline (`--paper`), which sees Sentinel-1 too; trained apart, on other places and steps.
-- `gain_4_to_256`, `gain_4_to_256_stderr`: mean difference of error_4 and error_256 over the scenes, and its standard
-  error; the same for the smallest and largest of other `--scenes`.
+- `gain_4_to_256`, `context_gain_4_to_256`: mean difference of error_4 and error_256 over the scenes, and that of the
+  dates around; `_stderr`: their standard errors; the same for the smallest and largest of other `--scenes`.
 
 Several `--seeds` draw other sets, initial weights and tiles each; errors are their mean, `error_N_range` their range.
 Figures depend on `--steps`: the default is too short for a claim and only shows that the benchmark runs. Landscapes
@@ -187,17 +187,18 @@ def trained(folders: Sequence[Path], seed: int, steps: int, runs: Path) -> Autoe
 def summary(errors: dict[int, list[list[SceneErrors]]]) -> dict[str, float]:
     """Return the figures of all sizes of the training set from the errors by size, seed and scene."""
     results = {}
-    for count, by_seed in errors.items():
-        for prefix in ("", "context_"):
-            values = np.array([[getattr(scene, (prefix or "hidden_")[:-1]) for scene in one] for one in by_seed])
+    first, last = min(errors), max(errors)
+    for prefix, name in (("", "hidden"), ("context_", "context")):
+        by_scene = {}
+        for count, by_seed in errors.items():
+            values = np.array([[getattr(scene, name) for scene in one] for one in by_seed])
             results[f"{prefix}error_{count}"] = float(values.mean())
             if len(values) > 1:
                 results[f"{prefix}error_{count}_range"] = float(np.ptp(values.mean(1)))
-    first, last = min(errors), max(errors)
-    before, after = (np.mean([[s.hidden for s in one] for one in errors[count]], 0) for count in (first, last))
-    key = f"gain_{first}_to_{last}"
-    results[key] = float((before - after).mean())
-    results[f"{key}_stderr"] = float((before - after).std(ddof=1) / np.sqrt(len(before)))
+            by_scene[count] = values.mean(0)
+        gains, key = by_scene[first] - by_scene[last], f"{prefix}gain_{first}_to_{last}"
+        results[key] = float(gains.mean())
+        results[f"{key}_stderr"] = float(gains.std(ddof=1) / np.sqrt(len(gains)))
     return results
 
 

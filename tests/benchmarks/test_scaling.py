@@ -90,3 +90,5 @@ def test_figures_are_means_over_seeds_and_scenes_and_the_gain_is_paired() -> Non
     gains = np.array([0.6 - 0.4, 0.2 - 0.1])
     assert results["gain_4_to_16"] == pytest.approx(gains.mean())
     assert results["gain_4_to_16_stderr"] == pytest.approx(gains.std(ddof=1) / np.sqrt(2))
+    assert results["context_gain_4_to_16"] == pytest.approx(0.1)
+    assert results["context_gain_4_to_16_stderr"] == pytest.approx(0.0)
