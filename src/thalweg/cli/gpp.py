@@ -326,7 +326,7 @@ class TowerRequest:
         from thalweg.earth.model.earth_model import EarthModel
         from thalweg.gpp.data.features import join_flux, tower_table
         from thalweg.gpp.data.fluxnet import FluxConfig, read_flux
-        from thalweg.gpp.data.footprint import Tower
+        from thalweg.gpp.footprint.footprint import Tower
 
         assert self.position is not None
         opened = self.open()

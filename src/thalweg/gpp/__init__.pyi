@@ -1,8 +1,8 @@
 from .data.features import FeatureRecipe, daily_features, join_flux, tower_table, write_table
 from .data.fluxnet import FluxConfig, read_flux
-from .data.footprint import Tower
 from .evaluation.protocol import Evaluation, EvaluationConfig, evaluate
 from .evaluation.report import write_report
+from .footprint.footprint import Tower
 from .models.checkpoint import GppModel, load_model
 from .models.predictors import PredictorSet, predictor_sets
 from .models.registry import MODELS

@@ -22,9 +22,9 @@ from thalweg.gpp.data.features import (
     tower_table,
     write_table,
 )
-from thalweg.gpp.data.footprint import Tower
-from thalweg.gpp.data.footprint_series import series_of_embeddings
 from thalweg.gpp.data.radiation import potential_radiation
+from thalweg.gpp.footprint.footprint import Tower
+from thalweg.gpp.footprint.footprint_series import series_of_embeddings
 from thalweg.gpp.tables.daily_table import daily_table
 
 

@@ -7,7 +7,7 @@ import pytest
 from thalweg.errors import MissingPathError, UsageError
 from thalweg.gpp.data.fluxnet import FluxConfig, read_flux
 from thalweg.gpp.data.radiation import potential_radiation
-from thalweg.gpp.tables.flux_files import site_name
+from thalweg.gpp.flux.flux_files import site_name
 from thalweg.gpp.tables.physical_limits import GRAMS_PER_MICROMOLE
 
 FULLSET = "FLX_XX-Abc_FLUXNET2015_FULLSET_DD_2017-2018_1-4.csv"

@@ -16,10 +16,10 @@ from thalweg.earth.positions import lon_lat
 from thalweg.earth.sensors import Declaration
 from thalweg.earth.store.portable import model_of
 from thalweg.errors import MissingPathError, UsageError
-from thalweg.gpp.data.footprint import FootprintSeries, Tower
-from thalweg.gpp.data.footprint_series import embedding_names, series_of_cube, series_of_embeddings
 from thalweg.gpp.data.gap_filling import GapFilling, fill_to_days
 from thalweg.gpp.data.radiation import potential_radiation
+from thalweg.gpp.footprint.footprint import FootprintSeries, Tower
+from thalweg.gpp.footprint.footprint_series import embedding_names, series_of_cube, series_of_embeddings
 from thalweg.gpp.tables.daily_table import daily_table, feature_columns, read_daily_table
 from thalweg.gpp.tables.physical_limits import GPP_UNITS, POTENTIAL_RADIATION
 from thalweg.gpp.tables.table_files import open_table

@@ -15,9 +15,8 @@ import pandas as pd
 
 from thalweg.errors import DataWarning, MissingPathError, UsageError
 from thalweg.gpp.data.radiation import potential_radiation
-from thalweg.gpp.tables.daily_table import daily_table, is_daily_table, read_daily_table
-from thalweg.gpp.tables.flux_days import check_quality, read_days
-from thalweg.gpp.tables.flux_files import (
+from thalweg.gpp.flux.flux_days import check_quality, read_days
+from thalweg.gpp.flux.flux_files import (
     DAY_COLUMN,
     MAX_LISTED,
     flux_files,
@@ -26,7 +25,8 @@ from thalweg.gpp.tables.flux_files import (
     require_flux_columns,
     site_name,
 )
-from thalweg.gpp.tables.flux_policy import SiteRecord, policy_lines
+from thalweg.gpp.flux.flux_policy import SiteRecord, policy_lines
+from thalweg.gpp.tables.daily_table import daily_table, is_daily_table, read_daily_table
 from thalweg.gpp.tables.physical_limits import LIMITS, METEOROLOGY, POTENTIAL_RADIATION
 from thalweg.gpp.tables.table_files import TableFile
 from thalweg.gpp.tables.target_columns import GPP, FluxTarget, no_target_column, quality_column, target_named

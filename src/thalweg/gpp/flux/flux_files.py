@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from thalweg.errors import MissingPathError, UsageError
+from thalweg.gpp.flux.flux_products import is_ignored, reason_by_header, reason_by_name
 from thalweg.gpp.tables.daily_table import is_daily_table
-from thalweg.gpp.tables.flux_products import is_ignored, reason_by_header, reason_by_name
 from thalweg.gpp.tables.physical_limits import METEOROLOGY_COLUMN, replace_missing_codes
 from thalweg.gpp.tables.table_files import TableFile, as_text, open_table, to_numbers
 from thalweg.gpp.tables.target_columns import GPP, FluxTarget, no_target_column

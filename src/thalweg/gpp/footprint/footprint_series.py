@@ -12,7 +12,7 @@ from thalweg.earth.cube.grid import read_grid
 from thalweg.earth.cube.windows import Window
 from thalweg.earth.model.context import HALO
 from thalweg.errors import UsageError
-from thalweg.gpp.data.footprint import Footprint, FootprintSeries, Tower, average_pixels
+from thalweg.gpp.footprint.footprint import Footprint, FootprintSeries, Tower, average_pixels
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -9,8 +9,8 @@ from thalweg.earth.cube.windows import Window
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.positions import PixelIndex
 from thalweg.errors import UsageError
-from thalweg.gpp.data.footprint import Footprint, Tower
-from thalweg.gpp.data.footprint_series import (
+from thalweg.gpp.footprint.footprint import Footprint, Tower
+from thalweg.gpp.footprint.footprint_series import (
     crop_to_footprint,
     series_of_bands,
     series_of_cube,

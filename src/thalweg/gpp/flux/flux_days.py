@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from thalweg.errors import DataWarning, UsageError
-from thalweg.gpp.tables.flux_files import DAY_COLUMN, STEP_COLUMN
+from thalweg.gpp.flux.flux_files import DAY_COLUMN, STEP_COLUMN
 from thalweg.gpp.tables.physical_limits import (
     GPP_UNITS,
     GRAMS_PER_MICROMOLE,
