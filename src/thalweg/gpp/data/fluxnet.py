@@ -25,6 +25,7 @@ from thalweg.gpp.flux.flux_files import (
     require_flux_columns,
     site_name,
 )
+from thalweg.gpp.flux.flux_names import FluxFileName
 from thalweg.gpp.flux.flux_policy import SiteRecord, policy_lines
 from thalweg.gpp.tables.daily_table import daily_table, is_daily_table, read_daily_table
 from thalweg.gpp.tables.physical_limits import LIMITS, METEOROLOGY, POTENTIAL_RADIATION
@@ -143,18 +144,23 @@ def _read_site(site: str, files: Iterable[TableFile], config: FluxConfig, known:
     target = config.quantity
     columns, chosen = _chosen_columns(files, config)
     quality = quality_column(columns[0])
-    daily = [file for file in chosen if DAY_COLUMN in file.names] or chosen
+    daily = _preferred(chosen)
     parts = [read_days(file, columns, quality) for file in daily]
     frame = _concatenate(parts, daily[0].name)
     notes = [note for days in parts for note in days.attrs["notes"]]
-    for file in files:
-        if not target.columns_in(file.names):
-            weather = read_days(file, (), None)
-            notes += weather.attrs["notes"]
-            frame = _add_meteorology(frame, weather, file.name, site)
+    for file in _preferred([file for file in files if not target.columns_in(file.names)]):
+        weather = read_days(file, (), None)
+        notes += weather.attrs["notes"]
+        frame = _add_meteorology(frame, weather, file.name, site)
     table = _table_of_site(site, frame, columns, config, known, daily[0].name)
     table.attrs["notes"] = notes + table.attrs["notes"]
     return table
+
+
+def _preferred(files: list[TableFile]) -> list[TableFile]:
+    """Return the daily files of a site, without subsets of others; the half-hourly ones if there are none."""
+    daily = [file for file in files if DAY_COLUMN in file.names] or files
+    return [file for file in daily if not FluxFileName.parse(file.name).is_subset] or daily
 
 
 def _chosen_columns(files: list[TableFile], config: FluxConfig) -> tuple[tuple[str, ...], list[TableFile]]:
@@ -167,6 +173,11 @@ def _chosen_columns(files: list[TableFile], config: FluxConfig) -> tuple[tuple[s
         chosen = [file for file in files if set(columns) <= set(file.names)]
         if chosen and all(config.quantity.holds(name) for name in columns):
             return columns, chosen
+    if all(FluxFileName.parse(file.name).is_reanalysis for file in files):
+        raise UsageError(
+            f"{files[0].name}: meteorology downscaled from ERA, which has no {config.quantity.column.upper()}: "
+            "expected a folder with the site's fluxes too (_FULLSET_, _SUBSET_ or _FLUXMET_)"
+        )
     names = [name for file in files for name in file.names]
     label = next((file.name for file in files if config.quantity.columns_in(file.names)), files[0].name)
     raise no_target_column(label, config.choices[0][0], dict.fromkeys(names), config.quantity)
