@@ -23,7 +23,7 @@ from thalweg.gpp.footprint.footprint_series import embedding_names, series_of_cu
 from thalweg.gpp.tables.daily_table import daily_table, feature_columns, read_daily_table
 from thalweg.gpp.tables.physical_limits import GPP_UNITS, POTENTIAL_RADIATION
 from thalweg.gpp.tables.table_files import open_table
-from thalweg.gpp.tables.target_columns import GPP, TARGETS, target_of
+from thalweg.gpp.tables.target_columns import GPP, TARGET_UNCERTAINTY, TARGETS, target_of
 from thalweg.io.atomic import atomic_write, refuse_existing
 from thalweg.io.json_files import read_json
 
@@ -167,7 +167,7 @@ def reconstructed_bands(embeddings: NDArray, model: "EarthModel") -> dict[str, N
 def join_flux(
     table: pd.DataFrame, recipe: FeatureRecipe, measured: pd.DataFrame, site: str | None, label: str
 ) -> tuple[pd.DataFrame, FeatureRecipe]:
-    """Join a tower's target (GPP by default), vegetation and meteorology to its features by day.
+    """Join a tower's target (GPP by default), its uncertainty, vegetation and meteorology to its features by day.
 
     Args:
         table: Daily table of one site.
@@ -193,7 +193,7 @@ def join_flux(
             f"{label}: no overlap in time: measured {_span(own.index)}, the cube has {_span(table['time'])}"
         )
     target = target_of(measured)
-    added = [target.column, *(["vegetation"] if "vegetation" in own else [])]
+    added = [target.column, *(name for name in (TARGET_UNCERTAINTY, "vegetation") if name in own)]
     added += [name for name in feature_columns(measured) if name not in table]
     by_day = own.reindex(table["time"])
     features = table if target.is_gpp else table.drop(columns=GPP.column)
