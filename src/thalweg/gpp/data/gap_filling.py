@@ -57,10 +57,7 @@ def fill_to_days(
     """
     check_gap_filling(method)
     if len(dates) < MIN_DATES:
-        raise UsageError(
-            f"{label}: {len(dates)} dates with enough usable pixels of the footprint, expected at least {MIN_DATES}: "
-            "use a longer series or a larger radius"
-        )
+        raise too_few_dates(label, len(dates))
     frame = pd.DataFrame(np.asarray(values, float), index=pd.DatetimeIndex(dates).normalize())
     observed = frame.groupby(level=0).mean()
     every = pd.DatetimeIndex(days) if days is not None else pd.date_range(observed.index[0], observed.index[-1])
@@ -74,6 +71,19 @@ def fill_to_days(
     wanted = whole.get_indexer(every)
     means, variances = (np.stack(part, 1)[wanted] for part in zip(*smoothed, strict=True))
     return FilledSeries(time, means, variances)
+
+
+def too_few_dates(label: str, count: int) -> UsageError:
+    """Return the error that a series has too few dates.
+
+    Args:
+        label: Name of the series.
+        count: Number of its dates.
+    """
+    return UsageError(
+        f"{label}: {count} dates with enough usable pixels of the footprint, expected at least {MIN_DATES}: "
+        "use a longer series or a larger radius"
+    )
 
 
 def check_gap_filling(method: str) -> GapFilling:

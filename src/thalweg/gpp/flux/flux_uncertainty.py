@@ -10,7 +10,6 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from thalweg.gpp.tables.target_columns import RANDOM_UNCERTAINTY
@@ -71,7 +70,7 @@ class UncertaintyColumns:
         spreads = [(days[upper] - days[lower]).abs() / distance for lower, upper, distance in self.ranges]
         spread = sum(spreads) / len(spreads) if spreads else pd.Series(0.0, days.index)
         random = days[self.random] if self.random else 0.0
-        return np.sqrt(spread**2 + random**2)
+        return (spread**2 + random**2) ** 0.5
 
 
 def _range(column: str, names: Collection[str]) -> tuple[str, str, float] | None:
