@@ -25,7 +25,7 @@ def towers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     time = pd.date_range("2018-01-01", periods=365)
     season = -np.cos(2 * np.pi * np.arange(365) / 365)
     for index, site in enumerate(SITES):
-        radiation = 180 + 80 * season + random.normal(0, 25, 365)
+        radiation = 180 + 80 * season + random.normal(0, 15, 365)
         temperature = 10 + 10 * season + random.normal(0, 2, 365) + index
         frame = pd.DataFrame(
             {
