@@ -10,7 +10,7 @@ from .features import (
     write_table,
 )
 from .fluxnet import FluxConfig, Partitioning, read_flux
-from .gap_filling import MIN_DATES, GapFilling, check_gap_filling, fill_to_days
+from .gap_filling import GapFilling, check_gap_filling, fill_to_days
 from .radiation import potential_radiation
 from .simulated_towers import SimulatedTower, TowerSite, simulate_tower, tower_sites
 from .windows import DAYS, MEANS, Windows, make_windows
@@ -18,7 +18,6 @@ from .windows import DAYS, MEANS, Windows, make_windows
 __all__ = [
     "DAYS",
     "MEANS",
-    "MIN_DATES",
     "SMOOTHING_DAYS",
     "FeatureRecipe",
     "FluxConfig",

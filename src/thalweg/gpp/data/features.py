@@ -18,10 +18,10 @@ from thalweg.earth.positions import lon_lat
 from thalweg.earth.sensors import Declaration
 from thalweg.earth.store.portable import model_of
 from thalweg.errors import MissingPathError, UsageError
-from thalweg.gpp.data.footprint_days import features_of_footprints
 from thalweg.gpp.data.gap_filling import GapFilling, fill_to_days
 from thalweg.gpp.data.radiation import potential_radiation
 from thalweg.gpp.footprint.footprint import DEFAULT_RADIUS, Footprint, FootprintSeries, Tower
+from thalweg.gpp.footprint.footprint_days import features_of_footprints
 from thalweg.gpp.footprint.footprint_series import (
     FootprintPixels,
     embedding_names,
@@ -130,6 +130,7 @@ def tower_table(
         UsageError: The source does not cover the footprint, or has too few dates of it.
     """
     reader = _PixelReader.of(source, model, size, label)
+    kind: Literal["disc", "kljun"]
     if tower.flow is None:
         radius = DEFAULT_RADIUS if tower.radius is None else tower.radius
         kind, details = "disc", f"disc of {radius:g} m"

@@ -8,13 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thalweg.errors import UsageError, unknown_name
+from thalweg.errors import unknown_name
+from thalweg.gpp.footprint.footprint import MIN_DATES, too_few_dates
 
 GapFilling = Literal["linear", "kalman"]
 """Methods of gap filling."""
-
-MIN_DATES = 5
-"""Smallest number of dates of a daily series."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +69,6 @@ def fill_to_days(
     wanted = whole.get_indexer(every)
     means, variances = (np.stack(part, 1)[wanted] for part in zip(*smoothed, strict=True))
     return FilledSeries(time, means, variances)
-
-
-def too_few_dates(label: str, count: int) -> UsageError:
-    """Return the error that a series has too few dates.
-
-    Args:
-        label: Name of the series.
-        count: Number of its dates.
-    """
-    return UsageError(
-        f"{label}: {count} dates with enough usable pixels of the footprint, expected at least {MIN_DATES}: "
-        "use a longer series or a larger radius"
-    )
 
 
 def check_gap_filling(method: str) -> GapFilling:

@@ -124,9 +124,9 @@ def _read(file: TableFile, columns: WindColumns, target: FluxTarget) -> pd.DataF
     time = read_times(cells[STEP_COLUMN], f"{file.name}: column {STEP_COLUMN!r}")
     values = to_numbers(cells.drop(columns=STEP_COLUMN), file.name, decimal_comma=file.delimiter != ",")
     values = replace_missing_codes(values, [str(name) for name in values]).astype(float)
-    for name in values:
-        low, high = _LIMITS.get(str(name), (-np.inf, np.inf))
-        values[name] = values[name].where(values[name].between(low, high))
+    for column in values:
+        low, high = _LIMITS.get(str(column), (-np.inf, np.inf))
+        values[column] = values[column].where(values[column].between(low, high))
     measured = pd.Series(True, values.index) if quality is None else values[quality] == _MEASURED
     if speed_quality is not None:  # a filled wind speed does not belong to the friction velocity
         measured &= values[speed_quality] == _MEASURED

@@ -23,6 +23,9 @@ DEFAULT_RADIUS = 100.0
 MIN_SHARE = 0.25
 """Smallest share of a footprint's pixels that must be usable on a date of its series."""
 
+MIN_DATES = 5
+"""Smallest number of dates of a daily series."""
+
 
 @dataclass(frozen=True)
 class Tower:
@@ -218,3 +221,16 @@ def _weighted_moments(values: NDArray, weights: NDArray) -> tuple[NDArray, NDArr
     total = weights.sum(-1)
     mean = (weights * values).sum(-1) / total
     return mean, (weights * (values - mean[..., None]) ** 2).sum(-1) / total
+
+
+def too_few_dates(label: str, count: int) -> UsageError:
+    """Return the error that a series has too few dates.
+
+    Args:
+        label: Name of the series.
+        count: Number of its dates.
+    """
+    return UsageError(
+        f"{label}: {count} dates with enough usable pixels of the footprint, expected at least {MIN_DATES}: "
+        "use a longer series or a larger radius"
+    )

@@ -1,5 +1,6 @@
 """Daily footprints of a tower on the pixels of a cube, from half-hourly wind and stability."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -81,11 +82,14 @@ class KljunFootprints:
         """
         assert tower.flow is not None and tower.heights is not None
         room = covered_radius(grid, tower.position, label)
-        day = tower.flow.time.astype("datetime64[D]")
-        first, last = (np.datetime64(one, "D") for one in within)
+        days = tower.flow.time.astype("datetime64[D]")
+        first, last = np.asarray(within).astype("datetime64[D]")
         latitude = lon_lat(tower.position, grid).latitude
-        records = tower.flow.records(tower.heights, latitude, direction_of_north(grid, tower))
-        records = [(index, record) for index, record in records if first <= day[index] <= last]
+        records = [
+            (days[index], record)
+            for index, record in tower.flow.records(tower.heights, latitude, direction_of_north(grid, tower))
+            if first <= days[index] <= last
+        ]
         if not records:
             raise UsageError(
                 f"{label}: no half-hour from {first} to {last} with a measured flux, wind and stability that a "
@@ -94,22 +98,17 @@ class KljunFootprints:
         radius = tower.radius or _radius([record for _, record in records], room)
         footprint = Footprint.on(grid, replace(tower, radius=radius), label)
         shares = _PixelShares(grid, tower, footprint, tower.heights)
-        by_day: dict[np.datetime64, list[FlowRecord]] = {}
-        for index, record in records:
-            by_day.setdefault(day[index], []).append(record)
-        sums = {one: sum(shares.of(record) for record in own) for one, own in by_day.items()}
-        mean = np.asarray(sum(sums.values())) / len(records)
+        sums: dict[np.datetime64, NDArray[np.float64]] = {}
+        counts: Counter[np.datetime64] = Counter()
+        for day, record in records:
+            sums[day] = sums.get(day, 0.0) + shares.of(record)
+            counts[day] += 1
+        mean = np.sum(list(sums.values()), axis=0) / len(records)
         if mean.sum() <= 0:
             raise UsageError(f"{label}: no footprint within {radius:g} m of the tower: use a larger radius")
-        kept = [one for one, own in by_day.items() if len(own) >= MIN_RECORDS and np.sum(sums[one]) > 0]
-        weights = [np.asarray(sums[one]) / len(by_day[one]) for one in kept]
-        return cls(
-            footprint,
-            radius,
-            np.array(kept, "datetime64[ns]"),
-            np.array(weights, np.float32).reshape(len(kept), len(mean)),
-            mean,
-        )
+        own = [day for day, total in sums.items() if counts[day] >= MIN_RECORDS and total.sum() > 0]
+        weights = np.array([sums[day] / counts[day] for day in own], np.float32).reshape(len(own), len(mean))
+        return cls(footprint, radius, np.array(own, "datetime64[ns]"), weights, mean)
 
 
 def direction_of_north(grid: "GeoBox", tower: Tower) -> float:

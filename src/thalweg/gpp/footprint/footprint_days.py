@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thalweg.gpp.data.gap_filling import MIN_DATES, too_few_dates
-from thalweg.gpp.footprint.footprint import MIN_SHARE
+from thalweg.gpp.footprint.footprint import MIN_DATES, MIN_SHARE, too_few_dates
 from thalweg.gpp.footprint.footprint_series import FootprintPixels
 from thalweg.gpp.footprint.kljun_footprints import KljunFootprints
 

@@ -6,8 +6,8 @@ import pytest
 from thalweg.earth.cube.windows import Window
 from thalweg.errors import UsageError
 from thalweg.gpp.data.features import daily_features
-from thalweg.gpp.data.footprint_days import features_of_footprints
 from thalweg.gpp.footprint.footprint import Footprint
+from thalweg.gpp.footprint.footprint_days import features_of_footprints
 from thalweg.gpp.footprint.footprint_series import FootprintPixels
 from thalweg.gpp.footprint.kljun_footprints import KljunFootprints
 
