@@ -59,6 +59,17 @@ def test_a_half_hourly_file_gives_a_footprint_by_day(cli: Run, embedding_store: 
     assert ((wind.loc[both, "e1"] - disc.loc[both, "e1"]).abs() > 1e-3).mean() > 0.9
 
 
+def test_a_folder_gives_fluxes_by_day_and_wind_by_half_hour(
+    cli: Run, embedding_store: Path, tower: tuple, flux: Path, tmp_path: Path
+):
+    time = pd.date_range("2018-01-01", periods=365).strftime("%Y%m%d")
+    frame = pd.DataFrame({"TIMESTAMP": time, "GPP_NT_VUT_REF": 4.0, "NEE_VUT_REF_QC": 1.0})
+    frame.to_csv(tmp_path / NAME.format("DD"), index=False)
+    ran = cli("gpp", "prepare", embedding_store, *tower, "--flux", tmp_path, "--out", "table.csv", *HEIGHTS)
+    assert (ran.code, ran.err) == (0, "")
+    assert (pd.read_csv("table.csv")["gpp"].dropna() == 4).all() and recipe("table.csv")["footprint"] == "kljun"
+
+
 def test_the_report_names_the_footprint(cli: Run, embedding_store: Path, tower: tuple, flux: Path):
     assert cli("gpp", "prepare", embedding_store, *tower, "--flux", flux, "--out", "A.csv", *HEIGHTS).code == 0
     table = pd.read_csv("A.csv")

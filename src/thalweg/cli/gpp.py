@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import typer
 
@@ -26,9 +26,6 @@ from thalweg.cli.gpp_towers import (
 from thalweg.errors import DataWarning, UsageError
 from thalweg.limits import MAX_SEEDS, MAX_STRIDE, MAX_WORKERS
 
-if TYPE_CHECKING:
-    pass
-
 GppColumn = Annotated[
     str | None,
     typer.Option(
@@ -43,6 +40,7 @@ TargetOption = Annotated[
         help="gpp (night-time), gpp-dt (daytime), gpp-mean (of both), nee, reco or et; gpp by default",
     ),
 ]
+
 gpp = typer.Typer(no_args_is_help=True, help="Gross primary production from embeddings and flux towers.")
 
 

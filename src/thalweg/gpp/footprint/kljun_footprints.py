@@ -55,9 +55,10 @@ class KljunFootprints:
     def describe(self, days: NDArray[np.datetime64]) -> str:
         """Return the footprint of some days in words."""
         own = int(np.isin(days.astype("datetime64[D]"), self.days.astype("datetime64[D]")).sum())
+        others = ", the mean of all records on the others" if own < len(days) else ""
         return (
             f"Kljun et al. (2015) within {self.radius:g} m, {self.coverage:.0%} of the footprint; its own on {own} of "
-            f"{len(days)} days, the mean of all records on the others"
+            f"{len(days)} days{others}"
         )
 
     def on_days(self, days: NDArray[np.datetime64]) -> NDArray[np.float64]:
