@@ -39,12 +39,12 @@ from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.sensors import SENTINEL_1, SENTINEL_2
 from thalweg.gpp.data import simulated_towers
 from thalweg.gpp.data.features import reconstructed_bands
-from thalweg.gpp.data.footprint import FootprintSeries, Tower
-from thalweg.gpp.data.footprint_series import series_of_bands, series_on_dates
 from thalweg.gpp.data.gap_filling import fill_to_days
 from thalweg.gpp.data.radiation import potential_radiation
 from thalweg.gpp.data.simulated_towers import SimulatedTower, TowerSite, simulate_tower, tower_sites
 from thalweg.gpp.evaluation.protocol import EvaluationConfig, evaluate
+from thalweg.gpp.footprint.footprint import FootprintSeries, Tower
+from thalweg.gpp.footprint.footprint_series import series_of_bands, series_on_dates
 from thalweg.gpp.models.predictors import PredictorSet, vegetation_indices
 from thalweg.gpp.models.registry import MODELS
 from thalweg.gpp.tables.physical_limits import POTENTIAL_RADIATION

@@ -16,8 +16,8 @@ from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.positions import MapPoint
 from thalweg.errors import MissingPathError, UsageError
 from thalweg.gpp.data.features import FeatureRecipe, tower_table
-from thalweg.gpp.data.footprint import Tower
 from thalweg.gpp.data.windows import Windows, make_windows
+from thalweg.gpp.footprint.footprint import Tower
 from thalweg.gpp.models.baselines import RidgeLearner
 from thalweg.gpp.models.checkpoint import GppModel, load_model, save_model
 from thalweg.gpp.models.ensemble import Ensemble

@@ -1,27 +1,30 @@
 """`thalweg gpp`: gross primary production from embeddings and tower tables."""
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import typer
 
-from thalweg.cli.common.checks import check_input, check_model, check_new
+from thalweg.cli.common.checks import check_input, check_new
 from thalweg.cli.common.cubes import AssumeClear
 from thalweg.cli.common.positions import LonLatOption, PixelOption, XYOption, optional_position, required_position
 from thalweg.cli.common.progress import announce, progress
+from thalweg.cli.gpp_towers import (
+    BoundaryLayer,
+    CanopyHeight,
+    EmbeddingModel,
+    Flux,
+    FootprintOption,
+    MeasurementHeight,
+    Radius,
+    Site,
+    Source,
+    TowerRequest,
+)
 from thalweg.errors import DataWarning, UsageError
 from thalweg.limits import MAX_SEEDS, MAX_STRIDE, MAX_WORKERS
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
-
-    from thalweg.earth.cube.cube import Cube
-    from thalweg.earth.positions import Position
-    from thalweg.gpp.data.features import FeatureRecipe
-    from thalweg.gpp.data.gap_filling import GapFilling
 
 GppColumn = Annotated[
     str | None,
@@ -37,15 +40,6 @@ TargetOption = Annotated[
         help="gpp (night-time), gpp-dt (daytime), gpp-mean (of both), nee, reco or et; gpp by default",
     ),
 ]
-Source = Annotated[
-    Path, typer.Argument(help="a satellite cube (NetCDF, Zarr or a folder), or a store of `thalweg earth embed`")
-]
-Radius = Annotated[float, typer.Option(help="radius of the tower's footprint, m")]
-Flux = Annotated[
-    Path | None, typer.Option(help="flux file or daily table; its target and meteorology are joined by day")
-]
-Site = Annotated[str | None, typer.Option(help="name of the site; selects one of a flux file with several sites")]
-EmbeddingModel = Annotated[Path | None, typer.Option(help="folder of the embedding model; the shipped by default")]
 
 gpp = typer.Typer(no_args_is_help=True, help="Gross primary production from embeddings and flux towers.")
 
@@ -98,6 +92,7 @@ def evaluate(
     check_new(out)
     check_input(table)
     announce(f"reading {table.name}")
+    from thalweg.gpp.data.features import recipe_lines
     from thalweg.gpp.data.fluxnet import FluxConfig, Partitioning, read_flux
     from thalweg.gpp.evaluation.cost import estimate_seconds
     from thalweg.gpp.evaluation.protocol import EvaluationConfig, Splitting
@@ -122,7 +117,7 @@ def evaluate(
     )
     daily = with_indices(read_flux(table, flux_config, sites))
     require_target(daily, table.name)
-    read = [f"read from {table.name}", *daily.attrs["policy"], *daily.attrs["notes"]]
+    read = [f"read from {table.name}", *recipe_lines(table), *daily.attrs["policy"], *daily.attrs["notes"]]
     daily, classes = with_vegetation_columns(daily) if vegetation else (daily, [])
     predictors, left_out = predictor_sets(daily, classes)
     announce("estimating the time that it takes")
@@ -154,7 +149,11 @@ def prepare(
     target: TargetOption = None,
     gpp_column: GppColumn = None,
     site: Site = None,
-    radius: Radius = 100.0,
+    radius: Radius = None,
+    footprint: FootprintOption = "auto",
+    measurement_height: MeasurementHeight = None,
+    canopy_height: CanopyHeight = None,
+    boundary_layer_height: BoundaryLayer = None,
     size: Annotated[int, typer.Option(help="7 dimensions (the paper's size) or all 32")] = 7,
     gap_filling: Annotated[str, typer.Option(help="linear, or kalman (with its variance)")] = "linear",
     embedding_model: EmbeddingModel = None,
@@ -164,18 +163,14 @@ def prepare(
 
     The tower's position is given by --lonlat, --xy or --pixel.
     """
-    request = TowerRequest(
-        source,
-        required_position(pixel, xy, lonlat),
-        radius,
-        flux,
-        gpp_column,
-        site,
-        embedding_model,
-        assume_clear,
-        target,
-    )
+    position = required_position(pixel, xy, lonlat)
     check_new(out)
+    from thalweg.gpp.data.footprint_choice import footprint_choice
+
+    choice = footprint_choice(footprint, measurement_height, canopy_height, boundary_layer_height)
+    request = TowerRequest(
+        source, position, radius, flux, gpp_column, site, embedding_model, assume_clear, target, choice
+    )
     request.check_inputs()
     if target is not None and flux is None:
         raise UsageError("expected `flux` with `target`, which chooses what is read from a flux file")
@@ -192,7 +187,8 @@ def prepare(
         require_target(table, flux.name)
     write_table(table, recipe, out)
     known = target_of(table)
-    print(f"table: {out} ({len(table)} days, {int(table[known.column].notna().sum())} with {known.label})")
+    days = f"{len(table)} days, {int(table[known.column].notna().sum())} with {known.label}"
+    print(f"table: {out} ({days}); footprint: {recipe.footprint_details}")
 
 
 @gpp.command()
@@ -232,7 +228,11 @@ def predict(
     pixel: PixelOption = None,
     xy: XYOption = None,
     lonlat: LonLatOption = None,
-    radius: Radius = 100.0,
+    radius: Radius = None,
+    footprint: FootprintOption = "auto",
+    measurement_height: MeasurementHeight = None,
+    canopy_height: CanopyHeight = None,
+    boundary_layer_height: BoundaryLayer = None,
     flux: Flux = None,
     target: TargetOption = None,
     gpp_column: GppColumn = None,
@@ -248,7 +248,14 @@ def predict(
     position = optional_position(pixel, xy, lonlat)
     check_new(out)
     check_input(model, "model folder")
-    request = TowerRequest(source, position, radius, flux, gpp_column, site, embedding_model, assume_clear, target)
+    from thalweg.gpp.data.footprint_choice import footprint_choice
+
+    choice = footprint_choice(footprint, measurement_height, canopy_height, boundary_layer_height)
+    if position is None and choice.heights is not None:
+        raise UsageError("expected a position with `measurement_height`: a map has no footprint")
+    request = TowerRequest(
+        source, position, radius, flux, gpp_column, site, embedding_model, assume_clear, target, choice
+    )
     request.check_inputs()
     announce(f"predicting from {source.name}")
     from thalweg.earth.model.earth_model import EarthModel
@@ -272,75 +279,4 @@ def predict(
     loaded.check_embedding(made.embedding_model, source.name)
     series = predict_series(loaded, table, level)
     write_series(series, out)
-    print(f"series: {out} ({len(series)} days)")
-
-
-@dataclass(frozen=True)
-class TowerRequest:
-    """Tower of a cube or store, and its flux file, as the command line gives them.
-
-    Attributes:
-        source: Satellite cube or embedding store.
-        position: Position of the tower; None for a map.
-        radius: Radius of the footprint in m.
-        flux: Flux file or daily table of the tower.
-        gpp_column: Column of the target in the flux file.
-        site: Name of the site.
-        embedding_model: Folder of the model that embeds a cube; None for the shipped weights.
-        assume_clear: Take a cube without a cloud mask as clear everywhere.
-        target: FluxTarget of the flux file; None for GPP.
-    """
-
-    source: Path
-    position: "Position | None"
-    radius: float
-    flux: Path | None
-    gpp_column: str | None
-    site: str | None
-    embedding_model: Path | None
-    assume_clear: bool
-    target: str | None
-
-    def check_inputs(self) -> None:
-        """Check the request before anything is opened.
-
-        Raises:
-            MissingPathError: a file or folder does not exist.
-            UsageError: a column of a flux file without a flux file.
-        """
-        check_input(self.source)
-        check_model(self.embedding_model)
-        if self.flux is not None:
-            check_input(self.flux)
-        elif self.gpp_column is not None:
-            raise UsageError("expected `flux` with `gpp_column`, which is a column of a flux file")
-
-    def open(self) -> "Cube | xr.Dataset":
-        """Open the cube or store."""
-        from thalweg.gpp.data.features import open_source
-
-        return open_source(self.source, self.assume_clear)
-
-    def table(self, size: int, gap_filling: "GapFilling") -> "tuple[pd.DataFrame, FeatureRecipe]":
-        """Return the tower's daily table and its recipe, with the flux file joined."""
-        from thalweg.earth.model.earth_model import EarthModel
-        from thalweg.gpp.data.features import join_flux, tower_table
-        from thalweg.gpp.data.fluxnet import FluxConfig, read_flux
-        from thalweg.gpp.data.footprint import Tower
-
-        assert self.position is not None
-        opened = self.open()
-        config = FluxConfig(gpp_column=self.gpp_column, target=self.target)
-        measured = None if self.flux is None else read_flux(self.flux, config)
-        table, recipe = tower_table(
-            opened,
-            Tower(self.position, self.radius),
-            self.site or self.source.stem,
-            EarthModel.load(self.embedding_model),
-            size,
-            gap_filling,
-            self.source.name,
-        )
-        if self.flux is None or measured is None:
-            return table, recipe
-        return join_flux(table, recipe, measured, self.site, self.flux.name)
+    print(f"series: {out} ({len(series)} days); footprint: {made.footprint_details}")

@@ -1,8 +1,10 @@
 from .data.features import FeatureRecipe, daily_features, join_flux, tower_table, write_table
 from .data.fluxnet import FluxConfig, read_flux
-from .data.footprint import Tower
 from .evaluation.protocol import Evaluation, EvaluationConfig, evaluate
 from .evaluation.report import write_report
+from .flux.wind_records import read_wind
+from .footprint.footprint import Tower
+from .footprint.kljun import TowerHeights
 from .models.checkpoint import GppModel, load_model
 from .models.predictors import PredictorSet, predictor_sets
 from .models.registry import MODELS
@@ -20,6 +22,7 @@ __all__ = [
     "MapJob",
     "PredictorSet",
     "Tower",
+    "TowerHeights",
     "daily_features",
     "daily_table",
     "evaluate",
@@ -29,6 +32,7 @@ __all__ = [
     "predict_series",
     "predictor_sets",
     "read_flux",
+    "read_wind",
     "tower_table",
     "train_model",
     "write_report",

@@ -18,10 +18,11 @@ from thalweg.earth.store.portable import model_of
 from thalweg.earth.store.zarr_chunks import checked_compressors
 from thalweg.errors import UsageError
 from thalweg.gpp.data.features import model_columns
-from thalweg.gpp.data.footprint_series import embedding_names
-from thalweg.gpp.data.gap_filling import MIN_DATES, fill_to_days
+from thalweg.gpp.data.gap_filling import fill_to_days
 from thalweg.gpp.data.radiation import potential_radiation
 from thalweg.gpp.data.windows import DAYS, Windows, make_windows
+from thalweg.gpp.footprint.footprint import MIN_DATES
+from thalweg.gpp.footprint.footprint_series import embedding_names
 from thalweg.gpp.models.checkpoint import GppModel
 from thalweg.gpp.tables.daily_table import with_model_classes
 from thalweg.gpp.tables.physical_limits import POTENTIAL_RADIATION

@@ -10,10 +10,11 @@ from thalweg.earth.counterfactual.quantities import Quantity
 from thalweg.earth.positions import dataset_geobox, lon_lat
 from thalweg.earth.store.lookup import LocatedEmbedding
 from thalweg.errors import UsageError
-from thalweg.gpp.data.footprint_series import embedding_names
-from thalweg.gpp.data.gap_filling import MIN_DATES, fill_to_days
+from thalweg.gpp.data.gap_filling import fill_to_days
 from thalweg.gpp.data.radiation import potential_radiation
 from thalweg.gpp.data.windows import DAYS
+from thalweg.gpp.footprint.footprint import MIN_DATES
+from thalweg.gpp.footprint.footprint_series import embedding_names
 from thalweg.gpp.models.checkpoint import GppModel
 from thalweg.gpp.models.transformer import TransformerLearner
 from thalweg.gpp.tables.physical_limits import GPP_UNITS, POTENTIAL_RADIATION

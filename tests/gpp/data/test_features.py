@@ -22,9 +22,9 @@ from thalweg.gpp.data.features import (
     tower_table,
     write_table,
 )
-from thalweg.gpp.data.footprint import Tower
-from thalweg.gpp.data.footprint_series import series_of_embeddings
 from thalweg.gpp.data.radiation import potential_radiation
+from thalweg.gpp.footprint.footprint import Footprint, Tower
+from thalweg.gpp.footprint.footprint_series import pixels_of_embeddings
 from thalweg.gpp.tables.daily_table import daily_table
 
 
@@ -50,7 +50,7 @@ def test_the_table_holds_the_footprint_by_day(
     prepared: tuple[pd.DataFrame, FeatureRecipe], embedded: xr.Dataset, tower: Tower, cube: Cube, model: EarthModel
 ):
     table, recipe = prepared
-    series = series_of_embeddings(embedded, tower)
+    series = pixels_of_embeddings(embedded, Footprint.on(cube.grid, tower, "cube")).average()
     on_dates = table.set_index("time").loc[pd.DatetimeIndex(series.dates).normalize()]
     np.testing.assert_allclose(on_dates[list(series.names)], series.mean)
     np.testing.assert_allclose(on_dates[[f"{name}_spread" for name in series.names]], series.spread)
@@ -139,7 +139,7 @@ def test_tables_that_train_together_have_one_recipe(prepared: tuple[pd.DataFrame
 def test_reconstructed_bands_are_in_the_sensors_units(
     embedded: xr.Dataset, tower: Tower, cube: Cube, model: EarthModel
 ):
-    series = series_of_embeddings(embedded, tower)
+    series = pixels_of_embeddings(embedded, Footprint.on(cube.grid, tower, "cube")).average()
     found = reconstructed_bands(series.mean, model)
     assert list(found) == [f"{name} {band}" for name in model.sensors for band in cube.series[name].sensor.band_names]
     assert found["sentinel-2 B08"].shape == (len(series.dates),)

@@ -7,7 +7,7 @@ import pytest
 from thalweg.errors import MissingPathError, UsageError
 from thalweg.gpp.data.fluxnet import FluxConfig, read_flux
 from thalweg.gpp.data.radiation import potential_radiation
-from thalweg.gpp.tables.flux_files import site_name
+from thalweg.gpp.flux.flux_files import site_name
 from thalweg.gpp.tables.physical_limits import GRAMS_PER_MICROMOLE
 
 FULLSET = "FLX_XX-Abc_FLUXNET2015_FULLSET_DD_2017-2018_1-4.csv"
@@ -120,7 +120,7 @@ def test_sites_are_found_in_file_names():
         (lambda d: d.drop(columns=["GPP_NT_VUT_REF", "GPP_DT_VUT_REF"]), "no column 'GPP_NT_VUT_REF'"),
         (lambda d: d.drop(columns="GPP_NT_VUT_REF"), "it has GPP_DT_VUT_REF"),
         (lambda d: d.rename(columns={"GPP_NT_VUT_REF": "GPP_NT_VUT_REF (umol m-2 s-1)"}), "is in umol m-2 s-1"),
-        (lambda d: d.rename(columns={"GPP_NT_VUT_REF": "GPP_NT_VUT_REF_umolCO2 m-2 s-1"}), "1.0378"),
+        (lambda d: d.rename(columns={"GPP_NT_VUT_REF": "GPP_NT_VUT_REF_umolCO2 m-2 s-1"}), "1.0377"),
         (lambda d: pd.concat([d.iloc[[3]], d]), "2017-01-04 00:00 is repeated"),
         (lambda d: d.rename(columns={"TIMESTAMP": "date"}), "no column TIMESTAMP"),
         (lambda d: d.assign(TIMESTAMP="20171350"), "'20171350' is not a date"),

@@ -10,9 +10,7 @@ from .features import (
     write_table,
 )
 from .fluxnet import FluxConfig, Partitioning, read_flux
-from .footprint import FootprintSeries, Tower
-from .footprint_series import embedding_names, series_of_bands, series_on_dates
-from .gap_filling import MIN_DATES, GapFilling, check_gap_filling, fill_to_days
+from .gap_filling import GapFilling, check_gap_filling, fill_to_days
 from .radiation import potential_radiation
 from .simulated_towers import SimulatedTower, TowerSite, simulate_tower, tower_sites
 from .windows import DAYS, MEANS, Windows, make_windows
@@ -20,20 +18,16 @@ from .windows import DAYS, MEANS, Windows, make_windows
 __all__ = [
     "DAYS",
     "MEANS",
-    "MIN_DATES",
     "SMOOTHING_DAYS",
     "FeatureRecipe",
     "FluxConfig",
-    "FootprintSeries",
     "GapFilling",
     "Partitioning",
     "SimulatedTower",
-    "Tower",
     "TowerSite",
     "Windows",
     "check_gap_filling",
     "day_of_year",
-    "embedding_names",
     "fill_to_days",
     "join_flux",
     "make_windows",
@@ -43,8 +37,6 @@ __all__ = [
     "read_flux",
     "read_tables",
     "reconstructed_bands",
-    "series_of_bands",
-    "series_on_dates",
     "simulate_tower",
     "tower_sites",
     "tower_table",

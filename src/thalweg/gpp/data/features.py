@@ -1,6 +1,8 @@
 """Daily features of a tower: its footprint's embedding filled to days, potential radiation, meteorology and GPP."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,19 +18,27 @@ from thalweg.earth.positions import lon_lat
 from thalweg.earth.sensors import Declaration
 from thalweg.earth.store.portable import model_of
 from thalweg.errors import MissingPathError, UsageError
-from thalweg.gpp.data.footprint import FootprintSeries, Tower
-from thalweg.gpp.data.footprint_series import embedding_names, series_of_cube, series_of_embeddings
 from thalweg.gpp.data.gap_filling import GapFilling, fill_to_days
 from thalweg.gpp.data.radiation import potential_radiation
+from thalweg.gpp.footprint.footprint import DEFAULT_RADIUS, Footprint, FootprintSeries, Tower
+from thalweg.gpp.footprint.footprint_days import features_of_footprints
+from thalweg.gpp.footprint.footprint_series import (
+    FootprintPixels,
+    embedding_names,
+    pixels_of_cube,
+    pixels_of_embeddings,
+)
+from thalweg.gpp.footprint.kljun_footprints import KljunFootprints
 from thalweg.gpp.tables.daily_table import daily_table, feature_columns, read_daily_table
 from thalweg.gpp.tables.physical_limits import GPP_UNITS, POTENTIAL_RADIATION
 from thalweg.gpp.tables.table_files import open_table
-from thalweg.gpp.tables.target_columns import GPP, TARGETS, target_of
+from thalweg.gpp.tables.target_columns import GPP, TARGET_UNCERTAINTY, TARGETS, target_of
 from thalweg.io.atomic import atomic_write, refuse_existing
 from thalweg.io.json_files import read_json
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
     from thalweg.earth.model.earth_model import EarthModel
 
@@ -43,6 +53,10 @@ class FeatureRecipe(Declaration):
     target: Literal["gpp", "gpp-dt", "gpp-mean", "nee", "reco", "et"] = Field(
         default="gpp", description="target of the table, or of the model that learned from it"
     )
+    footprint: Literal["disc", "kljun", "mixed"] = Field(
+        default="disc", description="footprint of the tower: a disc, or Kljun et al. (2015); mixed for several tables"
+    )
+    footprint_details: str = Field(default="", description="radius and days of the footprint")
 
 
 def open_source(source: str | Path, assume_clear: bool = False) -> "Cube | xr.Dataset":
@@ -101,7 +115,7 @@ def tower_table(
 
     Args:
         source: Satellite cube, of which only the tower's surroundings are embedded, or embedding dataset.
-        tower: Position and radius.
+        tower: Position and footprint.
         site: Name of the site in the table.
         model: Model that embeds a satellite cube; the shipped weights by default.
         size: Dimensions of the embedding, 7 or 32; the first ones of an embedding dataset are used.
@@ -115,23 +129,57 @@ def tower_table(
     Raises:
         UsageError: The source does not cover the footprint, or has too few dates of it.
     """
-    if isinstance(source, Cube):
-        from thalweg.earth.model.earth_model import EarthModel
-
-        model = model or EarthModel.load()
-        grid, identifier = source.grid, model.identifier
-        series = series_of_cube(source, tower, model, size)
+    reader = _PixelReader.of(source, model, size, label)
+    kind: Literal["disc", "kljun"]
+    if tower.flow is None:
+        radius = DEFAULT_RADIUS if tower.radius is None else tower.radius
+        kind, details = "disc", f"disc of {radius:g} m"
+        frame = daily_features(reader.pixels(Footprint.on(reader.grid, tower, label)).average(), gap_filling, label)
     else:
-        grid, identifier = read_grid(source, label)[0], model_of(source)
-        series = series_of_embeddings(_first_dimensions(source, size, label), tower, label)
-    frame = daily_features(series, gap_filling, label)
-    latitude = lon_lat(tower.position, grid).latitude
+        if gap_filling != "linear":
+            raise UsageError(f"gap filling {gap_filling}: expected linear with a footprint that varies by day")
+        footprints = KljunFootprints.on(reader.grid, tower, label, reader.span)
+        frame = features_of_footprints(reader.pixels(footprints.footprint), footprints, label)
+        kind, details = "kljun", footprints.describe(frame["time"].to_numpy())
+    latitude = lon_lat(tower.position, reader.grid).latitude
     frame[POTENTIAL_RADIATION] = potential_radiation(latitude, frame["time"].to_numpy())
     frame = frame.assign(site=site, latitude=latitude, gpp=np.nan)
     units = dict.fromkeys(feature_columns(frame), "1")
     units |= {POTENTIAL_RADIATION: "W m-2", "latitude": "degrees", "gpp": GPP_UNITS}
     table = daily_table(frame[["site", "time", "gpp", "latitude", *feature_columns(frame)]], units, label)
-    return table, FeatureRecipe(embedding_model=identifier, size=size, gap_filling=gap_filling, units=units)
+    recipe = FeatureRecipe(
+        embedding_model=reader.identifier,
+        size=size,
+        gap_filling=gap_filling,
+        units=units,
+        footprint=kind,
+        footprint_details=details,
+    )
+    return table, recipe
+
+
+@dataclass(frozen=True)
+class _PixelReader:
+    """Embeddings around a tower: their grid, model, first and last date, and the pixels of a footprint."""
+
+    grid: "GeoBox"
+    identifier: str
+    span: tuple[np.datetime64, np.datetime64]
+    pixels: Callable[[Footprint], FootprintPixels]
+
+    @classmethod
+    def of(cls, source: "Cube | xr.Dataset", model: "EarthModel | None", size: int, label: str) -> "_PixelReader":
+        if isinstance(source, Cube):
+            from thalweg.earth.model.earth_model import EarthModel
+
+            model = model or EarthModel.load()
+            dates = source.reference.dates
+            pixels = partial(pixels_of_cube, source, model=model, size=size)
+            return cls(source.grid, model.identifier, (dates[0], dates[-1]), pixels)
+        grid, identifier = read_grid(source, label)[0], model_of(source)
+        source = _first_dimensions(source, size, label)
+        dates = source.time.values
+        return cls(grid, identifier, (dates[0], dates[-1]), partial(pixels_of_embeddings, source))
 
 
 def _first_dimensions(dataset: "xr.Dataset", size: int, label: str) -> "xr.Dataset":
@@ -167,7 +215,7 @@ def reconstructed_bands(embeddings: NDArray, model: "EarthModel") -> dict[str, N
 def join_flux(
     table: pd.DataFrame, recipe: FeatureRecipe, measured: pd.DataFrame, site: str | None, label: str
 ) -> tuple[pd.DataFrame, FeatureRecipe]:
-    """Join a tower's target (GPP by default), vegetation and meteorology to its features by day.
+    """Join a tower's target (GPP by default), its uncertainty, vegetation and meteorology to its features by day.
 
     Args:
         table: Daily table of one site.
@@ -193,7 +241,7 @@ def join_flux(
             f"{label}: no overlap in time: measured {_span(own.index)}, the cube has {_span(table['time'])}"
         )
     target = target_of(measured)
-    added = [target.column, *(["vegetation"] if "vegetation" in own else [])]
+    added = [target.column, *(name for name in (TARGET_UNCERTAINTY, "vegetation") if name in own)]
     added += [name for name in feature_columns(measured) if name not in table]
     by_day = own.reindex(table["time"])
     features = table if target.is_gpp else table.drop(columns=GPP.column)
@@ -244,15 +292,42 @@ def read_table(path: Path) -> tuple[pd.DataFrame, FeatureRecipe]:
     if not path.is_file() or not recipe_path.is_file():
         refused = UsageError if path.exists() and recipe_path.exists() else MissingPathError
         raise refused(f"{path}: expected a table of `thalweg gpp prepare` and its {recipe_path.name}")
-    written = read_json(recipe_path)
-    try:
-        recipe = FeatureRecipe.model_validate(written)
-    except ValidationError as error:
-        raise UsageError(f"{recipe_path}: damaged ({str(error).splitlines()[0]}): prepare it again") from error
+    recipe = _read_recipe(recipe_path)
     table = read_daily_table(open_table(path), units=recipe.units, target=TARGETS[recipe.target])
     if missing := [name for name in model_columns(recipe) if name not in table]:
         raise UsageError(f"{path}: no column {missing[0]!r}, which {recipe_path.name} needs: prepare it again")
     return table, recipe
+
+
+def recipe_lines(path: Path) -> list[str]:
+    """State how the features of a table were made, if it has a recipe next to it.
+
+    Args:
+        path: Table, or any other file or folder, which has none.
+    """
+    if not path.is_file() or not _recipe_path(path).is_file():
+        return []
+    try:
+        recipe = _read_recipe(_recipe_path(path))
+    except UsageError:  # a file of the same name that is no recipe
+        return []
+    return [
+        f"features: {recipe.size} dimensions of {recipe.embedding_model}, gaps filled by {recipe.gap_filling}; "
+        f"footprint: {recipe.footprint_details or recipe.footprint}"
+    ]
+
+
+def _read_recipe(path: Path) -> FeatureRecipe:
+    """Read a recipe.
+
+    Raises:
+        UsageError: It is damaged.
+    """
+    written = read_json(path)
+    try:
+        return FeatureRecipe.model_validate(written)
+    except ValidationError as error:
+        raise UsageError(f"{path}: damaged ({str(error).splitlines()[0]}): prepare it again") from error
 
 
 def read_tables(paths: Sequence[Path]) -> tuple[pd.DataFrame, FeatureRecipe]:
@@ -276,9 +351,13 @@ def read_tables(paths: Sequence[Path]) -> tuple[pd.DataFrame, FeatureRecipe]:
         if not table[target.column].notna().any():
             raise UsageError(f"{path}: no day with {target.label}: prepare it with a flux file")
     units = {name: unit for _, recipe in read for name, unit in recipe.units.items()}
+    kinds = {recipe.footprint for _, recipe in read}
+    combined: dict[str, object] = {"units": units}
+    if len(read) > 1:
+        combined |= {"footprint": kinds.pop() if len(kinds) == 1 else "mixed", "footprint_details": ""}
     joined = pd.concat([table for table, _ in read], ignore_index=True)
     joined.attrs = {"target": first.target}
-    return daily_table(joined, units, "the tables"), first.model_copy(update={"units": units})
+    return daily_table(joined, units, "the tables"), first.model_copy(update=combined)
 
 
 def _recipe_path(path: Path) -> Path:

@@ -1,12 +1,12 @@
 """Flux-tower data as daily tables.
 
 Read are ONEFlux products (FLUXNET2015, AmeriFlux FLUXNET, ICOS), FULLSET and SUBSET, daily (DD) and half-hourly or
-hourly (HH, HR), with the daily ERA meteorology; plain daily CSV files with the same column names; and daily tables.
+hourly (HH, HR), with their ERA meteorology; plain daily CSV files with the same column names; and daily tables.
 """
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,9 +15,8 @@ import pandas as pd
 
 from thalweg.errors import DataWarning, MissingPathError, UsageError
 from thalweg.gpp.data.radiation import potential_radiation
-from thalweg.gpp.tables.daily_table import daily_table, is_daily_table, read_daily_table
-from thalweg.gpp.tables.flux_days import check_quality, read_days
-from thalweg.gpp.tables.flux_files import (
+from thalweg.gpp.flux.flux_days import check_quality, read_days
+from thalweg.gpp.flux.flux_files import (
     DAY_COLUMN,
     MAX_LISTED,
     flux_files,
@@ -26,10 +25,20 @@ from thalweg.gpp.tables.flux_files import (
     require_flux_columns,
     site_name,
 )
-from thalweg.gpp.tables.flux_policy import SiteRecord, policy_lines
+from thalweg.gpp.flux.flux_names import FluxFileName
+from thalweg.gpp.flux.flux_policy import SiteRecord, policy_lines
+from thalweg.gpp.flux.flux_uncertainty import UncertaintyColumns
+from thalweg.gpp.tables.daily_table import daily_table, is_daily_table, read_daily_table
 from thalweg.gpp.tables.physical_limits import LIMITS, METEOROLOGY, POTENTIAL_RADIATION
 from thalweg.gpp.tables.table_files import TableFile
-from thalweg.gpp.tables.target_columns import GPP, FluxTarget, no_target_column, quality_column, target_named
+from thalweg.gpp.tables.target_columns import (
+    GPP,
+    TARGET_UNCERTAINTY,
+    FluxTarget,
+    no_target_column,
+    quality_column,
+    target_named,
+)
 
 Partitioning = Literal["nt", "dt"]
 """Partitioning of net exchange by night-time respiration (nt) or daytime light response (dt)."""
@@ -89,8 +98,9 @@ def read_flux(source: str | Path, config: FluxConfig | None = None, sites: str |
         sites: List of sites with columns site, lat and igbp; ``towers.csv`` in the folder or its parent by default.
 
     Returns:
-        Daily table (see `daily_table`): the target (gpp in gC m-2 d-1), meteorology, SW_IN_POT (W m-2, from
-        the file, else from the latitude), and vegetation and latitude where the list of sites has them.
+        Daily table (see `daily_table`): the target (gpp in gC m-2 d-1), its uncertainty where known, meteorology,
+        SW_IN_POT (W m-2, from the file, else from the latitude), and vegetation and latitude where the list of sites
+        has them.
         Values and files that were left out are listed in ``attrs["notes"]`` and as `DataWarning`;
         ``attrs["policy"]`` states columns, quality, gaps and storage, one line each.
 
@@ -143,18 +153,36 @@ def _read_site(site: str, files: Iterable[TableFile], config: FluxConfig, known:
     target = config.quantity
     columns, chosen = _chosen_columns(files, config)
     quality = quality_column(columns[0])
-    daily = [file for file in chosen if DAY_COLUMN in file.names] or chosen
-    parts = [read_days(file, columns, quality) for file in daily]
+    daily = _preferred(chosen)
+    shared = set(daily[0].names).intersection(*(file.names for file in daily))
+    uncertainty = UncertaintyColumns.of(columns, shared)
+    wanted = columns if uncertainty is None else (*columns, *uncertainty.names)
+    parts = [read_days(file, wanted, quality) for file in daily]
     frame = _concatenate(parts, daily[0].name)
     notes = [note for days in parts for note in days.attrs["notes"]]
-    for file in files:
-        if not target.columns_in(file.names):
-            weather = read_days(file, (), None)
-            notes += weather.attrs["notes"]
-            frame = _add_meteorology(frame, weather, file.name, site)
+    for file in _preferred([file for file in files if not target.columns_in(file.names)]):
+        weather = read_days(file, (), None)
+        notes += weather.attrs["notes"]
+        frame = _add_meteorology(frame, weather, file.name, site)
     table = _table_of_site(site, frame, columns, config, known, daily[0].name)
+    if uncertainty is not None:
+        known_uncertainty = target.in_units(uncertainty.daily_values(frame), frame, daily[0].name)
+        spread = known_uncertainty.where(table[target.column].notna())
+        table.insert(list(table).index(target.column) + 1, TARGET_UNCERTAINTY, spread)
+        table.attrs["units"][TARGET_UNCERTAINTY] = target.units
+    table.attrs["record"] = replace(
+        table.attrs["record"],
+        uncertainty=uncertainty.statement if uncertainty else "",
+        has_steps=DAY_COLUMN not in daily[0].names,
+    )
     table.attrs["notes"] = notes + table.attrs["notes"]
     return table
+
+
+def _preferred(files: list[TableFile]) -> list[TableFile]:
+    """Return the daily files of a site, without subsets of others; the half-hourly ones if there are none."""
+    daily = [file for file in files if DAY_COLUMN in file.names] or files
+    return [file for file in daily if not FluxFileName.parse(file.name).is_subset] or daily
 
 
 def _chosen_columns(files: list[TableFile], config: FluxConfig) -> tuple[tuple[str, ...], list[TableFile]]:
@@ -167,6 +195,11 @@ def _chosen_columns(files: list[TableFile], config: FluxConfig) -> tuple[tuple[s
         chosen = [file for file in files if set(columns) <= set(file.names)]
         if chosen and all(config.quantity.holds(name) for name in columns):
             return columns, chosen
+    if all(FluxFileName.parse(file.name).is_reanalysis for file in files):
+        raise UsageError(
+            f"{files[0].name}: meteorology downscaled from ERA, which has no {config.quantity.column.upper()}: "
+            "expected a folder with the site's fluxes too (_FULLSET_, _SUBSET_ or _FLUXMET_)"
+        )
     names = [name for file in files for name in file.names]
     label = next((file.name for file in files if config.quantity.columns_in(file.names)), files[0].name)
     raise no_target_column(label, config.choices[0][0], dict.fromkeys(names), config.quantity)
@@ -227,7 +260,10 @@ def _select_days(table: pd.DataFrame, config: FluxConfig, label: str) -> pd.Data
     column = config.quantity.column
     present = table[column].notna()
     table[column] = _usable(table[column], table.get(name) if name else None, config)
-    record = SiteRecord(label, (config.gpp_column or column,), name, name in table, present, table[column].notna())
+    uncertainty = TARGET_UNCERTAINTY if TARGET_UNCERTAINTY in table else ""
+    record = SiteRecord(
+        label, (config.gpp_column or column,), name, name in table, present, table[column].notna(), uncertainty
+    )
     table.attrs["policy"] = policy_lines([record], config.quantity, config.quality, config.keep_negative, oneflux=False)
     return table
 

@@ -8,13 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from thalweg.errors import UsageError, unknown_name
+from thalweg.errors import unknown_name
+from thalweg.gpp.footprint.footprint import MIN_DATES, too_few_dates
 
 GapFilling = Literal["linear", "kalman"]
 """Methods of gap filling."""
-
-MIN_DATES = 5
-"""Smallest number of dates of a daily series."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,7 @@ def fill_to_days(
     """
     check_gap_filling(method)
     if len(dates) < MIN_DATES:
-        raise UsageError(
-            f"{label}: {len(dates)} dates with enough usable pixels of the footprint, expected at least {MIN_DATES}: "
-            "use a longer series or a larger radius"
-        )
+        raise too_few_dates(label, len(dates))
     frame = pd.DataFrame(np.asarray(values, float), index=pd.DatetimeIndex(dates).normalize())
     observed = frame.groupby(level=0).mean()
     every = pd.DatetimeIndex(days) if days is not None else pd.date_range(observed.index[0], observed.index[-1])

@@ -16,8 +16,8 @@ from pydantic import Field
 from thalweg.earth.sensors import Declaration
 from thalweg.errors import ThalwegError, UsageError, one_line
 from thalweg.gpp.data.features import FeatureRecipe
-from thalweg.gpp.data.footprint_series import embedding_names
 from thalweg.gpp.data.windows import Windows
+from thalweg.gpp.footprint.footprint_series import embedding_names
 from thalweg.gpp.models.baselines import ClimatologyLearner, RidgeLearner
 from thalweg.gpp.models.ensemble import Ensemble, Learner, Member
 from thalweg.gpp.models.learner_state import LearnerState

@@ -14,8 +14,8 @@ MISSING_CODES = (-9999, -6999)
 
 GPP_UNITS = "gC m-2 d-1"
 SECONDS_PER_DAY = 86_400
-GRAMS_PER_MICROMOLE = 12.011e-6 * SECONDS_PER_DAY
-"""Carbon of one umol CO2 m-2 s-1 over a day, in gC m-2 d-1."""
+GRAMS_PER_MICROMOLE = 12.0107e-6 * SECONDS_PER_DAY
+"""Carbon of one umol CO2 m-2 s-1 over a day, in gC m-2 d-1; the molar mass is that of the FLUXNET files."""
 
 POTENTIAL_RADIATION = "SW_IN_POT"
 """Column of potential radiation in a daily table, named as in FLUXNET files."""

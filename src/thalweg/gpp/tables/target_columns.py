@@ -20,6 +20,12 @@ _NOT_A_FLUX = re.compile(
 )
 _ONEFLUX = re.compile(r"(?:(?:GPP|RECO)_[ND]T_|NEE_)(?P<variant>[CV]UT_\w+)")
 _LATENT_HEAT = re.compile(r"LE_(F_MDS|CORR\w*)")
+RANDOM_UNCERTAINTY = "_RANDUNC"
+"""End of the names of random uncertainty in flux files."""
+
+TARGET_UNCERTAINTY = "TARGET_UNCERTAINTY"
+"""Column of a daily table with the standard uncertainty of each day's target, in the target's units."""
+
 _THRESHOLDS = ("VUT", "CUT")
 _MAX_NAMES = 8  # in a message
 
@@ -85,12 +91,25 @@ class FluxTarget:
         Raises:
             UsageError: Latent heat comes without air temperature.
         """
+        return self.in_units(days[list(columns)].mean(axis=1, skipna=False), days, label)
+
+    def in_units(self, values: pd.Series, days: pd.DataFrame, label: str) -> pd.Series:
+        """Convert values of the target's flux columns, or their uncertainty, to the target's units.
+
+        Args:
+            values: Daily values in the units of the columns.
+            days: Daily values with air temperature in deg C, where the flux is latent heat.
+            label: Name of the file in messages.
+
+        Raises:
+            UsageError: Latent heat comes without air temperature.
+        """
         if self.flux != "LE":
-            return days[list(columns)].mean(axis=1, skipna=False)
+            return values
         temperature = next((name for name in ("TA_F", "TA_ERA") if name in days), None)
         if temperature is None:
             raise UsageError(f"{label}: no column TA_F or TA_ERA: expected air temperature to convert LE to ET")
-        return days[columns[0]] * SECONDS_PER_DAY / heat_of_vaporisation(days[temperature])
+        return values * SECONDS_PER_DAY / heat_of_vaporisation(days[temperature])
 
 
 def heat_of_vaporisation(temperature: pd.Series) -> pd.Series:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from thalweg.gpp.tables.target_columns import FluxTarget
+from thalweg.gpp.tables.target_columns import TARGET_UNCERTAINTY, FluxTarget
 
 _MAX_LISTED = 3  # sites that a line names
 
@@ -21,6 +21,8 @@ class SiteRecord:
         has_quality: Whether the files have the quality column.
         present: (D,) boolean, days that have a value.
         usable: (D,) boolean, days whose value is used.
+        uncertainty: Formula of the days' uncertainty in the files' columns; "" where the files have none.
+        has_steps: The days were aggregated from half-hours or hours.
     """
 
     site: str
@@ -29,6 +31,8 @@ class SiteRecord:
     has_quality: bool
     present: pd.Series
     usable: pd.Series
+    uncertainty: str = ""
+    has_steps: bool = False
 
 
 def policy_lines(
@@ -56,7 +60,11 @@ def policy_lines(
         f"quality: {'; '.join(selection)}; negative days {negative}; {left_out} of {present} days left out",
     ]
     if not oneflux:
+        lines += [f"uncertainty: column {TARGET_UNCERTAINTY}"] if records[0].uncertainty else []
         return [*lines, f"gaps: {days - present} days have no value and are not filled; processing before not known"]
+    lines.append(f"uncertainty: {_uncertainty(records)}")
+    if stepped := [one.site for one in records if one.has_steps]:
+        lines.append(f"half-hours: aggregated to days by the rules of ONEFlux at {_sites(stepped)}")
     lines.append(
         "gaps: within a day, half-hours are filled by the files' own processing (ONEFlux); "
         f"days are not filled: {days - present} have no value"
@@ -70,6 +78,17 @@ def policy_lines(
         *lines,
         "storage: NEE of ONEFlux adds the storage term that a site submitted; the files do not say which did",
     ]
+
+
+def _uncertainty(records: Sequence[SiteRecord]) -> str:
+    """State the formula of the uncertainty by site."""
+    sites: dict[str, list[str]] = {}
+    for one in records:
+        sites.setdefault(one.uncertainty, []).append(one.site)
+    parts = [formula or "none, the files have no columns for it" for formula in sites]
+    if len(parts) > 1:
+        parts = [f"{part} at {_sites(own)}" for part, own in zip(parts, sites.values(), strict=True)]
+    return f"{'; '.join(parts)} (one standard deviation, column {TARGET_UNCERTAINTY})" if any(sites) else parts[0]
 
 
 def _columns(records: Sequence[SiteRecord]) -> str:

@@ -1,21 +1,17 @@
 """Daily values of a flux file: from daily rows, or from half-hourly and hourly rows aggregated to days."""
 
-import re
 import warnings
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from thalweg.errors import DataWarning, UsageError
-from thalweg.gpp.tables.flux_files import DAY_COLUMN, STEP_COLUMN
+from thalweg.gpp.flux.flux_files import DAY_COLUMN, STEP_COLUMN
+from thalweg.gpp.flux.half_hours import aggregate_steps
 from thalweg.gpp.tables.physical_limits import (
-    GPP_UNITS,
-    GRAMS_PER_MICROMOLE,
     METEOROLOGY_COLUMN,
     POTENTIAL_RADIATION,
     check_units,
-    limits_of,
     mask_impossible,
     replace_missing_codes,
 )
@@ -28,7 +24,7 @@ def read_days(file: TableFile, columns: Sequence[str], quality: str | None) -> p
 
     Args:
         file: File with a column of times.
-        columns: Columns of fluxes.
+        columns: Columns of fluxes and of their uncertainty.
         quality: Their quality column; None where it is not known.
 
     Returns:
@@ -64,7 +60,7 @@ def read_days(file: TableFile, columns: Sequence[str], quality: str | None) -> p
     if repeated.any():
         raise UsageError(f"{file.name}: {values.index[repeated][0]:%Y-%m-%d %H:%M} is repeated: expected it once")
     if has_steps:
-        days = _aggregate_steps(values, file.name, quality)
+        days = aggregate_steps(values, file.name, quality)
     else:
         _check_whole_days(values, file.name)
         days = values
@@ -100,29 +96,3 @@ def _check_whole_days(values: pd.DataFrame, label: str) -> None:
     step = time.to_series().diff().median()
     if (time != time.normalize()).any() or (len(time) > 2 and step != pd.Timedelta(days=1)):
         raise UsageError(f"{label}: column {DAY_COLUMN!r}: steps of {step}: expected one row per day")
-
-
-def _aggregate_steps(steps: pd.DataFrame, label: str, quality: str | None) -> pd.DataFrame:
-    """Aggregate half-hourly or hourly values to days.
-
-    Fluxes of carbon are converted from umol m-2 s-1 to gC m-2 d-1, precipitation is summed, the rest is averaged; a
-    day with a missing step has no value. The quality becomes the share of steps that are measured (0) or
-    well filled (1).
-    """
-    time = pd.DatetimeIndex(steps.index)
-    step = time.to_series().diff().median()
-    steps_per_day = round(float(np.timedelta64(1, "D") / step.to_numpy())) if len(steps) > 1 else 0
-    if steps_per_day not in (24, 48):
-        raise UsageError(f"{label}: steps of {step}: expected half-hours or hours")
-    days = steps.groupby(time.normalize())
-    daily = days.mean().where(days.count() == steps_per_day)
-    for name in steps:
-        known = limits_of(str(name))
-        if known is not None and known.units == GPP_UNITS:
-            daily[name] *= GRAMS_PER_MICROMOLE
-        elif re.match(r"P_(ERA|F)$", str(name)):
-            daily[name] *= steps_per_day
-    if quality in steps:
-        good = steps[quality] <= 1
-        daily[quality] = good.groupby(time.normalize()).sum() / steps_per_day
-    return daily

@@ -3,13 +3,11 @@
 import re
 from pathlib import Path
 
+from thalweg.gpp.flux.flux_names import OTHER_RESOLUTIONS, FluxFileName
 from thalweg.gpp.tables.physical_limits import GPP_UNITS, GRAMS_PER_MICROMOLE
 from thalweg.gpp.tables.table_files import TableFile
 from thalweg.gpp.tables.target_columns import GPP
 
-_METADATA = re.compile(r"_(BIF[A-Z]*|VARINFO|SITEINFO|INSTRUMENTS|ANCILLARY)[_.]")
-_OTHER_STEPS = re.compile(r"_(AUX[A-Z]*|WW|MM|YY)[_.]")
-_BASE = re.compile(r"_BASE(-BADM)?_")
 _REDDYPROC = re.compile(r"(GPP|NEE|Reco|LE|H)(_DT)?_((uStar|Ustar|U\d\d)(_f|_fqc|_orig|_SD)?|f|fqc|fall|fmeth)$")
 _EDDYPRO_NAMES = ({"filename", "daytime", "co2_flux"}, {"file_info"}, {"FILENAME_HF"})
 _BIF_NAMES = {"VARIABLE_GROUP", "VARIABLE", "DATAVALUE"}
@@ -24,22 +22,30 @@ _IS_EDDYPRO = (
     f"table (site, time, gpp in {GPP_UNITS})"
 )
 
+_USE_DAILY = "use the site's daily FLUXNET file (_DD_), or else the half-hourly one (_HH_)"
+
 
 def is_ignored(name: str) -> bool:
-    """Return True for names of files without daily values: auxiliary, weekly to yearly, or metadata (BIF)."""
-    return bool(_METADATA.search(name) or _OTHER_STEPS.search(name))
+    """Return True for names of files that no folder of daily values needs: auxiliary, weekly to yearly, metadata."""
+    named = FluxFileName.parse(name)
+    return named.is_metadata or named.is_auxiliary or named.is_unpartitioned or named.resolution in OTHER_RESOLUTIONS
 
 
 def reason_by_name(path: Path) -> str | None:
     """Return the reason to refuse a file by its name, with the file to use instead; None if there is none."""
-    if _BASE.search(path.name):
+    named = FluxFileName.parse(path.name)
+    if named.is_base:
         return _IS_BASE
     if path.name.startswith("eddypro_"):
         return _IS_EDDYPRO
-    if _METADATA.search(path.name):
+    if named.is_metadata:
         return _IS_METADATA
-    if _OTHER_STEPS.search(path.name):
-        return "an auxiliary or weekly to yearly file: use the site's daily file (_DD_)"
+    if named.is_auxiliary:
+        return f"an auxiliary file, which has no daily values: {_USE_DAILY}"
+    if named.is_unpartitioned:
+        return f"an ICOS file from before the partitioning, which has no GPP: {_USE_DAILY}"
+    if named.resolution in OTHER_RESOLUTIONS:
+        return f"{OTHER_RESOLUTIONS[named.resolution]} values (_{named.resolution}_): {_USE_DAILY}"
     return None
 
 

@@ -11,35 +11,47 @@ from thalweg.earth.cube.grid import describe_crs, pixel_centers
 from thalweg.earth.cube.windows import Window
 from thalweg.earth.positions import LonLat, MapPoint, Position, map_point
 from thalweg.errors import UsageError
+from thalweg.gpp.footprint.flow_records import FlowSeries
+from thalweg.gpp.footprint.kljun import TowerHeights
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 DEFAULT_RADIUS = 100.0
-"""Default radius of a footprint in m, of the order of a flux tower's."""
+"""Default radius of a disc in m, of the order of a flux tower's footprint."""
 
 MIN_SHARE = 0.25
 """Smallest share of a footprint's pixels that must be usable on a date of its series."""
 
+MIN_DATES = 5
+"""Smallest number of dates of a daily series."""
+
 
 @dataclass(frozen=True)
 class Tower:
-    """Flux tower and the radius of its footprint.
+    """Flux tower and its footprint: a disc, or with records of wind and stability that of Kljun et al. (2015).
 
     Attributes:
         position: Position of the tower: `LonLat` in degrees, `MapPoint` in the reference system of the cube, or
             `PixelIndex`.
-        radius: Radius of the footprint in m.
+        radius: Radius around the tower in m that the footprint is limited to; None is `DEFAULT_RADIUS` for a disc,
+            and for a footprint from records the distance that holds 80 % of it in half of them.
+        flow: Half-hourly wind and stability; None for a disc.
+        heights: Heights of the tower, needed with `flow`.
 
     Raises:
-        UsageError: The radius is not a positive number.
+        UsageError: The radius is not a positive number, or records come without heights.
     """
 
     position: Position
-    radius: float = DEFAULT_RADIUS
+    radius: float | None = None
+    flow: FlowSeries | None = None
+    heights: TowerHeights | None = None
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.radius) and self.radius > 0):
+        if self.flow is not None and self.heights is None:
+            raise UsageError("no measurement height: expected that of the tower for a footprint from wind records")
+        if self.radius is not None and not (np.isfinite(self.radius) and self.radius > 0):
             raise UsageError(f"radius {self.radius:g} m: expected the radius of the tower's footprint, above 0 m")
 
 
@@ -67,28 +79,48 @@ class Footprint:
         Raises:
             UsageError: The grid does not cover the footprint.
         """
-        point = map_point(tower.position, grid)
-        x, y = point.x, point.y
-        half = grid.resolution.x / 2
-        column_x, row_y = pixel_centers(grid)
-        west, east = float(column_x[0]) - half, float(column_x[-1]) + half
-        south, north = float(row_y[-1]) - half, float(row_y[0]) + half
-        if not (west <= x <= east and south <= y <= north):
-            raise UsageError(
-                f"{label}: does not cover the tower at {tower.position} ({x:.0f} {y:.0f} in {describe_crs(grid)}), it "
-                f"spans x {west:.0f} to {east:.0f}, y {south:.0f} to {north:.0f}: {_advice(grid, tower.position)}"
-            )
-        room = min(x - west, east - x, y - south, north - y)
-        if tower.radius > room + half:
+        room = covered_radius(grid, tower.position, label)
+        radius = DEFAULT_RADIUS if tower.radius is None else tower.radius
+        if radius > room + grid.resolution.x / 2:
             raise UsageError(
                 f"{label}: covers {room:.0f} m around the tower at {tower.position}, expected its footprint of "
-                f"{tower.radius:g} m: use a larger cube or a smaller radius"
+                f"{radius:g} m: use a larger cube or a smaller radius"
             )
-        distance = np.hypot(column_x - x, row_y[:, None] - y)
-        near = distance <= max(tower.radius, float(distance.min())) + 1e-6 * grid.resolution.x
+        east, north = distances(grid, tower.position)
+        distance = np.hypot(east, north[:, None])
+        near = distance <= max(radius, float(distance.min())) + 1e-6 * grid.resolution.x
         rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
         window = Window(int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1)
         return cls(window, near[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+
+
+def covered_radius(grid: "GeoBox", position: Position, label: str) -> float:
+    """Return the distance in m from a tower to the nearest edge of a grid.
+
+    Args:
+        grid: North-up grid in m.
+        position: Position of the tower.
+        label: Name of the grid's cube in messages.
+
+    Raises:
+        UsageError: The tower is outside of the grid.
+    """
+    point = map_point(position, grid)
+    x, y = point.x, point.y
+    west, south, east, north = grid.boundingbox
+    if not (west <= x <= east and south <= y <= north):
+        raise UsageError(
+            f"{label}: does not cover the tower at {position} ({x:.0f} {y:.0f} in {describe_crs(grid)}), it "
+            f"spans x {west:.0f} to {east:.0f}, y {south:.0f} to {north:.0f}: {_advice(grid, position)}"
+        )
+    return float(min(x - west, east - x, y - south, north - y))
+
+
+def distances(grid: "GeoBox", position: Position) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the distances in m of the columns to the east and of the rows to the north of a tower."""
+    point = map_point(position, grid)
+    x, y = pixel_centers(grid)
+    return x - point.x, y - point.y
 
 
 def _advice(grid: "GeoBox", position: Position) -> str:
@@ -189,3 +221,16 @@ def _weighted_moments(values: NDArray, weights: NDArray) -> tuple[NDArray, NDArr
     total = weights.sum(-1)
     mean = (weights * values).sum(-1) / total
     return mean, (weights * (values - mean[..., None]) ** 2).sum(-1) / total
+
+
+def too_few_dates(label: str, count: int) -> UsageError:
+    """Return the error that a series has too few dates.
+
+    Args:
+        label: Name of the series.
+        count: Number of its dates.
+    """
+    return UsageError(
+        f"{label}: {count} dates with enough usable pixels of the footprint, expected at least {MIN_DATES}: "
+        "use a longer series or a larger radius"
+    )

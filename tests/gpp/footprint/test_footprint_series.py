@@ -9,19 +9,21 @@ from thalweg.earth.cube.windows import Window
 from thalweg.earth.model.earth_model import EarthModel
 from thalweg.earth.positions import PixelIndex
 from thalweg.errors import UsageError
-from thalweg.gpp.data.footprint import Footprint, Tower
-from thalweg.gpp.data.footprint_series import (
+from thalweg.gpp.footprint.footprint import Footprint, Tower
+from thalweg.gpp.footprint.footprint_series import (
     crop_to_footprint,
+    pixels_of_cube,
+    pixels_of_embeddings,
     series_of_bands,
-    series_of_cube,
-    series_of_embeddings,
     series_on_dates,
 )
 
 
 def test_a_cube_and_its_embeddings_give_the_same_series(cube: Cube, embedded: xr.Dataset, model: EarthModel):
     tower = Tower(PixelIndex(16, 15), 30)
-    near, whole = series_of_cube(cube, tower, model, 7), series_of_embeddings(embedded, tower)
+    footprint = Footprint.on(cube.grid, tower, "cube")
+    near = pixels_of_cube(cube, footprint, model, 7).average()
+    whole = pixels_of_embeddings(embedded, footprint).average()
     np.testing.assert_array_equal(near.dates, whole.dates)
     for name in ("mean", "spread", "uncertainty", "share"):
         np.testing.assert_allclose(getattr(near, name), getattr(whole, name), atol=1e-5)
@@ -30,7 +32,9 @@ def test_a_cube_and_its_embeddings_give_the_same_series(cube: Cube, embedded: xr
 
 def test_a_cube_and_its_embeddings_agree_near_the_edge(cube: Cube, embedded: xr.Dataset, model: EarthModel):
     tower = Tower(PixelIndex(29, 2), 20)
-    near, whole = series_of_cube(cube, tower, model, 7), series_of_embeddings(embedded, tower)
+    footprint = Footprint.on(cube.grid, tower, "cube")
+    near = pixels_of_cube(cube, footprint, model, 7).average()
+    whole = pixels_of_embeddings(embedded, footprint).average()
     shared = np.isin(near.dates, whole.dates), np.isin(whole.dates, near.dates)
     assert shared[0].sum() >= 5
     np.testing.assert_allclose(near.mean[shared[0]], whole.mean[shared[1]], atol=1e-5)
@@ -45,7 +49,7 @@ def test_a_cube_is_cropped_to_the_surroundings(cube: Cube):
 def test_any_date_can_be_embedded(cube: Cube, embedded: xr.Dataset, model: EarthModel):
     tower = Tower(PixelIndex(16, 15), 30)
     views = {"both": ("sentinel-2", "sentinel-1"), "radar": ("sentinel-1",)}
-    known = series_of_embeddings(embedded, tower)
+    known = pixels_of_embeddings(embedded, Footprint.on(cube.grid, tower, "cube")).average()
     clear = known.select(known.share == 1)
     between = clear.dates + np.timedelta64(60, "h")
     found = series_on_dates(cube, tower, model, 7, np.concatenate([clear.dates, between]), views)

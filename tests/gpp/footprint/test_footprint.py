@@ -9,7 +9,7 @@ from thalweg.earth.cube.grid import pixel_centers
 from thalweg.earth.cube.windows import Window
 from thalweg.earth.positions import LonLat, MapPoint, PixelIndex, lon_lat
 from thalweg.errors import UsageError
-from thalweg.gpp.data.footprint import Footprint, Tower, average_pixels
+from thalweg.gpp.footprint.footprint import Footprint, Tower, average_pixels
 
 DATES = np.array(["2018-05-01", "2018-05-06"], "datetime64[ns]")
 PAIR = Footprint(Window(0, 0, 1, 2), np.array([[True, True]]))

@@ -36,7 +36,7 @@ METADATA = [
     ("AMF_XX-Abc_FLUXNET_BIFVARINFO_DD_2019-2019.csv", BIF, "a file of metadata"),
     ("ICOSETC_XX-Abc_SITEINFO_L2.csv", BIF, "a file of metadata"),
     ("AMF_XX-Abc_BIF_20210331.xlsx", "PK\x03\x04", "a file of metadata"),
-    ("FLX_XX-Abc_FLUXNET2015_FULLSET_MM_2019-2019_1-4.csv", "TIMESTAMP\n201901\n", "weekly to yearly"),
+    ("FLX_XX-Abc_FLUXNET2015_FULLSET_MM_2019-2019_1-4.csv", "TIMESTAMP\n201901\n", "monthly values (_MM_)"),
 ]
 
 

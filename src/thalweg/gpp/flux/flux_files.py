@@ -1,13 +1,13 @@
 """Flux files of a folder: the files to read, the files to leave out, and the list of sites."""
 
-import re
 from pathlib import Path
 
 import pandas as pd
 
 from thalweg.errors import MissingPathError, UsageError
+from thalweg.gpp.flux.flux_names import FluxFileName
+from thalweg.gpp.flux.flux_products import is_ignored, reason_by_header, reason_by_name
 from thalweg.gpp.tables.daily_table import is_daily_table
-from thalweg.gpp.tables.flux_products import is_ignored, reason_by_header, reason_by_name
 from thalweg.gpp.tables.physical_limits import METEOROLOGY_COLUMN, replace_missing_codes
 from thalweg.gpp.tables.table_files import TableFile, as_text, open_table, to_numbers
 from thalweg.gpp.tables.target_columns import GPP, FluxTarget, no_target_column
@@ -21,15 +21,13 @@ SITE_LIST = "towers.csv"
 MAX_LISTED = 3
 """Largest number of files or sites that a message lists."""
 
-_SITE = re.compile(r"(?<![A-Za-z0-9])([A-Z]{2}-[A-Za-z0-9]{3})(?![A-Za-z0-9])")
 _TABLE_SUFFIXES = (".csv", ".parquet")
 _OTHER_SUFFIXES = (".txt", ".tsv", ".zip", ".gz", ".xlsx", ".xls")
 
 
 def site_name(path: Path) -> str:
     """Return the site's identifier in a file name, such as BE-Bra; the whole stem without one."""
-    found = _SITE.search(path.stem)
-    return found.group(1) if found else path.stem
+    return FluxFileName.parse(path.name).site or path.stem
 
 
 def open_flux_table(path: Path) -> TableFile:
@@ -76,13 +74,15 @@ def flux_files(folder: Path, sites: Path | None, target: FluxTarget = GPP) -> tu
     Raises:
         UsageError: No file can be read; the message gives the reasons.
     """
-    files, reasons = [], []
+    files: list[TableFile] = []
+    reasons: dict[Path, str] = {}
+    ignored: dict[Path, str] = {}
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)
         suffix = path.suffix.lower()
         if hidden or not path.is_file() or suffix not in _TABLE_SUFFIXES + _OTHER_SUFFIXES:
             continue
-        if is_ignored(path.name) or path.name == SITE_LIST or path == sites:
+        if path.name == SITE_LIST or path == sites:
             continue
         try:
             file = open_flux_table(path)
@@ -92,14 +92,24 @@ def flux_files(folder: Path, sites: Path | None, target: FluxTarget = GPP) -> tu
                 continue  # a README, not a flux file
             files.append(require_flux_columns(file, target))
         except UsageError as error:
-            reasons.append(str(error))
-    more = f"; and {len(reasons) - MAX_LISTED} more" if len(reasons) > MAX_LISTED else ""
-    listed = "; ".join(reasons[:MAX_LISTED]) + more
-    if not files and reasons:
-        raise UsageError(f"{folder}: no file that can be read: {listed}")
+            (ignored if is_ignored(path.name) else reasons)[path] = str(error)
+    read = {site_name(file.path) for file in files}
+    kept = [reason for path, reason in reasons.items() if not (_is_product_archive(path) and site_name(path) in read)]
     if not files:
+        if listed := _listed(kept or list(ignored.values())):
+            raise UsageError(f"{folder}: no file that can be read: {listed}")
         raise UsageError(f"{folder}: no CSV file with a TIMESTAMP column in it: expected FLUXNET or ICOS files")
-    return files, [f"{folder.name}: left out {len(reasons)} of its files: {listed}"] if reasons else []
+    return files, [f"{folder.name}: left out {len(kept)} of its files: {_listed(kept)}"] if kept else []
+
+
+def _is_product_archive(path: Path) -> bool:
+    """Return True for the zip of a product, which lies next to the files that were unpacked from it."""
+    return path.suffix.lower() == ".zip" and reason_by_name(path) is None
+
+
+def _listed(reasons: list[str]) -> str:
+    more = f"; and {len(reasons) - MAX_LISTED} more" if len(reasons) > MAX_LISTED else ""
+    return "; ".join(reasons[:MAX_LISTED]) + more
 
 
 def read_site_list(source: Path, sites: Path | None) -> pd.DataFrame:

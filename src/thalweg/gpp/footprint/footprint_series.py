@@ -1,6 +1,7 @@
 """Series of a tower's footprint: embeddings of a store or a cube, raw bands, and embeddings on chosen dates."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.earth.cube.cube import Cube
-from thalweg.earth.cube.grid import read_grid
 from thalweg.earth.cube.windows import Window
 from thalweg.earth.model.context import HALO
 from thalweg.errors import UsageError
-from thalweg.gpp.data.footprint import Footprint, FootprintSeries, Tower, average_pixels
+from thalweg.gpp.footprint.footprint import Footprint, FootprintSeries, Tower, average_pixels
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,58 +25,78 @@ def embedding_names(size: int) -> tuple[str, ...]:
     return tuple(f"e{index + 1}" for index in range(size))
 
 
-def series_of_embeddings(dataset: "xr.Dataset", tower: Tower, label: str = "embeddings") -> FootprintSeries:
-    """Average the footprint of a tower in an embedding dataset.
+@dataclass(frozen=True)
+class FootprintPixels:
+    """Embeddings of the pixels in a footprint's window on every date.
+
+    Attributes:
+        footprint: Footprint; the arrays cover its window.
+        dates: (T,) datetime64[ns], in order.
+        names: K feature names.
+        values: (T, K, height, width), NaN where unusable.
+        usable: (T, height, width) boolean.
+        uncertainty: (T, K, height, width), half-width of the 68 % interval.
+    """
+
+    footprint: Footprint
+    dates: NDArray[np.datetime64]
+    names: tuple[str, ...]
+    values: NDArray[np.float32]
+    usable: NDArray[np.bool_]
+    uncertainty: NDArray[np.float32]
+
+    def average(self) -> FootprintSeries:
+        """Average the pixels of the footprint with equal shares; see `average_pixels`."""
+        return average_pixels(self.footprint, self.dates, self.names, self.values, self.usable, self.uncertainty)
+
+
+def pixels_of_embeddings(dataset: "xr.Dataset", footprint: Footprint) -> FootprintPixels:
+    """Return the pixels of a footprint in an embedding dataset.
 
     Args:
         dataset: Embeddings, as `thalweg.open` and `thalweg.embed` return them.
-        tower: Position and radius.
-        label: Name of the embeddings in messages.
-
-    Raises:
-        UsageError: The dataset does not cover the footprint.
+        footprint: Footprint on the grid of the dataset.
     """
-    footprint = Footprint.on(read_grid(dataset, label)[0], tower, label)
     window = footprint.window
     part = dataset.isel(
         y=slice(window.top, window.top + window.height), x=slice(window.left, window.left + window.width)
     )
-    return average_pixels(
-        footprint,
-        part.time.values.astype("datetime64[ns]"),
-        embedding_names(part.sizes["embedding"]),
-        part.embeddings.values,
-        np.isfinite(part.embeddings.values).all(1),
-        part.uncertainty.values,
+    values = part.embeddings.values
+    return FootprintPixels(
+        footprint=footprint,
+        dates=part.time.values.astype("datetime64[ns]"),
+        names=embedding_names(part.sizes["embedding"]),
+        values=values,
+        usable=np.isfinite(values).all(1),
+        uncertainty=part.uncertainty.values,
     )
 
 
-def series_of_cube(cube: "Cube | str | Path", tower: Tower, model: "EarthModel", size: int) -> FootprintSeries:
-    """Embed and average the footprint of a tower in a satellite cube; only its surroundings are read.
+def pixels_of_cube(cube: Cube, footprint: Footprint, model: "EarthModel", size: int) -> FootprintPixels:
+    """Embed the pixels of a footprint in a satellite cube; only its surroundings are read.
 
     Args:
-        cube: A `Cube`, or anything `Cube.open` accepts.
-        tower: Position and radius.
+        cube: Satellite cube.
+        footprint: Footprint on the grid of the cube.
         model: Model that embeds the cube.
         size: Dimensions of the embedding, 7 or 32.
 
     Raises:
-        UsageError: The cube does not cover the footprint, or cannot be embedded.
+        UsageError: The cube cannot be embedded.
     """
     from thalweg.earth.inference.compute import embed_block
     from thalweg.earth.inference.job import Job
 
-    cube = cube if isinstance(cube, Cube) else Cube.open(cube)
-    part, footprint = crop_to_footprint(cube, Footprint.on(cube.grid, tower, cube.name))
+    part, cropped = crop_to_footprint(cube, footprint)
     job = Job(part, model, size)
-    block = embed_block(job, footprint.window)
-    return average_pixels(
-        footprint,
-        job.dates(),
-        embedding_names(size),
-        block.embeddings,
-        np.isfinite(block.embeddings).all(1),
-        block.uncertainty,
+    block = embed_block(job, cropped.window)
+    return FootprintPixels(
+        footprint=cropped,
+        dates=job.dates(),
+        names=embedding_names(size),
+        values=block.embeddings,
+        usable=np.isfinite(block.embeddings).all(1),
+        uncertainty=block.uncertainty,
     )
 
 

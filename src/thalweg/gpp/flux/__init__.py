@@ -1,0 +1,5 @@
+"""Files of flux towers, read by product: their names, columns, days and quality."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
