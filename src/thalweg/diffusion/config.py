@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from thalweg.devices import check_device_name
 from thalweg.diffusion.adapter_files import LoraFile, check_inversion_file
 from thalweg.diffusion.checkpoints.model_folder import find_folder
+from thalweg.diffusion.checkpoints.single_file import find_model
 from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.errors import UsageError
 from thalweg.io.json_files import read_as
@@ -25,7 +26,8 @@ class ModelConfig:
     A folder's path is made absolute, so that a run can be resumed from anywhere.
 
     Attributes:
-        model: a diffusers folder or a hub model's name; None: the shipped miniature.
+        model: a diffusers folder, a single-file checkpoint or a hub model's name; None: the shipped miniature.
+        base: folder or hub name of the model whose configs and tokenizers a single-file checkpoint takes.
         device: cpu, cuda, cuda:1, mps ...
         steps: denoising steps.
         guidance: guidance scale.
@@ -46,6 +48,7 @@ class ModelConfig:
     """
 
     model: str | None = None
+    base: str | None = None
     device: str = "cpu"
     steps: int | None = None
     guidance: float | None = None
@@ -64,10 +67,13 @@ class ModelConfig:
     def __post_init__(self) -> None:
         SamplingConfig().changed(**self._sampling())
         check_device_name(self.device)
-        for name in ("model", "clip", "dino"):
+        for name in ("model", "base", "clip", "dino"):
             given = getattr(self, name)
-            if given is not None and (folder := find_folder(given)) is not None:
-                object.__setattr__(self, name, str(folder.resolve()))
+            find = find_model if name == "model" else find_folder
+            if given is not None and (path := find(given)) is not None:
+                object.__setattr__(self, name, str(path.resolve()))
+        if self.base is not None and not (self.model and Path(self.model).is_file()):
+            raise UsageError(f"expected no `base` for {self.name}: only a single-file checkpoint needs one")
         object.__setattr__(self, "lora", tuple(LoraFile.parse(text).absolute() for text in self.lora))
         files = tuple(str(check_inversion_file(Path(file))) for file in self.inversion)
         object.__setattr__(self, "inversion", files)
@@ -100,7 +106,7 @@ class ModelConfig:
         else:
             from thalweg.diffusion.loading import load
 
-            generator = load(self.model, device=self.device, **self._sampling())
+            generator = load(self.model, base=self.base, device=self.device, **self._sampling())
         if self.lora or self.inversion:
             from thalweg.diffusion.adapters import add_inversions, add_loras
 

@@ -29,7 +29,15 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
     "model": (
         Annotated[
-            str | None, typer.Option(help="a diffusers folder or a hub model's name; the shipped miniature by default")
+            str | None,
+            typer.Option(help="a diffusers folder, a checkpoint file or a hub name; the shipped miniature by default"),
+        ],
+        None,
+    ),
+    "base": (
+        Annotated[
+            str | None,
+            typer.Option(help="a model's folder or hub name, for the configs and tokenizers of a checkpoint file"),
         ],
         None,
     ),
