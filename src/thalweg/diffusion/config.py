@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from thalweg.diffusion.generator import DiffusionGenerator
     from thalweg.diffusion.image_encoders.dino import DinoEncoder
 
+_SAMPLING = ("negative", "width", "height", "clip_skip", "guidance_rescale", "prompt_syntax", "long_prompts")
+"""Fields of `SamplingConfig` that a model config has under the same name."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -42,6 +45,8 @@ class ModelConfig:
         height: of the images, pixels.
         clip_skip: last layers of the CLIP text encoders to leave out.
         guidance_rescale: see `SamplingConfig`.
+        prompt_syntax: weights that prompts hold: a1111 or compel.
+        long_prompts: chunks, for prompts beyond the text encoder's length.
 
     Raises:
         UsageError: a value that no model takes, or a name of neither a folder nor a hub model.
@@ -63,6 +68,8 @@ class ModelConfig:
     height: int | None = None
     clip_skip: int | None = None
     guidance_rescale: float | None = None
+    prompt_syntax: str | None = None
+    long_prompts: str | None = None
 
     def __post_init__(self) -> None:
         SamplingConfig().changed(**self._sampling())
@@ -146,7 +153,5 @@ class ModelConfig:
     def _sampling(self) -> dict[str, Any]:
         """Return the sampling settings that are given, under the names of `SamplingConfig`."""
         given = {"steps": self.steps, "guidance_scale": self.guidance, "scheduler": self.scheduler}
-        given |= {
-            name: getattr(self, name) for name in ("negative", "width", "height", "clip_skip", "guidance_rescale")
-        }
+        given |= {name: getattr(self, name) for name in _SAMPLING}
         return {"gradient": self.gradient} | {name: value for name, value in given.items() if value is not None}

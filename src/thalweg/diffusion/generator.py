@@ -133,10 +133,30 @@ class DiffusionGenerator:
             NotFiniteError: a text encoder gives NaN or infinity.
         """
         self._check_interrupt()
-        negative = self.settings.negative if negative is None else check_prompt(negative)
-        given = {"negative": negative, "clip_skip": self.settings.clip_skip}
-        parameters = {name: value for name, value in given.items() if value}
-        tensors = self.adapter.embed(check_prompt(prompt), negative, self.settings.clip_skip or 0)
+        negative = self.settings.negative if negative is None else negative
+        for text in (prompt, negative):
+            self.settings.check_text(text)
+        tensors = self.adapter.embed(prompt, negative, self.settings)
+        return self._embedding(prompt, negative, tensors)
+
+    def embed_like(self, prompt: str, embedding: Embedding) -> Embedding:
+        """Return the embedding of `prompt` with as many chunks as `embedding`, which was made of a long prompt.
+
+        Raises:
+            UsageError: as `embed`.
+            NotFiniteError: as `embed`.
+        """
+        self._check_interrupt()
+        self.settings.check_text(prompt)
+        self._check_tensors(embedding)
+        chunks = max(1, len(embedding.tensors["prompt"]) // self.adapter.tokens)
+        negative = self.settings.negative
+        return self._embedding(prompt, negative, self.adapter.embed(prompt, negative, self.settings, chunks))
+
+    def _embedding(self, prompt: str, negative: str, tensors: Mapping[str, Tensor]) -> Embedding:
+        """Return tensors with their provenance."""
+        given = {name: getattr(self.settings, name) for name in ("clip_skip", "prompt_syntax", "long_prompts")}
+        parameters = {name: value for name, value in {"negative": negative, **given}.items() if value}
         embedding = Embedding(tensors, Lineage(self.model, prompt, parameters=parameters))
         embedding.check_finite()
         return embedding
@@ -257,9 +277,7 @@ class DiffusionGenerator:
         Raises:
             UsageError: the model has several text encoders, or the prompt does not hold the placeholder.
         """
-        tensors = self._single_encoder().embed_with(
-            check_prompt(prompt), placeholder, vector, self.settings.negative, self.settings.clip_skip or 0
-        )
+        tensors = self._single_encoder().embed_with(check_prompt(prompt), placeholder, vector, self.settings)
         return Embedding(tensors, Lineage(self.model, prompt, parameters={"placeholder": placeholder}))
 
     def _single_encoder(self) -> StableDiffusion:

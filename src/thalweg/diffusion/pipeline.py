@@ -41,6 +41,7 @@ class PipelineAdapter(ABC):
     long_encoders: ClassVar[tuple[str, ...]] = ()
     unread_layers: ClassVar[int] = 1
     takes_guidance_rescale: ClassVar[bool] = True
+    takes_fragments: ClassVar[bool] = False
     unguided_scale: ClassVar[float] = 1.0
 
     def __init__(self, pipeline: Any, name: str) -> None:
@@ -190,12 +191,17 @@ class PipelineAdapter(ABC):
             UsageError: such a setting.
         """
         self._check_negative(settings.negative)
-        ignored = {"guidance_rescale": self.takes_guidance_rescale, "clip_skip": bool(self.clip_encoders)}
+        ignored = {
+            "guidance_rescale": self.takes_guidance_rescale,
+            "clip_skip": bool(self.clip_encoders),
+            "prompt_syntax": self.takes_fragments,
+            "long_prompts": self.takes_fragments,
+        }
         for setting, is_taken in ignored.items():
             if getattr(settings, setting) and not is_taken:
                 raise UsageError(
                     f"expected no `{setting}` for {self.name}: a {type(self.pipeline).__name__} has none; got "
-                    f"{getattr(settings, setting):g}"
+                    f"{getattr(settings, setting)}"
                 )
         if settings.clip_skip:
             layers = min(getattr(self.pipeline, encoder).config.num_hidden_layers for encoder in self.clip_encoders)
@@ -210,21 +216,40 @@ class PipelineAdapter(ABC):
             reason = "its guidance is distilled" if self.takes_guidance else "it is sampled without guidance"
             raise UsageError(f"expected no negative prompt for {self.name}: {reason}; got {shown(negative)}")
 
-    def embed(self, prompt: str, negative: str, clip_skip: int = 0) -> dict[str, Tensor]:
+    def embed(
+        self, prompt: str, negative: str, settings: SamplingConfig, chunks: int | None = None
+    ) -> dict[str, Tensor]:
         """Return an embedding's tensors for `prompt`, guided away from `negative`.
 
         Warns of parts of the two texts that the encoders do not see, see `thalweg.diffusion.pipelines.text_inputs`.
+
+        Args:
+            prompt: the prompt.
+            negative: the negative prompt.
+            settings: how both texts are read.
+            chunks: number of chunks of the rows; None: as many as the longer text needs.
         """
         self._check_negative(negative)
         with torch.no_grad(), quiet():
             for text in (prompt, negative):
-                warn_of_text(text, self.text_inputs(), stacklevel=3)
-            tensors = self.encode(prompt, negative, clip_skip)
+                plain, unread, inputs = self.seen_text(text, settings, chunks)
+                warn_of_text(plain, inputs, stacklevel=3, unread=unread)
+            tensors = self.encode_texts(prompt, negative, settings, chunks)
         return {
             name: tensor[0].to(self.precision) if tensor.is_floating_point() else tensor[0]
             for name, tensor in tensors.items()
             if name in self.names
         }
+
+    def seen_text(self, text: str, settings: SamplingConfig, chunks: int | None) -> tuple[str, str, list[TextInput]]:
+        """Return a text as encoders see it, the part of it that may hold syntax that none reads, and their inputs."""
+        return text, text, self.text_inputs()
+
+    def encode_texts(
+        self, prompt: str, negative: str, settings: SamplingConfig, chunks: int | None
+    ) -> dict[str, Tensor]:
+        """Return the encoding of both texts, each tensor (1, ...); the arguments are those of `embed`."""
+        return self.encode(prompt, negative, settings.clip_skip or 0)
 
     @abstractmethod
     def encode(self, prompt: str, negative: str, clip_skip: int) -> dict[str, Tensor]:
@@ -238,7 +263,8 @@ class PipelineAdapter(ABC):
                 continue
             masks[name] = torch.ones(1, dtype=torch.bool)
             if "pooled" not in name:
-                masks[name] = torch.arange(len(tensors[name]))[:, None] >= self.fixed_rows
+                # Each chunk of a long prompt begins with a start token.
+                masks[name] = torch.arange(len(tensors[name]))[:, None] % self.tokens >= self.fixed_rows
                 if "mask" in self.conditions:
                     read = tensors["mask" if name == "prompt" else negative_name("mask")]
                     masks[name] = masks[name] & read.bool().cpu()[:, None]

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from thalweg.diffusion.prompting.prompt_syntax import SYNTAXES, SyntaxName, parse_prompt
 from thalweg.diffusion.schedulers import SCHEDULERS
 from thalweg.errors import UsageError, unknown_name
-from thalweg.limits import MAX_STEPS, check_count, check_number
+from thalweg.limits import MAX_STEPS, check_choice, check_count, check_number
 from thalweg.prompts import check_prompt
 
 MAX_GUIDANCE = 1000.0
@@ -35,6 +36,10 @@ class SamplingConfig:
         negative: what prompts are guided away from, where `embed` is given nothing else.
         clip_skip: last layers of the CLIP text encoders to leave out, in addition to those that the model leaves out;
             None or 0: none. diffusers counts so as well, A1111's "clip skip" is larger by 1.
+        prompt_syntax: weights that prompts hold, as "a1111" or "compel" write and apply them (Stable Diffusion 1 and 2
+            and SDXL); None: prompts are plain text.
+        long_prompts: "chunks": prompts beyond the encoder's length are encoded in chunks of it, whose rows are
+            concatenated (Stable Diffusion 1 and 2 and SDXL); None: they are cut.
 
     Raises:
         UsageError: a value that no model takes.
@@ -51,6 +56,8 @@ class SamplingConfig:
     guidance_rescale: float = 0.0
     negative: str = ""
     clip_skip: int | None = None
+    prompt_syntax: SyntaxName | None = None
+    long_prompts: Literal["chunks"] | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "last_k"):
@@ -63,11 +70,28 @@ class SamplingConfig:
         check_number("`guidance_rescale`", self.guidance_rescale, 0, 1)
         if self.clip_skip is not None:
             check_count("`clip_skip`", self.clip_skip, 0, MAX_CLIP_SKIP)
-        check_prompt(self.negative)
+        if self.prompt_syntax is not None:
+            check_choice("`prompt_syntax`", self.prompt_syntax, SYNTAXES)
+        if self.long_prompts is not None:
+            check_choice("`long_prompts`", self.long_prompts, ("chunks",))
+        self.check_text(self.negative)
         if self.gradient not in ("full", "last_k", "one_step", None):
             raise UsageError(f"expected gradient full, last_k, one_step or None, got {self.gradient!r}")
         if isinstance(self.scheduler, str) and self.scheduler not in SCHEDULERS:
             raise unknown_name("scheduler", self.scheduler, SCHEDULERS)
+
+    def check_text(self, text: str) -> None:
+        """Refuse a text that is no prompt in these settings' syntax.
+
+        Raises:
+            UsageError: as `thalweg.prompts.check_prompt` and `thalweg.diffusion.prompting.parse_prompt`; or a part
+                that begins a new chunk where long prompts are cut.
+        """
+        parts = parse_prompt(check_prompt(text), self.prompt_syntax)
+        if len(parts) > 1 and self.long_prompts is None:
+            raise UsageError(
+                "expected a prompt of one chunk, got BREAK in it: set `long_prompts=chunks` for prompts of several"
+            )
 
     def changed(self, **changes: Any) -> "SamplingConfig":
         """Return these settings with some others.

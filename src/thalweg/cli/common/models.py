@@ -76,6 +76,14 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[int | None, typer.Option(help="last layers of the CLIP text encoder to leave out; A1111's less 1")],
         None,
     ),
+    "prompt_syntax": (
+        Annotated[str | None, typer.Option(help="weights in prompts as a1111 or compel write them; off if left out")],
+        None,
+    ),
+    "long_prompts": (
+        Annotated[str | None, typer.Option(help="chunks: encode long prompts in several; they are cut if left out")],
+        None,
+    ),
     "gradient": (Annotated[str, typer.Option("--gradient", help="full, last_k or one_step")], "full"),
 }
 """Options that name a model and its sampling: type and default of each field of `ModelConfig`."""

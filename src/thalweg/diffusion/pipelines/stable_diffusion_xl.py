@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from thalweg.diffusion.pipeline import PipelineAdapter
+from thalweg.diffusion.pipelines.weighted_text import WeightedText
 from thalweg.diffusion.sampling_config import SamplingConfig
 
 
-class StableDiffusionXL(PipelineAdapter):
+class StableDiffusionXL(WeightedText):
     """Stable Diffusion XL: concatenated rows of two encoders and a pooled vector; the image's size is an input."""
 
     defaults = SamplingConfig(steps=50, guidance_scale=5.0)
@@ -25,6 +25,18 @@ class StableDiffusionXL(PipelineAdapter):
             prompt, device=self.device, negative_prompt=negative or None, clip_skip=clip_skip or None
         )
         return dict(zip(("prompt", "negative", "pooled", "negative_pooled"), found, strict=True))
+
+    @property
+    def has_zero_negative(self) -> bool:
+        """True where an empty negative prompt stands for zeros."""
+        return bool(self.pipeline.config.force_zeros_for_empty_prompt)
+
+    def encode_tokens(
+        self, encoder: str, ids: Tensor, mask: Tensor | None, clip_skip: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the encoder's last layer but one, not normalised, and the second encoder's pooled vector."""
+        found = getattr(self.pipeline, encoder)(ids, attention_mask=mask, output_hidden_states=True)
+        return found.hidden_states[-2 - clip_skip], found[0] if encoder == "text_encoder_2" else None
 
     def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
         """Return the UNet's output for an image that is neither scaled nor cropped."""
