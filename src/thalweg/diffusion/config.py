@@ -1,5 +1,6 @@
 """Config of a model: folder or hub name, device and sampling; checked before anything is loaded."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from thalweg.diffusion.generator import DiffusionGenerator
     from thalweg.diffusion.image_encoders.dino import DinoEncoder
 
-_SAMPLING = ("negative", "width", "height", "clip_skip", "guidance_rescale", "prompt_syntax", "long_prompts")
+_SAMPLING = (
+    *("negative", "width", "height", "clip_skip", "guidance_rescale", "prompt_syntax", "long_prompts"),
+    *("image", "strength", "image_mask"),
+)
 """Fields of `SamplingConfig` that a model config has under the same name."""
 
 
@@ -47,6 +51,10 @@ class ModelConfig:
         guidance_rescale: see `SamplingConfig`.
         prompt_syntax: weights that prompts hold: a1111 or compel.
         long_prompts: chunks, for prompts beyond the text encoder's length.
+        image: file of an image that chains start from.
+        strength: share of the steps that are taken from it.
+        image_mask: file of a mask of the image: white is generated.
+        image_hash: hash of both files' content; a config with another one is refused.
 
     Raises:
         UsageError: a value that no model takes, or a name of neither a folder nor a hub model.
@@ -70,9 +78,14 @@ class ModelConfig:
     guidance_rescale: float | None = None
     prompt_syntax: str | None = None
     long_prompts: str | None = None
+    image: str | None = None
+    strength: float | None = None
+    image_mask: str | None = None
+    image_hash: str | None = None
 
     def __post_init__(self) -> None:
         SamplingConfig().changed(**self._sampling())
+        self._find_images()
         check_device_name(self.device)
         for name in ("model", "base", "clip", "dino"):
             given = getattr(self, name)
@@ -84,6 +97,24 @@ class ModelConfig:
         object.__setattr__(self, "lora", tuple(LoraFile.parse(text).absolute() for text in self.lora))
         files = tuple(str(check_inversion_file(Path(file))) for file in self.inversion)
         object.__setattr__(self, "inversion", files)
+
+    def _find_images(self) -> None:
+        """Make the image's and the mask's paths absolute, and hash the files.
+
+        Raises:
+            UsageError: the hash of the files is not the config's.
+        """
+        names = [name for name in ("image", "image_mask") if getattr(self, name) is not None]
+        if not names:
+            return
+        for name in names:
+            object.__setattr__(self, name, str(Path(getattr(self, name)).resolve()))
+        files = [Path(getattr(self, name)) for name in names]
+        found = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+        if self.image_hash not in (None, found):
+            changed = " or ".join(file.name for file in files)
+            raise UsageError(f"{changed} was changed since the run began: restore it, or begin a new run")
+        object.__setattr__(self, "image_hash", found)
 
     @property
     def name(self) -> str:

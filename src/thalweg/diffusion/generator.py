@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from thalweg.diffusion.pipeline import PipelineAdapter
+from thalweg.diffusion.pipelines.image_encoding import EncodesImages, read_start
 from thalweg.diffusion.pipelines.registry import PIPELINE_ADAPTERS
 from thalweg.diffusion.pipelines.stable_diffusion import StableDiffusion
-from thalweg.diffusion.sampling import Schedule, out_of_memory, sample
+from thalweg.diffusion.sampling import Schedule, StartImage, out_of_memory, sample
 from thalweg.diffusion.schedulers import check_kind, make_scheduler
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import NotFiniteError, ThalwegError, UsageError
@@ -54,6 +55,8 @@ class DiffusionGenerator:
         """
         other = copy.copy(self)
         other.__dict__.pop("schedule", None)
+        if {"image", "image_mask", "strength", "width", "height"} & set(settings):
+            other.__dict__.pop("start_image", None)
         other.settings = self.settings.changed(**settings)
         other._check(settings)
         return other
@@ -86,7 +89,7 @@ class DiffusionGenerator:
             )
         self.adapter.check_settings(self.settings)
         self.adapter.latent_shape(self.settings)
-        _ = self.schedule.calls
+        _ = self.schedule.calls, self.start_image
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -98,8 +101,25 @@ class DiffusionGenerator:
             scheduler = make_scheduler(scheduler, own)
         else:
             check_kind(scheduler, own)
-        arguments = self.adapter.schedule_arguments(scheduler, self.settings)
-        return Schedule(scheduler, self.settings.steps, self.settings.eta, arguments, self.adapter.device)
+        settings, adapter, first = self.settings, self.adapter, 0
+        if settings.image is not None and isinstance(adapter, EncodesImages):
+            first = adapter.first_step(settings)
+        if first == settings.steps:
+            raise UsageError(
+                f"expected a `strength` that leaves a step of {settings.steps}, got {settings.image_strength:g}; set "
+                "more `steps` or more strength"
+            )
+        arguments = adapter.schedule_arguments(scheduler, settings)
+        return Schedule(scheduler, settings.steps, settings.eta, arguments, adapter.device, first)
+
+    @cached_property
+    def start_image(self) -> StartImage | None:
+        """Image that chains start from; None: they start from noise alone."""
+        if self.settings.image is None:
+            return None
+        with out_of_memory(1):
+            latents, mask = read_start(self.adapter, self.settings)
+        return StartImage(latents, mask, mask is not None and self.settings.image_strength == 1)
 
     @property
     def model(self) -> ModelIdentity:
@@ -199,7 +219,7 @@ class DiffusionGenerator:
         noise = noise.to(adapter.device, adapter.precision)
 
         def latents_after(calls: int | None, start: Tensor, gradient: Gradient) -> Tensor:
-            return sample(denoise, self.schedule, start, tensors, gradient, settings.last_k, calls)
+            return sample(denoise, self.schedule, start, tensors, gradient, settings.last_k, calls, self.start_image)
 
         with out_of_memory(len(noise)):
             latents = latents_after(steps, noise, settings.gradient)

@@ -42,6 +42,7 @@ class PipelineAdapter(ABC):
     unread_layers: ClassVar[int] = 1
     takes_guidance_rescale: ClassVar[bool] = True
     takes_fragments: ClassVar[bool] = False
+    takes_image: ClassVar[bool] = False
     unguided_scale: ClassVar[float] = 1.0
 
     def __init__(self, pipeline: Any, name: str) -> None:
@@ -196,12 +197,13 @@ class PipelineAdapter(ABC):
             "clip_skip": bool(self.clip_encoders),
             "prompt_syntax": self.takes_fragments,
             "long_prompts": self.takes_fragments,
+            "image": self.takes_image,
         }
         for setting, is_taken in ignored.items():
             if getattr(settings, setting) and not is_taken:
                 raise UsageError(
                     f"expected no `{setting}` for {self.name}: a {type(self.pipeline).__name__} has none; got "
-                    f"{getattr(settings, setting)}"
+                    f"{shown(getattr(settings, setting))}"
                 )
         if settings.clip_skip:
             layers = min(getattr(self.pipeline, encoder).config.num_hidden_layers for encoder in self.clip_encoders)

@@ -84,6 +84,18 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[str | None, typer.Option(help="chunks: encode long prompts in several; they are cut if left out")],
         None,
     ),
+    "image": (
+        Annotated[str | None, typer.Option(metavar="FILE", help="image to start from; noise alone if left out")],
+        None,
+    ),
+    "strength": (
+        Annotated[float | None, typer.Option(help="share of the steps that change the image, to 1; 0.6 if left out")],
+        None,
+    ),
+    "image_mask": (
+        Annotated[str | None, typer.Option(metavar="FILE", help="mask of the image: white is generated, black kept")],
+        None,
+    ),
     "gradient": (Annotated[str, typer.Option("--gradient", help="full, last_k or one_step")], "full"),
 }
 """Options that name a model and its sampling: type and default of each field of `ModelConfig`."""

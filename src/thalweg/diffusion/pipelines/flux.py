@@ -5,12 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thalweg.diffusion.pipelines.image_encoding import EncodesImages
 from thalweg.diffusion.pipelines.latent_rows import PackedLatents, to_latents, to_rows
 from thalweg.diffusion.pipelines.time_shift import even_steps
 from thalweg.diffusion.sampling_config import SamplingConfig
 
 
-class Flux(PackedLatents):
+class Flux(EncodesImages, PackedLatents):
     """FLUX: the rows of T5 and CLIP's pooled vector; distilled guidance, so no negative tensors; flow matching."""
 
     defaults = SamplingConfig(steps=28, guidance_scale=3.5)
@@ -46,6 +47,10 @@ class Flux(PackedLatents):
         """Return T5's rows and CLIP's pooled vector."""
         rows, pooled, _ = self.pipeline.encode_prompt(prompt, device=self.device, max_sequence_length=self.tokens)
         return {"prompt": rows, "pooled": pooled}
+
+    def first_step(self, settings: SamplingConfig) -> int:
+        """Return the number of steps that a chain from the settings' image leaves out, rounded as in diffusers."""
+        return int(settings.steps - settings.steps * settings.image_strength)
 
     def schedule_arguments(self, scheduler: Any, settings: SamplingConfig) -> dict[str, Any]:
         """Return evenly spaced noise levels and the time shift for the image's size, where the scheduler takes them."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from thalweg.diffusion.checkpoints.library_logging import quiet
+from thalweg.diffusion.pipelines.image_encoding import EncodesImages
 from thalweg.diffusion.pipelines.text_inputs import TextInput, warn_of_text
 from thalweg.diffusion.pipelines.weighted_text import WeightedText
 from thalweg.diffusion.sampling_config import SamplingConfig
@@ -17,7 +18,7 @@ PLACEHOLDER_TOKEN = "<thalweg>"
 """Token at whose positions a given vector replaces the token's own; in no model's vocabulary."""
 
 
-class StableDiffusion(WeightedText):
+class StableDiffusion(EncodesImages, WeightedText):
     """Stable Diffusion 1 and 2: one text encoder."""
 
     defaults = SamplingConfig(steps=50, guidance_scale=7.5)
