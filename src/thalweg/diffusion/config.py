@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _SAMPLING = (
     *("negative", "width", "height", "clip_skip", "guidance_rescale", "prompt_syntax", "long_prompts"),
-    *("image", "strength", "image_mask"),
+    *("image", "strength", "image_mask", "true_cfg_scale"),
 )
 """Fields of `SamplingConfig` that a model config has under the same name."""
 
@@ -51,6 +51,7 @@ class ModelConfig:
         guidance_rescale: see `SamplingConfig`.
         prompt_syntax: weights that prompts hold: a1111 or compel.
         long_prompts: chunks, for prompts beyond the text encoder's length.
+        true_cfg_scale: guidance scale of FLUX with a negative prompt.
         image: file of an image that chains start from.
         strength: share of the steps that are taken from it.
         image_mask: file of a mask of the image: white is generated.
@@ -78,6 +79,7 @@ class ModelConfig:
     guidance_rescale: float | None = None
     prompt_syntax: str | None = None
     long_prompts: str | None = None
+    true_cfg_scale: float | None = None
     image: str | None = None
     strength: float | None = None
     image_mask: str | None = None

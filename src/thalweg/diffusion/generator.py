@@ -184,7 +184,7 @@ class DiffusionGenerator:
     def trainable_masks(self, embedding: Embedding) -> Mapping[str, Tensor]:
         """Return what a tool may move: all but the start token's row, the same for every prompt, and padding."""
         self._check_tensors(embedding)
-        masks = self.adapter.trainable_masks(embedding.tensors)
+        masks = self.adapter.trainable_masks(embedding.tensors, self.settings)
         return {name: mask.to(embedding.tensors[name].device) for name, mask in masks.items()}
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
@@ -208,7 +208,7 @@ class DiffusionGenerator:
         self._check_embedding(embedding)
         if steps is not None and not 0 <= steps <= self.steps:
             raise UsageError(f"expected steps in 0..{self.steps}, got {steps}")
-        adapter, settings, tensor_names = self.adapter, self.settings, self.adapter.names
+        adapter, settings, tensor_names = self.adapter, self.settings, self.adapter.names(self.settings)
 
         def denoise(latents: Tensor, timestep: Tensor, *tensors: Tensor) -> Tensor:
             self._check_interrupt()
@@ -315,6 +315,7 @@ class DiffusionGenerator:
         embedding.check_finite()
 
     def _check_tensors(self, embedding: Embedding) -> None:
-        missing = [name for name in self.adapter.names if name not in embedding.tensors]
+        names = self.adapter.names(self.settings)
+        missing = [name for name in names if name not in embedding.tensors]
         if missing:
-            raise UsageError(f"expected an embedding with {', '.join(self.adapter.names)}; {missing[0]} is missing")
+            raise UsageError(f"expected an embedding with {', '.join(names)}; {missing[0]} is missing")

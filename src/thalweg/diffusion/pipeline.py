@@ -43,6 +43,7 @@ class PipelineAdapter(ABC):
     takes_guidance_rescale: ClassVar[bool] = True
     takes_fragments: ClassVar[bool] = False
     takes_image: ClassVar[bool] = False
+    takes_true_cfg_scale: ClassVar[bool] = False
     unguided_scale: ClassVar[float] = 1.0
 
     def __init__(self, pipeline: Any, name: str) -> None:
@@ -169,10 +170,17 @@ class PipelineAdapter(ABC):
         scales = torch.full((len(latents),), settings.guidance_scale - 1)
         return self.pipeline.get_guidance_scale_embedding(scales, embedding_dim=self.guidance_width).to(latents)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of an embedding's tensors."""
-        return self.conditions + tuple(map(negative_name, self.conditions)) if self.guided else self.conditions
+    def has_negative(self, settings: SamplingConfig) -> bool:
+        """Return whether embeddings have negative tensors."""
+        return self.guided
+
+    def is_guided(self, settings: SamplingConfig) -> bool:
+        """Return whether the denoiser runs for the negative prompt as well."""
+        return self.guided and settings.guidance_scale > self.unguided_scale
+
+    def names(self, settings: SamplingConfig) -> tuple[str, ...]:
+        """Return the names of an embedding's tensors."""
+        return self.conditions + tuple(map(negative_name, self.conditions)) * self.has_negative(settings)
 
     def tokenizers(self) -> list[tuple[Any, int]]:
         """Return each tokenizer with the number of tokens its encoder takes."""
@@ -191,13 +199,14 @@ class PipelineAdapter(ABC):
         Raises:
             UsageError: such a setting.
         """
-        self._check_negative(settings.negative)
+        self._check_negative(settings.negative, settings)
         ignored = {
             "guidance_rescale": self.takes_guidance_rescale,
             "clip_skip": bool(self.clip_encoders),
             "prompt_syntax": self.takes_fragments,
             "long_prompts": self.takes_fragments,
             "image": self.takes_image,
+            "true_cfg_scale": self.takes_true_cfg_scale,
         }
         for setting, is_taken in ignored.items():
             if getattr(settings, setting) and not is_taken:
@@ -213,9 +222,10 @@ class PipelineAdapter(ABC):
                     f"layers; got {settings.clip_skip}"
                 )
 
-    def _check_negative(self, negative: str) -> None:
-        if negative and not self.guided:
+    def _check_negative(self, negative: str, settings: SamplingConfig) -> None:
+        if negative and not self.has_negative(settings):
             reason = "its guidance is distilled" if self.takes_guidance else "it is sampled without guidance"
+            reason += ", and `true_cfg_scale` is not above 1" if self.takes_true_cfg_scale else ""
             raise UsageError(f"expected no negative prompt for {self.name}: {reason}; got {shown(negative)}")
 
     def embed(
@@ -231,7 +241,7 @@ class PipelineAdapter(ABC):
             settings: how both texts are read.
             chunks: number of chunks of the rows; None: as many as the longer text needs.
         """
-        self._check_negative(negative)
+        self._check_negative(negative, settings)
         with torch.no_grad(), quiet():
             for text in (prompt, negative):
                 plain, unread, inputs = self.seen_text(text, settings, chunks)
@@ -240,7 +250,7 @@ class PipelineAdapter(ABC):
         return {
             name: tensor[0].to(self.precision) if tensor.is_floating_point() else tensor[0]
             for name, tensor in tensors.items()
-            if name in self.names
+            if name in self.names(settings)
         }
 
     def seen_text(self, text: str, settings: SamplingConfig, chunks: int | None) -> tuple[str, str, list[TextInput]]:
@@ -257,10 +267,10 @@ class PipelineAdapter(ABC):
     def encode(self, prompt: str, negative: str, clip_skip: int) -> dict[str, Tensor]:
         """Return the pipeline's own encoding, each tensor (1, ...), without the encoders' last `clip_skip` layers."""
 
-    def trainable_masks(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def trainable_masks(self, tensors: Mapping[str, Tensor], settings: SamplingConfig) -> dict[str, Tensor]:
         """Return boolean masks of the trainable entries by tensor: all but the start token's row and unread rows."""
         masks = {}
-        for name in self.names:
+        for name in self.names(settings):
             if not tensors[name].is_floating_point():
                 continue
             masks[name] = torch.ones(1, dtype=torch.bool)
@@ -327,7 +337,7 @@ class PipelineAdapter(ABC):
     ) -> Tensor:
         """Return the guided model output (S, C, h, w) for latents (S, C, h, w) at one timestep."""
         self.calls += len(latents)
-        guided = self.guided and settings.guidance_scale > self.unguided_scale
+        guided = self.is_guided(settings)
         sides = ([tuple(map(negative_name, self.conditions))] if guided else []) + [self.conditions]
         inputs = torch.cat([latents] * len(sides)).to(self.network.dtype)
         conditions = [

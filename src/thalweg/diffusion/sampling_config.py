@@ -45,6 +45,8 @@ class SamplingConfig:
             and SDXL); None: prompts are plain text.
         long_prompts: "chunks": prompts beyond the encoder's length are encoded in chunks of it, whose rows are
             concatenated (Stable Diffusion 1 and 2 and SDXL); None: they are cut.
+        true_cfg_scale: scale of guidance with a negative prompt for FLUX, whose own guidance scale is an input; 1 or
+            less, or None: none.
         image: file of an image that chains start from, resized to the images' size (Stable Diffusion 1, 2 and 3, SDXL
             and FLUX); None: they start from noise alone.
         strength: share of the steps, above 0 to 1, that are taken from the image with noise of the first of them; 1:
@@ -68,6 +70,7 @@ class SamplingConfig:
     clip_skip: int | None = None
     prompt_syntax: SyntaxName | None = None
     long_prompts: Literal["chunks"] | None = None
+    true_cfg_scale: float | None = None
     image: str | None = None
     strength: float | None = None
     image_mask: str | None = None
@@ -79,6 +82,7 @@ class SamplingConfig:
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name), 1, MAX_SIDE)
         check_number("guidance_scale", self.guidance_scale, 0, MAX_GUIDANCE)
+        check_number("`true_cfg_scale`", self.true_cfg_scale or 0, 0, MAX_GUIDANCE)
         check_number("eta", 0 if self.eta is None else self.eta, 0, 1)
         check_number("`guidance_rescale`", self.guidance_rescale, 0, 1)
         if self.clip_skip is not None:

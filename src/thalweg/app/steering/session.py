@@ -25,7 +25,7 @@ REFRESH_EVERY = 10.0
 """Seconds after which a view is drawn again without a change, so that its place in the queue is current."""
 _RENDERING = (
     *("steps", "guidance", "scheduler", "guidance_rescale", "width", "height", "clip_skip", "negative"),
-    *("prompt_syntax", "long_prompts", "image", "strength", "image_mask", "image_hash"),
+    *("prompt_syntax", "long_prompts", "image", "strength", "image_mask", "image_hash", "true_cfg_scale"),
 )
 
 

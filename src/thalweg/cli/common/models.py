@@ -62,6 +62,10 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
     "steps": (DenoisingSteps, None),
     "guidance": (Annotated[float | None, typer.Option(help="guidance scale; the model's default if left out")], None),
+    "true_cfg_scale": (
+        Annotated[float | None, typer.Option(help="FLUX: guidance with a negative prompt, above 1; none if left out")],
+        None,
+    ),
     "guidance_rescale": (
         Annotated[float | None, typer.Option(help="0 to 1, against overexposure at high guidance; 0 if left out")],
         None,
