@@ -92,22 +92,13 @@ def load(
         if not (folder / part).is_dir():
             raise ThalwegError(f"{label}: expected a folder {part}, found none; {_without(part, adapter)}")
         if issubclass(part_type, torch.nn.Module):
-            if checkpoint and checkpoint.prefix(part):
-                parts[part], precise = checkpoint.load_network(part, part_type, folder / part, wanted)
-            else:
-                label += " (of the base model, the file has none)" if checkpoint else ""
-                parts[part], precise = _load_network(part_type, folder / part, label, wanted)
+            parts[part], precise = _load_network(part_type, folder / part, label, wanted, checkpoint)
             if precise is not None and part in (*adapter.encoders, adapter.denoiser):
                 hashes[part] = precise
         else:
-            check_files(folder / part, label)
-            if "tokenizer" in part and not any((folder / part / file).is_file() for file in VOCABULARIES):
-                raise ThalwegError(f"{label}: expected {' or '.join(VOCABULARIES)}, found none; fetch the model again")
-            parts[part] = load_part(lambda: part_type.from_pretrained(folder / part), label)  # noqa: B023 (called now)
-            if part == "scheduler" and isinstance(sampling.scheduler, str):
-                make_scheduler(sampling.scheduler, parts[part])
-            if part == "scheduler" and checkpoint:
-                checkpoint.check_scheduler(parts[part])
+            parts[part] = _load_plain(part_type, folder / part, label)
+            if part == "scheduler":
+                _check_scheduler(parts[part], sampling, checkpoint)
     _check_tokenizers(name, parts, adapter)
     # The pipeline loads none of the parts that it is given; the rest of the index are settings of the pipeline.
     pipeline = load_part(lambda: pipeline_type.from_pretrained(str(folder), **parts), name)
@@ -158,8 +149,29 @@ def _base_folder(checkpoint: SingleFile, base: str | Path | None) -> Path:
         ) from error
 
 
-def _load_network(network_type: Any, folder: Path, label: str, dtype: torch.dtype) -> tuple[Any, Hashes | None]:
+def _load_plain(part_type: Any, folder: Path, label: str) -> Any:
+    """Return a part without weights: a tokenizer or a scheduler."""
+    check_files(folder, label)
+    if "tokenizer" in folder.name and not any((folder / file).is_file() for file in VOCABULARIES):
+        raise ThalwegError(f"{label}: expected {' or '.join(VOCABULARIES)}, found none; fetch the model again")
+    return load_part(lambda: part_type.from_pretrained(folder), label)
+
+
+def _check_scheduler(scheduler: Any, sampling: SamplingConfig, checkpoint: SingleFile | None) -> None:
+    """Refuse a scheduler that the model does not take, before any network is loaded."""
+    if isinstance(sampling.scheduler, str):
+        make_scheduler(sampling.scheduler, scheduler)
+    if checkpoint:
+        checkpoint.check_scheduler(scheduler)
+
+
+def _load_network(
+    network_type: Any, folder: Path, label: str, dtype: torch.dtype, checkpoint: SingleFile | None
+) -> tuple[Any, Hashes | None]:
     """Return a part's network and, where `dtype` is less precise than its file, the hashes of the file's weights."""
+    if checkpoint and checkpoint.prefix(folder.name):
+        return checkpoint.load_network(folder.name, network_type, folder, dtype)
+    label += " (of the base model, the file has none)" if checkpoint else ""
     read_config(folder, label)
     files = find_weights(folder, WEIGHT_STEMS[network_type.__module__.partition(".")[0]], label)
     precise, own = None, file_type(files)

@@ -78,7 +78,8 @@ class PipelineAdapter(ABC):
                 f"{self.name}: expected a whole {type(self.pipeline).__name__}, it has no {', '.join(missing)}"
                 + ("; a refiner alone makes no images of prompts" if "text_encoder" in missing else "")
             )
-        absent = [part for part in needed if any(weight.is_meta for weight in _weights(getattr(self.pipeline, part)))]
+        parts = {name: part for name, part in self.pipeline.components.items() if isinstance(part, torch.nn.Module)}
+        absent = [name for name in needed & parts.keys() if any(weight.is_meta for weight in parts[name].parameters())]
         if absent:
             raise UsageError(
                 f"{self.name}: the weights of {', '.join(sorted(absent))} are not in memory (meta tensors: "
@@ -337,8 +338,7 @@ class PipelineAdapter(ABC):
     ) -> Tensor:
         """Return the guided model output (S, C, h, w) for latents (S, C, h, w) at one timestep."""
         self.calls += len(latents)
-        guided = self.is_guided(settings)
-        sides = ([tuple(map(negative_name, self.conditions))] if guided else []) + [self.conditions]
+        sides = [tuple(map(negative_name, self.conditions))] * self.is_guided(settings) + [self.conditions]
         inputs = torch.cat([latents] * len(sides)).to(self.network.dtype)
         conditions = [
             torch.cat(
@@ -347,7 +347,7 @@ class PipelineAdapter(ABC):
             for together in zip(*sides, strict=True)
         ]
         output = self.predict(settings, inputs, timestep, *conditions).to(latents.dtype)
-        if not guided:
+        if len(sides) == 1:
             return output
         negative, positive = output.chunk(2)
         return self.guide(settings, positive, negative)
@@ -387,11 +387,6 @@ class PipelineAdapter(ABC):
         """Return latents in the units of the decoder."""
         config = self.pipeline.vae.config
         return latents / config.scaling_factor + (config.get("shift_factor") or 0)
-
-
-def _weights(part: Any) -> list[Tensor]:
-    """Return the weights of a part of a pipeline; a tokenizer or a scheduler has none."""
-    return list(part.parameters()) if isinstance(part, torch.nn.Module) else []
 
 
 def _as_input(tensor: Tensor, like: Tensor) -> Tensor:

@@ -65,6 +65,10 @@ def test_half_precision_shares_the_identity(folders: Callable[[str], Path], tmp_
     full, small = load(path, base=folders("sd")), load(tmp_path / "half.safetensors", base=folders("sd"))
     assert small.adapter.network.dtype == torch.float32
     assert small.model.matches(full.model)
+    tiny = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in load_file(path).items()}
+    save_file(tiny, tmp_path / "tiny.safetensors")
+    weight = load(tmp_path / "tiny.safetensors", base=folders("sd")).adapter.network.conv_in.weight
+    assert torch.equal(weight, tiny["model.diffusion_model.input_blocks.0.0.weight"].float())
     narrow = load(path, base=folders("sd"), dtype="bfloat16")
     assert narrow.adapter.network.dtype == torch.bfloat16
     assert narrow.model.hash == full.model.hash
@@ -99,6 +103,10 @@ def test_files_that_do_not_fit(folders: Callable[[str], Path], tmp_path: Path) -
             "its unet: 1 of its weights have another shape: conv_in.weight (8, 9, 3, 3)",
         ),
         ({first: tensors[first] * torch.nan}, "its unet: 1 of its weights hold NaN or infinity: conv_in.weight"),
+        (
+            {first: tensors[first].char()},
+            "its unet: expected floating weights, its file holds integers in conv_in.weight",
+        ),
         ({"v_pred": torch.ones(())}, "it predicts velocity, the base model's scheduler is of 'epsilon'"),
         ({"conditioner.embedders.0.model.ln_final.bias": torch.ones(2)}, "expected a whole model, got a refiner"),
     ]

@@ -1,5 +1,6 @@
 """Single-file checkpoints: Stable Diffusion 1 and 2 and SDXL in one safetensors file of the original layout."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +129,7 @@ class SingleFile:
         from accelerate import init_empty_weights
 
         from thalweg.diffusion.checkpoints.identity import hash_network
-        from thalweg.diffusion.checkpoints.weight_files import check_finite, check_names, load_part
+        from thalweg.diffusion.checkpoints.weight_files import check_finite, load_part
 
         label = f"{self.name}: its {part}"
         config = read_config(folder, label)
@@ -140,28 +141,13 @@ class SingleFile:
 
         with init_empty_weights(include_buffers=False):
             network = load_part(build, label)
-        own = network.state_dict()
-        found = load_part(lambda: self._converted(part, config, network), label)
-        # Checkpoints hold more than the model: averaged weights, a noise schedule, layers that it does not use.
-        tensors = {name: tensor for name, tensor in found.items() if name in own and tensor is not None}
-        wrong = [
-            f"{name} {tuple(tensor.shape)} instead of {tuple(own[name].shape)}"
-            for name, tensor in tensors.items()
-            if tensor.shape != own[name].shape
-        ]
-        try:
-            check_names(label, own.keys() - tensors.keys(), (), wrong)
-        except ThalwegError as error:
-            fault = str(error).removeprefix(f"{label}: ").partition("; fetch the model again")[0]
-            raise ThalwegError(
-                f"{label}: {fault}; give a base model of the same kind, or fetch the file again"
-            ) from error
-        widest = torch.float16
-        for tensor in tensors.values():
-            widest = torch.promote_types(widest, tensor.dtype if tensor.element_size() > 1 else torch.float16)
-        network.load_state_dict(
-            {name: tensor.to(widest) for name, tensor in tensors.items()}, strict=False, assign=True
-        )
+        converted = load_part(lambda: self._converted(part, config, network), label)
+        tensors = _fitting(label, converted, network.state_dict())
+        # Floating types of one byte are read as float16, which holds all their values.
+        types = (tensor.dtype if tensor.element_size() > 1 else torch.float16 for tensor in tensors.values())
+        widest = functools.reduce(torch.promote_types, types)
+        cast = {name: tensor.to(widest).contiguous() for name, tensor in tensors.items()}
+        network.load_state_dict(cast, strict=False, assign=True)
         check_finite(label, network.state_dict())
         precise = hash_network(network) if torch.promote_types(widest, dtype) != dtype else None
         return load_part(lambda: network.to(dtype), label).eval(), precise
@@ -183,6 +169,32 @@ class SingleFile:
         inner = "text_model." if any(name.startswith("text_model.") for name in network.state_dict()) else ""
         plain = {name.removeprefix(prefix).removeprefix("text_model."): tensor for name, tensor in tensors.items()}
         return {name if name == "text_projection.weight" else inner + name: plain[name] for name in plain}
+
+
+def _fitting(label: str, found: "Mapping[str, Tensor]", own: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """Return the weights of a checkpoint that belong to a network.
+
+    A checkpoint holds more than the model: averaged weights, a noise schedule, layers that the model does not use.
+
+    Raises:
+        ThalwegError: weights are missing, of another shape or integers.
+    """
+    from thalweg.diffusion.checkpoints.weight_files import check_names
+
+    tensors = {name: tensor for name, tensor in found.items() if name in own and tensor is not None}
+    wrong = [
+        f"{name} {tuple(tensor.shape)} instead of {tuple(own[name].shape)}"
+        for name, tensor in tensors.items()
+        if tensor.shape != own[name].shape
+    ]
+    try:
+        check_names(label, own.keys() - tensors.keys(), (), wrong)
+    except ThalwegError as error:
+        fault = str(error).partition("; fetch the model again")[0]
+        raise ThalwegError(f"{fault}; give a base model of the same kind, or fetch the file again") from error
+    if integers := [name for name, tensor in tensors.items() if not tensor.is_floating_point()]:
+        raise ThalwegError(f"{label}: expected floating weights, its file holds integers in {integers[0]}")
+    return tensors
 
 
 def find_model(name: str) -> Path | None:
