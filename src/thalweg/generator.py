@@ -93,6 +93,15 @@ class TokenGenerator(Generator, Protocol):
 
 
 @runtime_checkable
+class ChunkedGenerator(Generator, Protocol):
+    """A generator whose embeddings of long prompts have more rows than those of short ones."""
+
+    def embed_like(self, prompt: str, embedding: Embedding) -> Embedding:
+        """Return the embedding of `prompt` with as many rows as `embedding`."""
+        ...
+
+
+@runtime_checkable
 class DirectedGenerator(Generator, Protocol):
     """A generator that navigates without text: it names directions to move along."""
 
@@ -111,6 +120,28 @@ class InterruptibleGenerator(Generator, Protocol):
         An exception of `check` ends the work.
         """
         ...
+
+
+def embed_like(prompt: str, embedding: Embedding, generator: Generator) -> Embedding:
+    """Return the embedding of a prompt, of as many rows as `embedding` if their number varies."""
+    if isinstance(generator, ChunkedGenerator):
+        return generator.embed_like(prompt, embedding)
+    return generator.embed(prompt)
+
+
+def read_ends(start: str, end: str, generator: Generator) -> tuple[Embedding, Embedding]:
+    """Return the embeddings of the two ends of a path; a shorter prompt gets as many rows as the longer one.
+
+    Raises:
+        UsageError: as `read_embedding`.
+    """
+    first, last = (read_embedding(text, generator) for text in (start, end))
+    sizes = [sum(tensor.numel() for tensor in each.tensors.values()) for each in (first, last)]
+    if sizes[0] < sizes[1] and not isinstance(read_prompt(start), Path):
+        first = embed_like(start, last, generator)
+    elif sizes[1] < sizes[0] and not isinstance(read_prompt(end), Path):
+        last = embed_like(end, first, generator)
+    return first, last
 
 
 def read_embedding(text: str, generator: Generator) -> Embedding:

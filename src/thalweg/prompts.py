@@ -122,7 +122,10 @@ def warn_of_syntax(text: str, stacklevel: int) -> None:
     found = list(dict.fromkeys(match.group().strip() for match in _SYNTAX.finditer(text)))
     if found:
         parts = ", ".join(shown(part) for part in found[:5]) + (", ..." if len(found) > 5 else "")
-        says = f"the prompt is read as plain text, weights and other syntax do nothing: {parts}; leave them out"
+        says = (
+            f"the prompt is read as plain text, weights and other syntax do nothing: {parts}; leave them out, or set "
+            "`prompt_syntax` to a1111 or compel for weights"
+        )
         warn(PromptSyntax(says), stacklevel + 1)
 
 

@@ -1,5 +1,6 @@
 """LoRA and textual inversions from files: the library's own images, identities, layouts and refusals."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipelines import build
+from own_calls import leaves, reference
+from pipelines import build, size
 from thalweg.diffusion import DiffusionGenerator, add_inversions, add_loras
 from thalweg.diffusion.adapter_files import LoraFile
 from thalweg.diffusion.config import ModelConfig
@@ -265,3 +267,84 @@ def test_a_model_config_names_adapters_by_absolute_paths(
         ModelConfig.read({**vars(config), "lora": list(config.lora), "inversion": list(config.inversion)}, "x")
         == config
     )
+
+
+FAMILIES = ("sdxl", "sd3", "flux", "sana", "lumina2", "chroma", "qwen", "zimage", "klein")
+
+
+@pytest.fixture(scope="module")
+def denoiser_loras() -> dict[str, dict[str, torch.Tensor]]:
+    """LoRA of the denoisers of all families, as diffusers saves them."""
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    found = {}
+    for builder in FAMILIES:
+        adapter = fresh_family(builder).adapter
+        torch.manual_seed(1)
+        adapter.network.add_adapter(LoraConfig(r=2, init_lora_weights=False, target_modules=["to_k", "to_v"]))
+        weights = get_peft_model_state_dict(adapter.network)
+        found[builder] = {f"{adapter.denoiser}.{name}": value.contiguous() for name, value in weights.items()}
+    return found
+
+
+def fresh_family(builder: str) -> DiffusionGenerator:
+    return DiffusionGenerator(build(builder), f"tiny-{builder}", steps=2, **size(builder))
+
+
+@pytest.mark.parametrize("builder", FAMILIES)
+def test_a_lora_of_every_family_gives_the_librarys_own_images(
+    builder: str, denoiser_loras: dict[str, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
+    path = tmp_path / "style.safetensors"
+    save_file(denoiser_loras[builder], path)
+    generator = fresh_family(builder)
+    plain, before = generator.render(generator.embed("a red ball"), SEEDS), generator.model
+    add_loras(generator, [f"{path}:0.7"])
+    assert generator.model != before
+    images = generator.render(generator.embed("a red ball"), SEEDS)
+    own = fresh_family(builder)
+    own.adapter.pipeline.load_lora_weights(str(tmp_path), weight_name=path.name, adapter_name="style")
+    own.adapter.pipeline.set_adapters(["style"], [0.7])
+    torch.testing.assert_close(images, reference(own, "a red ball"), rtol=0, atol=1e-5)
+    assert (images - plain).abs().max() > 1e-3
+    embedding = leaves(generator.embed("a red ball"))
+    generator.render(embedding, (3,)).mean().backward()
+    slope = embedding.tensors["prompt"].grad
+    assert slope is not None and slope.isfinite().all() and slope.norm() > 0
+
+
+@pytest.mark.parametrize("builder", ["qwen", "zimage", "klein"])
+def test_loras_under_the_names_of_other_programs(
+    builder: str, denoiser_loras: dict[str, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
+    images = []
+    for prefix in ("transformer.", "diffusion_model."):
+        renamed = {name.replace("transformer.", prefix, 1): value for name, value in denoiser_loras[builder].items()}
+        save_file(renamed, tmp_path / "style.safetensors")
+        generator = fresh_family(builder)
+        add_loras(generator, [str(tmp_path / "style.safetensors")])
+        images.append(generator.render(generator.embed("a red ball"), SEEDS))
+    assert torch.equal(*images)
+
+
+@pytest.mark.parametrize(
+    ("builder", "other"),
+    [("sana", "qwen"), ("lumina2", "zimage"), ("chroma", "sd3"), ("qwen", "sana"), ("klein", "flux")],
+)
+def test_a_lora_of_another_family_is_one_line(
+    builder: str,
+    other: str,
+    denoiser_loras: dict[str, dict[str, torch.Tensor]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save_file(denoiser_loras[other], tmp_path / "style.safetensors")
+    generator = fresh_family(builder)
+    before = generator.model
+    said: list[logging.LogRecord] = []
+    monkeypatch.setattr(logging.getLogger("diffusers.loaders.peft"), "handle", said.append)
+    with pytest.raises(ThalwegError, match=r"LoRA style\.safetensors: .*trained on this kind of model") as raised:
+        add_loras(generator, [str(tmp_path / "style.safetensors")])
+    assert "\n" not in str(raised.value)
+    assert said == []
+    assert generator.model == before

@@ -58,14 +58,14 @@ def stable_diffusion_xl(**denoiser: Any) -> Any:
     )
 
 
-def stable_diffusion_3() -> Any:
+def stable_diffusion_3(channels: int = 4) -> Any:
     from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 
     transformer = SD3Transformer2DModel(
         sample_size=8,
         patch_size=2,
-        in_channels=4,
-        out_channels=4,
+        in_channels=channels,
+        out_channels=channels,
         num_layers=2,
         attention_head_dim=8,
         num_attention_heads=2,
@@ -76,7 +76,7 @@ def stable_diffusion_3() -> Any:
     return StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=autoencoder(scaling_factor=1.5305, shift_factor=0.0609),
+        vae=autoencoder(channels, scaling_factor=1.5305, shift_factor=0.0609),
         text_encoder=clip_encoder(projected=True),
         tokenizer=clip_tokenizer(),
         text_encoder_2=clip_encoder(projected=True),
@@ -309,9 +309,10 @@ BUILDERS: dict[str, Callable[[], Any]] = {
 SIDES = {"sana": 32, "lumina2": 32}
 """Side of the images of `generator`, pixels, where a class does not take 16."""
 
-DISTILLED: dict[str, Callable[[], Any]] = {
+VARIANTS: dict[str, Callable[[], Any]] = {
     "sd-lcm": lambda: stable_diffusion(time_cond_proj_dim=8),
     "sdxl-lcm": lambda: stable_diffusion_xl(time_cond_proj_dim=8),
+    "sd3-16": lambda: stable_diffusion_3(channels=16),
     "klein-distilled": lambda: flux_2_klein(is_distilled=True),
 }
 
@@ -320,7 +321,7 @@ def build(builder: str) -> Any:
     """A new tiny pipeline whose random weights are large enough for the prompt to show in the image."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        pipeline = {**BUILDERS, **DISTILLED}[builder]()
+        pipeline = {**BUILDERS, **VARIANTS}[builder]()
         for name in ("unet", "transformer"):
             for parameter in getattr(pipeline, name, torch.nn.Module()).parameters():
                 if parameter.ndim > 1:

@@ -74,7 +74,8 @@ def _own_warnings_in_one_line() -> Iterator[None]:
 
         def show_in_one_line(message: Warning | str, *details: Any, **more: Any) -> None:
             if isinstance(message, ThalwegWarning):
-                print(f"thalweg: {message}", file=sys.stderr)
+                command = invoked_command(typer.main.get_command(app), sys.argv[1:])
+                print(f"thalweg: {with_flags(str(message), command)}", file=sys.stderr)
             else:
                 show(message, *details, **more)
 

@@ -148,12 +148,12 @@ def interpolate(
 
     import torch
 
-    from thalweg.generator import read_embedding
+    from thalweg.generator import embed_like, read_ends
     from thalweg.steer.interpolation import PathConfig
 
     generator = model_config.load()
-    first, last = read_embedding(start, generator), read_embedding(end, generator)
-    centre = generator.embed("") if around_empty else None
+    first, last = read_ends(start, end, generator)
+    centre = embed_like("", first, generator) if around_empty else None
     with remove_failed_run(out):
         run = Run.resume_or_create(out, "path", generator.model, settings, vars(model_config))
         config = PathConfig(count, cast(Method, method), centre)

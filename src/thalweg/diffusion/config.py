@@ -1,5 +1,6 @@
 """Config of a model: folder or hub name, device and sampling; checked before anything is loaded."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from thalweg.devices import check_device_name
 from thalweg.diffusion.adapter_files import LoraFile, check_inversion_file
 from thalweg.diffusion.checkpoints.model_folder import find_folder
+from thalweg.diffusion.checkpoints.single_file import find_model
 from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.errors import UsageError
 from thalweg.io.json_files import read_as
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
     from thalweg.diffusion.generator import DiffusionGenerator
     from thalweg.diffusion.image_encoders.dino import DinoEncoder
 
+_SAMPLING = (
+    *("negative", "width", "height", "clip_skip", "guidance_rescale", "prompt_syntax", "long_prompts"),
+    *("image", "strength", "image_mask", "true_cfg_scale"),
+)
+"""Fields of `SamplingConfig` that a model config has under the same name."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -25,7 +33,8 @@ class ModelConfig:
     A folder's path is made absolute, so that a run can be resumed from anywhere.
 
     Attributes:
-        model: a diffusers folder or a hub model's name; None: the shipped miniature.
+        model: a diffusers folder, a single-file checkpoint or a hub model's name; None: the shipped miniature.
+        base: folder or hub name of the model whose configs and tokenizers a single-file checkpoint takes.
         device: cpu, cuda, cuda:1, mps ...
         steps: denoising steps.
         guidance: guidance scale.
@@ -40,12 +49,20 @@ class ModelConfig:
         height: of the images, pixels.
         clip_skip: last layers of the CLIP text encoders to leave out.
         guidance_rescale: see `SamplingConfig`.
+        prompt_syntax: weights that prompts hold: a1111 or compel.
+        long_prompts: chunks, for prompts beyond the text encoder's length.
+        true_cfg_scale: guidance scale of FLUX with a negative prompt.
+        image: file of an image that chains start from.
+        strength: share of the steps that are taken from it.
+        image_mask: file of a mask of the image: white is generated.
+        image_hash: hash of both files' content; a config with another one is refused.
 
     Raises:
         UsageError: a value that no model takes, or a name of neither a folder nor a hub model.
     """
 
     model: str | None = None
+    base: str | None = None
     device: str = "cpu"
     steps: int | None = None
     guidance: float | None = None
@@ -60,17 +77,46 @@ class ModelConfig:
     height: int | None = None
     clip_skip: int | None = None
     guidance_rescale: float | None = None
+    prompt_syntax: str | None = None
+    long_prompts: str | None = None
+    true_cfg_scale: float | None = None
+    image: str | None = None
+    strength: float | None = None
+    image_mask: str | None = None
+    image_hash: str | None = None
 
     def __post_init__(self) -> None:
         SamplingConfig().changed(**self._sampling())
+        self._find_images()
         check_device_name(self.device)
-        for name in ("model", "clip", "dino"):
+        for name in ("model", "base", "clip", "dino"):
             given = getattr(self, name)
-            if given is not None and (folder := find_folder(given)) is not None:
-                object.__setattr__(self, name, str(folder.resolve()))
+            find = find_model if name == "model" else find_folder
+            if given is not None and (path := find(given)) is not None:
+                object.__setattr__(self, name, str(path.resolve()))
+        if self.base is not None and not (self.model and Path(self.model).is_file()):
+            raise UsageError(f"expected no `base` for {self.name}: only a single-file checkpoint needs one")
         object.__setattr__(self, "lora", tuple(LoraFile.parse(text).absolute() for text in self.lora))
         files = tuple(str(check_inversion_file(Path(file))) for file in self.inversion)
         object.__setattr__(self, "inversion", files)
+
+    def _find_images(self) -> None:
+        """Make the image's and the mask's paths absolute, and hash the files.
+
+        Raises:
+            UsageError: the hash of the files is not the config's.
+        """
+        names = [name for name in ("image", "image_mask") if getattr(self, name) is not None]
+        if not names:
+            return
+        for name in names:
+            object.__setattr__(self, name, str(Path(getattr(self, name)).resolve()))
+        files = [Path(getattr(self, name)) for name in names]
+        found = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+        if self.image_hash not in (None, found):
+            changed = " or ".join(file.name for file in files)
+            raise UsageError(f"{changed} was changed since the run began: restore it, or begin a new run")
+        object.__setattr__(self, "image_hash", found)
 
     @property
     def name(self) -> str:
@@ -100,7 +146,7 @@ class ModelConfig:
         else:
             from thalweg.diffusion.loading import load
 
-            generator = load(self.model, device=self.device, **self._sampling())
+            generator = load(self.model, base=self.base, device=self.device, **self._sampling())
         if self.lora or self.inversion:
             from thalweg.diffusion.adapters import add_inversions, add_loras
 
@@ -140,7 +186,5 @@ class ModelConfig:
     def _sampling(self) -> dict[str, Any]:
         """Return the sampling settings that are given, under the names of `SamplingConfig`."""
         given = {"steps": self.steps, "guidance_scale": self.guidance, "scheduler": self.scheduler}
-        given |= {
-            name: getattr(self, name) for name in ("negative", "width", "height", "clip_skip", "guidance_rescale")
-        }
+        given |= {name: getattr(self, name) for name in _SAMPLING}
         return {"gradient": self.gradient} | {name: value for name, value in given.items() if value is not None}

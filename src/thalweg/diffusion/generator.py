@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from thalweg.diffusion.pipeline import PipelineAdapter
+from thalweg.diffusion.pipelines.image_encoding import EncodesImages, read_start
 from thalweg.diffusion.pipelines.registry import PIPELINE_ADAPTERS
 from thalweg.diffusion.pipelines.stable_diffusion import StableDiffusion
-from thalweg.diffusion.sampling import Schedule, out_of_memory, sample
+from thalweg.diffusion.sampling import Schedule, StartImage, out_of_memory, sample
 from thalweg.diffusion.schedulers import check_kind, make_scheduler
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import NotFiniteError, ThalwegError, UsageError
@@ -54,6 +55,8 @@ class DiffusionGenerator:
         """
         other = copy.copy(self)
         other.__dict__.pop("schedule", None)
+        if {"image", "image_mask", "strength", "width", "height"} & set(settings):
+            other.__dict__.pop("start_image", None)
         other.settings = self.settings.changed(**settings)
         other._check(settings)
         return other
@@ -86,7 +89,7 @@ class DiffusionGenerator:
             )
         self.adapter.check_settings(self.settings)
         self.adapter.latent_shape(self.settings)
-        _ = self.schedule.calls
+        _ = self.schedule.calls, self.start_image
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -98,8 +101,25 @@ class DiffusionGenerator:
             scheduler = make_scheduler(scheduler, own)
         else:
             check_kind(scheduler, own)
-        arguments = self.adapter.schedule_arguments(scheduler, self.settings)
-        return Schedule(scheduler, self.settings.steps, self.settings.eta, arguments, self.adapter.device)
+        settings, adapter, first = self.settings, self.adapter, 0
+        if settings.image is not None and isinstance(adapter, EncodesImages):
+            first = adapter.first_step(settings)
+        if first == settings.steps:
+            raise UsageError(
+                f"expected a `strength` that leaves a step of {settings.steps}, got {settings.image_strength:g}; set "
+                "more `steps` or more strength"
+            )
+        arguments = adapter.schedule_arguments(scheduler, settings)
+        return Schedule(scheduler, settings.steps, settings.eta, arguments, adapter.device, first)
+
+    @cached_property
+    def start_image(self) -> StartImage | None:
+        """Image that chains start from; None: they start from noise alone."""
+        if self.settings.image is None:
+            return None
+        with out_of_memory(1):
+            latents, mask = read_start(self.adapter, self.settings)
+        return StartImage(latents, mask, mask is not None and self.settings.image_strength == 1)
 
     @property
     def model(self) -> ModelIdentity:
@@ -133,10 +153,30 @@ class DiffusionGenerator:
             NotFiniteError: a text encoder gives NaN or infinity.
         """
         self._check_interrupt()
-        negative = self.settings.negative if negative is None else check_prompt(negative)
-        given = {"negative": negative, "clip_skip": self.settings.clip_skip}
-        parameters = {name: value for name, value in given.items() if value}
-        tensors = self.adapter.embed(check_prompt(prompt), negative, self.settings.clip_skip or 0)
+        negative = self.settings.negative if negative is None else negative
+        for text in (prompt, negative):
+            self.settings.check_text(text)
+        tensors = self.adapter.embed(prompt, negative, self.settings)
+        return self._embedding(prompt, negative, tensors)
+
+    def embed_like(self, prompt: str, embedding: Embedding) -> Embedding:
+        """Return the embedding of `prompt` with as many chunks as `embedding`, which was made of a long prompt.
+
+        Raises:
+            UsageError: as `embed`.
+            NotFiniteError: as `embed`.
+        """
+        self._check_interrupt()
+        self.settings.check_text(prompt)
+        self._check_tensors(embedding)
+        chunks = max(1, len(embedding.tensors["prompt"]) // self.adapter.tokens)
+        negative = self.settings.negative
+        return self._embedding(prompt, negative, self.adapter.embed(prompt, negative, self.settings, chunks))
+
+    def _embedding(self, prompt: str, negative: str, tensors: Mapping[str, Tensor]) -> Embedding:
+        """Return tensors with their provenance."""
+        given = {name: getattr(self.settings, name) for name in ("clip_skip", "prompt_syntax", "long_prompts")}
+        parameters = {name: value for name, value in {"negative": negative, **given}.items() if value}
         embedding = Embedding(tensors, Lineage(self.model, prompt, parameters=parameters))
         embedding.check_finite()
         return embedding
@@ -144,7 +184,7 @@ class DiffusionGenerator:
     def trainable_masks(self, embedding: Embedding) -> Mapping[str, Tensor]:
         """Return what a tool may move: all but the start token's row, the same for every prompt, and padding."""
         self._check_tensors(embedding)
-        masks = self.adapter.trainable_masks(embedding.tensors)
+        masks = self.adapter.trainable_masks(embedding.tensors, self.settings)
         return {name: mask.to(embedding.tensors[name].device) for name, mask in masks.items()}
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
@@ -168,7 +208,7 @@ class DiffusionGenerator:
         self._check_embedding(embedding)
         if steps is not None and not 0 <= steps <= self.steps:
             raise UsageError(f"expected steps in 0..{self.steps}, got {steps}")
-        adapter, settings, tensor_names = self.adapter, self.settings, self.adapter.names
+        adapter, settings, tensor_names = self.adapter, self.settings, self.adapter.names(self.settings)
 
         def denoise(latents: Tensor, timestep: Tensor, *tensors: Tensor) -> Tensor:
             self._check_interrupt()
@@ -179,7 +219,7 @@ class DiffusionGenerator:
         noise = noise.to(adapter.device, adapter.precision)
 
         def latents_after(calls: int | None, start: Tensor, gradient: Gradient) -> Tensor:
-            return sample(denoise, self.schedule, start, tensors, gradient, settings.last_k, calls)
+            return sample(denoise, self.schedule, start, tensors, gradient, settings.last_k, calls, self.start_image)
 
         with out_of_memory(len(noise)):
             latents = latents_after(steps, noise, settings.gradient)
@@ -257,9 +297,7 @@ class DiffusionGenerator:
         Raises:
             UsageError: the model has several text encoders, or the prompt does not hold the placeholder.
         """
-        tensors = self._single_encoder().embed_with(
-            check_prompt(prompt), placeholder, vector, self.settings.negative, self.settings.clip_skip or 0
-        )
+        tensors = self._single_encoder().embed_with(check_prompt(prompt), placeholder, vector, self.settings)
         return Embedding(tensors, Lineage(self.model, prompt, parameters={"placeholder": placeholder}))
 
     def _single_encoder(self) -> StableDiffusion:
@@ -277,6 +315,7 @@ class DiffusionGenerator:
         embedding.check_finite()
 
     def _check_tensors(self, embedding: Embedding) -> None:
-        missing = [name for name in self.adapter.names if name not in embedding.tensors]
+        names = self.adapter.names(self.settings)
+        missing = [name for name in names if name not in embedding.tensors]
         if missing:
-            raise UsageError(f"expected an embedding with {', '.join(self.adapter.names)}; {missing[0]} is missing")
+            raise UsageError(f"expected an embedding with {', '.join(names)}; {missing[0]} is missing")

@@ -1,4 +1,4 @@
-"""Loading of models from a diffusers folder or, by name, from the Hugging Face hub and its cache."""
+"""Loading of models from a diffusers folder, a single file or, by name, the Hugging Face hub and its cache."""
 
 import inspect
 from pathlib import Path
@@ -20,6 +20,7 @@ from thalweg.diffusion.checkpoints.model_folder import (
     read_config,
     read_object,
 )
+from thalweg.diffusion.checkpoints.single_file import SingleFile, find_model
 from thalweg.diffusion.checkpoints.weight_files import file_type, load_network, load_part
 from thalweg.diffusion.generator import DiffusionGenerator
 from thalweg.diffusion.miniature import captions
@@ -30,22 +31,29 @@ from thalweg.diffusion.schedulers import make_scheduler
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import shown
 
+CONFIG_FILES = ("*.json", "*.txt", "*.model")
+"""Files of a hub model that a single-file checkpoint needs."""
+
 
 def load(
     name_or_folder: str | Path,
     *,
+    base: str | Path | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | str | None = None,
     **settings: Any,
 ) -> DiffusionGenerator:
-    """Load the model in a diffusers folder, or a hub model by its name (owner/model), as a generator.
+    """Load the model in a diffusers folder or a single-file checkpoint, or a hub model by its name, as a generator.
 
     Weights are read from safetensors only, and no code in the folder is run. All weights must be there; none are
     initialised at random. Where a folder holds the variant fp16 only, that is loaded. Settings, device and the model's
     scheduler are checked before any network is loaded.
 
     Args:
-        name_or_folder: a folder with a model_index.json, or a hub name; models in the hub's cache load offline.
+        name_or_folder: a folder with a model_index.json, a checkpoint of Stable Diffusion 1 or 2 or SDXL in one
+            safetensors file, or a hub name (owner/model); models in the hub's cache load offline.
+        base: for a single file: folder or hub name of a model of its kind, of which the configs, the tokenizers, the
+            scheduler and the parts that the file lacks are taken; None: the model that most of its kind come from.
         device: device of the weights, such as cpu, cuda, cuda:1 or mps.
         dtype: floating type of the weights, or its name; None: float32 on a CPU, elsewhere the half precision of the
             pipeline adapter.
@@ -63,13 +71,15 @@ def load(
     place, wanted = read_device(device), read_dtype(dtype)
     import diffusers
 
-    folder = find_folder(str(name_or_folder))
-    name = folder.resolve().name if folder else str(name_or_folder)
+    checkpoint, folder = _find_files(str(name_or_folder), base)
+    name = checkpoint.name if checkpoint else folder.resolve().name if folder else str(name_or_folder)
     index_file = folder / INDEX if folder else _download_index(name)
     if not index_file.is_file():
         raise UsageError(f"expected a diffusers folder, found no {INDEX} in {name}{hint_nearby(index_file.parent)}")
     index = read_object(index_file, name)
     class_name = _pipeline_class(name, index)
+    if checkpoint:
+        checkpoint.check_base(class_name, str(folder))
     adapter = PIPELINE_ADAPTERS[class_name]
     pipeline_type = load_part(lambda: getattr(diffusers, class_name), name)
     types = _part_types(name, pipeline_type, adapter, index)
@@ -82,16 +92,13 @@ def load(
         if not (folder / part).is_dir():
             raise ThalwegError(f"{label}: expected a folder {part}, found none; {_without(part, adapter)}")
         if issubclass(part_type, torch.nn.Module):
-            parts[part], precise = _load_network(part_type, folder / part, label, wanted)
+            parts[part], precise = _load_network(part_type, folder / part, label, wanted, checkpoint)
             if precise is not None and part in (*adapter.encoders, adapter.denoiser):
                 hashes[part] = precise
         else:
-            check_files(folder / part, label)
-            if "tokenizer" in part and not any((folder / part / file).is_file() for file in VOCABULARIES):
-                raise ThalwegError(f"{label}: expected {' or '.join(VOCABULARIES)}, found none; fetch the model again")
-            parts[part] = load_part(lambda: part_type.from_pretrained(folder / part), label)  # noqa: B023 (called now)
-            if part == "scheduler" and isinstance(sampling.scheduler, str):
-                make_scheduler(sampling.scheduler, parts[part])
+            parts[part] = _load_plain(part_type, folder / part, label)
+            if part == "scheduler":
+                _check_scheduler(parts[part], sampling, checkpoint)
     _check_tokenizers(name, parts, adapter)
     # The pipeline loads none of the parts that it is given; the rest of the index are settings of the pipeline.
     pipeline = load_part(lambda: pipeline_type.from_pretrained(str(folder), **parts), name)
@@ -102,8 +109,69 @@ def load(
     return generator
 
 
-def _load_network(network_type: Any, folder: Path, label: str, dtype: torch.dtype) -> tuple[Any, Hashes | None]:
+def _find_files(name: str, base: str | Path | None) -> tuple[SingleFile | None, Path | None]:
+    """Return a model's single file, if it is one, and its folder or that of its base; no folder for a hub model.
+
+    Raises:
+        UsageError: no such model, or a base for a model that is no single file.
+    """
+    found = find_model(name)
+    if found is not None and found.is_file():
+        checkpoint = SingleFile.open(found)
+        return checkpoint, _base_folder(checkpoint, base)
+    if base is not None:
+        raise UsageError(f"expected no `base` for {name}: only a single-file checkpoint needs one")
+    return None, found
+
+
+def _base_folder(checkpoint: SingleFile, base: str | Path | None) -> Path:
+    """Return the folder of a single file's base; of a hub model, the configs and tokenizers are fetched or cached.
+
+    Raises:
+        UsageError: no such folder.
+        ThalwegError: the hub model's files are not cached, and can't be fetched.
+    """
+    from huggingface_hub import snapshot_download
+
+    name = checkpoint.usual_base if base is None else str(base)
+    folder = find_folder(name) if base is not None else None
+    if folder is not None:
+        return folder
+    try:
+        with quiet():
+            return Path(snapshot_download(name, allow_patterns=list(CONFIG_FILES)))
+    except (OSError, ValueError) as error:
+        include = " ".join(f"'{pattern}'" for pattern in CONFIG_FILES)
+        raise ThalwegError(
+            f"{checkpoint.name}: its file holds no configs and no tokenizer, and those of {name} are not in the cache "
+            f"and can't be fetched: run `hf download {name} --include {include}` with a network, or give the folder of "
+            "a model of its kind as `base`"
+        ) from error
+
+
+def _load_plain(part_type: Any, folder: Path, label: str) -> Any:
+    """Return a part without weights: a tokenizer or a scheduler."""
+    check_files(folder, label)
+    if "tokenizer" in folder.name and not any((folder / file).is_file() for file in VOCABULARIES):
+        raise ThalwegError(f"{label}: expected {' or '.join(VOCABULARIES)}, found none; fetch the model again")
+    return load_part(lambda: part_type.from_pretrained(folder), label)
+
+
+def _check_scheduler(scheduler: Any, sampling: SamplingConfig, checkpoint: SingleFile | None) -> None:
+    """Refuse a scheduler that the model does not take, before any network is loaded."""
+    if isinstance(sampling.scheduler, str):
+        make_scheduler(sampling.scheduler, scheduler)
+    if checkpoint:
+        checkpoint.check_scheduler(scheduler)
+
+
+def _load_network(
+    network_type: Any, folder: Path, label: str, dtype: torch.dtype, checkpoint: SingleFile | None
+) -> tuple[Any, Hashes | None]:
     """Return a part's network and, where `dtype` is less precise than its file, the hashes of the file's weights."""
+    if checkpoint and checkpoint.prefix(folder.name):
+        return checkpoint.load_network(folder.name, network_type, folder, dtype)
+    label += " (of the base model, the file has none)" if checkpoint else ""
     read_config(folder, label)
     files = find_weights(folder, WEIGHT_STEMS[network_type.__module__.partition(".")[0]], label)
     precise, own = None, file_type(files)

@@ -41,6 +41,9 @@ class PipelineAdapter(ABC):
     long_encoders: ClassVar[tuple[str, ...]] = ()
     unread_layers: ClassVar[int] = 1
     takes_guidance_rescale: ClassVar[bool] = True
+    takes_fragments: ClassVar[bool] = False
+    takes_image: ClassVar[bool] = False
+    takes_true_cfg_scale: ClassVar[bool] = False
     unguided_scale: ClassVar[float] = 1.0
 
     def __init__(self, pipeline: Any, name: str) -> None:
@@ -75,7 +78,8 @@ class PipelineAdapter(ABC):
                 f"{self.name}: expected a whole {type(self.pipeline).__name__}, it has no {', '.join(missing)}"
                 + ("; a refiner alone makes no images of prompts" if "text_encoder" in missing else "")
             )
-        absent = [part for part in needed if any(weight.is_meta for weight in _weights(getattr(self.pipeline, part)))]
+        parts = {name: part for name, part in self.pipeline.components.items() if isinstance(part, torch.nn.Module)}
+        absent = [name for name in needed & parts.keys() if any(weight.is_meta for weight in parts[name].parameters())]
         if absent:
             raise UsageError(
                 f"{self.name}: the weights of {', '.join(sorted(absent))} are not in memory (meta tensors: "
@@ -167,10 +171,17 @@ class PipelineAdapter(ABC):
         scales = torch.full((len(latents),), settings.guidance_scale - 1)
         return self.pipeline.get_guidance_scale_embedding(scales, embedding_dim=self.guidance_width).to(latents)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of an embedding's tensors."""
-        return self.conditions + tuple(map(negative_name, self.conditions)) if self.guided else self.conditions
+    def has_negative(self, settings: SamplingConfig) -> bool:
+        """Return whether embeddings have negative tensors."""
+        return self.guided
+
+    def is_guided(self, settings: SamplingConfig) -> bool:
+        """Return whether the denoiser runs for the negative prompt as well."""
+        return self.guided and settings.guidance_scale > self.unguided_scale
+
+    def names(self, settings: SamplingConfig) -> tuple[str, ...]:
+        """Return the names of an embedding's tensors."""
+        return self.conditions + tuple(map(negative_name, self.conditions)) * self.has_negative(settings)
 
     def tokenizers(self) -> list[tuple[Any, int]]:
         """Return each tokenizer with the number of tokens its encoder takes."""
@@ -189,13 +200,20 @@ class PipelineAdapter(ABC):
         Raises:
             UsageError: such a setting.
         """
-        self._check_negative(settings.negative)
-        ignored = {"guidance_rescale": self.takes_guidance_rescale, "clip_skip": bool(self.clip_encoders)}
+        self._check_negative(settings.negative, settings)
+        ignored = {
+            "guidance_rescale": self.takes_guidance_rescale,
+            "clip_skip": bool(self.clip_encoders),
+            "prompt_syntax": self.takes_fragments,
+            "long_prompts": self.takes_fragments,
+            "image": self.takes_image,
+            "true_cfg_scale": self.takes_true_cfg_scale,
+        }
         for setting, is_taken in ignored.items():
             if getattr(settings, setting) and not is_taken:
                 raise UsageError(
                     f"expected no `{setting}` for {self.name}: a {type(self.pipeline).__name__} has none; got "
-                    f"{getattr(settings, setting):g}"
+                    f"{shown(getattr(settings, setting))}"
                 )
         if settings.clip_skip:
             layers = min(getattr(self.pipeline, encoder).config.num_hidden_layers for encoder in self.clip_encoders)
@@ -205,40 +223,61 @@ class PipelineAdapter(ABC):
                     f"layers; got {settings.clip_skip}"
                 )
 
-    def _check_negative(self, negative: str) -> None:
-        if negative and not self.guided:
+    def _check_negative(self, negative: str, settings: SamplingConfig) -> None:
+        if negative and not self.has_negative(settings):
             reason = "its guidance is distilled" if self.takes_guidance else "it is sampled without guidance"
+            reason += ", and `true_cfg_scale` is not above 1" if self.takes_true_cfg_scale else ""
             raise UsageError(f"expected no negative prompt for {self.name}: {reason}; got {shown(negative)}")
 
-    def embed(self, prompt: str, negative: str, clip_skip: int = 0) -> dict[str, Tensor]:
+    def embed(
+        self, prompt: str, negative: str, settings: SamplingConfig, chunks: int | None = None
+    ) -> dict[str, Tensor]:
         """Return an embedding's tensors for `prompt`, guided away from `negative`.
 
         Warns of parts of the two texts that the encoders do not see, see `thalweg.diffusion.pipelines.text_inputs`.
+
+        Args:
+            prompt: the prompt.
+            negative: the negative prompt.
+            settings: how both texts are read.
+            chunks: number of chunks of the rows; None: as many as the longer text needs.
         """
-        self._check_negative(negative)
+        self._check_negative(negative, settings)
         with torch.no_grad(), quiet():
             for text in (prompt, negative):
-                warn_of_text(text, self.text_inputs(), stacklevel=3)
-            tensors = self.encode(prompt, negative, clip_skip)
+                plain, unread, inputs = self.seen_text(text, settings, chunks)
+                warn_of_text(plain, inputs, stacklevel=3, unread=unread)
+            tensors = self.encode_texts(prompt, negative, settings, chunks)
         return {
             name: tensor[0].to(self.precision) if tensor.is_floating_point() else tensor[0]
             for name, tensor in tensors.items()
-            if name in self.names
+            if name in self.names(settings)
         }
+
+    def seen_text(self, text: str, settings: SamplingConfig, chunks: int | None) -> tuple[str, str, list[TextInput]]:
+        """Return a text as encoders see it, the part of it that may hold syntax that none reads, and their inputs."""
+        return text, text, self.text_inputs()
+
+    def encode_texts(
+        self, prompt: str, negative: str, settings: SamplingConfig, chunks: int | None
+    ) -> dict[str, Tensor]:
+        """Return the encoding of both texts, each tensor (1, ...); the arguments are those of `embed`."""
+        return self.encode(prompt, negative, settings.clip_skip or 0)
 
     @abstractmethod
     def encode(self, prompt: str, negative: str, clip_skip: int) -> dict[str, Tensor]:
         """Return the pipeline's own encoding, each tensor (1, ...), without the encoders' last `clip_skip` layers."""
 
-    def trainable_masks(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def trainable_masks(self, tensors: Mapping[str, Tensor], settings: SamplingConfig) -> dict[str, Tensor]:
         """Return boolean masks of the trainable entries by tensor: all but the start token's row and unread rows."""
         masks = {}
-        for name in self.names:
+        for name in self.names(settings):
             if not tensors[name].is_floating_point():
                 continue
             masks[name] = torch.ones(1, dtype=torch.bool)
             if "pooled" not in name:
-                masks[name] = torch.arange(len(tensors[name]))[:, None] >= self.fixed_rows
+                # Each chunk of a long prompt begins with a start token.
+                masks[name] = torch.arange(len(tensors[name]))[:, None] % self.tokens >= self.fixed_rows
                 if "mask" in self.conditions:
                     read = tensors["mask" if name == "prompt" else negative_name("mask")]
                     masks[name] = masks[name] & read.bool().cpu()[:, None]
@@ -299,8 +338,7 @@ class PipelineAdapter(ABC):
     ) -> Tensor:
         """Return the guided model output (S, C, h, w) for latents (S, C, h, w) at one timestep."""
         self.calls += len(latents)
-        guided = self.guided and settings.guidance_scale > self.unguided_scale
-        sides = ([tuple(map(negative_name, self.conditions))] if guided else []) + [self.conditions]
+        sides = [tuple(map(negative_name, self.conditions))] * self.is_guided(settings) + [self.conditions]
         inputs = torch.cat([latents] * len(sides)).to(self.network.dtype)
         conditions = [
             torch.cat(
@@ -309,7 +347,7 @@ class PipelineAdapter(ABC):
             for together in zip(*sides, strict=True)
         ]
         output = self.predict(settings, inputs, timestep, *conditions).to(latents.dtype)
-        if not guided:
+        if len(sides) == 1:
             return output
         negative, positive = output.chunk(2)
         return self.guide(settings, positive, negative)
@@ -349,11 +387,6 @@ class PipelineAdapter(ABC):
         """Return latents in the units of the decoder."""
         config = self.pipeline.vae.config
         return latents / config.scaling_factor + (config.get("shift_factor") or 0)
-
-
-def _weights(part: Any) -> list[Tensor]:
-    """Return the weights of a part of a pipeline; a tokenizer or a scheduler has none."""
-    return list(part.parameters()) if isinstance(part, torch.nn.Module) else []
 
 
 def _as_input(tensor: Tensor, like: Tensor) -> Tensor:

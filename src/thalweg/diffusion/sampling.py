@@ -37,6 +37,7 @@ class Schedule:
         eta: share of fresh noise where the scheduler takes one (DDIM, TCD); None: the scheduler's default.
         arguments: further arguments of its `set_timesteps` (`mu` or `sigmas` of a pipeline).
         device: device of its timesteps.
+        first: number of the first steps that chains leave out, because they start from an image.
 
     Raises:
         UsageError: at first use, a scheduler that cannot take that number of steps, or that finds no steps for the
@@ -48,6 +49,7 @@ class Schedule:
     eta: float | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    first: int = 0
 
     @cached_property
     def _started(self) -> Any:
@@ -83,8 +85,12 @@ class Schedule:
             warnings.simplefilter("ignore", RuntimeWarning)  # of numpy, about levels that are refused below
             scheduler.set_timesteps(self.steps, device=self.device, **self.arguments)
         if hasattr(scheduler, "set_begin_index"):
-            scheduler.set_begin_index(0)
+            scheduler.set_begin_index(self.first * getattr(scheduler, "order", 1))
         return scheduler
+
+    def _remaining(self, scheduler: Any) -> Tensor:
+        """Return the timesteps of a chain."""
+        return scheduler.timesteps[self.first * getattr(scheduler, "order", 1) :]
 
     @contextmanager
     def _usage_errors(self, scheduler: Any) -> Iterator[None]:
@@ -104,7 +110,11 @@ class Schedule:
         noise = torch.randn((1, 4, 2, 2), generator=torch.Generator().manual_seed(0)).to(self.device)
         with torch.no_grad():
             return _chain(
-                lambda latents, timestep: 0.9 * latents, copy.deepcopy(scheduler), scheduler.timesteps, self, noise
+                lambda latents, timestep: 0.9 * latents,
+                copy.deepcopy(scheduler),
+                self._remaining(scheduler),
+                self,
+                noise,
             )
 
     def _nearest_steps(self) -> str:
@@ -127,7 +137,47 @@ class Schedule:
     @property
     def calls(self) -> int:
         """Number of denoiser calls of a whole chain: `steps`, nearly twice as many for second-order schedulers."""
-        return len(self._started.timesteps)
+        return len(self.timesteps)
+
+    @property
+    def timesteps(self) -> Tensor:
+        """Timesteps of a whole chain."""
+        return self._remaining(self._started)
+
+
+@dataclass(frozen=True)
+class StartImage:
+    """Image that chains start from instead of noise alone.
+
+    Attributes:
+        latents: its latents (1, C, h, w).
+        mask: latents (1, 1, h, w) that are generated, 1, and kept, 0; None: all are generated.
+        is_noise: whether the start is the noise alone, and the image is only kept outside of the mask.
+    """
+
+    latents: Tensor
+    mask: Tensor | None = None
+    is_noise: bool = False
+
+    def begin(self, scheduler: Any, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Return the latents (S, C, h, w) at the first of `timesteps`."""
+        if self.is_noise:
+            return _pure_noise(scheduler, noise)
+        return self._noised(scheduler, noise, timesteps[:1])
+
+    def keep(self, scheduler: Any, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """Return latents with those of the image outside of the mask, at `timestep` (1); () at the end of a chain."""
+        if self.mask is None:
+            return latents
+        known = self._noised(scheduler, noise, timestep) if len(timestep) else self.latents
+        return torch.where(self.mask.to(latents) > 0, latents, known.to(latents))
+
+    def _noised(self, scheduler: Any, noise: Tensor, timestep: Tensor) -> Tensor:
+        latents = self.latents.to(noise).expand(noise.shape)
+        levels = timestep.expand(len(noise))
+        if hasattr(scheduler, "scale_noise"):  # flow-matching schedulers name it in another way
+            return scheduler.scale_noise(latents, levels, noise)
+        return scheduler.add_noise(latents, noise, levels)
 
 
 def recorded_calls(gradient: Gradient, calls: int, last_k: int) -> int:
@@ -143,6 +193,7 @@ def sample(
     gradient: Gradient = "full",
     last_k: int = 5,
     calls: int | None = None,
+    image: StartImage | None = None,
 ) -> Tensor:
     """Return the latents (S, C, h, w) that a chain of denoiser calls makes of `noise`.
 
@@ -159,15 +210,15 @@ def sample(
             through the last; None: no gradient.
         last_k: number of calls of "last_k".
         calls: denoiser calls to stop after; None: the whole chain.
+        image: image that the chain starts from; None: it starts from noise alone.
 
     Raises:
         UsageError: an eta that the scheduler does not take, or as `Schedule`.
     """
     scheduler = schedule.begin()
-    timesteps = scheduler.timesteps[:calls]
-    return _chain(
-        denoiser, scheduler, timesteps, schedule, noise, tensors, recorded_calls(gradient, len(timesteps), last_k)
-    )
+    timesteps = schedule.timesteps[:calls]
+    recorded = recorded_calls(gradient, len(timesteps), last_k)
+    return _chain(denoiser, scheduler, timesteps, schedule, noise, tensors, recorded, image)
 
 
 def _chain(
@@ -178,12 +229,14 @@ def _chain(
     noise: Tensor,
     tensors: Sequence[Tensor] = (),
     recorded: int = 0,
+    image: StartImage | None = None,
 ) -> Tensor:
     """Run a started scheduler's steps at `timesteps`; the gradient passes through the last `recorded` calls."""
     arguments = _step_arguments(scheduler, schedule, noise)
     first_recorded = len(timesteps) - recorded
     precision = _Float64Steps if noise.dtype == torch.float64 else nullcontext
-    latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)
+    with precision():
+        latents = _pure_noise(scheduler, noise) if image is None else image.begin(scheduler, noise, schedule.timesteps)
     for index, timestep in enumerate(timesteps):
         with torch.set_grad_enabled(torch.is_grad_enabled() and index >= first_recorded):
             scaled = latents
@@ -192,7 +245,14 @@ def _chain(
             output = _Recomputed.apply(denoiser, scaled, timestep, *tensors)
             with precision():
                 latents = scheduler.step(output, timestep, latents, return_dict=False, **arguments)[0]
+                if image is not None:
+                    latents = image.keep(scheduler, latents, noise, schedule.timesteps[index + 1 : index + 2])
     return latents
+
+
+def _pure_noise(scheduler: Any, noise: Tensor) -> Tensor:
+    """Return noise of unit variance at a scheduler's first level."""
+    return noise * getattr(scheduler, "init_noise_sigma", 1.0)
 
 
 def _step_arguments(scheduler: Any, schedule: Schedule, noise: Tensor) -> dict[str, Any]:

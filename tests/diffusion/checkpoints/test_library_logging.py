@@ -28,13 +28,13 @@ def wait_until(met: Callable[[], bool]) -> None:
 @pytest.fixture(autouse=True)
 def no_block_of_another_test() -> None:
     """Sessions of other tests may still render in their threads."""
-    wait_until(lambda: logging.ERROR not in verbosities())
+    wait_until(lambda: logging.CRITICAL not in verbosities())
 
 
 def test_silent_inside_and_as_before_outside() -> None:
     before = verbosities()
     with pytest.raises(KeyError), quiet():
-        assert verbosities() == [logging.ERROR] * 3
+        assert verbosities() == [logging.CRITICAL] * 3
         assert not transformers.utils.logging.is_progress_bar_enabled()
         raise KeyError
     assert verbosities() == before
@@ -54,7 +54,7 @@ def test_blocks_that_overlap_in_two_threads_leave_the_settings_as_found() -> Non
     with quiet():
         thread.start()
         entered.wait()
-    assert verbosities() == [logging.ERROR] * 3, "the other block still runs"
+    assert verbosities() == [logging.CRITICAL] * 3, "the other block still runs"
     leave.set()
     thread.join()
     assert verbosities() == before

@@ -201,7 +201,7 @@ def test_shards_are_loaded_and_a_missing_one_is_named(tmp_path: Path, saved: Cal
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("dreamshaper.safetensors", "got a single file; make a folder of a single-file checkpoint"),
+        ("dreamshaper.safetensors", "got a single file: make a folder of it"),
         ("v1-5.ckpt", "got one file of pickles, which can run code when opened"),
         ("flux-q4.gguf", "gguf weights are not read"),
     ],

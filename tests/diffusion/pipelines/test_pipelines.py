@@ -107,6 +107,7 @@ def test_guidance_rescale(builder: str) -> None:
         ("flux", {"guidance_rescale": 0.5}),
         ("flux", {"clip_skip": 1}),
         ("flux", {"negative": "cone"}),
+        *((builder, {"true_cfg_scale": 2.0}) for builder in ("sd", "sdxl", "sd3", *MASKED, "klein")),
         *((builder, {"guidance_rescale": 0.5}) for builder in (*MASKED, "klein")),
         *((builder, {"clip_skip": 1}) for builder in (*MASKED, "klein")),
     ],
@@ -387,6 +388,48 @@ def test_flux_takes_guidance_as_an_input() -> None:
     torch.testing.assert_close(weak.render(embedding, SEEDS), reference(weak, "a red ball"), rtol=0, atol=1e-5)
     with pytest.raises(UsageError, match="no negative prompt for tiny-flux"):
         model.embed("a red ball", negative="cone")
+
+
+@pytest.mark.parametrize("guidance_embeds", [True, False])
+def test_true_guidance_of_flux(guidance_embeds: bool) -> None:
+    pipeline = build("flux") if guidance_embeds else flux(guidance_embeds=False)
+    plain = DiffusionGenerator(pipeline, "tiny-flux", steps=3, height=16, width=16)
+    model = plain.with_settings(true_cfg_scale=3.0, negative="cone")
+    embedding = model.embed("a red ball")
+    assert set(embedding.tensors) == {"prompt", "pooled", "negative", "negative_pooled"}
+    assert set(model.trainable_masks(embedding)) == set(embedding.tensors)
+    tokens = {"max_sequence_length": len(embedding.tensors["prompt"])}
+    expected = reference(model, "a red ball", true_cfg_scale=3.0, negative_prompt="cone", **tokens)
+    torch.testing.assert_close(model.render(embedding, SEEDS), expected, rtol=0, atol=1e-5)
+    empty = model.with_settings(negative="")
+    expected = reference(model, "a red ball", true_cfg_scale=3.0, negative_prompt="", **tokens)
+    torch.testing.assert_close(empty.render(empty.embed("a red ball"), SEEDS), expected, rtol=0, atol=1e-5)
+    off = plain.with_settings(true_cfg_scale=1.0)
+    assert set(off.embed("a red ball").tensors) == {"prompt", "pooled"}
+    assert torch.equal(off.render(embedding, SEEDS), plain.render(plain.embed("a red ball"), SEEDS))
+    with pytest.raises(UsageError, match="expected an embedding with prompt, pooled, negative, negative_pooled"):
+        model.render(plain.embed("a red ball"), SEEDS)
+    with pytest.raises(
+        UsageError, match=r"no negative prompt for tiny-flux: .*, and `true_cfg_scale` is not above 1; got"
+    ):
+        plain.with_settings(negative="cone")
+
+
+def test_the_gradient_of_true_guidance() -> None:
+    pipeline = build("flux").to(torch.float64)
+    model = DiffusionGenerator(pipeline, "double", steps=2, height=16, width=16, true_cfg_scale=3.0, negative="cone")
+    start = model.embed("a red ball")
+    embedding = leaves(start)
+    for name in ("prompt", "negative", "negative_pooled"):
+        value = embedding.tensors[name]
+        (slope,) = torch.autograd.grad(model.render(embedding, (5,)).square().mean(), value)
+        direction = torch.randn(value.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        with torch.no_grad():
+            sides = [
+                model.render(start.derive({name: value + sign * 1e-3 * direction}, "move"), (5,)).square().mean()
+                for sign in (1, -1)
+            ]
+        torch.testing.assert_close((slope * direction).sum(), (sides[0] - sides[1]) / 2e-3, rtol=1e-3, atol=0)
 
 
 def test_flux_without_guidance() -> None:

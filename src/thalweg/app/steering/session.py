@@ -23,7 +23,10 @@ MAX_SESSIONS = 64
 """Sessions that are kept in memory, unless more are active."""
 REFRESH_EVERY = 10.0
 """Seconds after which a view is drawn again without a change, so that its place in the queue is current."""
-_RENDERING = ("steps", "guidance", "scheduler", "guidance_rescale", "width", "height", "clip_skip", "negative")
+_RENDERING = (
+    *("steps", "guidance", "scheduler", "guidance_rescale", "width", "height", "clip_skip", "negative"),
+    *("prompt_syntax", "long_prompts", "image", "strength", "image_mask", "image_hash", "true_cfg_scale"),
+)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,15 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
     "model": (
         Annotated[
-            str | None, typer.Option(help="a diffusers folder or a hub model's name; the shipped miniature by default")
+            str | None,
+            typer.Option(help="a diffusers folder, a checkpoint file or a hub name; the shipped miniature by default"),
+        ],
+        None,
+    ),
+    "base": (
+        Annotated[
+            str | None,
+            typer.Option(help="a model's folder or hub name, for the configs and tokenizers of a checkpoint file"),
         ],
         None,
     ),
@@ -54,6 +62,10 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
     "steps": (DenoisingSteps, None),
     "guidance": (Annotated[float | None, typer.Option(help="guidance scale; the model's default if left out")], None),
+    "true_cfg_scale": (
+        Annotated[float | None, typer.Option(help="FLUX: guidance with a negative prompt, above 1; none if left out")],
+        None,
+    ),
     "guidance_rescale": (
         Annotated[float | None, typer.Option(help="0 to 1, against overexposure at high guidance; 0 if left out")],
         None,
@@ -66,6 +78,26 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "height": (Annotated[int | None, typer.Option(help="of the images, pixels; the model's own if left out")], None),
     "clip_skip": (
         Annotated[int | None, typer.Option(help="last layers of the CLIP text encoder to leave out; A1111's less 1")],
+        None,
+    ),
+    "prompt_syntax": (
+        Annotated[str | None, typer.Option(help="weights in prompts as a1111 or compel write them; off if left out")],
+        None,
+    ),
+    "long_prompts": (
+        Annotated[str | None, typer.Option(help="chunks: encode long prompts in several; they are cut if left out")],
+        None,
+    ),
+    "image": (
+        Annotated[str | None, typer.Option(metavar="FILE", help="image to start from; noise alone if left out")],
+        None,
+    ),
+    "strength": (
+        Annotated[float | None, typer.Option(help="share of the steps that change the image, to 1; 0.6 if left out")],
+        None,
+    ),
+    "image_mask": (
+        Annotated[str | None, typer.Option(metavar="FILE", help="mask of the image: white is generated, black kept")],
         None,
     ),
     "gradient": (Annotated[str, typer.Option("--gradient", help="full, last_k or one_step")], "full"),

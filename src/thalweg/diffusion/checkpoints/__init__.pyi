@@ -12,6 +12,7 @@ from .model_folder import (
     read_config,
     read_object,
 )
+from .single_file import SingleFile, find_model
 from .weight_files import file_type, fill, load_network, load_part
 
 __all__ = [
@@ -21,10 +22,12 @@ __all__ = [
     "WEIGHT_STEMS",
     "Hashes",
     "Identifier",
+    "SingleFile",
     "check_files",
     "file_type",
     "fill",
     "find_folder",
+    "find_model",
     "find_weights",
     "hash_network",
     "hint_nearby",

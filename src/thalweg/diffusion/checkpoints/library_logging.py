@@ -14,7 +14,7 @@ _restore = ExitStack()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence warnings of diffusers, transformers and the hub's client, and progress bars of the first two.
+    """Silence warnings and errors logged by diffusers, transformers and the hub's client, and the first two's bars.
 
     The settings found are restored when the last of the blocks that overlap ends, whichever thread runs it.
     """
@@ -38,10 +38,10 @@ def _silence(restore: ExitStack) -> None:
     import transformers.utils.logging
 
     restore.callback(hub.set_verbosity, hub.get_verbosity())
-    hub.set_verbosity(logging.ERROR)
+    hub.set_verbosity(logging.CRITICAL)
     for library in (diffusers.utils.logging, transformers.utils.logging):
         restore.callback(library.set_verbosity, library.get_verbosity())
-        library.set_verbosity(logging.ERROR)
+        library.set_verbosity(logging.CRITICAL)
         if library.is_progress_bar_enabled():
             restore.callback(library.enable_progress_bar)
             library.disable_progress_bar()

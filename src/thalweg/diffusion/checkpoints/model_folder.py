@@ -18,6 +18,9 @@ PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 WEIGHT_STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
 """Name of a part's weight files by library, without variant and suffix."""
 
+UNET_INPUT = "model.diffusion_model.input_blocks.0.0.weight"
+"""Name of a weight that all single-file checkpoints of Stable Diffusion 1 and 2 and SDXL hold."""
+
 PREFERRED_VARIANTS = ("", "fp32", "fp16", "bf16")
 """Variants of the same weights, the most precise first; a folder may hold several."""
 
@@ -88,14 +91,17 @@ def _hint_for_file(path: Path) -> str:
             names, metadata = list(file.keys()), file.metadata() or {}
         if metadata.get("format") == FORMAT:
             return f"expected a diffusers folder with a {INDEX}, got an embedding file; give it as the prompt"
+        if UNET_INPUT in names:
+            return "it is a single-file checkpoint of an image model: give the file as the model"
         if any("lora" in name.lower() for name in names):
             return (
                 f"expected a diffusers folder with a {INDEX}, got a LoRA, which belongs on top of a model; load it "
                 "onto a pipeline with load_lora_weights(FILE) and wrap that with thalweg.diffusion.DiffusionGenerator"
             )
     return (
-        f"expected a diffusers folder with a {INDEX}, got {kind}; make a folder of a single-file checkpoint with "
-        "diffusers' from_single_file(FILE) and save_pretrained(FOLDER), and give that folder"
+        f"expected a diffusers folder with a {INDEX}, or one safetensors file of SD 1, 2 or SDXL in the original "
+        f"layout; got {kind}: make a folder of it with diffusers' from_single_file(FILE) and save_pretrained(FOLDER), "
+        "and give that folder"
     )
 
 

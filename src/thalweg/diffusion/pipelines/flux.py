@@ -5,13 +5,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thalweg.diffusion.pipeline import negative_name
+from thalweg.diffusion.pipelines.image_encoding import EncodesImages
 from thalweg.diffusion.pipelines.latent_rows import PackedLatents, to_latents, to_rows
 from thalweg.diffusion.pipelines.time_shift import even_steps
 from thalweg.diffusion.sampling_config import SamplingConfig
 
 
-class Flux(PackedLatents):
-    """FLUX: the rows of T5 and CLIP's pooled vector; distilled guidance, so no negative tensors; flow matching."""
+class Flux(EncodesImages, PackedLatents):
+    """FLUX: the rows of T5 and CLIP's pooled vector; flow matching.
+
+    Guidance is distilled, an input of the model. Negative tensors belong to true guidance alone, a setting of its own.
+    """
 
     defaults = SamplingConfig(steps=28, guidance_scale=3.5)
     half = torch.bfloat16
@@ -19,6 +24,19 @@ class Flux(PackedLatents):
     guided = False
     clip_encoders = ()
     takes_guidance_rescale = False
+    takes_true_cfg_scale = True
+
+    def has_negative(self, settings: SamplingConfig) -> bool:
+        """Return whether embeddings have negative tensors: with true guidance."""
+        return self.is_guided(settings)
+
+    def is_guided(self, settings: SamplingConfig) -> bool:
+        """Return whether the denoiser runs for the negative prompt as well: with true guidance."""
+        return (settings.true_cfg_scale or 0) > 1
+
+    def guide(self, settings: SamplingConfig, positive: Tensor, negative: Tensor) -> Tensor:
+        """Return the output of true guidance."""
+        return negative + (settings.true_cfg_scale or 1) * (positive - negative)
 
     @property
     def takes_guidance(self) -> bool:
@@ -43,9 +61,16 @@ class Flux(PackedLatents):
         ]
 
     def encode(self, prompt: str, negative: str, clip_skip: int) -> dict[str, Tensor]:
-        """Return T5's rows and CLIP's pooled vector."""
-        rows, pooled, _ = self.pipeline.encode_prompt(prompt, device=self.device, max_sequence_length=self.tokens)
-        return {"prompt": rows, "pooled": pooled}
+        """Return T5's rows and CLIP's pooled vector of both texts."""
+        tensors: dict[str, Tensor] = {}
+        for name, text in (("prompt", prompt), ("negative", negative)):
+            rows, pooled, _ = self.pipeline.encode_prompt(text, device=self.device, max_sequence_length=self.tokens)
+            tensors |= {name: rows, "pooled" if name == "prompt" else negative_name("pooled"): pooled}
+        return tensors
+
+    def first_step(self, settings: SamplingConfig) -> int:
+        """Return the number of steps that a chain from the settings' image leaves out, rounded as in diffusers."""
+        return int(settings.steps - settings.steps * settings.image_strength)
 
     def schedule_arguments(self, scheduler: Any, settings: SamplingConfig) -> dict[str, Any]:
         """Return evenly spaced noise levels and the time shift for the image's size, where the scheduler takes them."""

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from thalweg.diffusion.checkpoints.library_logging import quiet
-from thalweg.diffusion.pipeline import PipelineAdapter
+from thalweg.diffusion.pipelines.image_encoding import EncodesImages
 from thalweg.diffusion.pipelines.text_inputs import TextInput, warn_of_text
+from thalweg.diffusion.pipelines.weighted_text import WeightedText
 from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.errors import UsageError
 
@@ -17,7 +18,7 @@ PLACEHOLDER_TOKEN = "<thalweg>"
 """Token at whose positions a given vector replaces the token's own; in no model's vocabulary."""
 
 
-class StableDiffusion(PipelineAdapter):
+class StableDiffusion(EncodesImages, WeightedText):
     """Stable Diffusion 1 and 2: one text encoder."""
 
     defaults = SamplingConfig(steps=50, guidance_scale=7.5)
@@ -37,8 +38,14 @@ class StableDiffusion(PipelineAdapter):
         positive_rows, negative_rows = self.pipeline.encode_prompt(prompt, self.device, 1, True, negative)
         if clip_skip:  # diffusers 0.42 looks for a part of the encoder that transformers 5 has renamed
             text = self.text_inputs()[0].converted(prompt)
-            positive_rows = self._rows(self._tokens(self.pipeline.tokenizer, text), clip_skip)
+            positive_rows = self._rows(*self._ids(self._tokens(self.pipeline.tokenizer, text)), clip_skip)
         return {"prompt": positive_rows, "negative": negative_rows}
+
+    def encode_tokens(
+        self, encoder: str, ids: Tensor, mask: Tensor | None, clip_skip: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the encoder's rows; the denoiser takes no pooled vector."""
+        return self._rows(ids, mask, clip_skip), None
 
     def _tokens(self, tokenizer: Any, text: str) -> Any:
         """Return the ids and the attention mask of a text, (1, tokens) each, cut and padded to the encoder's length."""
@@ -46,11 +53,15 @@ class StableDiffusion(PipelineAdapter):
             self.device
         )
 
-    def _rows(self, inputs: Any, clip_skip: int) -> Tensor:
+    def _ids(self, inputs: Any) -> tuple[Tensor, Tensor | None]:
+        """Return the ids of a text, and their mask if the encoder was trained with one."""
+        is_masked = getattr(self.pipeline.text_encoder.config, "use_attention_mask", False)
+        return inputs.input_ids, inputs.attention_mask if is_masked else None
+
+    def _rows(self, ids: Tensor, mask: Tensor | None, clip_skip: int) -> Tensor:
         """Return the encoder's rows (1, tokens, width), normalised after the last but `clip_skip` layers."""
         encoder = self.pipeline.text_encoder
-        mask = inputs.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
-        found = encoder(inputs.input_ids, attention_mask=mask, output_hidden_states=bool(clip_skip))
+        found = encoder(ids, attention_mask=mask, output_hidden_states=bool(clip_skip))
         if not clip_skip:
             return found[0]
         return getattr(encoder, "text_model", encoder).final_layer_norm(found.hidden_states[-1 - clip_skip])
@@ -75,13 +86,13 @@ class StableDiffusion(PipelineAdapter):
             self._tokenizer_copy.add_tokens([PLACEHOLDER_TOKEN])
         return self._tokenizer_copy
 
-    def embed_with(
-        self, prompt: str, placeholder: str, vector: Tensor, negative: str = "", clip_skip: int = 0
-    ) -> dict[str, Tensor]:
-        """Return the tensors for `prompt` with `vector` at each `placeholder` in it; differentiable in `vector`.
-
-        `negative` and `clip_skip` are as in `encode`.
-        """
+    def embed_with(self, prompt: str, placeholder: str, vector: Tensor, settings: SamplingConfig) -> dict[str, Tensor]:
+        """Return the tensors for `prompt` with `vector` at each `placeholder` in it; differentiable in `vector`."""
+        for name in ("prompt_syntax", "long_prompts"):
+            if getattr(settings, name):
+                raise UsageError(
+                    f"expected no `{name}` for a prompt with a vector in it, got {getattr(settings, name)}"
+                )
         text, count = re.subn(rf"(?<!\w){re.escape(placeholder)}(?!\w)", PLACEHOLDER_TOKEN, prompt)
         if not placeholder or not count:
             raise UsageError(f"expected the placeholder {placeholder!r} in the prompt, got {prompt!r}")
@@ -107,7 +118,7 @@ class StableDiffusion(PipelineAdapter):
 
         hook = encoder.get_input_embeddings().register_forward_hook(insert_vector)
         try:
-            encoded = self._rows(inputs, clip_skip)
+            encoded = self._rows(*self._ids(inputs), settings.clip_skip or 0)
         finally:
             hook.remove()
-        return {**self.embed("", negative), "prompt": encoded[0].to(self.precision)}
+        return {**self.embed("", settings.negative, settings), "prompt": encoded[0].to(self.precision)}

@@ -4,13 +4,13 @@ from typing import Any
 
 from torch import Tensor
 
-from thalweg.diffusion.pipeline import PipelineAdapter
+from thalweg.diffusion.pipelines.image_encoding import EncodesImages
 from thalweg.diffusion.pipelines.time_shift import time_shift
 from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.errors import UsageError
 
 
-class StableDiffusion3(PipelineAdapter):
+class StableDiffusion3(EncodesImages):
     """Stable Diffusion 3: the rows of two CLIP encoders, then those of T5, and a pooled vector; flow matching."""
 
     defaults = SamplingConfig(steps=28, guidance_scale=7.0)
@@ -69,6 +69,10 @@ class StableDiffusion3(PipelineAdapter):
             height, width = (size * self.pipeline.vae_scale_factor for size in shape[1:])
             raise UsageError(f"expected height and width of at most {most} for {self.name}, got {height} x {width}")
         return shape
+
+    def first_step(self, settings: SamplingConfig) -> int:
+        """Return the number of steps that a chain from the settings' image leaves out, rounded as in diffusers."""
+        return int(settings.steps - settings.steps * settings.image_strength)
 
     def schedule_arguments(self, scheduler: Any, settings: SamplingConfig) -> dict[str, Any]:
         """Return the time shift for the image's size, where the scheduler takes one."""

@@ -2,11 +2,12 @@
 
 from torch import Tensor
 
-from thalweg.diffusion.pipeline import PipelineAdapter
+from thalweg.diffusion.pipelines.image_encoding import EncodesImages
+from thalweg.diffusion.pipelines.weighted_text import WeightedText
 from thalweg.diffusion.sampling_config import SamplingConfig
 
 
-class StableDiffusionXL(PipelineAdapter):
+class StableDiffusionXL(EncodesImages, WeightedText):
     """Stable Diffusion XL: concatenated rows of two encoders and a pooled vector; the image's size is an input."""
 
     defaults = SamplingConfig(steps=50, guidance_scale=5.0)
@@ -26,6 +27,18 @@ class StableDiffusionXL(PipelineAdapter):
         )
         return dict(zip(("prompt", "negative", "pooled", "negative_pooled"), found, strict=True))
 
+    @property
+    def has_zero_negative(self) -> bool:
+        """True where an empty negative prompt stands for zeros."""
+        return bool(self.pipeline.config.force_zeros_for_empty_prompt)
+
+    def encode_tokens(
+        self, encoder: str, ids: Tensor, mask: Tensor | None, clip_skip: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the encoder's last layer but one, not normalised, and the second encoder's pooled vector."""
+        found = getattr(self.pipeline, encoder)(ids, attention_mask=mask, output_hidden_states=True)
+        return found.hidden_states[-2 - clip_skip], found[0] if encoder == "text_encoder_2" else None
+
     def predict(self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, *conditions: Tensor) -> Tensor:
         """Return the UNet's output for an image that is neither scaled nor cropped."""
         prompt, pooled = conditions
@@ -41,7 +54,19 @@ class StableDiffusionXL(PipelineAdapter):
     def unscale(self, latents: Tensor) -> Tensor:
         """Return latents in the units of the decoder; some models give a mean and a standard deviation per channel."""
         config = self.pipeline.vae.config
-        if config.get("latents_mean") is None or config.get("latents_std") is None:
-            return super().unscale(latents)
-        mean, deviation = (latents.new_tensor(config[name])[:, None, None] for name in ("latents_mean", "latents_std"))
-        return latents * deviation / config.scaling_factor + mean
+        found = self._statistics(latents)
+        return super().unscale(latents) if found is None else latents * found[1] / config.scaling_factor + found[0]
+
+    def scale(self, latents: Tensor) -> Tensor:
+        """Return latents in the units of the chain; the inverse of `unscale`."""
+        found = self._statistics(latents)
+        scaling = self.pipeline.vae.config.scaling_factor
+        return super().scale(latents) if found is None else (latents - found[0]) * scaling / found[1]
+
+    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return the mean and the standard deviation per channel (C, 1, 1), where the model gives them."""
+        given = [self.pipeline.vae.config.get(name) for name in ("latents_mean", "latents_std")]
+        if None in given:
+            return None
+        mean, deviation = (like.new_tensor(values)[:, None, None] for values in given)
+        return mean, deviation

@@ -74,15 +74,16 @@ class TextInput:
         return bool(ids) and (self.tokenizer.unk_token_id is None or self.tokenizer.unk_token_id not in ids)
 
 
-def warn_of_text(text: str, inputs: Sequence[TextInput], stacklevel: int) -> None:
+def warn_of_text(text: str, inputs: Sequence[TextInput], stacklevel: int, unread: str | None = None) -> None:
     """Warn of parts of `text` that encoders do not see: PromptSyntax, PromptCut, UnknownWords, one line each.
 
     Args:
         text: a prompt.
         inputs: the encoders that take it.
         stacklevel: stack level of the caller that the warning names, counted as by `warnings.warn`.
+        unread: the part of the text that may hold syntax which is read as plain text; None: the whole text.
     """
-    warn_of_syntax(text, stacklevel + 1)
+    warn_of_syntax(text if unread is None else unread, stacklevel + 1)
     cut = {each.limit: lost for each in inputs if (lost := each.cut(text))}
     if cut:
         parts = "; ".join(f"beyond {limit} tokens {_short(lost)!r}" for limit, lost in cut.items())

@@ -57,7 +57,7 @@ class Navigation:
         config = NavigateConfig(config) if isinstance(config, str) else config
         root = generator.embed(config.prompt) if start is None else start
         root.check_model(generator.model)
-        neighbourhood = PromptNeighbourhood(generator, PromptTemplate.of(config.prompt, config.groups))
+        neighbourhood = PromptNeighbourhood(generator, PromptTemplate.of(config.prompt, config.groups), root)
         words = neighbourhood.template.words
         point = neighbourhood.point(words).tolist()
         tree = Tree({0: Node(0, None, Choice("start"), _root_seed(config), root, words, point)})
@@ -99,7 +99,9 @@ class Navigation:
         if tree.nodes[0].seed != _root_seed(config):
             raise UsageError(f"{folder}: its tree does not belong to its settings; the run was changed")
         navigation = cls.__new__(cls)
-        neighbourhood = PromptNeighbourhood(generator, PromptTemplate.of(config.prompt, config.groups))
+        neighbourhood = PromptNeighbourhood(
+            generator, PromptTemplate.of(config.prompt, config.groups), tree.nodes[0].embedding
+        )
         navigation._begin(generator, config, neighbourhood, tree, run, features)
         return navigation
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
 from thalweg.embedding import Embedding
-from thalweg.generator import DirectedGenerator, Generator
+from thalweg.generator import DirectedGenerator, Generator, embed_like
 from thalweg.notices import redirect_warnings
 from thalweg.steer.diverse_subset import max_min_subset
 from thalweg.steer.interpolation import between
@@ -88,6 +88,7 @@ class PromptNeighbourhood:
     Args:
         generator: the model; only `embed`, `trainable_masks` and, where it has them, `directions` are used.
         template: the prompt that the navigation starts from.
+        like: embedding that the prompts' embeddings have as many rows as; None: as many as each prompt needs.
 
     Attributes:
         template: the prompt; without groups for a generator that names directions.
@@ -96,8 +97,9 @@ class PromptNeighbourhood:
         spread: root mean square (n) of the moves.
     """
 
-    def __init__(self, generator: Generator, template: PromptTemplate) -> None:
+    def __init__(self, generator: Generator, template: PromptTemplate, like: Embedding | None = None) -> None:
         self._generator = generator
+        self._like = like
         self._known: dict[str, Embedding] = {}
         prompt = self.embed(template.text)
         self.directions: dict[str, Tensor] = {}
@@ -131,7 +133,10 @@ class PromptNeighbourhood:
         """Return the embedding of `prompt`, encoded once."""
         if prompt not in self._known:
             with torch.no_grad(), redirect_warnings(lambda warning: None):  # no user wrote these prompts
-                self._known[prompt] = self._generator.embed(prompt)
+                like = self._like
+                self._known[prompt] = (
+                    self._generator.embed(prompt) if like is None else embed_like(prompt, like, self._generator)
+                )
         return self._known[prompt]
 
     def coordinates(self, embedding: Embedding) -> Tensor:
