@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from thalweg.errors import UsageError
 from thalweg.gpp.data.climatology import day_of_year
-from thalweg.gpp.tables.target_columns import target_of
+from thalweg.gpp.tables.physical_limits import SITE_COLUMNS
+from thalweg.gpp.tables.target_columns import TARGET_UNCERTAINTY, target_of
 
 DAYS = 90
 """Length of a window in days."""
@@ -35,6 +36,8 @@ class Windows:
         site: (N,) str.
         time: (N,) datetime64[ns], the last day.
         vegetation: (N,) str, "" where the table has none.
+        uncertainty: (N,) float32 standard deviation of the target in its units, NaN where unknown; None where the
+            table has no column of it.
     """
 
     features: tuple[str, ...]
@@ -45,6 +48,7 @@ class Windows:
     site: NDArray[np.str_]
     time: NDArray[np.datetime64]
     vegetation: NDArray[np.str_]
+    uncertainty: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.last)
@@ -114,7 +118,8 @@ class Windows:
     def select(self, chosen: NDArray | slice) -> "Windows":
         """Return the windows of a mask, an index or a slice; the days are shared, not copied."""
         fields = ("last", "target", "site", "time", "vegetation")
-        return replace(self, **{name: getattr(self, name)[chosen] for name in fields})
+        uncertainty = None if self.uncertainty is None else self.uncertainty[chosen]
+        return replace(self, uncertainty=uncertainty, **{name: getattr(self, name)[chosen] for name in fields})
 
     def touches(self, year: int) -> NDArray[np.bool_]:
         """Return a mask (N,) of the windows with any of their 90 days in a calendar year."""
@@ -160,7 +165,7 @@ def make_windows(
     """Make the windows of a daily table.
 
     A window needs all its 90 days within the site's record, every feature on its last day, and at least the share
-    ``complete`` of its values.
+    ``complete`` of its values. Constants of the site, such as its canopy height, may be missing.
 
     Args:
         table: Daily table; see `daily_table`.
@@ -177,26 +182,29 @@ def make_windows(
     if not features:
         raise UsageError("no features: expected at least one column")
     wanted = target_of(table)
-    daily, runs, parts = [], [], []
+    needed = [name not in SITE_COLUMNS for name in features]
+    daily, runs, parts, uncertainties = [], [], [], []
     offset = 0
     for site, rows in table.groupby("site", sort=True):
         days = pd.date_range(rows["time"].iloc[0], rows["time"].iloc[-1], freq="D")
         gapless = rows.set_index("time").reindex(days)
         values = gapless[list(features)].to_numpy(np.float32)
         target = gapless[wanted.column].to_numpy(np.float32)
-        usable = np.isfinite(values).all(1) & (np.isfinite(target) if with_target else True)
+        usable = np.isfinite(values[:, needed]).all(1) & (np.isfinite(target) if with_target else True)
         if usable.sum() < DAYS:
             raise UsageError(
                 f"site {site}: {usable.sum()} days with every feature{f' and {wanted.label}' if with_target else ''}: "
                 f"expected at least {DAYS}; leave the site out, or choose features that it has"
             )
-        share = np.concatenate(([0.0], np.cumsum(np.isfinite(values).mean(1))))
+        share = np.concatenate(([0.0], np.cumsum(np.isfinite(values[:, needed]).mean(1) if any(needed) else usable)))
         usable[: DAYS - 1] = False
         usable[DAYS - 1 :] &= (share[DAYS:] - share[:-DAYS]) / DAYS >= complete
         chosen = np.flatnonzero(usable)
         chosen = chosen[(chosen - DAYS + 1) % stride == 0]
         vegetation = str(rows["vegetation"].iloc[0]) if "vegetation" in rows else ""
         parts.append((offset + chosen, target[chosen], days.to_numpy()[chosen], str(site), vegetation))
+        if TARGET_UNCERTAINTY in gapless:
+            uncertainties.append(gapless[TARGET_UNCERTAINTY].to_numpy(np.float32)[chosen])
         daily.append(values)
         runs.append((offset, offset + len(days)))
         offset += len(days)
@@ -212,4 +220,5 @@ def make_windows(
         site=np.repeat([site for *_, site, _ in parts], counts),
         time=np.concatenate([time for _, _, time, *_ in parts]),
         vegetation=np.repeat([vegetation for *_, vegetation in parts], counts),
+        uncertainty=np.concatenate(uncertainties) if uncertainties else None,
     )

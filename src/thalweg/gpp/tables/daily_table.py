@@ -2,7 +2,8 @@
 
 Columns: ``site`` (str), ``time`` (datetime64[ns], midnight), ``gpp`` (gC m-2 d-1, NaN where it is not usable),
 or another target's column (``nee``, ``reco``, ``et``) named in ``table.attrs["target"]``,
-optionally ``vegetation`` (an IGBP class or another name) and ``latitude`` (degrees), and any number of numeric
+optionally ``TARGET_UNCERTAINTY`` (its standard uncertainty in the same units, NaN where it is not known),
+``vegetation`` (an IGBP class or another name) and ``latitude`` (degrees), and any number of numeric
 feature columns. Units by column are in ``table.attrs["units"]``. Rows are ordered by site and time; days without a
 row are gaps.
 """
@@ -21,10 +22,18 @@ from thalweg.gpp.tables.physical_limits import (
     replace_missing_codes,
 )
 from thalweg.gpp.tables.table_files import MISSING_TEXTS, TableFile, as_text, first_row, split_units_row, to_numbers
-from thalweg.gpp.tables.target_columns import FLUX_COLUMNS, GPP, TARGETS, FluxTarget, no_target_column, target_of
+from thalweg.gpp.tables.target_columns import (
+    FLUX_COLUMNS,
+    GPP,
+    TARGET_UNCERTAINTY,
+    TARGETS,
+    FluxTarget,
+    no_target_column,
+    target_of,
+)
 from thalweg.gpp.tables.timestamps import read_times
 
-_KEYS = ("site", "time", "gpp", "vegetation", "latitude")
+_KEYS = ("site", "time", "gpp", TARGET_UNCERTAINTY, "vegetation", "latitude")
 _TEXTS = ("site", "time", "vegetation")  # columns that are not numbers
 _SITE_NAMES = ("site", "site_id")
 _TIME_NAMES = ("time", "date", "timestamp")
@@ -81,6 +90,11 @@ def daily_table(frame: pd.DataFrame, units: Mapping[str, str] | None = None, lab
         warnings.warn(note, DataWarning, stacklevel=2)
     if "latitude" in table and not (table["latitude"].isna() | table["latitude"].between(-90, 90)).all():
         raise UsageError(f"{label}: column 'latitude' reaches {table['latitude'].abs().max():g}: expected -90 to 90")
+    if TARGET_UNCERTAINTY in table and (table[TARGET_UNCERTAINTY] < 0).any():
+        raise UsageError(
+            f"{label}: column {TARGET_UNCERTAINTY!r} holds {table[TARGET_UNCERTAINTY].min():g}: expected standard "
+            f"deviations in {target.units}, 0 or more, missing ones as -9999"
+        )
     repeated = table.duplicated(["site", "time"])
     if repeated.any():
         row = table[repeated].iloc[0]
@@ -176,7 +190,7 @@ def _site_names(sites: pd.Series, label: str) -> pd.Series:
 
 
 def feature_columns(table: pd.DataFrame) -> list[str]:
-    """Return the columns a model may predict from: all but site, time, the target, gpp, vegetation and latitude."""
+    """Return the columns a model may predict from: all but site, time, targets, uncertainty, vegetation, latitude."""
     return [column for column in table.columns if column not in (*_KEYS, target_of(table).column)]
 
 

@@ -20,6 +20,9 @@ _NOT_A_FLUX = re.compile(
 )
 _ONEFLUX = re.compile(r"(?:(?:GPP|RECO)_[ND]T_|NEE_)(?P<variant>[CV]UT_\w+)")
 _LATENT_HEAT = re.compile(r"LE_(F_MDS|CORR\w*)")
+TARGET_UNCERTAINTY = "TARGET_UNCERTAINTY"
+"""Column of a daily table with the standard uncertainty of each day's target, in the target's units."""
+
 _THRESHOLDS = ("VUT", "CUT")
 _MAX_NAMES = 8  # in a message
 
