@@ -10,15 +10,25 @@ PENALTY = 10.0
 
 
 def day_weights(windows: Windows) -> NDArray[np.float64] | None:
-    """Return (N,) weights 1 / (s² + r²) of the days of windows, with a mean of 1 at every site; None without s.
+    """Return (N,) weights of the days of windows, with a mean of 1; None where all are equal.
 
-    s is the standard deviation of the day's target, and that of the site's median day where a day has none. r is the
-    standard deviation of what a ridge regression leaves (`residual_scale`), so that no day counts for much more than
-    the others because its target is precise: a model would not predict it much better.
+    A day weighs 1 / (s² + r²), with s the standard deviation of its target, and that of the site's median day where it
+    has none. r is the standard deviation of what a ridge regression leaves (`residual_scale`), so that no day counts for
+    much more than the others because its target is precise: a model would not predict it much better. These weights have
+    a mean of 1 at every site; those of `Windows.importance` are factors to them.
 
     Args:
         windows: Windows with a target.
     """
+    weights = _inverse_variance(windows)
+    if windows.importance is None:
+        return weights
+    important = windows.importance.astype(float) if weights is None else weights * windows.importance
+    return important / max(float(important.mean()), 1e-12)
+
+
+def _inverse_variance(windows: Windows) -> NDArray[np.float64] | None:
+    """Return (N,) weights by the uncertainty of the target; None where no day has one."""
     if windows.uncertainty is None or not np.isfinite(windows.uncertainty).any():
         return None
     floor = residual_scale(windows)

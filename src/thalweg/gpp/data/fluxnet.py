@@ -27,7 +27,7 @@ from thalweg.gpp.tables.flux_files import (
     site_name,
 )
 from thalweg.gpp.tables.flux_policy import SiteRecord, policy_lines
-from thalweg.gpp.tables.physical_limits import LIMITS, METEOROLOGY, POTENTIAL_RADIATION
+from thalweg.gpp.tables.physical_limits import LIMITS, METEOROLOGY, POTENTIAL_RADIATION, SITE_COLUMNS
 from thalweg.gpp.tables.table_files import TableFile
 from thalweg.gpp.tables.target_columns import GPP, FluxTarget, no_target_column, quality_column, target_named
 
@@ -264,6 +264,9 @@ def _table_of_site(
         table[POTENTIAL_RADIATION] = potential_radiation(latitude, days.index.to_numpy())
     if POTENTIAL_RADIATION in table:
         units[POTENTIAL_RADIATION] = "W m-2"
+    for name in (name for name in SITE_COLUMNS if name in known and site in known.index):
+        table[name] = float(known[name][site])
+        units[name] = SITE_COLUMNS[name].units
     table.insert(0, "site", site)
     table.insert(1, "time", days.index)
     table.insert(2, target.column, usable)

@@ -38,6 +38,7 @@ class Windows:
         vegetation: (N,) str, "" where the table has none.
         uncertainty: (N,) float32 standard deviation of the target in its units, NaN where unknown; None where the
             table has no column of it.
+        importance: (N,) float32 factors of the days' weights in a fit; None where all are equal.
     """
 
     features: tuple[str, ...]
@@ -49,6 +50,7 @@ class Windows:
     time: NDArray[np.datetime64]
     vegetation: NDArray[np.str_]
     uncertainty: NDArray[np.float32] | None = None
+    importance: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.last)
@@ -84,8 +86,9 @@ class Windows:
     @property
     def varies(self) -> NDArray[np.bool_]:
         """Mask of the features that change within the record of any site, (F,) boolean; a vegetation class does not."""
-        ranges = [np.nanmax(days, 0) - np.nanmin(days, 0) for days in (self.daily[slice(*run)] for run in self.runs)]
-        return np.nanmax(ranges, 0) > 0
+        records = [self.daily[slice(*run)] for run in self.runs]
+        ranges = [np.fmax.reduce(days) - np.fmin.reduce(days) for days in records]
+        return np.asarray(np.fmax.reduce(ranges) > 0)
 
     def running_means(self) -> NDArray[np.float32]:
         """Return (D, 3 F) float32 means of the 7, 30 and 90 days up to each day, NaN where none has a value.
@@ -117,9 +120,9 @@ class Windows:
 
     def select(self, chosen: NDArray | slice) -> "Windows":
         """Return the windows of a mask, an index or a slice; the days are shared, not copied."""
-        fields = ("last", "target", "site", "time", "vegetation")
-        uncertainty = None if self.uncertainty is None else self.uncertainty[chosen]
-        return replace(self, uncertainty=uncertainty, **{name: getattr(self, name)[chosen] for name in fields})
+        fields = ("last", "target", "site", "time", "vegetation", "uncertainty", "importance")
+        held = {name: getattr(self, name) for name in fields}
+        return replace(self, **{name: values[chosen] for name, values in held.items() if values is not None})
 
     def touches(self, year: int) -> NDArray[np.bool_]:
         """Return a mask (N,) of the windows with any of their 90 days in a calendar year."""
