@@ -60,8 +60,9 @@ def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="transformer, lightgbm, stack (of both), lue, p-model, lue-residual, p-model-residual, boosting, "
-            "ridge or climatology; repeat for more; transformer, lightgbm, stack, lue and climatology by default"
+            help="transformer, lightgbm, site-level, stack (of these), lue, p-model, lue-residual, p-model-residual, "
+            "boosting, ridge or climatology; repeat for more; transformer, lightgbm, site-level, stack, lue and "
+            "climatology by default"
         ),
     ] = None,
     split: Annotated[
@@ -212,7 +213,7 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of the ensemble")] = 0,
     model: Annotated[
-        str, typer.Option(help="transformer, lightgbm, stack, or another model of `thalweg gpp evaluate`")
+        str, typer.Option(help="transformer, lightgbm, site-level, stack, or another model of `thalweg gpp evaluate`")
     ] = "transformer",
     vegetation: Annotated[
         bool, typer.Option("--vegetation", help="add the site's vegetation class to the predictors")

@@ -78,11 +78,11 @@ def test_draws_of_sites_are_those_of_the_rows(predictions: pd.DataFrame):
     counts = draw_counts(3, 5)
     assert (counts.sum(1) == 3).all()
     found = r_squared_draws(rows, counts, sites)
-    for count, score in zip(counts, found, strict=True):
+    for count, value in zip(counts, found, strict=True):
         drawn = pd.concat(
             [rows[rows["site"] == site] for site, n in zip(sites, count, strict=True) for _ in range(int(n))]
         )
-        assert score == pytest.approx(r_squared(drawn["observed"].to_numpy(), drawn["predicted"].to_numpy()))
+        assert value == pytest.approx(r_squared(drawn["observed"].to_numpy(), drawn["predicted"].to_numpy()))
 
 
 def test_differences_are_to_the_reference(predictions: pd.DataFrame):

@@ -13,9 +13,9 @@ def day_weights(windows: Windows) -> NDArray[np.float64] | None:
     """Return (N,) weights of the days of windows, with a mean of 1; None where all are equal.
 
     A day weighs 1 / (s² + r²), with s the standard deviation of its target, and that of the site's median day where it
-    has none. r is the standard deviation of what a ridge regression leaves (`residual_scale`), so that no day counts for
-    much more than the others because its target is precise: a model would not predict it much better. These weights have
-    a mean of 1 at every site; those of `Windows.importance` are factors to them.
+    has none. r is the standard deviation of what a ridge regression leaves (`residual_scale`), so that no day counts
+    for much more than the others because its target is precise: a model would not predict it much better. These
+    weights have a mean of 1 at every site; those of `Windows.importance` are factors to them.
 
     Args:
         windows: Windows with a target.

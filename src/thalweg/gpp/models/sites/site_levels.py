@@ -1,8 +1,8 @@
 """Level of a site as a regression of its own: a Gaussian process over climate and constants, pooled by plant type.
 
-The level of a site is the factor from a model of photosynthesis to its GPP. Sites of one plant type share an effect, and
-sites of a similar climate have similar levels; how much of either the training sites show is estimated from them, so
-that a type with few or dissimilar sites is drawn towards the mean of all.
+The level of a site is the factor from a model of photosynthesis to its GPP. Sites of one plant type share an effect,
+and sites of a similar climate have similar levels; how much of either the training sites show is estimated from them,
+so that a type with few or dissimilar sites is drawn towards the mean of all.
 """
 
 from dataclasses import dataclass
