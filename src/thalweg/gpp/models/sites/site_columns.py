@@ -1,4 +1,4 @@
-"""What a table says of a site as a whole: plant type, climate of the record, and constants such as canopy height."""
+"""Properties of a site in a table: plant type, climate of the record, and constants such as canopy height."""
 
 from dataclasses import dataclass
 
