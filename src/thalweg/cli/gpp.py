@@ -60,9 +60,9 @@ def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="transformer, lightgbm, site-level, stack (of these), lue, p-model, lue-residual, p-model-residual, "
-            "boosting, ridge or climatology; repeat for more; transformer, lightgbm, site-level, stack, lue and "
-            "climatology by default"
+            help="transformer, lightgbm, site-level, stack (of these), site-level-transformer, lue, p-model, "
+            "lue-residual, p-model-residual, boosting, ridge or climatology; repeat for more; transformer, lightgbm, "
+            "site-level, stack, lue and climatology by default"
         ),
     ] = None,
     split: Annotated[

@@ -63,6 +63,11 @@ def site_level(seed: int = 0) -> Ensemble:
     return Ensemble(_level_candidates(), seed=seed)
 
 
+def site_level_transformer(seed: int = 0) -> Ensemble:
+    """Make an ensemble of the transformer relative to the level of the site."""
+    return Ensemble({"level": partial(LevelLearner, inner="transformer")}, seed=seed)
+
+
 def stack(seed: int = 0) -> Ensemble:
     """Make a stack of the transformer, LightGBM and the site-level model with weights from the groups left out."""
     from thalweg.gpp.models.transformer import TransformerLearner
@@ -116,6 +121,7 @@ MODELS: dict[str, Callable[[int], Ensemble]] = {
     "transformer": transformer,
     "lightgbm": lightgbm,
     "site-level": site_level,
+    "site-level-transformer": site_level_transformer,
     "stack": stack,
     "boosting": boosting,
     "ridge": ridge,
