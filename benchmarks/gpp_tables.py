@@ -11,11 +11,11 @@ chips or more.
 
 `towers_*`: daily GPP of 30 towers from 90 days of ERA meteorology, potential radiation and the IGBP class, leave one
 site out. The models get the last day and means of 7, 30 and 90 days; the transformer also gets every day, LightGBM the
-day of the year; `stack` weighs both. A site is predicted by members that left its group out, and its GPP has no part in
-settings, stopping, weights or intervals. `_low` and `_high` are 95 % intervals over draws of towers;
-`towers_lead_of_A_over_lightgbm_*` are differences in R2. Three keys are of the stack: `towers_loso_r2_q25`, the lower
-quartile over towers of their own R2; `towers_site_mean_r2`, the R2 of the towers' means; `coverage_90`, the coverage of
-its 90 % intervals. The same exist with the name of each model.
+day of the year; `site-level` is LightGBM relative to a level of the site, `stack` weighs these three. A site is predicted
+by members that left its group out, and its GPP has no part in settings, stopping, weights or intervals. `_low` and
+`_high` are 95 % intervals over draws of towers; `towers_lead_of_A_over_lightgbm_*` are differences in R2. Three keys
+are of the stack: `towers_loso_r2_q25`, the lower quartile over towers of their own R2; `towers_site_mean_r2`, the R2 of
+the towers' means; `coverage_90`, the coverage of its 90 % intervals. The same exist with the name of each model.
 
     gpp_tables.py [--part hls|towers] [--flux FOLDER] [--chip-seeds 1] [--models transformer lightgbm ...]
                   [--partitions 3] [--seeds 1] [--workers 2] [--report FOLDER]
@@ -33,12 +33,14 @@ from thalweg.earth.model.earth_model import EarthModel
 from thalweg.gpp.data.fluxnet import read_flux
 from thalweg.gpp.evaluation.protocol import Evaluation, EvaluationConfig, evaluate
 from thalweg.gpp.evaluation.report import mean_scores, write_report
-from thalweg.gpp.evaluation.site_draws import difference_table, quartile_table, scale_table
+from thalweg.gpp.evaluation.site_draws import difference_table, error_table, quartile_table, scale_table
 from thalweg.gpp.models.predictors import PredictorSet
 from thalweg.gpp.models.registry import FEATURELESS, MODELS, PHYSICAL
 from thalweg.gpp.tables.daily_table import feature_columns, with_vegetation_columns
 
-MODELS_SHOWN = ("transformer", "lightgbm", "stack", "lue", "climatology")
+MODELS_SHOWN = (
+    "transformer", "lightgbm", "site-level", "site-level-transformer", "stack", "lue", "climatology",
+)  # fmt: skip
 MAIN = "stack"
 """Model of the keys without a model's name."""
 
@@ -78,6 +80,11 @@ def tower_scores(evaluation: Evaluation) -> dict[str, float]:
     for row in gains.reset_index().to_dict("records"):
         key = f"towers_lead_of_{row['model']}_over_lightgbm_{row['scale']}"
         results |= {key: row["difference"], f"{key}_low": row["low"], f"{key}_high": row["high"]}
+    errors = error_table(evaluation.predictions).groupby("model").mean(numeric_only=True)
+    for row in errors.reset_index().to_dict("records"):
+        for key in ("rmse_low", "rmse_high", "coverage_low", "coverage_high"):
+            score, bound = key.split("_")
+            results[f"towers_loso_{score}_{row['model']}_{bound}"] = row[key]
     quartiles = quartile_table(evaluation.predictions).groupby("model").mean(numeric_only=True)
     for row in quartiles.reset_index().to_dict("records"):
         for score in ("r2_p25", "r2_p50", "r2_p75", "rmse_p25", "rmse_p50", "rmse_p75", "coverage_min", "covered"):

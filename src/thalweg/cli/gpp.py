@@ -54,8 +54,9 @@ def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="transformer, lightgbm, stack (of both), lue, p-model, lue-residual, p-model-residual, boosting, "
-            "ridge or climatology; repeat for more; transformer, lightgbm, stack, lue and climatology by default"
+            help="transformer, lightgbm, site-level, stack (of these), site-level-transformer, lue, p-model, "
+            "lue-residual, p-model-residual, boosting, ridge or climatology; repeat for more; transformer, lightgbm, "
+            "site-level, stack, lue and climatology by default"
         ),
     ] = None,
     split: Annotated[
@@ -76,6 +77,10 @@ def evaluate(
     vegetation: Annotated[
         bool, typer.Option("--vegetation", help="add the site's vegetation class to every set of predictors")
     ] = False,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="column to add to every set, such as canopy_height; repeat for more"),
+    ] = None,
     target: TargetOption = None,
     gpp_column: GppColumn = None,
     partitioning: Annotated[
@@ -85,7 +90,10 @@ def evaluate(
     drop_negative: Annotated[
         bool, typer.Option("--drop-negative", help="leave out days of negative GPP or RECO")
     ] = False,
-    sites: Annotated[Path | None, typer.Option(help="CSV of sites: site, lat, igbp; towers.csv by default")] = None,
+    sites: Annotated[
+        Path | None,
+        typer.Option(help="CSV of sites: site, lat, igbp, canopy_height and the like; towers.csv by default"),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, max=MAX_WORKERS, help="processes")] = 1,
 ) -> None:
     """Compare predictors and models on held-out sites and years; write a report of tables and figures."""
@@ -119,7 +127,7 @@ def evaluate(
     require_target(daily, table.name)
     read = [f"read from {table.name}", *recipe_lines(table), *daily.attrs["policy"], *daily.attrs["notes"]]
     daily, classes = with_vegetation_columns(daily) if vegetation else (daily, [])
-    predictors, left_out = predictor_sets(daily, classes)
+    predictors, left_out = predictor_sets(daily, [*classes, *(columns or ())])
     announce("estimating the time that it takes")
     if physical := [name for name in names if name in PHYSICAL]:
         left_out.append(f"{', '.join(physical)}: on sets of predictors with meteorology only")
@@ -201,7 +209,7 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of the ensemble")] = 0,
     model: Annotated[
-        str, typer.Option(help="transformer, lightgbm, stack, or another model of `thalweg gpp evaluate`")
+        str, typer.Option(help="transformer, lightgbm, site-level, stack, or another model of `thalweg gpp evaluate`")
     ] = "transformer",
     vegetation: Annotated[
         bool, typer.Option("--vegetation", help="add the site's vegetation class to the predictors")

@@ -22,7 +22,7 @@ def evaluation(make_table):
 def test_a_report_holds_tables_and_figures(evaluation, tmp_path):
     folder = write_report(evaluation, tmp_path / "report", ["bands: the table has no such columns"])
     assert sorted(path.name for path in folder.iterdir()) == [
-        "differences.csv", "predictions.csv", "quartiles.csv", "report.md", "scales.csv", "scores.csv",
+        "differences.csv", "errors.csv", "predictions.csv", "quartiles.csv", "report.md", "scales.csv", "scores.csv",
         "site-error-by-month.png", "site-observed-predicted.png", "site-series.png", "sites.csv",
         "year-error-by-month.png", "year-observed-predicted.png", "year-series.png",
     ]  # fmt: skip
@@ -35,6 +35,7 @@ def test_a_report_holds_tables_and_figures(evaluation, tmp_path):
         "nrmse_sd:",
         "Quartiles over sites",
         "R2 by time",
+        "RMSE and coverage, with",
     ):
         assert part in text
     sites = pd.read_csv(folder / "sites.csv")

@@ -2,10 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thalweg.gpp.evaluation.scores import r_squared
+from thalweg.gpp.evaluation.scores import r_squared, score
 from thalweg.gpp.evaluation.site_draws import (
     difference_table,
     draw_counts,
+    error_draws,
+    error_table,
     quartile_table,
     r_squared_draws,
     scale_table,
@@ -76,11 +78,11 @@ def test_draws_of_sites_are_those_of_the_rows(predictions: pd.DataFrame):
     counts = draw_counts(3, 5)
     assert (counts.sum(1) == 3).all()
     found = r_squared_draws(rows, counts, sites)
-    for count, score in zip(counts, found, strict=True):
+    for count, value in zip(counts, found, strict=True):
         drawn = pd.concat(
             [rows[rows["site"] == site] for site, n in zip(sites, count, strict=True) for _ in range(int(n))]
         )
-        assert score == pytest.approx(r_squared(drawn["observed"].to_numpy(), drawn["predicted"].to_numpy()))
+        assert value == pytest.approx(r_squared(drawn["observed"].to_numpy(), drawn["predicted"].to_numpy()))
 
 
 def test_differences_are_to_the_reference(predictions: pd.DataFrame):
@@ -94,3 +96,14 @@ def test_quartiles_and_the_coverage_of_sites(predictions: pd.DataFrame):
     row = quartile_table(predictions).set_index("model").loc["good"]
     assert row["r2_p25"] <= row["r2_p50"] <= row["r2_p75"]
     assert row["covered"] == pytest.approx(2 / 3) and row["coverage_min"] < 0.2
+
+
+def test_errors_over_draws_are_those_of_the_rows(predictions: pd.DataFrame):
+    level = of(predictions, "level")
+    drawn = pd.concat([level[level["site"] == site] for site in ("S0", "S0", "S2")])
+    expected = score(drawn.assign(site="one"))
+    rmse, coverage = error_draws(level, np.array([[2.0, 0.0, 1.0]]), ["S0", "S1", "S2"])[0]
+    assert rmse == pytest.approx(expected["rmse"]) and coverage == pytest.approx(expected["coverage"])
+    row = error_table(level).iloc[0]
+    assert row["rmse"] == pytest.approx(score(level)["rmse"])
+    assert row["rmse_low"] < row["rmse"] < row["rmse_high"] and row["coverage_low"] <= row["coverage"]

@@ -18,6 +18,7 @@ from thalweg.gpp.models.checkpoint import load_model, save_model
 from thalweg.gpp.models.ensemble import Ensemble
 from thalweg.gpp.models.physics.physics_learners import LightUseEfficiencyLearner, PModelLearner
 from thalweg.gpp.models.physics.residual import ResidualLearner
+from thalweg.gpp.models.sites.level_learner import LevelLearner
 from thalweg.gpp.models.transformer import TransformerConfig, TransformerLearner
 from thalweg.gpp.models.trees.boosting import BoostingLearner
 from thalweg.gpp.models.trees.lightgbm_learner import LightGBMConfig, LightGBMLearner
@@ -33,6 +34,7 @@ CANDIDATES: dict[str, dict[str, Callable]] = {
     "lue": {"lue": LightUseEfficiencyLearner},
     "p-model": {"p-model": PModelLearner},
     "residual": {"4 leaves": partial(ResidualLearner, base="lue", config=TREES)},
+    "site-level": {"4 leaves": partial(LevelLearner, config=TREES)},
     "stack": {"ridge": RidgeLearner, "4 leaves, climate": partial(LightGBMLearner, config=TREES)},
 }
 

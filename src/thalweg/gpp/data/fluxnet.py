@@ -29,7 +29,7 @@ from thalweg.gpp.flux.flux_names import FluxFileName
 from thalweg.gpp.flux.flux_policy import SiteRecord, policy_lines
 from thalweg.gpp.flux.flux_uncertainty import UncertaintyColumns
 from thalweg.gpp.tables.daily_table import daily_table, is_daily_table, read_daily_table
-from thalweg.gpp.tables.physical_limits import LIMITS, METEOROLOGY, POTENTIAL_RADIATION
+from thalweg.gpp.tables.physical_limits import LIMITS, METEOROLOGY, POTENTIAL_RADIATION, SITE_COLUMNS
 from thalweg.gpp.tables.table_files import TableFile
 from thalweg.gpp.tables.target_columns import (
     GPP,
@@ -300,6 +300,9 @@ def _table_of_site(
         table[POTENTIAL_RADIATION] = potential_radiation(latitude, days.index.to_numpy())
     if POTENTIAL_RADIATION in table:
         units[POTENTIAL_RADIATION] = "W m-2"
+    for name in (name for name in SITE_COLUMNS if name in known and site in known.index):
+        table[name] = float(known[name][site])
+        units[name] = SITE_COLUMNS[name].units
     table.insert(0, "site", site)
     table.insert(1, "time", days.index)
     table.insert(2, target.column, usable)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from thalweg.errors import UsageError
 from thalweg.gpp.data.climatology import day_of_year
-from thalweg.gpp.tables.target_columns import target_of
+from thalweg.gpp.tables.physical_limits import SITE_COLUMNS
+from thalweg.gpp.tables.target_columns import TARGET_UNCERTAINTY, target_of
 
 DAYS = 90
 """Length of a window in days."""
@@ -35,6 +36,9 @@ class Windows:
         site: (N,) str.
         time: (N,) datetime64[ns], the last day.
         vegetation: (N,) str, "" where the table has none.
+        uncertainty: (N,) float32 standard deviation of the target in its units, NaN where unknown; None where the
+            table has no column of it.
+        importance: (N,) float32 factors of the days' weights in a fit; None where all are equal.
     """
 
     features: tuple[str, ...]
@@ -45,6 +49,8 @@ class Windows:
     site: NDArray[np.str_]
     time: NDArray[np.datetime64]
     vegetation: NDArray[np.str_]
+    uncertainty: NDArray[np.float32] | None = None
+    importance: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.last)
@@ -80,8 +86,9 @@ class Windows:
     @property
     def varies(self) -> NDArray[np.bool_]:
         """Mask of the features that change within the record of any site, (F,) boolean; a vegetation class does not."""
-        ranges = [np.nanmax(days, 0) - np.nanmin(days, 0) for days in (self.daily[slice(*run)] for run in self.runs)]
-        return np.nanmax(ranges, 0) > 0
+        records = [self.daily[slice(*run)] for run in self.runs]
+        ranges = [np.fmax.reduce(days) - np.fmin.reduce(days) for days in records]
+        return np.asarray(np.fmax.reduce(ranges) > 0)
 
     def running_means(self) -> NDArray[np.float32]:
         """Return (D, 3 F) float32 means of the 7, 30 and 90 days up to each day, NaN where none has a value.
@@ -113,8 +120,9 @@ class Windows:
 
     def select(self, chosen: NDArray | slice) -> "Windows":
         """Return the windows of a mask, an index or a slice; the days are shared, not copied."""
-        fields = ("last", "target", "site", "time", "vegetation")
-        return replace(self, **{name: getattr(self, name)[chosen] for name in fields})
+        fields = ("last", "target", "site", "time", "vegetation", "uncertainty", "importance")
+        held = {name: getattr(self, name) for name in fields}
+        return replace(self, **{name: values[chosen] for name, values in held.items() if values is not None})
 
     def touches(self, year: int) -> NDArray[np.bool_]:
         """Return a mask (N,) of the windows with any of their 90 days in a calendar year."""
@@ -160,7 +168,7 @@ def make_windows(
     """Make the windows of a daily table.
 
     A window needs all its 90 days within the site's record, every feature on its last day, and at least the share
-    ``complete`` of its values.
+    ``complete`` of its values. Constants of the site, such as its canopy height, may be missing.
 
     Args:
         table: Daily table; see `daily_table`.
@@ -177,26 +185,29 @@ def make_windows(
     if not features:
         raise UsageError("no features: expected at least one column")
     wanted = target_of(table)
-    daily, runs, parts = [], [], []
+    needed = [name not in SITE_COLUMNS for name in features]
+    daily, runs, parts, uncertainties = [], [], [], []
     offset = 0
     for site, rows in table.groupby("site", sort=True):
         days = pd.date_range(rows["time"].iloc[0], rows["time"].iloc[-1], freq="D")
         gapless = rows.set_index("time").reindex(days)
         values = gapless[list(features)].to_numpy(np.float32)
         target = gapless[wanted.column].to_numpy(np.float32)
-        usable = np.isfinite(values).all(1) & (np.isfinite(target) if with_target else True)
+        usable = np.isfinite(values[:, needed]).all(1) & (np.isfinite(target) if with_target else True)
         if usable.sum() < DAYS:
             raise UsageError(
                 f"site {site}: {usable.sum()} days with every feature{f' and {wanted.label}' if with_target else ''}: "
                 f"expected at least {DAYS}; leave the site out, or choose features that it has"
             )
-        share = np.concatenate(([0.0], np.cumsum(np.isfinite(values).mean(1))))
+        share = np.concatenate(([0.0], np.cumsum(np.isfinite(values[:, needed]).mean(1) if any(needed) else usable)))
         usable[: DAYS - 1] = False
         usable[DAYS - 1 :] &= (share[DAYS:] - share[:-DAYS]) / DAYS >= complete
         chosen = np.flatnonzero(usable)
         chosen = chosen[(chosen - DAYS + 1) % stride == 0]
         vegetation = str(rows["vegetation"].iloc[0]) if "vegetation" in rows else ""
         parts.append((offset + chosen, target[chosen], days.to_numpy()[chosen], str(site), vegetation))
+        if TARGET_UNCERTAINTY in gapless:
+            uncertainties.append(gapless[TARGET_UNCERTAINTY].to_numpy(np.float32)[chosen])
         daily.append(values)
         runs.append((offset, offset + len(days)))
         offset += len(days)
@@ -212,4 +223,5 @@ def make_windows(
         site=np.repeat([site for *_, site, _ in parts], counts),
         time=np.concatenate([time for _, _, time, *_ in parts]),
         vegetation=np.repeat([vegetation for *_, vegetation in parts], counts),
+        uncertainty=np.concatenate(uncertainties) if uncertainties else None,
     )

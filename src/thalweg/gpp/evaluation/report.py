@@ -7,7 +7,13 @@ import pandas as pd
 
 from thalweg.gpp.evaluation.protocol import Evaluation
 from thalweg.gpp.evaluation.scores import UNITS, score_by_site, score_meanings
-from thalweg.gpp.evaluation.site_draws import MIN_COVERAGE, difference_table, quartile_table, scale_table
+from thalweg.gpp.evaluation.site_draws import (
+    MIN_COVERAGE,
+    difference_table,
+    error_table,
+    quartile_table,
+    scale_table,
+)
 from thalweg.gpp.evaluation.time_scales import SCALES
 from thalweg.io.atomic import atomic_folder
 
@@ -28,8 +34,9 @@ def write_report(evaluation: Evaluation, folder: str | Path, notes: Sequence[str
     """Write a report folder atomically.
 
     The folder holds ``report.md``, ``scores.csv``, ``sites.csv`` (scores by site), ``scales.csv`` (R2 by time scale
-    with intervals over draws of sites), ``differences.csv`` (R2 less that of LightGBM), ``quartiles.csv`` (over sites),
-    ``predictions.csv``, and three figures of the best predictors and model of each split.
+    with intervals over draws of sites), ``errors.csv`` (RMSE and coverage with the same), ``differences.csv`` (R2 less
+    that of LightGBM), ``quartiles.csv`` (over sites), ``predictions.csv``, and three figures of the best predictors and
+    model of each split.
 
     Args:
         evaluation: Result of `evaluate`.
@@ -50,6 +57,7 @@ def write_report(evaluation: Evaluation, folder: str | Path, notes: Sequence[str
         sites_table(evaluation).to_csv(unfinished / "sites.csv", index=False, float_format="%.5g")
         tables = {
             "scales": scale_table(evaluation.predictions),
+            "errors": error_table(evaluation.predictions),
             "differences": difference_table(evaluation.predictions, REFERENCE),
             "quartiles": quartile_table(evaluation.predictions),
         }
@@ -146,6 +154,8 @@ def _markdown(
             markdown_table(shown),
             "R2 by time scale, with its 95 % interval over draws of sites:",
             _wide(tables["scales"], split, "r2"),
+            "RMSE and coverage, with their 95 % intervals over draws of sites:",
+            markdown_table(tables["errors"].query("split == @split").drop(columns="split")),
             *_differences(tables["differences"], split),
             f"Quartiles over sites, and the share of sites whose coverage is at least {MIN_COVERAGE:.0%} (`covered`):",
             markdown_table(tables["quartiles"].query("split == @split").drop(columns="split")),

@@ -52,6 +52,48 @@ def r_squared_draws(rows: pd.DataFrame, counts: NDArray, sites: Sequence[str]) -
         return np.where(varied > 1e-9 * squares, 1 - errors / varied, np.nan)
 
 
+def error_draws(rows: pd.DataFrame, counts: NDArray, sites: Sequence[str]) -> NDArray[np.float64]:
+    """Return (draws, 2) RMSE and coverage of the drawn sites.
+
+    Args:
+        rows: Columns site, observed, predicted, lower, upper.
+        counts: (draws, S) how often each site is drawn.
+        sites: S names.
+    """
+    frame = pd.DataFrame(
+        {
+            "n": 1.0,
+            "errors": np.square(rows["predicted"] - rows["observed"]),
+            "inside": rows["observed"].between(rows["lower"], rows["upper"]).astype(float),
+        }
+    )
+    sums = frame.groupby(rows["site"].to_numpy()).sum().reindex(list(sites), fill_value=0.0).to_numpy()
+    number, errors, inside = (counts @ sums).T
+    return np.stack([np.sqrt(errors / number), inside / number], 1)
+
+
+def error_table(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return RMSE and coverage with their 95 % intervals over draws of sites.
+
+    Args:
+        predictions: Predictions of an `Evaluation`.
+
+    Returns:
+        One row per split, set of predictors, model and seed: rmse, rmse_low, rmse_high, coverage, coverage_low,
+        coverage_high.
+    """
+    found = []
+    for key, own in predictions.groupby(_KEYS, sort=False):
+        sites = sorted(own["site"].unique())
+        draws = error_draws(own, np.concatenate([np.ones((1, len(sites))), draw_counts(len(sites))]), sites)
+        row = dict(zip(_KEYS, key, strict=True))
+        for name, values in zip(("rmse", "coverage"), draws.T, strict=True):
+            low, high = _interval(values[1:])
+            row |= {name: float(values[0]), f"{name}_low": low, f"{name}_high": high}
+        found.append(row)
+    return pd.DataFrame(found)
+
+
 def scale_table(predictions: pd.DataFrame) -> pd.DataFrame:
     """Return R2 at every time scale with its 95 % interval over draws of sites.
 

@@ -8,7 +8,7 @@ from thalweg.errors import MissingPathError, UsageError
 from thalweg.gpp.flux.flux_names import FluxFileName
 from thalweg.gpp.flux.flux_products import is_ignored, reason_by_header, reason_by_name
 from thalweg.gpp.tables.daily_table import is_daily_table
-from thalweg.gpp.tables.physical_limits import METEOROLOGY_COLUMN, replace_missing_codes
+from thalweg.gpp.tables.physical_limits import METEOROLOGY_COLUMN, SITE_COLUMNS, replace_missing_codes
 from thalweg.gpp.tables.table_files import TableFile, as_text, open_table, to_numbers
 from thalweg.gpp.tables.target_columns import GPP, FluxTarget, no_target_column
 
@@ -113,14 +113,14 @@ def _listed(reasons: list[str]) -> str:
 
 
 def read_site_list(source: Path, sites: Path | None) -> pd.DataFrame:
-    """Read latitude and vegetation by site.
+    """Read latitude, vegetation and constants such as canopy height (`SITE_COLUMNS`) by site.
 
     Args:
         source: Flux file or folder of flux files.
         sites: List of sites; ``towers.csv`` in the folder or its parent by default.
 
     Returns:
-        Columns latitude (degrees) and vegetation, indexed by site; empty without a list.
+        Columns latitude (degrees), vegetation and the constants in the list, indexed by site; empty without a list.
 
     Raises:
         MissingPathError: ``sites`` does not exist.
@@ -137,8 +137,9 @@ def read_site_list(source: Path, sites: Path | None) -> pd.DataFrame:
         listed = file.read().rename(columns={"lat": "latitude", "igbp": "vegetation"})
         if not {"site", "latitude"} <= set(listed):
             raise UsageError(f"{path}: columns {', '.join(file.names)}: expected site, lat and igbp")
-        latitude = to_numbers(listed[["latitude"]], file.name, decimal_comma=file.delimiter != ",")
-        listed["latitude"] = replace_missing_codes(latitude, ["latitude"])["latitude"]
+        numbers = [name for name in ("latitude", *SITE_COLUMNS) if name in listed]
+        read = to_numbers(listed[numbers], file.name, decimal_comma=file.delimiter != ",")
+        listed[numbers] = replace_missing_codes(read, numbers)
         listed["site"] = as_text(listed["site"])
         wrong = listed["latitude"].notna() & ~listed["latitude"].between(-90, 90)
         repeated = listed["site"].duplicated()

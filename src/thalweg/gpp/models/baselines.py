@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.gpp.data.climatology import climatology
+from thalweg.gpp.data.day_weights import day_weights
 from thalweg.gpp.data.windows import Windows, summary_columns
 from thalweg.gpp.models.ensemble import equal_bounds
 from thalweg.gpp.models.learner_state import LearnerState
@@ -39,7 +40,8 @@ class RidgeLearner(SingleStageLearner):
     def fit(self, training: Windows, held_out: Windows) -> NDArray[np.float32]:
         """Solve the regression and return (1, N, 3) predictions of the held-out days, gC m-2 d-1."""
         self.varies = training.varies
-        fitted = self.regression.fit(training.summaries(self.varies), training.target)
+        weights = day_weights(training)
+        fitted = self.regression.fit(training.summaries(self.varies), training.target, ridge__sample_weight=weights)
         imputer, scaler, ridge = (step for _, step in fitted.steps)
         self.arrays = {
             "missing": imputer.statistics_,
@@ -96,10 +98,12 @@ class ClimatologyLearner(SingleStageLearner):
 
     def fit(self, training: Windows, held_out: Windows) -> NDArray[np.float32]:
         """Compute the climatologies and return (1, N, 3) predictions of the held-out days, gC m-2 d-1."""
+        weights = day_weights(training)
         for site in training.sites:
             here = training.site == site
-            self.by_site[site] = climatology(training.day_of_year[here], training.target[here])
-        self.of_all_sites = _interpolated(climatology(training.day_of_year, training.target))
+            own = None if weights is None else weights[here]
+            self.by_site[site] = climatology(training.day_of_year[here], training.target[here], own)
+        self.of_all_sites = _interpolated(climatology(training.day_of_year, training.target, weights))
         return self.predict(held_out)[None]
 
     def predict(self, windows: Windows) -> NDArray[np.float32]:

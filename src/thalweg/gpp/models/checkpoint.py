@@ -23,6 +23,7 @@ from thalweg.gpp.models.ensemble import Ensemble, Learner, Member
 from thalweg.gpp.models.learner_state import LearnerState
 from thalweg.gpp.models.physics.physics_learners import LightUseEfficiencyLearner, PModelLearner
 from thalweg.gpp.models.physics.residual import ResidualLearner
+from thalweg.gpp.models.sites.level_learner import LevelLearner
 from thalweg.gpp.models.transformer import TransformerLearner
 from thalweg.gpp.models.trees.boosting import BoostingLearner
 from thalweg.gpp.models.trees.lightgbm_learner import LightGBMLearner
@@ -49,6 +50,7 @@ _TYPES: tuple[_LearnerType, ...] = (
     LightUseEfficiencyLearner,
     PModelLearner,
     ResidualLearner,
+    LevelLearner,
 )
 LEARNERS = {one.kind: one for one in _TYPES}
 """Classes of the learners that a model folder may hold, by kind."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from thalweg.errors import UsageError
 from thalweg.gpp.data.windows import Windows
-from thalweg.gpp.models.intervals import cross_validated_interval, exceedances, score_quantiles
+from thalweg.gpp.models.intervals import cross_validated_interval, exceedances, score_quantiles, widened
 from thalweg.gpp.models.learner_state import LearnerState
 
 HoldoutUnit = Literal["site", "year"]
@@ -166,7 +166,8 @@ class Ensemble:
             UsageError: The ensemble is not fitted.
         """
         estimate, bounds = self._predictions(windows)
-        return cross_validated_interval(estimate, bounds, self.scores, level)
+        found = cross_validated_interval(estimate, bounds, self.scores, level)
+        return widened(found, windows.uncertainty, level)
 
     def leave_site_out(
         self,
@@ -226,7 +227,7 @@ class Ensemble:
             ]
             estimate = np.mean(bounds, axis=0)[:, 1]
             found[windows.site == site] = cross_validated_interval(estimate, bounds, scores, level)
-        return found
+        return widened(found, windows.uncertainty, level)
 
     def _fit_final(self, windows: Windows, stages: Mapping[str, int]) -> Member:
         learners = {}

@@ -40,6 +40,29 @@ def score_quantiles(scores: NDArray, units: NDArray) -> NDArray[np.float32]:
     return np.interp(np.linspace(0, 1, NUM_SCORES), position, scores[order]).astype(np.float32)
 
 
+def widened(interval: NDArray, uncertainty: NDArray | None, level: float) -> NDArray[np.float32]:
+    """Return intervals that also cover the error of the days' own target.
+
+    The half width on each side becomes the root of the sum of its square and the square of the half width of a normal
+    error at the same level. A day without uncertainty keeps its interval. Since the scores of an ensemble come from
+    measured days too, such an interval is on the cautious side.
+
+    Args:
+        interval: (N, 3) lower bound, estimate, upper bound.
+        uncertainty: (N,) standard deviation of the days' target, NaN where unknown; None where no day has one.
+        level: Level of the interval, 0 to 1.
+    """
+    from scipy.stats import norm
+
+    if uncertainty is None:
+        return interval
+    half = float(norm.ppf(0.5 + level / 2)) * np.nan_to_num(uncertainty, nan=0.0)
+    low, middle, high = interval.T
+    return np.stack([middle - np.hypot(middle - low, half), middle, middle + np.hypot(high - middle, half)], 1).astype(
+        np.float32
+    )
+
+
 def cross_validated_interval(
     estimate: NDArray, bounds: Sequence[NDArray], scores: Sequence[NDArray], level: float
 ) -> NDArray[np.float32]:

@@ -87,7 +87,7 @@ def predictor_sets(table: pd.DataFrame, shared: Sequence[str] = ()) -> tuple[lis
     Args:
         table: Daily table. The dimensions of an embedding are named e1, e2, ..., bands and indices by their names,
             meteorology and potential radiation as in FLUXNET.
-        shared: Columns that are added to every set, such as vegetation classes.
+        shared: Columns that are added to every set, such as vegetation classes and constants of the site.
 
     Returns:
         The sets: potential radiation, meteorology, indices, bands, radar bands only, optical bands only, as many
@@ -135,4 +135,4 @@ def predictor_sets(table: pd.DataFrame, shared: Sequence[str] = ()) -> tuple[lis
             f"no columns to predict from: the table has {', '.join(columns) or 'none'}: expected an embedding's "
             f"dimensions (e1, ...), bands, indices, meteorology or {POTENTIAL_RADIATION}"
         )
-    return [replace(one, columns=(*one.columns, *shared)) for one in found], left_out
+    return [replace(one, columns=tuple(dict.fromkeys((*one.columns, *shared)))) for one in found], left_out

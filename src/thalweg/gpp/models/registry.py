@@ -8,6 +8,7 @@ from thalweg.gpp.models.baselines import ClimatologyLearner, RidgeLearner
 from thalweg.gpp.models.ensemble import Ensemble, Learner
 from thalweg.gpp.models.physics.physics_learners import LightUseEfficiencyLearner, PModelLearner
 from thalweg.gpp.models.physics.residual import ResidualLearner
+from thalweg.gpp.models.sites.level_learner import LevelLearner
 from thalweg.gpp.models.trees.boosting import BoostingLearner
 from thalweg.gpp.models.trees.lightgbm_learner import LightGBMConfig, LightGBMLearner
 from thalweg.gpp.tables.target_columns import GPP, FluxTarget
@@ -30,6 +31,15 @@ def _residual_candidates(base: str) -> Candidates:
     return {name: partial(ResidualLearner, base=base, config=config) for name, config in _TREES.items()}
 
 
+def _level_candidates() -> Candidates:
+    return {
+        "level, 8 leaves": partial(LevelLearner, config=_SMALL),
+        "level, 31 leaves": partial(LevelLearner, config=LightGBMConfig()),
+        "level, 8 leaves, site marks": partial(LevelLearner, config=_SMALL, site_marks=True),
+        "level of the P-model, 8 leaves": partial(LevelLearner, base="p-model", config=_SMALL),
+    }
+
+
 def transformer(seed: int = 0) -> Ensemble:
     """Make an ensemble of the 90-day temporal transformer."""
     from thalweg.gpp.models.transformer import TransformerLearner
@@ -45,11 +55,24 @@ def lightgbm(seed: int = 0) -> Ensemble:
     return Ensemble(_lightgbm_candidates(), seed=seed)
 
 
+def site_level(seed: int = 0) -> Ensemble:
+    """Make an ensemble of LightGBM relative to the level of the site, which is a regression of its own.
+
+    The model below the level, tree sizes, and whether pressure and wind are shown are chosen on the groups left out.
+    """
+    return Ensemble(_level_candidates(), seed=seed)
+
+
+def site_level_transformer(seed: int = 0) -> Ensemble:
+    """Make an ensemble of the transformer relative to the level of the site."""
+    return Ensemble({"level": partial(LevelLearner, inner="transformer")}, seed=seed)
+
+
 def stack(seed: int = 0) -> Ensemble:
-    """Make a stack of the transformer and LightGBM with weights from the groups left out."""
+    """Make a stack of the transformer, LightGBM and the site-level model with weights from the groups left out."""
     from thalweg.gpp.models.transformer import TransformerLearner
 
-    candidates: Candidates = {"transformer": TransformerLearner, **_lightgbm_candidates()}
+    candidates: Candidates = {"transformer": TransformerLearner, **_lightgbm_candidates(), **_level_candidates()}
     return Ensemble(candidates, seed=seed, stacked=True)
 
 
@@ -97,6 +120,8 @@ def climatology(seed: int = 0) -> Ensemble:
 MODELS: dict[str, Callable[[int], Ensemble]] = {
     "transformer": transformer,
     "lightgbm": lightgbm,
+    "site-level": site_level,
+    "site-level-transformer": site_level_transformer,
     "stack": stack,
     "boosting": boosting,
     "ridge": ridge,
@@ -108,7 +133,7 @@ MODELS: dict[str, Callable[[int], Ensemble]] = {
 }
 """Functions that make a model from a seed, by the model's name."""
 
-DEFAULT_MODELS = ("transformer", "lightgbm", "stack", "lue", "climatology")
+DEFAULT_MODELS = ("transformer", "lightgbm", "site-level", "stack", "lue", "climatology")
 """Models of an evaluation that names none."""
 
 FEATURELESS = ("climatology",)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from thalweg.gpp.data.climatology import SMOOTHING_DAYS
+from thalweg.gpp.data.day_weights import day_weights
 from thalweg.gpp.data.windows import DAYS, MEANS, Windows
 from thalweg.gpp.models.learner_state import LearnerState
 
@@ -233,6 +234,8 @@ class TransformerLearner:
             self.network = TemporalTransformer(self.encoding.inputs, self.means.inputs, config)
             encoded = [encode(days) for encode, days in self._inputs(training)]
             target = _scatter(training, (training.target - self.centre) / self.scale)
+            day_weight = day_weights(training)
+            weights = None if day_weight is None else _scatter(training, day_weight)
             optimizer = torch.optim.AdamW(self.network.parameters(), config.rate, weight_decay=config.decay)
             epochs = [self._batches(training) for _ in range(config.epochs)]
             steps = sum(map(len, epochs))
@@ -243,7 +246,9 @@ class TransformerLearner:
                 for rows, site in batches:
                     predicted = self.network(*(days[rows] for days in encoded))[:, DAYS - 1 :]
                     truth = target[rows[:, DAYS - 1 :]]
-                    loss = _loss(predicted, truth) + config.anomalies * _anomaly_loss(predicted[..., 1], truth, site)
+                    weight = None if weights is None else weights[rows[:, DAYS - 1 :]]
+                    anomaly = _anomaly_loss(predicted[..., 1], truth, site, weight)
+                    loss = _loss(predicted, truth, weight) + config.anomalies * anomaly
                     optimizer.zero_grad()
                     loss.backward()
                     nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -333,19 +338,31 @@ class TransformerLearner:
         return [(crops[part], site[part]) for part in chosen]
 
 
-def _loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Huber loss of the estimate and pinball losses of the bounds, over the days that have a target."""
+def _loss(predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Huber loss of the estimate and pinball losses of the bounds, over the days that have a target.
+
+    Args:
+        predicted: (B, L, 3) lower bound, estimate, upper bound.
+        target: (B, L), NaN where unknown.
+        weight: (B, L) weights of the days; all are equal by default.
+    """
     known = target.isfinite()
     low, estimate, high = predicted[known].unbind(-1)
     truth = target[known]
+    own = None if weight is None else weight[known]
     pinball = [
-        torch.maximum(level * (truth - bound), (level - 1) * (truth - bound)).mean()
+        _mean(torch.maximum(level * (truth - bound), (level - 1) * (truth - bound)), own)
         for level, bound in ((LOW, low), (HIGH, high))
     ]
-    return F.huber_loss(estimate, truth) + 0.5 * (pinball[0] + pinball[1])
+    return _mean(F.huber_loss(estimate, truth, reduction="none"), own) + 0.5 * (pinball[0] + pinball[1])
 
 
-def _anomaly_loss(predicted: Tensor, target: Tensor, site: Tensor) -> Tensor:
+def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the mean of values, weighted where there are weights."""
+    return values.mean() if weight is None else (weight * values).sum() / weight.sum().clamp(min=1e-6)
+
+
+def _anomaly_loss(predicted: Tensor, target: Tensor, site: Tensor, weight: Tensor | None = None) -> Tensor:
     """Huber loss of the errors (B, L) less their climatology at the site, over the crops (B,) of the site.
 
     Other sites say little about a site's level and more about differences between its days and years, which therefore
@@ -362,7 +379,8 @@ def _anomaly_loss(predicted: Tensor, target: Tensor, site: Tensor) -> Tensor:
 
     climatology = smoothed_sum(error) / smoothed_sum(known.to(error.dtype)).clamp(min=0.5 / SMOOTHING_DAYS)
     anomaly = (error - climatology[group])[known]
-    return F.huber_loss(anomaly, torch.zeros_like(anomaly))
+    own = None if weight is None else weight[known]
+    return _mean(F.huber_loss(anomaly, torch.zeros_like(anomaly), reduction="none"), own)
 
 
 def _running_mean(days: Tensor, length: int) -> Tensor:

@@ -76,6 +76,17 @@ LIMITS = {
 }
 """Limits by FLUXNET name without `_ERA` or `_F`."""
 
+SITE_COLUMNS = {
+    # The tallest trees have 116 m; leaf area above 12 m2 m-2 is not measured in closed forests.
+    "canopy_height": PhysicalLimits("m", (0, 130), (0, 130), ("m",)),
+    "leaf_area": PhysicalLimits("m2 m-2", (0, 15), (0, 15), ("m2m2", "1")),
+    "satellite_level": PhysicalLimits("1", (-1, 15), (-1, 15), ("1",)),
+}
+"""Optional constants of a site that say something of its level of GPP; a site may lack them.
+
+`satellite_level` is a mean of one satellite quantity over years, such as NIRv, EVI or leaf area, the same at all sites.
+"""
+
 METEOROLOGY = ("TA", "SW_IN", "LW_IN", "VPD", "PA", "P", "WS")
 """Daily meteorology of a table; `_ERA` is downscaled from reanalysis, `_F` is measured and gap-filled."""
 
@@ -90,6 +101,8 @@ _NAME = re.compile(
 
 def limits_of(column: str) -> PhysicalLimits | None:
     """Return units and limits of a column by its name; None for an unknown name."""
+    if column in SITE_COLUMNS:
+        return SITE_COLUMNS[column]
     found = _NAME.match(column)
     if found is None:
         return _limits_of_band(column)

@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.gpp.data.day_weights import day_weights
 from thalweg.gpp.data.windows import Windows
 from thalweg.gpp.models.physics.drivers import Drivers
 
@@ -92,13 +93,15 @@ def fit_parameters(drivers: Drivers, windows: Windows, every: int = 5) -> LightU
     from scipy.optimize import least_squares
 
     chosen = windows.select(np.arange(0, len(windows), every))
+    weights = day_weights(chosen)
+    root = 1.0 if weights is None else np.sqrt(weights)
     site = np.unique(chosen.site, return_inverse=True)[1]
     low, high = np.array([1e-3, -15.0, 3.0, 1.0, 0.0]), np.array([0.3, 15.0, 40.0, 60.0, 2.0])
 
     def residuals(values: NDArray) -> NDArray[np.float64]:
-        possible = absorbed_efficiency(drivers, chosen, LightUseParameters(*values))
-        products = np.bincount(site, possible * chosen.target), np.bincount(site, np.square(possible))
-        return np.asarray((products[0] / np.maximum(products[1], 1e-9))[site] * possible - chosen.target)
+        possible = root * absorbed_efficiency(drivers, chosen, LightUseParameters(*values))
+        products = np.bincount(site, possible * root * chosen.target), np.bincount(site, np.square(possible))
+        return np.asarray((products[0] / np.maximum(products[1], 1e-9))[site] * possible - root * chosen.target)
 
     start = np.array(astuple(LightUseParameters()))
     found = least_squares(residuals, start, bounds=(low, high), x_scale=(high - low) / 10, max_nfev=20)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.gpp.data.day_weights import day_weights
 from thalweg.gpp.data.windows import Windows
 from thalweg.gpp.tables.daily_table import CLASS_PREFIX
 
@@ -41,11 +42,13 @@ def fit_pooled_scale(windows: Windows, output: NDArray[np.float64]) -> PooledSca
         output: (N,) output of the model at the windows.
     """
     scales, classes = [], []
+    weights = day_weights(windows)
+    weighted = output if weights is None else output * weights
     for site in windows.sites:
         here = windows.site == site
-        power = float(np.square(output[here]).sum())
+        power = float((weighted[here] * output[here]).sum())
         if power > 0:
-            scales.append(float((output[here] * windows.target[here]).sum() / power))
+            scales.append(float((weighted[here] * windows.target[here]).sum() / power))
             classes.append(_class_of(windows, here))
     values, kinds = np.array(scales), np.array(classes)
     if not len(values):

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.gpp.data.day_weights import day_weights
 from thalweg.gpp.data.windows import Windows, summary_columns
 from thalweg.gpp.models.ensemble import equal_bounds
 from thalweg.gpp.models.learner_state import LearnerState, dump_estimator, load_estimator
@@ -48,7 +49,7 @@ class BoostingLearner:
     def fit(self, training: Windows, held_out: Windows) -> NDArray[np.float32]:
         """Fit the trees and return (stages, N, 3) predictions of the held-out days, gC m-2 d-1."""
         self.varies = training.varies
-        self.boosting.fit(training.summaries(self.varies), training.target)
+        self.boosting.fit(training.summaries(self.varies), training.target, sample_weight=day_weights(training))
         if not len(held_out):
             return np.empty((self.boosting.n_iter_ // STAGE_TREES, 0, 3), np.float32)
         return np.stack([equal_bounds(estimate) for estimate in self._stages(held_out)])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.gpp.data.day_weights import day_weights
 from thalweg.gpp.data.windows import Windows
 from thalweg.gpp.models.ensemble import bounds_around
 from thalweg.gpp.models.learner_state import LearnerState
@@ -80,7 +81,8 @@ class LightGBMLearner:
             "force_row_wise": True,
             "verbose": -1,
         }
-        data = lightgbm.Dataset(self._features(training), training.target, free_raw_data=False)
+        weights = day_weights(training)
+        data = lightgbm.Dataset(self._features(training), training.target, weight=weights, free_raw_data=False)
         estimate = {**shared, "objective": "regression", "learning_rate": config.rate}
         self.boosters = {"estimate": lightgbm.train(estimate, data, config.trees)}
         for name, level in _BOUNDS.items():

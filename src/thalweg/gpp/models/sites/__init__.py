@@ -1,0 +1,5 @@
+"""Models of the level of a site, and of GPP relative to it."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
