@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thalweg.cli.common.models import Device, Folder, Prompt, Seeds, model_options
+from thalweg.cli.common.models import Device, Folder, Prompt, model_options
 from thalweg.cli.common.progress import announce, progress
+from thalweg.cli.common.seed_options import SEED_FLAGS, Seeds
 from thalweg.cli.steer_runs import render_or_read
 from thalweg.limits import MAX_IMAGES, check_count
 
@@ -61,7 +62,7 @@ def generate(
 def train(
     out: Annotated[Path, typer.Argument(help="folder to write; an interrupted training is resumed")],
     device: Device = "cpu",
-    seed: Annotated[int, typer.Option(help="seed of the dataset, the networks and the batches")] = 0,
+    seed: Annotated[str, typer.Option(*SEED_FLAGS, help="seed of the dataset, the networks and the batches")] = "0",
     images: Annotated[int | None, typer.Option(help="renderings to train on; the recipe's if left out")] = None,
     denoiser_steps: Annotated[
         int | None, typer.Option(help="denoiser's training steps; the recipe's if left out")
@@ -71,20 +72,20 @@ def train(
     from dataclasses import replace
 
     from thalweg.devices import check_device_name
-    from thalweg.seeds import check_seeds
+    from thalweg.seeds import read_seed
 
     counts = {"images": images, "denoiser_steps": denoiser_steps}
     given = {
         name: check_count(f"`{name}`", count, 1, MAX_IMAGES) for name, count in counts.items() if count is not None
     }
-    check_seeds([seed])
+    number = read_seed(seed)
     check_device_name(device)
     announce("loading torch")
     from thalweg.diffusion.miniature.training import TrainingRecipe
     from thalweg.diffusion.miniature.training import train as train_all
 
     with progress("steps") as show:
-        recipe = replace(TrainingRecipe(seed=seed), **given)
+        recipe = replace(TrainingRecipe(seed=number), **given)
         train_all(out, recipe, lambda stage, done, total, loss: show(done, total, stage), device)
     print(f"miniature: {out}")
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from thalweg.cli.common.models import DenoisingSteps, Folder, Prompt, Seeds, model_options
+from thalweg.cli.common.models import DenoisingSteps, Folder, Prompt, model_options
 from thalweg.cli.common.progress import announce
+from thalweg.cli.common.seed_options import SEED_FLAGS, Seeds
 from thalweg.cli.steer_runs import render_path, run_imprint, run_navigate, run_optimize
 from thalweg.errors import UsageError
 from thalweg.limits import MAX_CANDIDATES, MAX_FRAMES, check_choice, check_count
@@ -76,8 +77,8 @@ def navigate(
     prompt: Annotated[str, typer.Argument(help="a prompt or an embedding file; ignored where a run is resumed")],
     out: Folder,
     candidates: Annotated[int, typer.Option(help="number of candidates per round")] = 5,
-    seeds: Seeds = "0",
-    seed: Annotated[int, typer.Option(help="seed of all random draws")] = 0,
+    seeds: Annotated[str, typer.Option(help="seeds of the images such as 3 or 0,4,7 or 0-7")] = "0",
+    seed: Annotated[str, typer.Option(help="one seed, of all random draws")] = "0",
     recipe: Annotated[str, typer.Option(help="preference, paper or random")] = "preference",
     *,
     model_config: "ModelConfig",
@@ -89,12 +90,12 @@ def navigate(
     from dataclasses import replace
 
     from thalweg.prompts import check_prompt_or_file
-    from thalweg.seeds import read_seeds
+    from thalweg.seeds import read_seed, read_seeds
     from thalweg.steer.navigation.navigate_config import NavigateConfig, Recipe
     from thalweg.steer.runs import RECORD, Run, check_new_folder, remove_failed_run
 
     check_count("`candidates`", candidates, 1, MAX_CANDIDATES)
-    config = NavigateConfig(prompt, read_seeds(seeds), seed, cast(Recipe, recipe))
+    config = NavigateConfig(prompt, read_seeds(seeds), read_seed(seed), cast(Recipe, recipe))
     is_begun = (out / RECORD).is_file()
     if is_begun:
         Run.open(out, "navigate")
@@ -169,7 +170,7 @@ def interpolate(
 def imprint(
     prompt: Prompt,
     out: Folder,
-    seed: Annotated[int, typer.Option(help="the seed that shows what you like")],
+    seed: Annotated[str, typer.Option(*SEED_FLAGS, help="the seed that shows what you like")],
     keep: Annotated[str | None, typer.Option(help="what of it, such as 'the colour'; all if left out")] = None,
     mask: Annotated[Path | None, typer.Option(help="an image, white where the target is to be copied")] = None,
     mode: Annotated[str, typer.Option(help="image, token (a textual inversion) or paper")] = "image",
@@ -181,6 +182,7 @@ def imprint(
 ) -> None:
     """Put what one seed shows into the embedding, so that other seeds show it too."""
     from thalweg.prompts import check_prompt_or_file
+    from thalweg.seeds import read_seed
     from thalweg.steer.imprinting.imprint_config import ImprintConfig, Mode
     from thalweg.steer.runs import check_resumable, remove_failed_run
 
@@ -189,7 +191,7 @@ def imprint(
         raise UsageError("expected one of `keep` and `mask`, got both; leave one out")
     content = None if mask is None else _mask_content(mask)
     config = ImprintConfig(
-        seed,
+        read_seed(seed),
         prompt,
         keep,
         cast(Mode, mode),
@@ -300,5 +302,5 @@ def demo(
         raise UsageError(f"{out}: exists already: choose another folder or remove it")
     optimize("a ball", out / "optimize", "sharpness", keep="text: a ball", iterations=iterations, steps=steps)
     interpolate("a red ball on a white background", "a blue cube on a black background", out / "path", steps=steps)
-    imprint("single colour ball", out / "imprint", 0, keep="the colour", iterations=iterations, unseen=8, steps=steps)
+    imprint("single colour ball", out / "imprint", "0", keep="the colour", iterations=iterations, unseen=8, steps=steps)
     print(f"\nThe pictures are in {out}: optimize/before-after.png, path/strip.png, imprint/sheet.png.")

@@ -233,8 +233,8 @@ class _Float64Steps(TorchFunctionMode):
 class _Recomputed(torch.autograd.Function):
     """Denoiser call that stores its inputs only and is recomputed in the backward pass.
 
-    Unlike `torch.utils.checkpoint` it builds no graph of the denoiser in the forward pass. Where that had one thread, the
-    backward pass has one as well.
+    Unlike `torch.utils.checkpoint` it builds no graph of the denoiser in the forward pass. If that had one thread, so
+    has the backward pass.
     """
 
     @staticmethod

@@ -10,7 +10,6 @@ import typer
 
 Prompt = Annotated[str, typer.Argument(help="a prompt, or an embedding file (*.safetensors)")]
 Folder = Annotated[Path, typer.Argument(help="run folder to write; an interrupted run is resumed")]
-Seeds = Annotated[str, typer.Option(help="seeds such as 3 or 0,4,7 or 0-7")]
 
 DenoisingSteps = Annotated[int | None, typer.Option("--steps", help="denoising steps; the model's default if left out")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps ...: a device of this machine")]
