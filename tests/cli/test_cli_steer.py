@@ -151,7 +151,7 @@ class TestOptimize:
         rows = list(csv.DictReader(Path("out/trace.csv").read_text().splitlines()))
         assert len(rows) == 4
         assert float(rows[-1]["best"]) > float(rows[0]["score"])
-        assert pixels(Path("out/before-after.png")).shape == (2 * 66 - 2, 2 * 66 - 2, 3)
+        assert pixels(Path("out/before-after.png")).shape == (2 * 218 - 6, 2 * 198 - 6, 3)
         assert Path("out/trace.png").stat().st_size > 5_000
         assert Embedding.load("out/best.safetensors").lineage.operation == "optimize"
 
@@ -262,7 +262,7 @@ class TestPath:
     def test_writes_the_film_strip(self, cli: Callable) -> None:
         ran = cli("steer", "path", "a red ball", "a blue cube", "out", "--count", 3, "--no-even", *FEW)
         assert ran.code == 0, ran.err
-        assert pixels(Path("out/strip.png")).shape == (64, 3 * 66 - 2, 3)
+        assert pixels(Path("out/strip.png")).shape == (212, 3 * 198 - 6, 3)
         strip = Path("out/strip.png").read_bytes()
         for name in ("strip.png", "frames/001-seed-0.png"):
             Path("out", name).unlink()

@@ -29,7 +29,7 @@ def generate(
     """Render a prompt or an embedding file; writes the images, a contact sheet and the embedding."""
     from thalweg.prompts import check_prompt_or_file
     from thalweg.seeds import read_seeds
-    from thalweg.steer.runs import Run, check_resumable, contact_sheet, remove_failed_run
+    from thalweg.steer.runs import Run, check_resumable, remove_failed_run
 
     numbers = read_seeds(seeds)
     settings = {"prompt": prompt, "seeds": numbers}
@@ -41,6 +41,7 @@ def generate(
 
     from thalweg.embedding import Embedding
     from thalweg.generator import read_embedding
+    from thalweg.steer.sheets import labelled_sheet
 
     generator = model_config.load()
     file = out / "embedding.safetensors"
@@ -50,11 +51,10 @@ def generate(
         if not file.is_file():
             embedding.save(file)
         with progress("images") as show:
-            images = []
-            for index, seed in enumerate(numbers):
-                images.append(render_or_read(run, generator, embedding, seed, f"seed-{seed}.png"))
-                show(index + 1, len(numbers))
-        run.write_image("sheet.png", contact_sheet(torch.stack(images), columns=min(8, len(images))))
+            files = {f"seed-{seed}.png": (embedding, seed) for seed in numbers}
+            images = render_or_read(run, generator, files, lambda done: show(done, len(numbers)))
+        labels = [f"seed {seed}" for seed in numbers]
+        run.write_image("sheet.png", labelled_sheet(torch.stack(images), min(8, len(numbers)), labels))
     print(f"images: {out}")
 
 

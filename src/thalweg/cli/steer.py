@@ -135,7 +135,7 @@ def interpolate(
     from thalweg.prompts import check_prompt_or_file
     from thalweg.seeds import read_seeds
     from thalweg.steer.path_methods import METHODS, Method
-    from thalweg.steer.runs import Run, check_resumable, contact_sheet, remove_failed_run
+    from thalweg.steer.runs import Run, check_resumable, remove_failed_run
 
     check_count("`count`", count, 2, MAX_FRAMES)
     check_choice("`method`", method, METHODS)
@@ -151,6 +151,7 @@ def interpolate(
 
     from thalweg.generator import read_embedding
     from thalweg.steer.interpolation import PathConfig
+    from thalweg.steer.sheets import labelled_sheet
 
     generator = model_config.load()
     first, last = read_embedding(start, generator), read_embedding(end, generator)
@@ -158,10 +159,9 @@ def interpolate(
     with remove_failed_run(out):
         run = Run.resume_or_create(out, "path", generator.model, settings, vars(model_config))
         config = PathConfig(count, cast(Method, method), centre)
-        images = [
-            torch.stack(of_seeds) for of_seeds in render_path(run, generator, (first, last), numbers, config, even)
-        ]
-        run.write_image("strip.png", contact_sheet(torch.stack(images, dim=1).flatten(0, 1), columns=len(images)))
+        images = render_path(run, generator, (first, last), numbers, config, even)
+        labels = [f"{frame} of {count}, seed {seed}" for seed in numbers for frame in range(1, count + 1)]
+        run.write_image("strip.png", labelled_sheet(torch.stack(images), count, labels))
     print(f"film strip: {out / 'strip.png'}")
 
 
@@ -295,7 +295,7 @@ def metrics() -> None:
 def demo(
     out: Annotated[Path, typer.Argument(help="folder to write; must not exist")],
     iterations: Iterations = 12,
-    steps: DenoisingSteps = None,
+    steps: DenoisingSteps = 12,
 ) -> None:
     """Run three tools offline on the shipped miniature: sharper, from one object to another, one seed for all."""
     if out.exists():

@@ -187,8 +187,8 @@ class DiffusionGenerator:
 
     @property
     def images_at_once(self) -> int:
-        """Number of images that are best rendered in one call without a gradient: 1, except for a small model."""
-        return GROUP * available_cores() if self._is_small else 1
+        """Number of images that `render_each` renders side by side: 1, except for a small model."""
+        return available_cores() if self._is_small else 1
 
     def _threads(self) -> AbstractContextManager[None]:
         """Return the context of the model's computations: one thread for a small model, torch's own for others."""
@@ -267,6 +267,24 @@ class DiffusionGenerator:
             images.append(self._render(tensors, [seed]))
             self._check_memory(images[0].nbytes, len(seeds))
         return torch.cat(images)
+
+    def render_each(self, points: Sequence[tuple[Embedding, int]]) -> list[Tensor]:
+        """Return the image (3, H, W) of each embedding and seed, rendered by itself, without a gradient.
+
+        The images are the same to the last bit whatever the others are. A small model renders several at a time.
+
+        Raises:
+            UsageError: as `render`.
+            NotFiniteError: as `render`.
+            ThalwegError: as `render`.
+        """
+
+        def render_one(point: tuple[Embedding, int]) -> Tensor:
+            embedding, seed = point
+            return self.render(embedding, [seed])[0]
+
+        with torch.no_grad():
+            return side_by_side(render_one, points) if self._is_small else [render_one(point) for point in points]
 
     def _render_groups(self, tensors: Sequence[Tensor], seeds: Sequence[int], records: bool) -> Tensor:
         """Render groups of seeds side by side; with a gradient where `records`."""

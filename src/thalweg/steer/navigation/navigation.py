@@ -20,7 +20,8 @@ from thalweg.steer.navigation.navigate_config import NavigateConfig
 from thalweg.steer.navigation.policies import make_policy
 from thalweg.steer.navigation.prompt_edits import PromptTemplate
 from thalweg.steer.navigation.proposals import PromptNeighbourhood
-from thalweg.steer.runs import Run, contact_sheet
+from thalweg.steer.runs import Run
+from thalweg.steer.sheets import contact_sheet, labelled_sheet
 
 MIN_ARRIVAL = 0.5
 """Weight on the path to a near prompt from which on its words count as the current prompt's."""
@@ -343,7 +344,9 @@ class Navigation:
         self._run.write_image(name, contact_sheet(last, len(last)))
         shown = [self.images, *(candidate.images for candidate in self._candidates)]
         rows = torch.stack(shown, dim=1).flatten(0, 1)
-        self._run.write_image(self._in_round("sheet.png"), contact_sheet(rows, len(shown)))
+        names = ["now", *map(str, range(1, len(shown)))]
+        labels = [f"{name}, seed {seed}" for seed in self.config.seeds for name in names]
+        self._run.write_image(self._in_round("sheet.png"), labelled_sheet(rows, len(shown), labels))
 
     def _in_round(self, name: str) -> str:
         return f"rounds/{self.node.number:03d}/{name}"
