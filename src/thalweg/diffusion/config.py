@@ -108,6 +108,11 @@ class ModelConfig:
             add_loras(generator, self.lora)
         return generator
 
+    @property
+    def has_scorer(self) -> bool:
+        """Whether there is a scorer of texts and images: one is named, or the model is the miniature."""
+        return self.clip is not None or self.model is None
+
     def load_scorer(self) -> "ClipScorer":
         """Return the scorer `clip`, loaded; the miniature's where none is named.
 
@@ -119,7 +124,7 @@ class ModelConfig:
 
         if self.clip is not None:
             return load_scorer(self.clip, self.device)
-        if self.model is not None:
+        if not self.has_scorer:
             raise UsageError(
                 f"expected `clip` to score images of {self.model} with, such as openai/clip-vit-base-patch32"
             )
