@@ -1,14 +1,18 @@
 """Generator protocol, through which tools use a model: embedding and seeds in, images out, differentiable."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
 from pathlib import Path
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Literal, ParamSpec, Protocol, Self, TypeVar, runtime_checkable
 
 from torch import Tensor
 
 from thalweg.embedding import Embedding, ModelIdentity
 from thalweg.prompts import read_prompt
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 Gradient = Literal["full", "last_k", "one_step"] | None
 
 
@@ -111,6 +115,31 @@ class InterruptibleGenerator(Generator, Protocol):
         An exception of `check` ends the work.
         """
         ...
+
+
+@runtime_checkable
+class ThreadedGenerator(Generator, Protocol):
+    """A generator that knows how many threads of the CPU suit computations with its images."""
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Return a context that computes with as many threads as suit the model, and sets the former number back."""
+        ...
+
+
+def with_suitable_threads(tool: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let a tool, whose first argument is a generator, compute with the threads that suit it."""
+
+    @wraps(tool)
+    def compute(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        with suitable_threads(arguments[0]):
+            return tool(*arguments, **named)
+
+    return compute
+
+
+def suitable_threads(generator: object) -> AbstractContextManager[None]:
+    """Return the generator's context of threads; one without effect where it has none."""
+    return generator.threads() if isinstance(generator, ThreadedGenerator) else nullcontext()
 
 
 def read_embedding(text: str, generator: Generator) -> Embedding:

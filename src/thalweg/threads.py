@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _lock = threading.Lock()
-_depth = threading.local()
+_own = threading.local()  # of each thread: depth of `one_thread`, and whether it computes for `side_by_side`
 _users = 0  # threads within `one_thread`
 _former = 0  # number of threads before the first of them came
 
@@ -26,14 +26,14 @@ def one_thread() -> Iterator[None]:
     Results then do not depend on the number of cores, and threads of small operations do not wait for each other,
     which on a busy machine takes many times the work itself. The block may be nested and entered by several threads.
     """
-    depth = getattr(_depth, "value", 0)
+    depth = getattr(_own, "depth", 0)
     if not depth:
         _enter()
-    _depth.value = depth + 1
+    _own.depth = depth + 1
     try:
         yield
     finally:
-        _depth.value = depth
+        _own.depth = depth
         if not depth:
             _leave()
 
@@ -55,9 +55,9 @@ def side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> l
             return function(item)
 
     workers = min(len(items), available_cores())
-    if workers <= 1 or getattr(_depth, "value", 0):
+    if workers <= 1 or getattr(_own, "computes", False):
         return [compute(item) for item in items]
-    with ThreadPoolExecutor(workers, thread_name_prefix="thalweg-compute") as pool:
+    with ThreadPoolExecutor(workers, "thalweg-compute", setattr, (_own, "computes", True)) as pool:
         return list(pool.map(lambda item, context: context.run(compute, item), items, [copy_context() for _ in items]))
 
 

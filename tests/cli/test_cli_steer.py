@@ -161,7 +161,7 @@ class TestOptimize:
         assert_one_line_error(cli(*changed, "--iterations", 1), 2, "a ball", "a cube")
 
     def test_metrics_are_listed_with_their_true_direction(self, cli: Callable) -> None:
-        from thalweg.steer.metrics.expression import NAMES, SCORER_METRICS
+        from thalweg.steer.metrics.expression import MODEL_METRICS, NAMES, SCORER_METRICS
         from thalweg.steer.metrics.parsing import parse
 
         ran = cli("steer", "metrics")
@@ -169,7 +169,7 @@ class TestOptimize:
         lines = [line.split("  ", 1) for line in ran.out.splitlines() if line.endswith(" better")]
         assert [example.partition(":")[0] for example, _ in lines] == list(NAMES)
         for example, description in lines:
-            if example.partition(":")[0] not in SCORER_METRICS:
+            if example.partition(":")[0] not in (*SCORER_METRICS, *MODEL_METRICS):
                 assert description.endswith("more is better" if parse(example).maximize else "less is better")
 
     def test_an_unknown_metric_names_those_known(self, cli: Callable) -> None:

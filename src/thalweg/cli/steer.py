@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from thalweg.cli.common.models import DenoisingSteps, Folder, Prompt, model_options
+from thalweg.cli.common.models import SCORED, DenoisingSteps, Folder, Prompt, model_options
 from thalweg.cli.common.progress import announce
 from thalweg.cli.common.seed_options import SEED_FLAGS, Seeds
 from thalweg.cli.steer_runs import render_path, run_imprint, run_navigate, run_optimize
@@ -24,7 +24,7 @@ PathMethod = Annotated[str, typer.Option("--method", help="lerp, slerp or transp
 
 
 @steer.command()
-@model_options("clip", "dino", "gradient")
+@model_options(*SCORED)
 def optimize(
     prompt: Prompt,
     out: Folder,
@@ -64,7 +64,7 @@ def optimize(
         model_config = replace(model_config, gradient=None)
     check_resumable(out, config.operation, config.record(), vars(model_config))
     announce(f"loading {model_config.name}")
-    with_metrics = config.with_metrics(model_config.load_scorer, load_dino=model_config.load_dino)
+    with_metrics = config.with_metrics(model_config.load_scorer, loaders=model_config.metric_loaders)
     generator = model_config.load()
     with remove_failed_run(out):
         run = config.begin_run(out, generator, vars(model_config))
@@ -250,7 +250,7 @@ def resume(
 
         run_navigate(Navigation.open(folder, model_config.load()), folder, candidates)
     elif run.operation == "optimize":
-        with_metrics = config.with_metrics(model_config.load_scorer, load_dino=model_config.load_dino)
+        with_metrics = config.with_metrics(model_config.load_scorer, loaders=model_config.metric_loaders)
         run_optimize(with_metrics, run, model_config.load())
     else:
         run_imprint(config, run, model_config.load(), model_config)

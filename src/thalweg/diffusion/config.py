@@ -1,6 +1,6 @@
 """Config of a model: folder or hub name, device and sampling; checked before anything is loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from thalweg.diffusion.clip import ClipScorer
     from thalweg.diffusion.generator import DiffusionGenerator
     from thalweg.diffusion.image_encoders.dino import DinoEncoder
+    from thalweg.diffusion.image_encoders.image_reward import ImageReward
+    from thalweg.diffusion.image_encoders.lpips import Lpips
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class ModelConfig:
         gradient: gradient mode; None: no gradient.
         clip: the CLIP or SigLIP model to score with; None: the miniature's.
         dino: the DINOv2 model that compares images; None: none.
+        lpips: the folder of the LPIPS distance; None: none.
+        image_reward: the folder of ImageReward; None: none.
         lora: LoRA files, each as "path" or "path:strength".
         inversion: files of textual inversions.
         negative: what prompts are guided away from.
@@ -53,6 +57,8 @@ class ModelConfig:
     gradient: str | None = None
     clip: str | None = None
     dino: str | None = None
+    lpips: str | None = None
+    image_reward: str | None = None
     lora: tuple[str, ...] = ()
     inversion: tuple[str, ...] = ()
     negative: str | None = None
@@ -64,7 +70,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         SamplingConfig().changed(**self._sampling())
         check_device_name(self.device)
-        for name in ("model", "clip", "dino"):
+        for name in ("model", "clip", "dino", "lpips", "image_reward"):
             given = getattr(self, name)
             if given is not None and (folder := find_folder(given)) is not None:
                 object.__setattr__(self, name, str(folder.resolve()))
@@ -141,6 +147,35 @@ class ModelConfig:
         if self.dino is None:
             raise UsageError("expected `dino` to compare images with, such as facebook/dinov2-small")
         return load_dino(self.dino, self.device)
+
+    def load_lpips(self) -> "Lpips":
+        """Return the distance `lpips`, loaded.
+
+        Raises:
+            UsageError: none is named.
+        """
+        from thalweg.diffusion.image_encoders.lpips import load_lpips
+
+        if self.lpips is None:
+            raise UsageError("expected `lpips` to compare images with, a folder with its trunk and heads")
+        return load_lpips(self.lpips, self.device)
+
+    def load_image_reward(self) -> "ImageReward":
+        """Return the model `image_reward`, loaded.
+
+        Raises:
+            UsageError: none is named.
+        """
+        from thalweg.diffusion.image_encoders.image_reward import load_image_reward
+
+        if self.image_reward is None:
+            raise UsageError("expected `image_reward` to score images with, the folder of ImageReward")
+        return load_image_reward(self.image_reward, self.device)
+
+    @property
+    def metric_loaders(self) -> dict[str, Callable[[], Any]]:
+        """Functions that load the models of metrics other than the scorer, by the metric's name."""
+        return {"dino": self.load_dino, "lpips": self.load_lpips, "image_reward": self.load_image_reward}
 
     def _sampling(self) -> dict[str, Any]:
         """Return the sampling settings that are given, under the names of `SamplingConfig`."""

@@ -169,7 +169,7 @@ class DiffusionGenerator:
             ThalwegError: out of memory.
         """
         names = [f"image {index + 1}" for index in range(len(noise))]
-        with self._threads():
+        with self.threads():
             return self._latents(self._conditions(embedding), noise, steps, names)
 
     def _conditions(self, embedding: Embedding) -> list[Tensor]:
@@ -190,8 +190,8 @@ class DiffusionGenerator:
         """Number of images that `render_each` renders side by side: 1, except for a small model."""
         return available_cores() if self._is_small else 1
 
-    def _threads(self) -> AbstractContextManager[None]:
-        """Return the context of the model's computations: one thread for a small model, torch's own for others."""
+    def threads(self) -> AbstractContextManager[None]:
+        """Return a context that computes with one thread for a small model, with torch's number for others."""
         return one_thread() if self._is_small else nullcontext()
 
     def _latents(self, tensors: Sequence[Tensor], noise: Tensor, steps: int | None, names: Sequence[str]) -> Tensor:
@@ -240,7 +240,7 @@ class DiffusionGenerator:
         """
         self._check_interrupt()
         recorded = torch.is_grad_enabled() and self.settings.gradient is not None
-        with self._threads(), torch.set_grad_enabled(recorded), out_of_memory(len(latents)):
+        with self.threads(), torch.set_grad_enabled(recorded), out_of_memory(len(latents)):
             return self.adapter.decode(latents)
 
     def render(self, embedding: Embedding, seeds: Sequence[int]) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
-from thalweg.generator import Generator
+from thalweg.generator import Generator, with_suitable_threads
 from thalweg.limits import MAX_FRAMES, MAX_STRENGTH, check_choice, check_count, check_number
 from thalweg.seeds import check_seeds
 from thalweg.steer.image_features import Features, image_features, pooled_features
@@ -183,6 +183,7 @@ class PathConfig:
         return 4 * self.count if self.renders is None else self.renders
 
 
+@with_suitable_threads
 def equal_image_steps(
     generator: Generator,
     start: Embedding,

@@ -26,6 +26,14 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[str | None, typer.Option(help="a DINOv2 model's folder or hub name, for the metric dino")],
         None,
     ),
+    "lpips": (
+        Annotated[str | None, typer.Option(help="folder of LPIPS: trunk and heads, for the metric lpips")],
+        None,
+    ),
+    "image_reward": (
+        Annotated[str | None, typer.Option(help="folder of ImageReward, for the metric image_reward")],
+        None,
+    ),
     "model": (
         Annotated[
             str | None, typer.Option(help="a diffusers folder or a hub model's name; the shipped miniature by default")
@@ -70,18 +78,20 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "gradient": (Annotated[str, typer.Option("--gradient", help="full, last_k or one_step")], "full"),
 }
 """Options that name a model and its sampling: type and default of each field of `ModelConfig`."""
+SCORED = ("gradient", "clip", "dino", "lpips", "image_reward")
+"""Options of commands that compute gradients or scores."""
 
 
 def model_options(*scored: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace a command's parameter `model_config` by the options of a model and its sampling.
 
     Args:
-        *scored: "gradient", "clip" and "dino", for commands that compute gradients or scores.
+        *scored: names of `SCORED`, for commands that compute gradients or scores.
 
     Returns:
         A decorator. The command gets a `ModelConfig`, which has checked the options without torch.
     """
-    names = [name for name in _OPTIONS if name not in ("gradient", "clip", "dino") or name in scored]
+    names = [name for name in _OPTIONS if name not in SCORED or name in scored]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.generator import ChainGenerator, Generator, TokenGenerator
+from thalweg.generator import ChainGenerator, Generator, TokenGenerator, with_suitable_threads
 from thalweg.io.image_files import read_mask
 from thalweg.steer.imprinting.aspect import Aspect
 from thalweg.steer.imprinting.aspect_features import choose_aspect
@@ -60,6 +60,7 @@ class ImprintResult:
     vector: Tensor | None = None
 
 
+@with_suitable_threads
 def imprint(
     generator: Generator,
     start: Embedding,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.generator import Generator
+from thalweg.generator import Generator, suitable_threads
 from thalweg.limits import MAX_CANDIDATES, MAX_STRENGTH, MIN_STRENGTH, check_count, check_number
 from thalweg.steer.image_features import Features, pooled_features
 from thalweg.steer.navigation.candidates import Candidate, CandidateRenderer
@@ -202,7 +202,8 @@ class Navigation:
         """Find one more candidate of `n` and return True, or False if there is none; an interrupted one is repeated."""
         found, proposals = self._candidates, self._proposals
         try:
-            candidate = next(proposals, None)
+            with suitable_threads(self._generator):
+                candidate = next(proposals, None)
         except BaseException:  # a generator that raised yields no more
             self._proposals = islice(self._policy.candidates(self._tree, n), len(found), None)
             raise

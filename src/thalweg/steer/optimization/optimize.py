@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.generator import ChainGenerator, Generator
+from thalweg.generator import ChainGenerator, Generator, with_suitable_threads
 from thalweg.io.hashing import json_hash
 from thalweg.io.state import STATE, check_request, read_state, write_state
 from thalweg.limits import MAX_STEPS, check_count
@@ -85,6 +85,7 @@ class OptimizeResult:
     unseen_start_score: float | None = None
 
 
+@with_suitable_threads
 def optimize(
     generator: Generator,
     start: Embedding,
