@@ -46,7 +46,7 @@ def main() -> None:
     assert former.images_at_once == 1  # keeps the choice
     generator.SMALL_DENOISER = 50_000_000
     embedding = chosen.embed("a glossy red ball")
-    points = [(embedding, seed) for seed in range(arguments.images)]
+    points = [(embedding, [seed]) for seed in range(arguments.images)]
     works: dict[str, Callable[[], object]] = {}
     for name, model in (("chosen", chosen), ("former", former)):
         works[f"images_{name}"] = lambda model=model: model.render_each(points)

@@ -61,12 +61,12 @@ def test_groups_are_the_whole_chain_to_rounding(model: DiffusionGenerator, monke
     assert torch.allclose(model.decode(latents).detach(), images, atol=2e-6)
 
 
-def test_images_rendered_each_by_itself_are_the_same_bit_for_bit(model: DiffusionGenerator) -> None:
+def test_points_rendered_side_by_side_are_the_same_bit_for_bit(model: DiffusionGenerator) -> None:
     red, blue = model.embed("a red ball"), model.embed("a blue cube")
-    together = model.render_each([(red, 3), (blue, 3), (red, 4)])
-    for (embedding, seed), image in zip(((red, 3), (blue, 3), (red, 4)), together, strict=True):
+    points = [(red, [3]), (blue, [3]), (red, [4, 8])]
+    for point, images in zip(points, model.render_each(points), strict=True):
         with torch.no_grad():
-            assert torch.equal(image, model.render(embedding, [seed])[0])
+            assert torch.equal(images, model.render(*point))
 
 
 def test_the_gradient_may_be_taken_twice_and_calls_are_counted(model: DiffusionGenerator) -> None:
@@ -94,7 +94,7 @@ def test_a_small_model_computes_with_one_thread_forward_and_backward(
     torch.set_num_threads(3)
     try:
         images_and_gradient(model)
-        embedding, leaves = moved(model.embed("a red ball"))
+        embedding, _ = moved(model.embed("a red ball"))
         model.latents(embedding, model.noise([1])).sum().backward()
         assert set(seen) == {1} and torch.get_num_threads() == 3
         seen.clear()

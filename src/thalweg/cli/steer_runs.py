@@ -107,8 +107,9 @@ def render_or_read(
     done = len(images) - len(missing)
     for first in range(0, len(missing), generator.images_at_once):
         names = missing[first : first + generator.images_at_once]
-        for name, image in zip(names, generator.render_each([images[name] for name in names]), strict=True):
-            run.write_image(name, image)
+        points = [(embedding, [seed]) for embedding, seed in map(images.__getitem__, names)]
+        for name, image in zip(names, generator.render_each(points), strict=True):
+            run.write_image(name, image[0])
         rendered(done + first + len(names))
     return [read_image(run.folder / name) for name in images]
 

@@ -187,7 +187,7 @@ class DiffusionGenerator:
 
     @property
     def images_at_once(self) -> int:
-        """Number of images that `render_each` renders side by side: 1, except for a small model."""
+        """Number of renderings that `render_each` makes side by side: 1, except for a small model."""
         return available_cores() if self._is_small else 1
 
     def threads(self) -> AbstractContextManager[None]:
@@ -268,10 +268,10 @@ class DiffusionGenerator:
             self._check_memory(images[0].nbytes, len(seeds))
         return torch.cat(images)
 
-    def render_each(self, points: Sequence[tuple[Embedding, int]]) -> list[Tensor]:
-        """Return the image (3, H, W) of each embedding and seed, rendered by itself, without a gradient.
+    def render_each(self, points: Sequence[tuple[Embedding, Sequence[int]]]) -> list[Tensor]:
+        """Return the images (S, 3, H, W) of each embedding and its seeds, as `render` does, without a gradient.
 
-        The images are the same to the last bit whatever the others are. A small model renders several at a time.
+        They are the same to the last bit whatever the other points are. A small model renders several points at a time.
 
         Raises:
             UsageError: as `render`.
@@ -279,12 +279,11 @@ class DiffusionGenerator:
             ThalwegError: as `render`.
         """
 
-        def render_one(point: tuple[Embedding, int]) -> Tensor:
-            embedding, seed = point
-            return self.render(embedding, [seed])[0]
+        def render_point(point: tuple[Embedding, Sequence[int]]) -> Tensor:
+            return self.render(*point)
 
         with torch.no_grad():
-            return side_by_side(render_one, points) if self._is_small else [render_one(point) for point in points]
+            return side_by_side(render_point, points) if self._is_small else [render_point(point) for point in points]
 
     def _render_groups(self, tensors: Sequence[Tensor], seeds: Sequence[int], records: bool) -> Tensor:
         """Render groups of seeds side by side; with a gradient where `records`."""
