@@ -294,13 +294,15 @@ def metrics() -> None:
 @steer.command()
 def demo(
     out: Annotated[Path, typer.Argument(help="folder to write; must not exist")],
-    iterations: Iterations = 12,
+    iterations: Annotated[int | None, typer.Option(help="steps of the tools; 12 and 8 if left out")] = None,
     steps: DenoisingSteps = 12,
 ) -> None:
     """Run three tools offline on the shipped miniature: sharper, from one object to another, one seed for all."""
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another folder or remove it")
-    optimize("a ball", out / "optimize", "sharpness", keep="text: a ball", iterations=iterations, steps=steps)
+    optimize("a ball", out / "optimize", "sharpness", keep="text: a ball", iterations=iterations or 12, steps=steps)
     interpolate("a red ball on a white background", "a blue cube on a black background", out / "path", steps=steps)
-    imprint("single colour ball", out / "imprint", "0", keep="the colour", iterations=iterations, unseen=8, steps=steps)
+    imprint(
+        "single colour ball", out / "imprint", "0", keep="the colour", iterations=iterations or 8, unseen=8, steps=steps
+    )
     print(f"\nThe pictures are in {out}: optimize/before-after.png, path/strip.png, imprint/sheet.png.")

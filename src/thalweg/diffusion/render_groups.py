@@ -23,7 +23,7 @@ def differentiable_groups(render: RenderGroup, tensors: Sequence[Tensor], groups
         tensors: conditions of the denoiser; those that require a gradient get one.
         groups: seeds of each group.
     """
-    return cast(Tensor, _Groups.apply(render, groups, *tensors))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _Groups.apply(render, groups, *tensors))
 
 
 class _Groups(torch.autograd.Function):
