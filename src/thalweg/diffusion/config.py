@@ -116,7 +116,7 @@ class ModelConfig:
 
     @property
     def has_scorer(self) -> bool:
-        """Whether there is a scorer of texts and images: one is named, or the model is the miniature."""
+        """True where there is a scorer of texts and images: one is named, or the model is the miniature."""
         return self.clip is not None or self.model is None
 
     def load_scorer(self) -> "ClipScorer":

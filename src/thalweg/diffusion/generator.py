@@ -181,7 +181,7 @@ class DiffusionGenerator:
 
     @cached_property
     def _is_small(self) -> bool:
-        """Whether a call of the denoiser is too little work for several threads."""
+        """True where a call of the denoiser is too little work for several threads."""
         network = self.adapter.network
         return network.device.type == "cpu" and sum(each.numel() for each in network.parameters()) <= SMALL_DENOISER
 
