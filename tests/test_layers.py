@@ -15,7 +15,7 @@ LAYERS = (
     ("earth", "simulate"),
     ("steer", "diffusion"),
     ("generator", "embedding"),
-    ("devices", "prompts", "seeds"),
+    ("devices", "prompts", "seeds", "threads"),
     ("io",),
     ("limits", "notices"),
     ("errors", "_version"),

@@ -1,14 +1,19 @@
 """Generator protocol, through which tools use a model: embedding and seeds in, images out, differentiable."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
 from pathlib import Path
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Literal, ParamSpec, Protocol, Self, TypeVar, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from thalweg.embedding import Embedding, ModelIdentity
 from thalweg.prompts import read_prompt
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 Gradient = Literal["full", "last_k", "one_step"] | None
 
 
@@ -120,6 +125,53 @@ class InterruptibleGenerator(Generator, Protocol):
         An exception of `check` ends the work.
         """
         ...
+
+
+@runtime_checkable
+class ThreadedGenerator(Generator, Protocol):
+    """A generator that knows how many threads of the CPU suit its images, and renders several of them side by side."""
+
+    @property
+    def images_at_once(self) -> int:
+        """Number of renderings that `render_each` makes side by side."""
+        ...
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Return a context that computes with as many threads as suit the model, and sets the former number back."""
+        ...
+
+    def render_each(self, points: Sequence[tuple[Embedding, Sequence[int]]]) -> list[Tensor]:
+        """Return the images (S, 3, H, W) of each embedding and its seeds, as `render` does, without a gradient."""
+        ...
+
+
+def with_suitable_threads(tool: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let a tool, whose first argument is a generator, compute with the threads that suit it."""
+
+    @wraps(tool)
+    def compute(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        with suitable_threads(arguments[0]):
+            return tool(*arguments, **named)
+
+    return compute
+
+
+def suitable_threads(generator: object) -> AbstractContextManager[None]:
+    """Return the generator's context of threads; one without effect where it has none."""
+    return generator.threads() if isinstance(generator, ThreadedGenerator) else nullcontext()
+
+
+def render_all(generator: Generator, embeddings: Sequence[Embedding], seeds: Sequence[int]) -> Iterator[Tensor]:
+    """Yield the images (S, 3, H, W) of each embedding, without a gradient; side by side where the generator can."""
+    at_once = generator.images_at_once if isinstance(generator, ThreadedGenerator) else 1
+    if not isinstance(generator, ThreadedGenerator) or at_once == 1:
+        for embedding in embeddings:
+            with torch.no_grad():
+                images = generator.render(embedding, seeds)
+            yield images
+        return
+    for first in range(0, len(embeddings), at_once):
+        yield from generator.render_each([(embedding, seeds) for embedding in embeddings[first : first + at_once]])
 
 
 def embed_like(prompt: str, embedding: Embedding, generator: Generator) -> Embedding:

@@ -60,6 +60,18 @@ def read_seeds(text: str) -> tuple[int, ...]:
     return check_seeds([seed for seeds in ranges for seed in seeds])
 
 
+def read_seed(text: str) -> int:
+    """Return the only seed in a text such as "3".
+
+    Raises:
+        UsageError: as `read_seeds`, or the text holds several seeds.
+    """
+    seeds = read_seeds(text)
+    if len(seeds) > 1:
+        raise UsageError(f"expected one seed here, such as 3, got {shown(text)}")
+    return seeds[0]
+
+
 def _check_seed_count(count: int) -> None:
     if count > MAX_SEEDS:
         raise UsageError(f"expected at most {MAX_SEEDS:,} seeds, got {count:,}: render them in parts")

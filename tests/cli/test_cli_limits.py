@@ -22,7 +22,7 @@ FEW = ("--steps", 2)
             ("steer", "navigate", "a ball", "out", "--candidates", 10**9),
             "--candidates to be a whole number from 1 to 64",
         ),
-        (("steer", "navigate", "a ball", "out", "--seed", -1), "seeds of 0 or more, got -1"),
+        (("steer", "navigate", "a ball", "out", "--seed", -1), "seeds of 0 or more, got '-1'"),
         (("steer", "resume", "out", "--candidates", 0), "--candidates to be a whole number from 1 to 64"),
         (
             ("steer", "path", "a ball", "a cube", "out", "--count", 10**9),

@@ -151,7 +151,7 @@ class TestOptimize:
         rows = list(csv.DictReader(Path("out/trace.csv").read_text().splitlines()))
         assert len(rows) == 4
         assert float(rows[-1]["best"]) > float(rows[0]["score"])
-        assert pixels(Path("out/before-after.png")).shape == (2 * 66 - 2, 2 * 66 - 2, 3)
+        assert pixels(Path("out/before-after.png")).shape == (2 * 218 - 6, 2 * 198 - 6, 3)
         assert Path("out/trace.png").stat().st_size > 5_000
         assert Embedding.load("out/best.safetensors").lineage.operation == "optimize"
 
@@ -161,7 +161,7 @@ class TestOptimize:
         assert_one_line_error(cli(*changed, "--iterations", 1), 2, "a ball", "a cube")
 
     def test_metrics_are_listed_with_their_true_direction(self, cli: Callable) -> None:
-        from thalweg.steer.metrics.expression import NAMES, SCORER_METRICS
+        from thalweg.steer.metrics.expression import MODEL_METRICS, NAMES, SCORER_METRICS
         from thalweg.steer.metrics.parsing import parse
 
         ran = cli("steer", "metrics")
@@ -169,7 +169,7 @@ class TestOptimize:
         lines = [line.split("  ", 1) for line in ran.out.splitlines() if line.endswith(" better")]
         assert [example.partition(":")[0] for example, _ in lines] == list(NAMES)
         for example, description in lines:
-            if example.partition(":")[0] not in SCORER_METRICS:
+            if example.partition(":")[0] not in (*SCORER_METRICS, *MODEL_METRICS):
                 assert description.endswith("more is better" if parse(example).maximize else "less is better")
 
     def test_an_unknown_metric_names_those_known(self, cli: Callable) -> None:
@@ -262,7 +262,7 @@ class TestPath:
     def test_writes_the_film_strip(self, cli: Callable) -> None:
         ran = cli("steer", "path", "a red ball", "a blue cube", "out", "--count", 3, "--no-even", *FEW)
         assert ran.code == 0, ran.err
-        assert pixels(Path("out/strip.png")).shape == (64, 3 * 66 - 2, 3)
+        assert pixels(Path("out/strip.png")).shape == (212, 3 * 198 - 6, 3)
         strip = Path("out/strip.png").read_bytes()
         for name in ("strip.png", "frames/001-seed-0.png"):
             Path("out", name).unlink()

@@ -12,7 +12,7 @@ from thalweg.embedding import ModelIdentity
 from thalweg.errors import MissingPathError, NotFiniteError, ThalwegError, UsageError
 from thalweg.io.image_files import png
 from thalweg.io.state import STATE, write_state
-from thalweg.steer.runs import RECORD, Run, contact_sheet, remove_failed_run
+from thalweg.steer.runs import RECORD, Run, remove_failed_run
 
 MODEL = ModelIdentity("toy", "ab" * 32)
 
@@ -128,13 +128,3 @@ def test_a_run_that_can_be_resumed_or_existed_before_is_kept(run, tmp_path):
         write_state(Run.create(tmp_path / "new", "optimize", MODEL, {}).folder / STATE, {"best": torch.zeros(2)}, {})
         raise ThalwegError("no")
     assert (tmp_path / "new" / RECORD).is_file()
-
-
-def test_contact_sheet_places_images_in_rows():
-    images = torch.arange(1, 6).float()[:, None, None, None].expand(5, 3, 2, 3) / 10
-    sheet = contact_sheet(images, columns=2, gap=1)
-    assert sheet.shape == (3, 3 * 3 - 1, 2 * 4 - 1)
-    assert torch.all(sheet[:, :2, :3] == 0.1)
-    assert torch.all(sheet[:, 3:5, 4:7] == 0.4)
-    assert torch.all(sheet[:, 2] == 1)
-    assert torch.all(sheet[:, 6:, 4:] == 1)  # no sixth image

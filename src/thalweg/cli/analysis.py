@@ -7,6 +7,7 @@ import typer
 
 from thalweg.cli.common.checks import check_model, check_new, check_store
 from thalweg.cli.common.progress import announce, progress
+from thalweg.cli.common.seed_options import SEED_FLAGS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -29,14 +30,16 @@ def cluster(
     period: Annotated[
         str | None, typer.Option(help="a date, a month or a range such as 2018-06/2018-08; all dates by default")
     ] = None,
-    seed: Annotated[int, typer.Option(help="seed of the clustering")] = 0,
+    seed: Annotated[str, typer.Option(*SEED_FLAGS, help="seed of the clustering")] = "0",
     model: ModelFolder = None,
 ) -> None:
     """Divide the pixels into clusters: a GeoTIFF with colours, a QGIS style, a table of spectra and a figure."""
     from thalweg.earth.analysis.clusters import check_count_of_clusters
     from thalweg.earth.analysis.periods import parse_period
+    from thalweg.seeds import read_seed
 
     check_count_of_clusters(k)
+    number = read_seed(seed)
     if period is not None:
         parse_period(period)
     check_store(store)
@@ -50,7 +53,7 @@ def cluster(
 
     dataset = open_store(store)
     with progress("blocks") as show:
-        clusters = find_clusters(dataset, k, period, model, seed, show)
+        clusters = find_clusters(dataset, k, period, model, number, show)
     write_clusters(dataset, clusters, out)
     total = int(clusters.pixels.sum())
     for name, pixels in zip(clusters.names, clusters.pixels, strict=True):

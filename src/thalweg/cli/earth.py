@@ -10,6 +10,7 @@ from thalweg.cli.common.checks import check_input, check_model, check_new, check
 from thalweg.cli.common.cubes import AssumeClear
 from thalweg.cli.common.positions import LonLatOption, PixelOption, XYOption, optional_position, required_position
 from thalweg.cli.common.progress import announce
+from thalweg.cli.common.seed_options import SEED_FLAGS
 from thalweg.cli.fetch import DEFAULT_CATALOGUE, Box, CatalogueName, Crs, Search, Sensors, Time, cube_and_out, fetch
 from thalweg.cli.mapping import apply, classify, regress, sample
 from thalweg.cli.mosaic import Axes, mosaic, shared_axes
@@ -110,7 +111,7 @@ def _day(date: object) -> str:
 @earth.command()
 def simulate(
     out: Annotated[Path, typer.Argument(help="folder to write; must not exist")],
-    seed: Annotated[int, typer.Option(help="seed of everything in the landscape")] = 7,
+    seed: Annotated[str, typer.Option(*SEED_FLAGS, help="seed of everything in the landscape")] = "7",
     size: Annotated[int, typer.Option(help="pixels each way")] = 128,
     years: Annotated[int, typer.Option(help="length of the record")] = 2,
     climate: Annotated[
@@ -120,22 +121,22 @@ def simulate(
     """Simulate a landscape, its observation by three satellites, and its ground truth."""
     from typing import cast
 
-    from thalweg.seeds import check_seeds
+    from thalweg.seeds import read_seed
 
     check_new(out)
     check_count("--size", size, 16, MAX_LANDSCAPE)
     check_count("--years", years, 1, MAX_YEARS)
-    check_seeds([seed])
+    number = read_seed(seed)
     announce("simulating")
     from thalweg.simulate import Climate
     from thalweg.simulate import simulate as make
 
-    make(seed=seed, size=size, years=years, climate=cast(Climate, climate)).write(out)
+    make(seed=number, size=size, years=years, climate=cast(Climate, climate)).write(out)
     print(f"landscape: {out}")
 
 
 Steps = Annotated[int | None, typer.Option(help="optimizer steps; 0 for the linear initialisation alone")]
-Seed = Annotated[int, typer.Option(help="seed of initialisation, tiles and masking")]
+Seed = Annotated[str, typer.Option(*SEED_FLAGS, help="seed of initialisation, tiles and masking")]
 Run = Annotated[Path | None, typer.Option("--run", help="folder of logs and resume state; OUT.run by default")]
 
 
@@ -145,15 +146,17 @@ def train(
     data: Annotated[list[Path], typer.Argument(help="cubes to train on")],
     out: Annotated[Path, typer.Option("--out", help="checkpoint folder to write")],
     steps: Steps = None,
-    seed: Seed = 0,
+    seed: Seed = "0",
     run: Run = None,
     assume_clear: AssumeClear = False,
 ) -> None:
     """Stage 1: train a sensor's context-aware autoencoder. A killed run resumes."""
     from thalweg.earth.sensors import sensor_by_name
+    from thalweg.seeds import read_seed
 
     declared = sensor_by_name(sensor)
     check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
+    number = read_seed(seed)
     for cube in data:
         check_input(cube)
     check_new(out)
@@ -161,7 +164,7 @@ def train(
     from thalweg.earth.training.config import TrainingConfig
     from thalweg.earth.training.fit import train_autoencoder
 
-    settings = TrainingConfig(seed=seed) if steps is None else TrainingConfig(seed=seed, steps=steps)
+    settings = TrainingConfig(seed=number) if steps is None else TrainingConfig(seed=number, steps=steps)
     folder = run or out.with_name(f"{out.name}.run")
     train_autoencoder(declared, data, out, folder, settings, assume_clear)
     print(f"checkpoint: {out}")
@@ -173,12 +176,15 @@ def fuse(
     data: Annotated[list[Path], typer.Option("--data", help="a cube to train on; repeat for more")],
     out: Annotated[Path, typer.Option("--out", help="model folder to write")],
     steps: Steps = None,
-    seed: Seed = 0,
+    seed: Seed = "0",
     run: Run = None,
     assume_clear: AssumeClear = False,
 ) -> None:
     """Stage 2: fuse frozen encoders into one embedding. A killed run resumes."""
+    from thalweg.seeds import read_seed
+
     check_count("--steps", 0 if steps is None else steps, 0, MAX_IMAGES)
+    number = read_seed(seed)
     for path in (*checkpoints, *data):
         check_input(path)
     check_new(out)
@@ -186,7 +192,7 @@ def fuse(
     from thalweg.earth.training.config import TrainingConfig
     from thalweg.earth.training.fit import train_fusion
 
-    settings = TrainingConfig(seed=seed) if steps is None else TrainingConfig(seed=seed, steps=steps)
+    settings = TrainingConfig(seed=number) if steps is None else TrainingConfig(seed=number, steps=steps)
     folder = run or out.with_name(f"{out.name}.run")
     model = train_fusion(checkpoints, data, out, folder, settings, assume_clear=assume_clear)
     print(f"model: {out} ({model.identifier})")

@@ -11,6 +11,7 @@ from thalweg.cli.common.checks import check_input, check_new
 from thalweg.cli.common.cubes import AssumeClear
 from thalweg.cli.common.positions import LonLatOption, PixelOption, XYOption, optional_position, required_position
 from thalweg.cli.common.progress import announce, progress
+from thalweg.cli.common.seed_options import SEED_FLAGS, seeds_or_count
 from thalweg.cli.gpp_towers import (
     BoundaryLayer,
     CanopyHeight,
@@ -24,7 +25,8 @@ from thalweg.cli.gpp_towers import (
     TowerRequest,
 )
 from thalweg.errors import DataWarning, UsageError
-from thalweg.limits import MAX_SEEDS, MAX_STRIDE, MAX_WORKERS
+from thalweg.limits import MAX_STRIDE, MAX_WORKERS
+from thalweg.seeds import read_seed
 
 GppColumn = Annotated[
     str | None,
@@ -65,7 +67,9 @@ def evaluate(
             help="site, year, site-year or temperature (from cooler to warmer sites); repeat; site and year by default"
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=MAX_SEEDS, help="runs with seeds 0, 1, ...")] = 1,
+    seeds: Annotated[
+        str, typer.Option(help="seeds of the runs such as 0,4,7 or 0-2; a number alone: so many runs, from seed 0")
+    ] = "1",
     groups: Annotated[
         int | None, typer.Option(min=2, help="hold sites out in this many groups, not one by one: faster, but easier")
     ] = None,
@@ -99,6 +103,7 @@ def evaluate(
     """Compare predictors and models on held-out sites and years; write a report of tables and figures."""
     check_new(out)
     check_input(table)
+    numbers = seeds_or_count(seeds)
     announce(f"reading {table.name}")
     from thalweg.gpp.data.features import recipe_lines
     from thalweg.gpp.data.fluxnet import FluxConfig, Partitioning, read_flux
@@ -114,7 +119,7 @@ def evaluate(
     check_models(names, flux_config.quantity)
     config = EvaluationConfig(
         splittings=cast(tuple[Splitting, ...], tuple(split or ("site", "year"))),
-        seeds=tuple(range(seeds)),
+        seeds=numbers,
         level=level,
         partitions=None if separate or groups else 3,
         groups=groups,
@@ -207,7 +212,7 @@ def train(
         list[str] | None,
         typer.Option("--with", help="column in addition to the embedding and potential radiation; repeat for more"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="seed of the ensemble")] = 0,
+    seed: Annotated[str, typer.Option(*SEED_FLAGS, help="seed of the ensemble")] = "0",
     model: Annotated[
         str, typer.Option(help="transformer, lightgbm, site-level, stack, or another model of `thalweg gpp evaluate`")
     ] = "transformer",
@@ -220,10 +225,11 @@ def train(
     check_new(out)
     for table in tables:
         check_input(table, "table")
+    number = read_seed(seed)
     announce(f"fitting the model to {len(tables)} tables")
     from thalweg.gpp.train import train_model
 
-    training = train_model(tables, out, columns or (), seed, model, vegetation, target).card
+    training = train_model(tables, out, columns or (), number, model, vegetation, target).card
     days, sites = training.training["days"], len(training.training["sites"])
     print(f"model: {out} ({training.members} members and one of all sites, {days} days at {sites} sites)")
 

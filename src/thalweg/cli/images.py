@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thalweg.cli.common.models import Device, Folder, Prompt, Seeds, model_options
+from thalweg.cli.common.models import Device, Folder, Prompt, model_options
 from thalweg.cli.common.progress import announce, progress
+from thalweg.cli.common.seed_options import SEED_FLAGS, Seeds
 from thalweg.cli.steer_runs import render_or_read
 from thalweg.limits import MAX_IMAGES, check_count
 
@@ -28,7 +29,7 @@ def generate(
     """Render a prompt or an embedding file; writes the images, a contact sheet and the embedding."""
     from thalweg.prompts import check_prompt_or_file
     from thalweg.seeds import read_seeds
-    from thalweg.steer.runs import Run, check_resumable, contact_sheet, remove_failed_run
+    from thalweg.steer.runs import Run, check_resumable, remove_failed_run
 
     numbers = read_seeds(seeds)
     settings = {"prompt": prompt, "seeds": numbers}
@@ -40,6 +41,7 @@ def generate(
 
     from thalweg.embedding import Embedding
     from thalweg.generator import read_embedding
+    from thalweg.steer.sheets import labelled_sheet
 
     generator = model_config.load()
     file = out / "embedding.safetensors"
@@ -49,11 +51,10 @@ def generate(
         if not file.is_file():
             embedding.save(file)
         with progress("images") as show:
-            images = []
-            for index, seed in enumerate(numbers):
-                images.append(render_or_read(run, generator, embedding, seed, f"seed-{seed}.png"))
-                show(index + 1, len(numbers))
-        run.write_image("sheet.png", contact_sheet(torch.stack(images), columns=min(8, len(images))))
+            files = {f"seed-{seed}.png": (embedding, seed) for seed in numbers}
+            images = render_or_read(run, generator, files, lambda done: show(done, len(numbers)))
+        labels = [f"seed {seed}" for seed in numbers]
+        run.write_image("sheet.png", labelled_sheet(torch.stack(images), min(8, len(numbers)), labels))
     print(f"images: {out}")
 
 
@@ -61,7 +62,7 @@ def generate(
 def train(
     out: Annotated[Path, typer.Argument(help="folder to write; an interrupted training is resumed")],
     device: Device = "cpu",
-    seed: Annotated[int, typer.Option(help="seed of the dataset, the networks and the batches")] = 0,
+    seed: Annotated[str, typer.Option(*SEED_FLAGS, help="seed of the dataset, the networks and the batches")] = "0",
     images: Annotated[int | None, typer.Option(help="renderings to train on; the recipe's if left out")] = None,
     denoiser_steps: Annotated[
         int | None, typer.Option(help="denoiser's training steps; the recipe's if left out")
@@ -71,20 +72,20 @@ def train(
     from dataclasses import replace
 
     from thalweg.devices import check_device_name
-    from thalweg.seeds import check_seeds
+    from thalweg.seeds import read_seed
 
     counts = {"images": images, "denoiser_steps": denoiser_steps}
     given = {
         name: check_count(f"`{name}`", count, 1, MAX_IMAGES) for name, count in counts.items() if count is not None
     }
-    check_seeds([seed])
+    number = read_seed(seed)
     check_device_name(device)
     announce("loading torch")
     from thalweg.diffusion.miniature.training import TrainingRecipe
     from thalweg.diffusion.miniature.training import train as train_all
 
     with progress("steps") as show:
-        recipe = replace(TrainingRecipe(seed=seed), **given)
+        recipe = replace(TrainingRecipe(seed=number), **given)
         train_all(out, recipe, lambda stage, done, total, loss: show(done, total, stage), device)
     print(f"miniature: {out}")
 

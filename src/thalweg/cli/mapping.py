@@ -7,6 +7,7 @@ import typer
 
 from thalweg.cli.common.checks import check_input, check_model, check_new, check_store
 from thalweg.cli.common.progress import announce, progress
+from thalweg.cli.common.seed_options import SEED_FLAGS
 
 if TYPE_CHECKING:
     from thalweg.earth.mapping.mapping_config import MappingConfig
@@ -75,7 +76,7 @@ BlockSide = Annotated[
     int | None, typer.Option("--block", min=1, help="side of a spatial block in pixels; chosen by default")
 ]
 MemoryLimit = Annotated[str | None, typer.Option("--memory", help="memory limit such as 4GB; 2GiB by default")]
-LearnerSeed = Annotated[int, typer.Option("--seed", help="seed of the learners")]
+LearnerSeed = Annotated[str, typer.Option(*SEED_FLAGS, help="seed of the learners")]
 
 
 def classify(
@@ -88,7 +89,7 @@ def classify(
     learner: LearnerName = "auto",
     block: BlockSide = None,
     memory: MemoryLimit = None,
-    seed: LearnerSeed = 0,
+    seed: LearnerSeed = "0",
     crs: GeometryCrs = None,
     layer: Layer = None,
 ) -> None:
@@ -107,7 +108,7 @@ def regress(
     learner: LearnerName = "auto",
     block: BlockSide = None,
     memory: MemoryLimit = None,
-    seed: LearnerSeed = 0,
+    seed: LearnerSeed = "0",
     crs: GeometryCrs = None,
     layer: Layer = None,
 ) -> None:
@@ -141,14 +142,15 @@ def apply(
 
 
 def _config(
-    calendar: str | None, date: str | None, learner: str, block: int | None, memory: str | None, seed: int
+    calendar: str | None, date: str | None, learner: str, block: int | None, memory: str | None, seed: str
 ) -> "MappingConfig":
     from thalweg.earth.inference.memory import parse_size
     from thalweg.earth.mapping.mapping_config import MappingConfig
     from thalweg.limits import check_count
+    from thalweg.seeds import read_seed
 
-    check_count("--seed", seed, 0, 2**32 - 1)
-    return MappingConfig(calendar, date, learner, block, parse_size(memory) if memory else None, seed)
+    number = check_count("--seed", read_seed(seed), 0, 2**32 - 1)
+    return MappingConfig(calendar, date, learner, block, parse_size(memory) if memory else None, number)
 
 
 def _map(

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from thalweg.cli.common.models import DenoisingSteps, Folder, Prompt, Seeds, model_options
+from thalweg.cli.common.models import SCORED, DenoisingSteps, Folder, Prompt, model_options
 from thalweg.cli.common.progress import announce
+from thalweg.cli.common.seed_options import SEED_FLAGS, Seeds
 from thalweg.cli.steer_runs import render_path, run_imprint, run_navigate, run_optimize
 from thalweg.errors import UsageError
 from thalweg.limits import MAX_CANDIDATES, MAX_FRAMES, check_choice, check_count
@@ -23,7 +24,7 @@ PathMethod = Annotated[str, typer.Option("--method", help="lerp, slerp or transp
 
 
 @steer.command()
-@model_options("clip", "dino", "gradient")
+@model_options(*SCORED)
 def optimize(
     prompt: Prompt,
     out: Folder,
@@ -63,7 +64,7 @@ def optimize(
         model_config = replace(model_config, gradient=None)
     check_resumable(out, config.operation, config.record(), vars(model_config))
     announce(f"loading {model_config.name}")
-    with_metrics = config.with_metrics(model_config.load_scorer, load_dino=model_config.load_dino)
+    with_metrics = config.with_metrics(model_config.load_scorer, loaders=model_config.metric_loaders)
     generator = model_config.load()
     with remove_failed_run(out):
         run = config.begin_run(out, generator, vars(model_config))
@@ -76,8 +77,8 @@ def navigate(
     prompt: Annotated[str, typer.Argument(help="a prompt or an embedding file; ignored where a run is resumed")],
     out: Folder,
     candidates: Annotated[int, typer.Option(help="number of candidates per round")] = 5,
-    seeds: Seeds = "0",
-    seed: Annotated[int, typer.Option(help="seed of all random draws")] = 0,
+    seeds: Annotated[str, typer.Option(help="seeds of the images such as 3 or 0,4,7 or 0-7")] = "0",
+    seed: Annotated[str, typer.Option(help="one seed, of all random draws")] = "0",
     recipe: Annotated[str, typer.Option(help="preference, paper or random")] = "preference",
     *,
     model_config: "ModelConfig",
@@ -89,12 +90,12 @@ def navigate(
     from dataclasses import replace
 
     from thalweg.prompts import check_prompt_or_file
-    from thalweg.seeds import read_seeds
+    from thalweg.seeds import read_seed, read_seeds
     from thalweg.steer.navigation.navigate_config import NavigateConfig, Recipe
     from thalweg.steer.runs import RECORD, Run, check_new_folder, remove_failed_run
 
     check_count("`candidates`", candidates, 1, MAX_CANDIDATES)
-    config = NavigateConfig(prompt, read_seeds(seeds), seed, cast(Recipe, recipe))
+    config = NavigateConfig(prompt, read_seeds(seeds), read_seed(seed), cast(Recipe, recipe))
     is_begun = (out / RECORD).is_file()
     if is_begun:
         Run.open(out, "navigate")
@@ -134,7 +135,7 @@ def interpolate(
     from thalweg.prompts import check_prompt_or_file
     from thalweg.seeds import read_seeds
     from thalweg.steer.path_methods import METHODS, Method
-    from thalweg.steer.runs import Run, check_resumable, contact_sheet, remove_failed_run
+    from thalweg.steer.runs import Run, check_resumable, remove_failed_run
 
     check_count("`count`", count, 2, MAX_FRAMES)
     check_choice("`method`", method, METHODS)
@@ -150,6 +151,7 @@ def interpolate(
 
     from thalweg.generator import embed_like, read_ends
     from thalweg.steer.interpolation import PathConfig
+    from thalweg.steer.sheets import labelled_sheet
 
     generator = model_config.load()
     first, last = read_ends(start, end, generator)
@@ -157,10 +159,9 @@ def interpolate(
     with remove_failed_run(out):
         run = Run.resume_or_create(out, "path", generator.model, settings, vars(model_config))
         config = PathConfig(count, cast(Method, method), centre)
-        images = [
-            torch.stack(of_seeds) for of_seeds in render_path(run, generator, (first, last), numbers, config, even)
-        ]
-        run.write_image("strip.png", contact_sheet(torch.stack(images, dim=1).flatten(0, 1), columns=len(images)))
+        images = render_path(run, generator, (first, last), numbers, config, even)
+        labels = [f"{frame} of {count}, seed {seed}" for seed in numbers for frame in range(1, count + 1)]
+        run.write_image("strip.png", labelled_sheet(torch.stack(images), count, labels))
     print(f"film strip: {out / 'strip.png'}")
 
 
@@ -169,7 +170,7 @@ def interpolate(
 def imprint(
     prompt: Prompt,
     out: Folder,
-    seed: Annotated[int, typer.Option(help="the seed that shows what you like")],
+    seed: Annotated[str, typer.Option(*SEED_FLAGS, help="the seed that shows what you like")],
     keep: Annotated[str | None, typer.Option(help="what of it, such as 'the colour'; all if left out")] = None,
     mask: Annotated[Path | None, typer.Option(help="an image, white where the target is to be copied")] = None,
     mode: Annotated[str, typer.Option(help="image, token (a textual inversion) or paper")] = "image",
@@ -181,6 +182,7 @@ def imprint(
 ) -> None:
     """Put what one seed shows into the embedding, so that other seeds show it too."""
     from thalweg.prompts import check_prompt_or_file
+    from thalweg.seeds import read_seed
     from thalweg.steer.imprinting.imprint_config import ImprintConfig, Mode
     from thalweg.steer.runs import check_resumable, remove_failed_run
 
@@ -189,7 +191,7 @@ def imprint(
         raise UsageError("expected one of `keep` and `mask`, got both; leave one out")
     content = None if mask is None else _mask_content(mask)
     config = ImprintConfig(
-        seed,
+        read_seed(seed),
         prompt,
         keep,
         cast(Mode, mode),
@@ -248,7 +250,7 @@ def resume(
 
         run_navigate(Navigation.open(folder, model_config.load()), folder, candidates)
     elif run.operation == "optimize":
-        with_metrics = config.with_metrics(model_config.load_scorer, load_dino=model_config.load_dino)
+        with_metrics = config.with_metrics(model_config.load_scorer, loaders=model_config.metric_loaders)
         run_optimize(with_metrics, run, model_config.load())
     else:
         run_imprint(config, run, model_config.load(), model_config)
@@ -292,13 +294,15 @@ def metrics() -> None:
 @steer.command()
 def demo(
     out: Annotated[Path, typer.Argument(help="folder to write; must not exist")],
-    iterations: Iterations = 12,
-    steps: DenoisingSteps = None,
+    iterations: Annotated[int | None, typer.Option(help="steps of the tools; 12 and 8 if left out")] = None,
+    steps: DenoisingSteps = 12,
 ) -> None:
     """Run three tools offline on the shipped miniature: sharper, from one object to another, one seed for all."""
     if out.exists():
         raise UsageError(f"{out}: exists already: choose another folder or remove it")
-    optimize("a ball", out / "optimize", "sharpness", keep="text: a ball", iterations=iterations, steps=steps)
+    optimize("a ball", out / "optimize", "sharpness", keep="text: a ball", iterations=iterations or 12, steps=steps)
     interpolate("a red ball on a white background", "a blue cube on a black background", out / "path", steps=steps)
-    imprint("single colour ball", out / "imprint", 0, keep="the colour", iterations=iterations, unseen=8, steps=steps)
+    imprint(
+        "single colour ball", out / "imprint", "0", keep="the colour", iterations=iterations or 8, unseen=8, steps=steps
+    )
     print(f"\nThe pictures are in {out}: optimize/before-after.png, path/strip.png, imprint/sheet.png.")

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from thalweg.diffusion.config import ModelConfig
+    from thalweg.diffusion.generator import DiffusionGenerator
     from thalweg.embedding import Embedding
     from thalweg.generator import Generator
     from thalweg.steer.imprinting.imprint_config import ImprintConfig
@@ -38,7 +40,7 @@ def run_optimize(config: "OptimizeConfig", run: "Run", generator: "Generator") -
             run=run,
             progress=lambda step, images: show(step.step + 1, config.steps + 1),
         )
-    _write_before_and_after(run, generator, start, result.embedding, config.seeds)
+    _write_before_and_after(run, generator, start, result.embedding, config)
     _draw_trace(run, "score")
     name = config.metric.name if isinstance(config.metric, Metric) else config.metric
     print(f"{name}: {result.start_score:.4g} -> {result.score:.4g} at step {result.step} ({result.stopped})")
@@ -85,24 +87,42 @@ def _apply(navigation: "Navigation", answer: str) -> None:
         navigation.choose(index, strength)
 
 
-def render_or_read(run: "Run", generator: "Generator", embedding: "Embedding", seed: int, name: str) -> "Tensor":
-    """Return the image (3, H, W) in a run's file; where it is missing, render and write it first."""
+def render_or_read(
+    run: "Run",
+    generator: "DiffusionGenerator",
+    images: "Mapping[str, tuple[Embedding, int]]",
+    rendered: Callable[[int], None],
+) -> "list[Tensor]":
+    """Return the images (3, H, W) in a run's files; missing ones are rendered, each by itself, and written.
+
+    Args:
+        run: the run.
+        generator: the model.
+        images: embedding and seed of each file.
+        rendered: called with the number of images that are written so far.
+    """
     from thalweg.io.image_files import read_image
 
-    if not (run.folder / name).is_file():
-        run.write_image(name, generator.render(embedding, [seed])[0])
-    return read_image(run.folder / name)
+    missing = [name for name in images if not (run.folder / name).is_file()]
+    done = len(images) - len(missing)
+    for first in range(0, len(missing), generator.images_at_once):
+        names = missing[first : first + generator.images_at_once]
+        points = [(embedding, [seed]) for embedding, seed in map(images.__getitem__, names)]
+        for name, image in zip(names, generator.render_each(points), strict=True):
+            run.write_image(name, image[0])
+        rendered(done + first + len(names))
+    return [read_image(run.folder / name) for name in images]
 
 
 def render_path(
     run: "Run",
-    generator: "Generator",
+    generator: "DiffusionGenerator",
     ends: "tuple[Embedding, Embedding]",
     seeds: tuple[int, ...],
     config: "PathConfig",
     even: bool,
-) -> "list[list[Tensor]]":
-    """Write the embeddings of a path and its images, and return the images (3, H, W) by embedding and seed.
+) -> "list[Tensor]":
+    """Write the embeddings of a path and its images, and return the images (3, H, W), seed by seed.
 
     Files that an interrupted run has written are read.
     """
@@ -126,16 +146,15 @@ def render_path(
             embeddings = path(*ends, config.count, config.method, config.centre)
         for file, embedding in zip(files, embeddings, strict=True):
             embedding.save(file)
-        images = []
-        for index, embedding in enumerate(embeddings):
-            images.append(
-                [
-                    render_or_read(run, generator, embedding, seed, f"frames/{index:03d}-seed-{seed}.png")
-                    for seed in seeds
-                ]
-            )
-            count_render()
-    return images
+        images = {
+            f"frames/{index:03d}-seed-{seed}.png": (embedding, seed)
+            for seed in seeds
+            for index, embedding in enumerate(embeddings)
+        }
+        spaced = 4 * config.count
+        return render_or_read(
+            run, generator, images, lambda done: show(spaced + round(done / len(seeds)), spaced + config.count)
+        )
 
 
 def run_imprint(config: "ImprintConfig", run: "Run", generator: "Generator", model_config: "ModelConfig") -> None:
@@ -155,15 +174,17 @@ def run_imprint(config: "ImprintConfig", run: "Run", generator: "Generator", mod
 
 
 def _write_before_and_after(
-    run: "Run", generator: "Generator", start: "Embedding", end: "Embedding", seeds: tuple[int, ...]
+    run: "Run", generator: "Generator", start: "Embedding", end: "Embedding", config: "OptimizeConfig"
 ) -> None:
     import torch
 
-    from thalweg.steer.runs import contact_sheet
+    from thalweg.steer.metrics.metric import Metric
+    from thalweg.steer.optimization.optimize import before_and_after
 
+    assert isinstance(config.metric, Metric)  # with_metrics made it
     with torch.no_grad():
-        images = torch.cat([generator.render(embedding, seeds) for embedding in (start, end)])
-    run.write_image("before-after.png", contact_sheet(images, columns=len(seeds)))
+        before, after = (generator.render(embedding, config.seeds) for embedding in (start, end))
+    run.write_image("before-after.png", before_and_after(config.metric, config.seeds, before, after))
 
 
 def _draw_trace(run: "Run", column: str) -> None:

@@ -1,7 +1,7 @@
 """Config of a model: folder or hub name, device and sampling; checked before anything is loaded."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from thalweg.diffusion.clip import ClipScorer
     from thalweg.diffusion.generator import DiffusionGenerator
     from thalweg.diffusion.image_encoders.dino import DinoEncoder
+    from thalweg.diffusion.image_encoders.image_reward import ImageReward
+    from thalweg.diffusion.image_encoders.lpips import Lpips
 
 _SAMPLING = (
     *("negative", "width", "height", "clip_skip", "guidance_rescale", "prompt_syntax", "long_prompts"),
@@ -42,6 +44,8 @@ class ModelConfig:
         gradient: gradient mode; None: no gradient.
         clip: the CLIP or SigLIP model to score with; None: the miniature's.
         dino: the DINOv2 model that compares images; None: none.
+        lpips: the folder of the LPIPS distance; None: none.
+        image_reward: the folder of ImageReward; None: none.
         lora: LoRA files, each as "path" or "path:strength".
         inversion: files of textual inversions.
         negative: what prompts are guided away from.
@@ -70,6 +74,8 @@ class ModelConfig:
     gradient: str | None = None
     clip: str | None = None
     dino: str | None = None
+    lpips: str | None = None
+    image_reward: str | None = None
     lora: tuple[str, ...] = ()
     inversion: tuple[str, ...] = ()
     negative: str | None = None
@@ -89,7 +95,7 @@ class ModelConfig:
         SamplingConfig().changed(**self._sampling())
         self._find_images()
         check_device_name(self.device)
-        for name in ("model", "base", "clip", "dino"):
+        for name in ("model", "base", "clip", "dino", "lpips", "image_reward"):
             given = getattr(self, name)
             find = find_model if name == "model" else find_folder
             if given is not None and (path := find(given)) is not None:
@@ -154,6 +160,11 @@ class ModelConfig:
             add_loras(generator, self.lora)
         return generator
 
+    @property
+    def has_scorer(self) -> bool:
+        """True where there is a scorer of texts and images: one is named, or the model is the miniature."""
+        return self.clip is not None or self.model is None
+
     def load_scorer(self) -> "ClipScorer":
         """Return the scorer `clip`, loaded; the miniature's where none is named.
 
@@ -165,7 +176,7 @@ class ModelConfig:
 
         if self.clip is not None:
             return load_scorer(self.clip, self.device)
-        if self.model is not None:
+        if not self.has_scorer:
             raise UsageError(
                 f"expected `clip` to score images of {self.model} with, such as openai/clip-vit-base-patch32"
             )
@@ -182,6 +193,35 @@ class ModelConfig:
         if self.dino is None:
             raise UsageError("expected `dino` to compare images with, such as facebook/dinov2-small")
         return load_dino(self.dino, self.device)
+
+    def load_lpips(self) -> "Lpips":
+        """Return the distance `lpips`, loaded.
+
+        Raises:
+            UsageError: none is named.
+        """
+        from thalweg.diffusion.image_encoders.lpips import load_lpips
+
+        if self.lpips is None:
+            raise UsageError("expected `lpips` to compare images with, a folder with its trunk and heads")
+        return load_lpips(self.lpips, self.device)
+
+    def load_image_reward(self) -> "ImageReward":
+        """Return the model `image_reward`, loaded.
+
+        Raises:
+            UsageError: none is named.
+        """
+        from thalweg.diffusion.image_encoders.image_reward import load_image_reward
+
+        if self.image_reward is None:
+            raise UsageError("expected `image_reward` to score images with, the folder of ImageReward")
+        return load_image_reward(self.image_reward, self.device)
+
+    @property
+    def metric_loaders(self) -> dict[str, Callable[[], Any]]:
+        """Functions that load the models of metrics other than the scorer, by the metric's name."""
+        return {"dino": self.load_dino, "lpips": self.load_lpips, "image_reward": self.load_image_reward}
 
     def _sampling(self) -> dict[str, Any]:
         """Return the sampling settings that are given, under the names of `SamplingConfig`."""

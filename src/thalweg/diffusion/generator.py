@@ -3,6 +3,7 @@
 import bisect
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from thalweg.diffusion.pipeline import PipelineAdapter
 from thalweg.diffusion.pipelines.image_encoding import EncodesImages, read_start
 from thalweg.diffusion.pipelines.registry import PIPELINE_ADAPTERS
 from thalweg.diffusion.pipelines.stable_diffusion import StableDiffusion
+from thalweg.diffusion.render_groups import differentiable_groups
 from thalweg.diffusion.sampling import Schedule, StartImage, out_of_memory, sample
 from thalweg.diffusion.schedulers import check_kind, make_scheduler
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
@@ -20,9 +22,14 @@ from thalweg.errors import NotFiniteError, ThalwegError, UsageError
 from thalweg.generator import Gradient
 from thalweg.prompts import check_prompt
 from thalweg.seeds import check_seeds
+from thalweg.threads import available_cores, one_thread, side_by_side
 
 MAX_RENDERED_BYTES = 4 * 2**30
 """Largest memory of the images of one embedding where rendering can be interrupted."""
+SMALL_DENOISER = 50_000_000
+"""Largest number of weights of a denoiser whose operations are too small to be shared by several threads."""
+GROUP = 4
+"""Images that a small denoiser makes in one call on a CPU; groups of them are rendered side by side."""
 
 
 class DiffusionGenerator:
@@ -201,11 +208,34 @@ class DiffusionGenerator:
             NotFiniteError: the embedding or the latents hold NaN or infinity.
             ThalwegError: out of memory.
         """
-        return self._latents(embedding, noise, steps, [f"image {index + 1}" for index in range(len(noise))])
+        names = [f"image {index + 1}" for index in range(len(noise))]
+        with self.threads():
+            return self._latents(self._conditions(embedding), noise, steps, names)
 
-    def _latents(self, embedding: Embedding, noise: Tensor, steps: int | None, names: Sequence[str]) -> Tensor:
-        """Return the same as `latents`; `names` are the names of the images in messages."""
+    def _conditions(self, embedding: Embedding) -> list[Tensor]:
+        """Return an embedding's tensors as the denoiser takes them, in the order of the adapter's names."""
         self._check_embedding(embedding)
+        adapter = self.adapter
+        tensors = [embedding.tensors[name].to(adapter.device) for name in adapter.names(self.settings)]
+        return [each.to(adapter.precision) if each.is_floating_point() else each for each in tensors]
+
+    @cached_property
+    def _is_small(self) -> bool:
+        """True where a call of the denoiser is too little work for several threads."""
+        network = self.adapter.network
+        return network.device.type == "cpu" and sum(each.numel() for each in network.parameters()) <= SMALL_DENOISER
+
+    @property
+    def images_at_once(self) -> int:
+        """Number of renderings that `render_each` makes side by side: 1, except for a small model."""
+        return available_cores() if self._is_small else 1
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Return a context that computes with one thread for a small model, with torch's number for others."""
+        return one_thread() if self._is_small else nullcontext()
+
+    def _latents(self, tensors: Sequence[Tensor], noise: Tensor, steps: int | None, names: Sequence[str]) -> Tensor:
+        """Return the latents under conditions; `names` are the names of the images in messages."""
         if steps is not None and not 0 <= steps <= self.steps:
             raise UsageError(f"expected steps in 0..{self.steps}, got {steps}")
         adapter, settings, tensor_names = self.adapter, self.settings, self.adapter.names(self.settings)
@@ -214,8 +244,6 @@ class DiffusionGenerator:
             self._check_interrupt()
             return adapter.denoise(settings, latents, timestep, dict(zip(tensor_names, tensors, strict=True)))
 
-        tensors = [embedding.tensors[name].to(adapter.device) for name in tensor_names]
-        tensors = [each.to(adapter.precision) if each.is_floating_point() else each for each in tensors]
         noise = noise.to(adapter.device, adapter.precision)
 
         def latents_after(calls: int | None, start: Tensor, gradient: Gradient) -> Tensor:
@@ -252,11 +280,14 @@ class DiffusionGenerator:
         """
         self._check_interrupt()
         recorded = torch.is_grad_enabled() and self.settings.gradient is not None
-        with torch.set_grad_enabled(recorded), out_of_memory(len(latents)):
+        with self.threads(), torch.set_grad_enabled(recorded), out_of_memory(len(latents)):
             return self.adapter.decode(latents)
 
     def render(self, embedding: Embedding, seeds: Sequence[int]) -> Tensor:
         """Return images (S, 3, H, W) in 0..1, one per seed; the settings name the gradient mode.
+
+        A small model on a CPU renders groups of `GROUP` seeds, several at a time on several cores; the images do not
+        depend on the number of cores.
 
         Raises:
             UsageError: seeds negative or repeated, or an embedding of another model.
@@ -264,20 +295,55 @@ class DiffusionGenerator:
             ThalwegError: out of memory.
         """
         seeds = check_seeds(seeds)
-        moves = any(tensor.requires_grad for tensor in embedding.tensors.values())
-        if self._interrupt is None or (moves and torch.is_grad_enabled() and self.settings.gradient is not None):
-            return self._render(embedding, seeds)
+        tensors = self._conditions(embedding)
+        moves = any(tensor.requires_grad for tensor in tensors)
+        records = moves and torch.is_grad_enabled() and self.settings.gradient is not None
+        if self._is_small:
+            return self._render_groups(tensors, seeds, records)
+        if self._interrupt is None or records:
+            return self._render(tensors, seeds)
         images: list[Tensor] = []
         for seed in seeds:
-            images.append(self._render(embedding, [seed]))
-            if images[0].nbytes * len(seeds) > MAX_RENDERED_BYTES:
-                most = MAX_RENDERED_BYTES // images[0].nbytes
-                raise ThalwegError(f"expected at most {most:,} seeds of images of this size, got {len(seeds):,}")
+            images.append(self._render(tensors, [seed]))
+            self._check_memory(images[0].nbytes, len(seeds))
         return torch.cat(images)
 
-    def _render(self, embedding: Embedding, seeds: Sequence[int]) -> Tensor:
+    def render_each(self, points: Sequence[tuple[Embedding, Sequence[int]]]) -> list[Tensor]:
+        """Return the images (S, 3, H, W) of each embedding and its seeds, as `render` does, without a gradient.
+
+        They are the same to the last bit whatever the other points are. A small model renders several points at a time.
+
+        Raises:
+            UsageError: as `render`.
+            NotFiniteError: as `render`.
+            ThalwegError: as `render`.
+        """
+
+        def render_point(point: tuple[Embedding, Sequence[int]]) -> Tensor:
+            return self.render(*point)
+
+        with torch.no_grad():
+            return side_by_side(render_point, points) if self._is_small else [render_point(point) for point in points]
+
+    def _render_groups(self, tensors: Sequence[Tensor], seeds: Sequence[int], records: bool) -> Tensor:
+        """Render groups of seeds side by side; with a gradient where `records`."""
+        groups = [seeds[first : first + GROUP] for first in range(0, len(seeds), GROUP)]
+        if records:
+            return differentiable_groups(self._render, tensors, groups)
+        height, width = self.adapter.latent_shape(self.settings)[1:]
+        self._check_memory(12 * height * width * self.adapter.latent_pixels**2, len(seeds))
+        with torch.no_grad():
+            return torch.cat(side_by_side(lambda group: self._render(tensors, group), groups))
+
+    def _check_memory(self, image: int, count: int) -> None:
+        """Refuse more seeds than fit in memory where rendering can be interrupted: by users who share a machine."""
+        if self._interrupt is not None and image * count > MAX_RENDERED_BYTES:
+            most = MAX_RENDERED_BYTES // image
+            raise ThalwegError(f"expected at most {most:,} seeds of images of this size, got {count:,}")
+
+    def _render(self, tensors: Sequence[Tensor], seeds: Sequence[int]) -> Tensor:
         names = [f"seed {seed}" for seed in seeds]
-        latents = self._latents(embedding, self.noise(seeds), None, names)
+        latents = self._latents(tensors, self.noise(seeds), None, names)
         try:
             return self.decode(latents)
         except NotFiniteError as error:

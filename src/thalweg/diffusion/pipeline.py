@@ -1,5 +1,6 @@
 """Base of the pipeline adapters: frozen weights, guidance, the tensors of an embedding, decoding."""
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -14,6 +15,8 @@ from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.embedding import ModelIdentity
 from thalweg.errors import NotFiniteError, UsageError
 from thalweg.limits import shown
+
+_counting = threading.Lock()
 
 
 class PipelineAdapter(ABC):
@@ -337,7 +340,8 @@ class PipelineAdapter(ABC):
         self, settings: SamplingConfig, latents: Tensor, timestep: Tensor, tensors: Mapping[str, Tensor]
     ) -> Tensor:
         """Return the guided model output (S, C, h, w) for latents (S, C, h, w) at one timestep."""
-        self.calls += len(latents)
+        with _counting:
+            self.calls += len(latents)
         sides = [tuple(map(negative_name, self.conditions))] * self.is_guided(settings) + [self.conditions]
         inputs = torch.cat([latents] * len(sides)).to(self.network.dtype)
         conditions = [

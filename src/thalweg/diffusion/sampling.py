@@ -22,6 +22,7 @@ from thalweg.diffusion.checkpoints.library_logging import quiet
 from thalweg.diffusion.schedulers import lacks_signal, starts_late
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import Gradient
+from thalweg.threads import one_thread
 
 Denoiser = Callable[..., Tensor]
 """`(latents (S, C, h, w), timestep (), *tensors) -> (S, C, h, w)`: guided model output, as schedulers name it."""
@@ -292,12 +293,14 @@ class _Float64Steps(TorchFunctionMode):
 class _Recomputed(torch.autograd.Function):
     """Denoiser call that stores its inputs only and is recomputed in the backward pass.
 
-    Unlike `torch.utils.checkpoint` it builds no graph of the denoiser in the forward pass.
+    Unlike `torch.utils.checkpoint` it builds no graph of the denoiser in the forward pass. If that had one thread, so
+    has the backward pass.
     """
 
     @staticmethod
     def forward(ctx: Any, denoiser: Denoiser, *inputs: Tensor) -> Tensor:
         ctx.denoiser = denoiser
+        ctx.has_one_thread = torch.get_num_threads() == 1
         ctx.save_for_backward(*inputs)
         return denoiser(*inputs)
 
@@ -309,7 +312,8 @@ class _Recomputed(torch.autograd.Function):
         # In half precision a gradient scaled to about 1 does not underflow; scaling by a power of two is exact.
         (gradient,) = gradients
         exponent = torch.frexp(gradient.abs().amax()).exponent
-        with torch.enable_grad(), out_of_memory(len(inputs[0])):
+        threads = one_thread() if ctx.has_one_thread else nullcontext()
+        with threads, torch.enable_grad(), out_of_memory(len(inputs[0])):
             output = ctx.denoiser(*inputs)
             found = torch.autograd.grad(output, wanted, torch.ldexp(gradient, -exponent), allow_unused=True)
         rest = iter(None if part is None else torch.ldexp(part, exponent) for part in found)

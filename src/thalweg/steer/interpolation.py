@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
-from thalweg.generator import Generator
+from thalweg.generator import Generator, render_all, with_suitable_threads
 from thalweg.limits import MAX_FRAMES, MAX_STRENGTH, check_choice, check_count, check_number
 from thalweg.seeds import check_seeds
 from thalweg.steer.image_features import Features, image_features, pooled_features
@@ -183,6 +183,7 @@ class PathConfig:
         return 4 * self.count if self.renders is None else self.renders
 
 
+@with_suitable_threads
 def equal_image_steps(
     generator: Generator,
     start: Embedding,
@@ -211,19 +212,19 @@ def equal_image_steps(
     count, renders, method, centre = config.count, config.max_renders, config.method, config.centre
     features_at: dict[float, Tensor] = {}
 
-    def render(weight: float) -> None:
-        with torch.no_grad():
-            images = generator.render(_point(start, end, weight, method, centre), seeds)
-        features_at[weight] = image_features(images, config.features)
-        if progress is not None:
-            progress()
+    def render(weights: Sequence[float]) -> None:
+        points = [_point(start, end, weight, method, centre) for weight in weights]
+        for weight, images in zip(weights, render_all(generator, points, seeds), strict=True):
+            features_at[weight] = image_features(images, config.features)
+            if progress is not None:
+                progress()
 
-    for index in range(first := min(renders, count + 1)):
-        render(index / (first - 1))
+    first = min(renders, count + 1)
+    render([index / (first - 1) for index in range(first)])
     for _ in range(renders - first):
         weights = sorted(features_at)
         _, before, after = max((float((features_at[b] - features_at[a]).norm()), a, b) for a, b in pairwise(weights))
-        render((before + after) / 2)
+        render([(before + after) / 2])
     weights = sorted(features_at)
     steps = [float((features_at[b] - features_at[a]).norm()) for a, b in pairwise(weights)]
     lengths = torch.tensor([0.0, *steps], dtype=torch.float64).cumsum(0)

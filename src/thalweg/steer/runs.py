@@ -300,17 +300,6 @@ def checked_record(record: Any, path: Path) -> dict[str, Any]:
     return content
 
 
-def contact_sheet(images: "Tensor", columns: int, gap: int = 2) -> "Tensor":
-    """Return one image (3, H', W') of images (N, 3, H, W) in rows of `columns`, with white gaps of `gap` pixels."""
-    count, channels, height, width = images.shape
-    rows = -(-count // columns)
-    sheet = images.new_ones(channels, rows * (height + gap) - gap, columns * (width + gap) - gap)
-    for index, image in enumerate(images.detach()):
-        top, left = (index // columns) * (height + gap), (index % columns) * (width + gap)
-        sheet[:, top : top + height, left : left + width] = image
-    return sheet
-
-
 @contextmanager
 def remove_failed_run(folder: Path) -> Iterator[None]:
     """Remove a run that began in this block and failed before there was anything to resume."""

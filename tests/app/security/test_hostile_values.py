@@ -37,7 +37,7 @@ GOOD = {
     "and": "",
     "of (text: words; colour: #rrggbb)": "",
     "Weight": 1.0,
-    "Constraint: text that must still fit": "",
+    "Must stay: a text that must still fit": "",
     "Steps": 1,
     "Seeds to select from": "0",
     "Aspect to imprint": "the colour",

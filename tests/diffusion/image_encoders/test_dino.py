@@ -43,15 +43,15 @@ def test_the_metric_is_the_similarity_to_the_file(tmp_path: Path) -> None:
     images = torch.randint(0, 256, (2, 3, 36, 36), generator=torch.Generator().manual_seed(2)).float() / 255
     file = tmp_path / "reference.png"
     Image.fromarray((255 * images[0]).round().byte().permute(1, 2, 0).numpy()).save(file)
-    scores = parse(f"dino: {file}", load_dino=config.load_dino)(images)
+    scores = parse(f"dino: {file}", loaders=config.metric_loaders)(images)
     assert float(scores[0]) == pytest.approx(1, abs=1e-5)
     assert float(scores[1]) < float(scores[0]) - 1e-4
     with pytest.raises(UsageError, match="expected `dino` to compare images with"):
-        parse(f"dino: {file}", load_dino=ModelConfig().load_dino)
+        parse(f"dino: {file}", loaders=ModelConfig().metric_loaders)
     with pytest.raises(UsageError, match="metric 'dino' needs a DINOv2 model, and there is none"):
         parse(f"dino: {file}")
     with pytest.raises(UsageError, match="metric dino reads a file of this machine"):
-        parse(f"dino: {file}", read_files=False, load_dino=config.load_dino)
+        parse(f"dino: {file}", read_files=False, loaders=config.metric_loaders)
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_a_run_folder_holds_all_files(toy: Any, tmp_path) -> None:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == list(range(1, len(result.trace) + 1))
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (9 * 16 + 8 * 2, 2 * 16 + 2)
+        assert sheet.size == (9 * 198 - 6, 2 * 218 - 6)
 
 
 def test_a_run_of_other_settings_is_refused(toy: Any, tmp_path) -> None:

@@ -224,7 +224,7 @@ def test_a_navigation_is_one_folder_and_resumes_from_it(toy, tmp_path):
     assert Embedding.load(folder / record["nodes"][1]["embedding"], toy.model).hash == hashes[1]
     for name in ("current", "candidate-4"):
         assert Image.open(folder / f"rounds/000/{name}.png").size == (2 * 18 - 2, 16)  # one image per seed
-    assert Image.open(folder / "rounds/000/sheet.png").size == (5 * 18 - 2, 2 * 18 - 2)
+    assert Image.open(folder / "rounds/000/sheet.png").size == (5 * 198 - 6, 2 * 218 - 6)
     opened = Navigation.open(folder, toy)
     assert opened.config == navigation.config
     assert opened.node.number == navigation.node.number

@@ -14,9 +14,9 @@ from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import MAX_STEPS, check_count
 from thalweg.seeds import read_seeds
 from thalweg.steer.metrics.metric import Metric
-from thalweg.steer.optimization.optimize import BATCH, BEST, Step, optimize
+from thalweg.steer.optimization.optimize import BATCH, BEST, Step, before_and_after, optimize
 from thalweg.steer.optimization.optimize_config import OptimizeConfig
-from thalweg.steer.runs import Run, contact_sheet
+from thalweg.steer.runs import Run
 from thalweg.steer.tool_config import start_of
 
 BEFORE_AFTER = "before-after.png"
@@ -113,8 +113,9 @@ class OptimizeSession(Session):
                     }
         finally:  # a stopped optimization shows the images it has, and renders no more
             if len(ends) == 2:
-                both = torch.cat([ends["start"], ends["best"]])
-                run.write_image(BEFORE_AFTER, contact_sheet(both, columns=len(config.seeds)))
+                metric = config.with_metrics(self.context.load_scorer, read_files=False).metric
+                assert isinstance(metric, Metric)  # with_metrics made it
+                run.write_image(BEFORE_AFTER, before_and_after(metric, config.seeds, ends["start"], ends["best"]))
         if failed:
             raise ThalwegError(f"stopped early, the best so far is kept: {failed}")
 

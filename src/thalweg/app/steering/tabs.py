@@ -1,5 +1,6 @@
 """Tabs of the three tools: Gradio components around the views; each event is an action of the user's session."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from thalweg.limits import shown
 from thalweg.steer.imprinting.aspect import VOCABULARIES
 
 STATIC = Path(__file__).parent / "static"
+PROMPT = "a ball"
+"""Prompt of a new page."""
 METRICS = ("sharpness", "blur", "colourfulness", "contrast", "symmetry", "text", "colour")
 AT_ONCE: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "trigger_mode": "multiple"}
 """Options of an event that does not wait for other events and shows no progress of its own."""
@@ -31,7 +34,7 @@ def steering_tabs(sessions: Sessions, page: gr.Blocks, uploads: Uploads) -> None
     """Add the controls that the tools share, and one tab per tool, to the page."""
     with gr.Row(elem_classes="tw-controls"):
         prompt = gr.Textbox(
-            label="Prompt, or the name of an embedding file in the workspace", value="a ball", scale=4, elem_id="prompt"
+            label="Prompt, or the name of an embedding file in the workspace", value=PROMPT, scale=4, elem_id="prompt"
         )
         seeds = gr.Textbox(label="Seeds, such as 0 or 0-3", value="0", scale=1, elem_id="seeds")
         upload = gr.UploadButton(
@@ -110,7 +113,10 @@ def _optimize(sessions: Sessions, page: gr.Blocks, prompt: gr.Textbox, seeds: gr
             rows.append(gr.Textbox(label="of (text: words; colour: #rrggbb)", scale=2))
             rows.append(gr.Number(1.0, label="Weight", scale=1))
     with gr.Row(elem_classes="tw-controls"):
-        keep = gr.Textbox(label="Constraint: text that must still fit", elem_id="optimize-keep")
+        has_scorer = sessions.context.model_config.has_scorer
+        keep = gr.Textbox(
+            PROMPT if has_scorer else "", label="Must stay: a text that must still fit", elem_id="optimize-keep"
+        )
         iterations = gr.Slider(1, 100, 20, step=1, label="Steps", elem_id="optimize-steps")
         start = _button("Start", "optimize-start", "primary")
         stop = _button("Stop and keep the best", "optimize-stop")
@@ -128,6 +134,9 @@ def _optimize(sessions: Sessions, page: gr.Blocks, prompt: gr.Textbox, seeds: gr
     tab.on(start.click, begin, [prompt, seeds, keep, iterations, *rows])
     tab.on(stop.click, lambda session: session.stop())
     tab.on(resume.click, lambda session: session.resume())
+    if has_scorer:
+        follow = (STATIC / "must_stay.js").read_text().replace('"FIRST PROMPT"', json.dumps(PROMPT))
+        prompt.change(None, [prompt, keep], keep, js=follow, show_progress="hidden")
 
 
 def _imprint(sessions: Sessions, page: gr.Blocks, prompt: gr.Textbox) -> None:

@@ -27,7 +27,7 @@ def with_flags(message: str, command: Command) -> str:
     for parameter in command.params:
         if not isinstance(parameter, TyperOption) or parameter.name is None:
             continue
-        flag = max(parameter.opts, key=len)
+        flag = next((name for name in parameter.opts if name.startswith("--")), parameter.opts[0])
         name = re.escape(parameter.name)
         if parameter.is_flag:
             message = re.sub(rf"`{name}(?:=True)?`", flag, message)

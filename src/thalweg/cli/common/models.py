@@ -10,7 +10,6 @@ import typer
 
 Prompt = Annotated[str, typer.Argument(help="a prompt, or an embedding file (*.safetensors)")]
 Folder = Annotated[Path, typer.Argument(help="run folder to write; an interrupted run is resumed")]
-Seeds = Annotated[str, typer.Option(help="seeds such as 3 or 0,4,7 or 0-7")]
 
 DenoisingSteps = Annotated[int | None, typer.Option("--steps", help="denoising steps; the model's default if left out")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps ...: a device of this machine")]
@@ -25,6 +24,14 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
     "dino": (
         Annotated[str | None, typer.Option(help="a DINOv2 model's folder or hub name, for the metric dino")],
+        None,
+    ),
+    "lpips": (
+        Annotated[str | None, typer.Option(help="folder of LPIPS: trunk and heads, for the metric lpips")],
+        None,
+    ),
+    "image_reward": (
+        Annotated[str | None, typer.Option(help="folder of ImageReward, for the metric image_reward")],
         None,
     ),
     "model": (
@@ -103,18 +110,20 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "gradient": (Annotated[str, typer.Option("--gradient", help="full, last_k or one_step")], "full"),
 }
 """Options that name a model and its sampling: type and default of each field of `ModelConfig`."""
+SCORED = ("gradient", "clip", "dino", "lpips", "image_reward")
+"""Options of commands that compute gradients or scores."""
 
 
 def model_options(*scored: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace a command's parameter `model_config` by the options of a model and its sampling.
 
     Args:
-        *scored: "gradient", "clip" and "dino", for commands that compute gradients or scores.
+        *scored: names of `SCORED`, for commands that compute gradients or scores.
 
     Returns:
         A decorator. The command gets a `ModelConfig`, which has checked the options without torch.
     """
-    names = [name for name in _OPTIONS if name not in ("gradient", "clip", "dino") or name in scored]
+    names = [name for name in _OPTIONS if name not in SCORED or name in scored]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)

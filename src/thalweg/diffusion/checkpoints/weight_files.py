@@ -174,7 +174,16 @@ def fill(network: nn.Module, path: Path, label: str) -> None:
     Raises:
         ThalwegError: weights are missing, unexpected, of another shape or not finite, or it is no safetensors file.
     """
-    tensors, own = read_tensors(path, label), network.state_dict()
+    fill_with(network, read_tensors(path, label), label)
+
+
+def fill_with(network: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
+    """Load tensors into `network` by their names, cast to its own types.
+
+    Raises:
+        ThalwegError: weights are missing, unexpected, of another shape or type, or not finite.
+    """
+    own = network.state_dict()
     shared = own.keys() & tensors.keys()
     mismatched = [
         f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
@@ -185,7 +194,7 @@ def fill(network: nn.Module, path: Path, label: str) -> None:
     if integers := sorted(name for name in shared if own[name].is_floating_point() > tensors[name].is_floating_point()):
         raise ThalwegError(f"{label}: expected floating weights, its file holds integers in {_some(integers)}")
     check_finite(label, tensors)
-    network.load_state_dict(tensors)
+    network.load_state_dict({name: tensors[name] for name in shared}, strict=False)
 
 
 def _is_integer(stored: str, tensor: Tensor | None) -> bool:

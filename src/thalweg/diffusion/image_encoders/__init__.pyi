@@ -1,4 +1,15 @@
 from .dino import DinoEncoder, load_dino
+from .image_reward import ImageReward, load_image_reward
+from .lpips import Lpips, load_lpips
 from .preprocessing import ImagePreprocessing, read_preprocessing
 
-__all__ = ["DinoEncoder", "ImagePreprocessing", "load_dino", "read_preprocessing"]
+__all__ = [
+    "DinoEncoder",
+    "ImagePreprocessing",
+    "ImageReward",
+    "Lpips",
+    "load_dino",
+    "load_image_reward",
+    "load_lpips",
+    "read_preprocessing",
+]

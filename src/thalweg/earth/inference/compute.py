@@ -1,7 +1,6 @@
 """Embeddings of a cube in memory: dense, block by block with a halo, so that memory is bounded."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from thalweg.earth.store.portable import portable
 from thalweg.earth.store.schema import CONTEXT_DAYS, INTERVAL_LEVEL, Block, empty_dataset
 from thalweg.earth.store.writer import fill_block
 from thalweg.errors import ThalwegError, UsageError
+from thalweg.threads import one_thread
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -118,17 +118,6 @@ def read_block(job: Job, window: Window) -> dict[str, Observations]:
     """Read the observations of a window and its halo, by name of the sensor."""
     around = window.grown(HALO)
     return {name: job.cube.series[name].read(around) for name in job.model.sensors if name in job.cube.series}
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread: with several, rounding would depend on the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @one_thread()

@@ -2,7 +2,7 @@
 
 A worker gets the job once, when it joins, so that a worker that died is replaced and its blocks are computed again. A
 cube that was opened from files is sent as their paths, a cube in memory by value. Every process computes with one
-thread (`compute.one_thread`).
+thread (`thalweg.threads.one_thread`).
 """
 
 import logging

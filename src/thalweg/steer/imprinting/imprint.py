@@ -12,7 +12,7 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.generator import ChainGenerator, Generator, TokenGenerator
+from thalweg.generator import ChainGenerator, Generator, TokenGenerator, with_suitable_threads
 from thalweg.io.image_files import read_mask
 from thalweg.steer.imprinting.aspect import Aspect
 from thalweg.steer.imprinting.aspect_features import choose_aspect
@@ -32,7 +32,8 @@ from thalweg.steer.imprinting.textual_inversion import FILE as TOKEN_FILE
 from thalweg.steer.imprinting.textual_inversion import TokenMove, save_textual_inversion
 from thalweg.steer.metrics.scorer import Scorer
 from thalweg.steer.optimization.optimizers import Optimizer, PaperOptimizer
-from thalweg.steer.runs import Run, contact_sheet
+from thalweg.steer.runs import Run
+from thalweg.steer.sheets import labelled_sheet
 from thalweg.steer.trust_region import TrustRegion
 
 MASK = "mask.png"
@@ -59,6 +60,7 @@ class ImprintResult:
     vector: Tensor | None = None
 
 
+@with_suitable_threads
 def imprint(
     generator: Generator,
     start: Embedding,
@@ -134,7 +136,10 @@ def imprint(
     if run is not None:
         with torch.no_grad():
             target_after = generator.render(result.embedding, [config.seed])
-        _write(run, result, target, torch.cat([target[None], before[:SHEET_SEEDS], target_after, after[:SHEET_SEEDS]]))
+        shown = [config.seed, *unseen[:SHEET_SEEDS]]
+        images = torch.cat([target[None], before[:SHEET_SEEDS], target_after, after[:SHEET_SEEDS]])
+        labels = [f"{when}, {seed}" for when in ("before", "after") for seed in shown]
+        _write(run, result, target, labelled_sheet(images, len(shown), labels))
     return result
 
 
@@ -223,7 +228,7 @@ def _write(run: Run, result: ImprintResult, target: Tensor, sheet: Tensor) -> No
     run.write_trace(result.trace)
     run.write_json("report.json", result.report)
     run.write_image("target.png", target)
-    run.write_image("sheet.png", contact_sheet(sheet, len(sheet) // 2))
+    run.write_image("sheet.png", sheet)
     if result.vector is not None:
         save_textual_inversion(run.path(TOKEN_FILE), result.report["placeholder"], result.vector)
 

@@ -10,11 +10,13 @@ from thalweg.limits import MAX_WEIGHT, check_number, check_text
 
 PLAIN_METRICS = ("sharpness", "blur", "colourfulness", "contrast", "symmetry")
 """Metrics without an argument."""
-FILE_METRICS = ("image", "aesthetics", "dino")
+FILE_METRICS = ("image", "aesthetics", "dino", "lpips")
 """Metrics whose argument is a file."""
-SCORER_METRICS = ("text", *FILE_METRICS)
-"""Metrics that need a scorer of texts and images or, dino, an encoder of images."""
-NAMES = (*PLAIN_METRICS, "colour", "palette", *SCORER_METRICS)
+MODEL_METRICS = {"dino": "a DINOv2 model", "lpips": "the weights of LPIPS", "image_reward": "the model ImageReward"}
+"""Metrics that need a model of their own, and what it is."""
+SCORER_METRICS = ("text", "image", "aesthetics")
+"""Metrics that need a scorer of texts and images."""
+NAMES = (*PLAIN_METRICS, "colour", "palette", *SCORER_METRICS, *MODEL_METRICS)
 DESCRIPTIONS = {
     "sharpness": "the variance of the Laplacian of the grey image, more is better",
     "blur": "the same, less is better",
@@ -27,6 +29,8 @@ DESCRIPTIONS = {
     "image: FILE": "the similarity to an image by the CLIP or SigLIP model, more is better",
     "aesthetics: FILE": "a head of weights on the CLIP model's features, more is better",
     "dino: FILE": "the similarity to an image by the DINOv2 model, more is better",
+    "lpips: FILE": "the LPIPS distance from an image, 0 for the same, less is better",
+    "image_reward: a red ball": "ImageReward's score for a text, about -2 to 2, more is better",
 }
 """Meaning and better direction of each metric, by an example of how it is written."""
 EXAMPLES = tuple(DESCRIPTIONS)

@@ -1,24 +1,26 @@
 """Metrics made of the text that a user writes."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from thalweg.errors import UsageError
 from thalweg.prompts import read_prompt
-from thalweg.steer.metrics.expression import FILE_METRICS, SCORER_METRICS, Factor, read_expression
+from thalweg.steer.metrics.expression import FILE_METRICS, MODEL_METRICS, SCORER_METRICS, Factor, read_expression
 from thalweg.steer.metrics.metric import Metric
-from thalweg.steer.metrics.scorer import ImageEncoder, Scorer
+from thalweg.steer.metrics.scorer import Scorer
 
 LoadScorer = Callable[[], Scorer]
-LoadImageEncoder = Callable[[], ImageEncoder]
+Loaders = Mapping[str, Callable[[], Any]]
+"""Functions that load the models of metrics, by the metric's name: `ImageEncoder`, `ImageDistance`, `RewardModel`."""
 
 
 def parse(
     text: str,
     load_scorer: LoadScorer | None = None,
     read_files: bool = True,
-    load_dino: LoadImageEncoder | None = None,
+    loaders: Loaders | None = None,
 ) -> Metric:
     """Return the metric that a user writes, such as `0.5*sharpness + text: a red ball` (see `read_expression`).
 
@@ -27,15 +29,16 @@ def parse(
     Args:
         text: the metric.
         load_scorer: loads the scorer; called once, where the text needs one. None: there is no scorer.
-        read_files: whether terms that name a file (image, aesthetics, dino) may read it.
-        load_dino: loads the DINOv2 encoder, where the text needs one. None: there is none.
+        read_files: whether terms that name a file (image, aesthetics, dino, lpips) may read it.
+        loaders: load the models of the metrics dino, lpips and image_reward, where the text needs them.
 
     Raises:
         UsageError: the text is no metric, a file is missing, invalid or may not be read, or there is no scorer.
     """
     terms = read_expression(text)
     makers = [
-        [_maker(factor, load_scorer is not None, read_files, load_dino) for factor in term.factors] for term in terms
+        [_maker(factor, load_scorer is not None, read_files, loaders or {}) for factor in term.factors]
+        for term in terms
     ]
     scorer = functools.cache(load_scorer or _no_scorer)
     total: Metric | None = None
@@ -50,24 +53,22 @@ def parse(
     return total
 
 
-def _maker(
-    factor: Factor, has_scorer: bool, read_files: bool, load_dino: LoadImageEncoder | None
-) -> Callable[[LoadScorer], Metric]:
+def _maker(factor: Factor, has_scorer: bool, read_files: bool, loaders: Loaders) -> Callable[[LoadScorer], Metric]:
     """Check a metric's argument and file; return a function that makes the metric with a scorer where it needs one."""
     from thalweg.steer.metrics import clip_metrics, image_statistics
 
     name, argument = factor.name, factor.argument
     if name == "palette":
         return lambda scorer: image_statistics.palette(argument.split())
-    if name not in SCORER_METRICS:
+    if name not in (*SCORER_METRICS, *MODEL_METRICS):
         make = getattr(image_statistics, name)
         return lambda scorer: make(argument) if argument else make()
     if name in FILE_METRICS and not read_files:
         raise UsageError(f"metric {name} reads a file of this machine, which is not allowed here; take others")
-    if name == "dino":
-        return _dino_maker(argument, load_dino)
-    if name == "text":
-        _check_text(argument, read_files)
+    if name in ("text", "image_reward"):
+        _check_text(name, argument, read_files)
+    if name in MODEL_METRICS:
+        return _model_maker(factor, loaders)
     if not has_scorer:
         raise UsageError(f"metric {name!r} needs a scorer of texts and images, and this model has none")
     if name == "image":
@@ -81,22 +82,28 @@ def _maker(
     return lambda scorer: clip_metrics.text_similarity(scorer(), argument)
 
 
-def _dino_maker(argument: str, load_dino: LoadImageEncoder | None) -> Callable[[LoadScorer], Metric]:
-    """Read the reference image of the metric dino; return a function that makes the metric."""
+def _model_maker(factor: Factor, loaders: Loaders) -> Callable[[LoadScorer], Metric]:
+    """Return a function that makes a metric with a model of its own; a reference image is read at once."""
     from thalweg.io.image_files import read_image
-    from thalweg.steer.metrics import clip_metrics
+    from thalweg.steer.metrics import clip_metrics, model_metrics
 
-    if load_dino is None:
-        raise UsageError("metric 'dino' needs a DINOv2 model, and there is none")
+    name, argument = factor.name, factor.argument
+    if name not in loaders:
+        raise UsageError(f"metric {name!r} needs {MODEL_METRICS[name]}, and there is none")
+    load = loaders[name]
+    if name == "image_reward":
+        return lambda scorer: model_metrics.image_reward(load(), argument)
     image = read_image(argument)
-    return lambda scorer: clip_metrics.image_similarity(load_dino(), image, f"dino: {argument}")
+    if name == "lpips":
+        return lambda scorer: model_metrics.lpips(load(), image, f"lpips: {argument}")
+    return lambda scorer: clip_metrics.image_similarity(load(), image, f"dino: {argument}")
 
 
-def _check_text(argument: str, read_files: bool) -> None:
+def _check_text(metric: str, argument: str, read_files: bool) -> None:
     """Refuse the name of a file as a text; without `read_files` no file is looked for."""
 
     def refuse(name: str) -> Path:
-        raise UsageError(f"metric text: expected a text, got {name!r}, the name of a file")
+        raise UsageError(f"metric {metric}: expected a text, got {name!r}, the name of a file")
 
     if isinstance(read_prompt(argument, Path if read_files else refuse), Path):
         refuse(argument)

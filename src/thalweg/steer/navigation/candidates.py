@@ -8,7 +8,7 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError
-from thalweg.generator import Generator
+from thalweg.generator import Generator, render_all
 from thalweg.steer.diverse_subset import max_min_subset
 from thalweg.steer.image_features import Features, image_features
 from thalweg.steer.navigation.proposals import Endpoint, PromptNeighbourhood
@@ -76,11 +76,14 @@ class CandidateRenderer:
 
     def images(self, embedding: Embedding) -> Tensor:
         """Return the images (S, 3, H, W) of an embedding, rendered once."""
-        key = embedding.hash
-        if key not in self._rendered:
-            with torch.no_grad():
-                self._rendered[key] = self._generator.render(embedding, self._seeds)
-        return self._rendered[key]
+        self._render([embedding])
+        return self._rendered[embedding.hash]
+
+    def _render(self, embeddings: Iterable[Embedding]) -> None:
+        """Render the embeddings that are not rendered yet."""
+        missing = {embedding.hash: embedding for embedding in embeddings if embedding.hash not in self._rendered}
+        rendered = render_all(self._generator, list(missing.values()), self._seeds)
+        self._rendered.update(zip(missing, rendered, strict=True))
 
     def forget_others(self, embedding: Embedding) -> None:
         """Drop all rendered images but those of `embedding`."""
@@ -118,6 +121,8 @@ class CandidateRenderer:
         Raises:
             ThalwegError: no endpoint changes the images.
         """
+        if self._method != "transport":
+            self._render(endpoint.embedding for endpoint in endpoints)
         at_endpoints = [self.at(current, endpoint) for endpoint in endpoints]
         distances = [candidate.distance for candidate in at_endpoints if candidate.distance > 0]
         if not distances:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.generator import Generator
+from thalweg.generator import Generator, suitable_threads
 from thalweg.limits import MAX_CANDIDATES, MAX_STRENGTH, MIN_STRENGTH, check_count, check_number
 from thalweg.steer.image_features import Features, pooled_features
 from thalweg.steer.navigation.candidates import Candidate, CandidateRenderer
@@ -20,7 +20,8 @@ from thalweg.steer.navigation.navigate_config import NavigateConfig
 from thalweg.steer.navigation.policies import make_policy
 from thalweg.steer.navigation.prompt_edits import PromptTemplate
 from thalweg.steer.navigation.proposals import PromptNeighbourhood
-from thalweg.steer.runs import Run, contact_sheet
+from thalweg.steer.runs import Run
+from thalweg.steer.sheets import contact_sheet, labelled_sheet
 
 MIN_ARRIVAL = 0.5
 """Weight on the path to a near prompt from which on its words count as the current prompt's."""
@@ -203,7 +204,8 @@ class Navigation:
         """Find one more candidate of `n` and return True, or False if there is none; an interrupted one is repeated."""
         found, proposals = self._candidates, self._proposals
         try:
-            candidate = next(proposals, None)
+            with suitable_threads(self._generator):
+                candidate = next(proposals, None)
         except BaseException:  # a generator that raised yields no more
             self._proposals = islice(self._policy.candidates(self._tree, n), len(found), None)
             raise
@@ -345,7 +347,9 @@ class Navigation:
         self._run.write_image(name, contact_sheet(last, len(last)))
         shown = [self.images, *(candidate.images for candidate in self._candidates)]
         rows = torch.stack(shown, dim=1).flatten(0, 1)
-        self._run.write_image(self._in_round("sheet.png"), contact_sheet(rows, len(shown)))
+        names = ["now", *map(str, range(1, len(shown)))]
+        labels = [f"{name}, seed {seed}" for seed in self.config.seeds for name in names]
+        self._run.write_image(self._in_round("sheet.png"), labelled_sheet(rows, len(shown), labels))
 
     def _in_round(self, name: str) -> str:
         return f"rounds/{self.node.number:03d}/{name}"

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.generator import ChainGenerator, Generator
+from thalweg.generator import ChainGenerator, Generator, with_suitable_threads
 from thalweg.io.hashing import json_hash
 from thalweg.io.state import STATE, check_request, read_state, write_state
 from thalweg.limits import MAX_STEPS, check_count
 from thalweg.steer.metrics.metric import Metric
-from thalweg.steer.optimization.objective import Objective
+from thalweg.steer.optimization.objective import Measurement, Objective
 from thalweg.steer.optimization.optimize_config import RADIUS, OptimizeConfig
 from thalweg.steer.optimization.optimizers import (
     CmaEs,
@@ -25,11 +25,14 @@ from thalweg.steer.optimization.optimizers import (
     optimizer_state,
     restore_optimizer,
 )
-from thalweg.steer.runs import Run, contact_sheet
+from thalweg.steer.runs import Run
+from thalweg.steer.sheets import labelled_sheet, score_labels
 from thalweg.steer.trust_region import TrustRegion
 
 BEST = "best.safetensors"
 """File of the best embedding in a run folder."""
+COLUMNS = 4
+"""Images in a row of a step's sheet."""
 BATCH = 8
 """Images that the command line and the browser render at once; more are rendered again for their gradient."""
 
@@ -82,6 +85,7 @@ class OptimizeResult:
     unseen_start_score: float | None = None
 
 
+@with_suitable_threads
 def optimize(
     generator: Generator,
     start: Embedding,
@@ -141,6 +145,14 @@ def optimize(
         for offsets in (torch.zeros_like(search.best), search.best)
     )
     return replace(result, unseen_score=after, unseen_start_score=before)
+
+
+def before_and_after(metric: Metric, seeds: Sequence[int], before: Tensor, after: Tensor) -> Tensor:
+    """Return a sheet (3, H', W') of the same seeds before (above) and after (below), labelled by their scores."""
+    with torch.no_grad():
+        scores = [metric(images).tolist() for images in (before, after)]
+    labels = [*score_labels(seeds, scores[0], "before, "), *score_labels(seeds, scores[1], "after, ")]
+    return labelled_sheet(torch.cat([before, after]), len(seeds), labels)
 
 
 def _optimizer(config: OptimizeConfig, region: TrustRegion, metric: Metric, basis: Tensor | None) -> Optimizer:
@@ -236,7 +248,7 @@ class _Search:
         row = Step(step, score, best, kept, self.objective.region.drift(point), self.calls + _calls(generator) - calls)
         self.trace.append(row)
         if self.folder is not None:
-            self._write(self.folder, row, measured.images)
+            self._write(self.folder, row, measured)
         if self.progress is not None:
             self.progress(row, measured.images)
         if not is_last:
@@ -245,9 +257,11 @@ class _Search:
         if self.folder is not None:
             self._save(self.folder)
 
-    def _write(self, run: Run, row: Step, images: Tensor) -> None:
+    def _write(self, run: Run, row: Step, measured: Measurement) -> None:
         """Write the step's images, the trace and the best embedding."""
-        run.write_image(f"steps/{row.step:04d}.png", contact_sheet(images, columns=min(len(images), 8)))
+        seeds = [seed for batch in self.objective.batches for seed in batch]
+        labels = score_labels(seeds, measured.scores.tolist())
+        run.write_image(f"steps/{row.step:04d}.png", labelled_sheet(measured.images, min(len(seeds), COLUMNS), labels))
         run.write_trace([asdict(row) for row in self.trace])
         if self.best_step == row.step:
             region = self.objective.region

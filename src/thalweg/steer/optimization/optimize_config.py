@@ -1,8 +1,8 @@
 """Configuration of an optimization toward an image metric."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from thalweg.errors import UsageError
 from thalweg.limits import (
@@ -22,7 +22,7 @@ from thalweg.steer.metrics.metric import Metric
 from thalweg.steer.tool_config import ToolConfig
 
 if TYPE_CHECKING:
-    from thalweg.steer.metrics.scorer import ImageEncoder, Scorer
+    from thalweg.steer.metrics.scorer import Scorer
 
 Search = Literal["gradient", "cma-es"]
 SEARCHES: tuple[Search, ...] = ("gradient", "cma-es")
@@ -117,14 +117,15 @@ class OptimizeConfig(ToolConfig):
         self,
         load_scorer: "Callable[[], Scorer] | None" = None,
         read_files: bool = True,
-        load_dino: "Callable[[], ImageEncoder] | None" = None,
+        loaders: "Mapping[str, Callable[[], Any]] | None" = None,
     ) -> Self:
         """Return the same configuration with its metrics made of their texts.
 
         Args:
             load_scorer: loads the scorer of texts and images; called once, where a metric needs one.
             read_files: whether metrics that name a file may read it.
-            load_dino: loads the DINOv2 encoder; called once, where a metric needs one.
+            loaders: load the models of the metrics dino, lpips and image_reward, by these names; each is called once,
+                where a metric needs it.
 
         Raises:
             UsageError: a metric needs a scorer and there is none, or its file is missing, invalid or may not be read.
@@ -134,7 +135,7 @@ class OptimizeConfig(ToolConfig):
         from thalweg.steer.metrics.parsing import parse
 
         scorer = functools.cache(load_scorer) if load_scorer is not None else None
-        dino = functools.cache(load_dino) if load_dino is not None else None
-        keep = parse(self.keep, scorer, read_files, dino) if isinstance(self.keep, str) and self.keep else self.keep
-        metric = parse(self.metric, scorer, read_files, dino) if isinstance(self.metric, str) else self.metric
+        cached = {name: functools.cache(load) for name, load in (loaders or {}).items()}
+        keep = parse(self.keep, scorer, read_files, cached) if isinstance(self.keep, str) and self.keep else self.keep
+        metric = parse(self.metric, scorer, read_files, cached) if isinstance(self.metric, str) else self.metric
         return replace(self, metric=metric, keep=keep or None)

@@ -1,0 +1,72 @@
+"""Contact sheets: images side by side, small ones enlarged, each with a label below it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+READABLE_SIDE = 192
+"""Shorter side, pixels, that smaller images are enlarged to at least, by a whole factor."""
+FONT_SIZE = 14
+"""Size of labels, pixels; less where a label is wider than its image."""
+MIN_FONT_SIZE = 9
+"""Smallest size of labels; longer ones are cut off."""
+
+
+def contact_sheet(images: Tensor, columns: int, gap: int = 2) -> Tensor:
+    """Return one image (3, H', W') of images (N, 3, H, W) in rows of `columns`, with white gaps of `gap` pixels."""
+    count, channels, height, width = images.shape
+    rows = -(-count // columns)
+    sheet = images.new_ones(channels, rows * (height + gap) - gap, columns * (width + gap) - gap)
+    for index, image in enumerate(images.detach()):
+        top, left = (index // columns) * (height + gap), (index % columns) * (width + gap)
+        sheet[:, top : top + height, left : left + width] = image
+    return sheet
+
+
+def labelled_sheet(images: Tensor, columns: int, labels: Sequence[str], gap: int = 6) -> Tensor:
+    """Return a contact sheet for people: images enlarged to a readable size, with their labels below them.
+
+    Args:
+        images: images (N, 3, H, W) in 0..1.
+        columns: images per row.
+        labels: label of each image.
+        gap: white pixels between images.
+
+    Returns:
+        Float32 (3, H', W') in 0..1. Pixels of small images are repeated, so that none is invented.
+    """
+    shown = images.detach().cpu().float()
+    factor = -(-READABLE_SIDE // min(shown.shape[-2:]))
+    shown = shown.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    width = shown.shape[-1]
+    font = _font(labels, width)
+    tiles = [torch.cat([image, _strip(label, width, font)], 1) for image, label in zip(shown, labels, strict=True)]
+    return contact_sheet(torch.stack(tiles), columns, gap)
+
+
+def score_labels(seeds: Sequence[int], scores: Sequence[float], prefix: str = "") -> list[str]:
+    """Return a label with the seed and the score of each image, such as "seed 3: 0.0244"."""
+    return [f"{prefix}seed {seed}: {score:.4g}" for seed, score in zip(seeds, scores, strict=True)]
+
+
+def _font(labels: Sequence[str], width: int) -> Any:
+    """Return the largest font in which the labels fit into a width, pixels."""
+    from PIL import ImageFont
+
+    for size in range(FONT_SIZE, MIN_FONT_SIZE, -1):
+        font = ImageFont.load_default(size)
+        if all(font.getlength(label) <= width for label in labels):
+            return font
+    return ImageFont.load_default(MIN_FONT_SIZE)
+
+
+def _strip(label: str, width: int, font: Any) -> Tensor:
+    """Return a label in black on white, (3, FONT_SIZE + 6, width)."""
+    from PIL import Image, ImageDraw
+
+    strip = Image.new("RGB", (width, FONT_SIZE + 6), "white")
+    ImageDraw.Draw(strip).text((0, 2), label, "black", font)
+    return torch.from_numpy(np.asarray(strip, np.float32) / 255).permute(2, 0, 1)
