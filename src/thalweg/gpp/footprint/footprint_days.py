@@ -8,14 +8,17 @@ from thalweg.gpp.footprint.footprint import MIN_DATES, MIN_SHARE, too_few_dates
 from thalweg.gpp.footprint.footprint_series import FootprintPixels
 from thalweg.gpp.footprint.kljun_footprints import KljunFootprints
 
+_MIN_VARIANCE = 1e-12  # of identical pixels without uncertainty, whose weights are equal
+
 
 def features_of_footprints(pixels: FootprintPixels, footprints: KljunFootprints, label: str = "series") -> pd.DataFrame:
     """Average the pixels with the footprint of each day, filled linearly between the dates.
 
     The dates before and after a day are averaged with the day's own footprint, then weighted by their distance in time:
-    the same as filling every pixel and averaging the filled pixels. A pixel's weight is its share of the flux over
-    u^2 + s^2, with its uncertainty u and the variance s^2 between the pixels of the date (see `average_pixels`). If
-    less than `MIN_SHARE` of a day's footprint is usable on a date, the mean footprint takes its place there.
+    where all pixels are usable and equally certain, the same as averaging pixels that were filled. A pixel's weight is
+    its share of the flux over u^2 + s^2, with its uncertainty u and the variance s^2 between the pixels of the date
+    (see `average_pixels`). If less than `MIN_SHARE` of a day's footprint is usable on a date, the mean footprint takes
+    its place there.
 
     Args:
         pixels: Pixels of the footprint's window on their dates.
@@ -44,17 +47,14 @@ def features_of_footprints(pixels: FootprintPixels, footprints: KljunFootprints,
     elapsed = np.append(np.diff(known).astype(float), 1.0)[position]
     late = (days - known[position]).astype(float) / elapsed
     per_date = np.bincount(group)
-    for index, values, good, half_width in zip(
-        group,
-        pixels.values[selected][:, :, inside],
-        usable[selected],
-        pixels.uncertainty[selected][:, :, inside],
-        strict=True,
-    ):
+    for index, date in zip(group, np.flatnonzero(selected), strict=True):
         # Days between the previous date and the next one see this date, the more the closer.
         share = np.where(position == index, 1 - late, np.where(position == index - 1, late, 0.0))
         near = share > 0
-        moments = _weighted_moments(weights[near], mean_weights, values.astype(float), good, half_width.astype(float))
+        values, half_width = pixels.values[date][:, inside], pixels.uncertainty[date][:, inside]
+        moments = _weighted_moments(
+            weights[near], mean_weights, values.astype(float), usable[date], half_width.astype(float)
+        )
         totals[:, near] += share[near, None] / per_date[index] * moments
     columns = dict(zip(pixels.names, totals[0].T, strict=True))
     columns |= {f"{name}_spread": spread for name, spread in zip(pixels.names, totals[1].T, strict=True)}
@@ -68,7 +68,7 @@ def _weighted_moments(
     good = values[:, usable]
     own = weights[:, usable]
     own = np.where(own.sum(1, keepdims=True) >= MIN_SHARE, own, mean_weights[usable])
-    certainty = 1 / np.maximum(half_width[:, usable] ** 2 + good.var(1)[:, None], np.finfo(float).tiny)
+    certainty = 1 / np.maximum(half_width[:, usable] ** 2 + good.var(1)[:, None], _MIN_VARIANCE)
     total = own @ certainty.T
     mean = own @ (certainty * good).T / total
     variance = own @ (certainty * good**2).T / total - mean**2

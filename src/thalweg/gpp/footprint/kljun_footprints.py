@@ -1,5 +1,6 @@
 """Daily footprints of a tower on the pixels of a cube, from half-hourly wind and stability."""
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thalweg.earth.positions import LonLat, lon_lat, map_point
-from thalweg.errors import UsageError
+from thalweg.errors import DataWarning, UsageError
 from thalweg.gpp.footprint.footprint import Footprint, Tower, covered_radius, distances
 from thalweg.gpp.footprint.kljun import FlowRecord, TowerHeights, scaled_extent, source_density
 
@@ -21,6 +22,9 @@ SOURCE_SHARE = 0.8
 
 MAX_RADIUS = 500.0
 """Largest radius in m that is chosen without being asked for."""
+
+MIN_COVERAGE = 0.5
+"""Share of the footprint within the radius below which a warning is given."""
 
 MIN_RECORDS = 4
 """Smallest number of half-hours of a day that has a footprint of its own."""
@@ -107,6 +111,13 @@ class KljunFootprints:
         mean = np.sum(list(sums.values()), axis=0) / len(records)
         if mean.sum() <= 0:
             raise UsageError(f"{label}: no footprint within {radius:g} m of the tower: use a larger radius")
+        if mean.sum() < MIN_COVERAGE:
+            warnings.warn(
+                f"{label}: {mean.sum():.0%} of the tower's footprint lies within {radius:g} m, expected "
+                f"{MIN_COVERAGE:.0%} or more: use a larger radius or cube",
+                DataWarning,
+                stacklevel=2,
+            )
         own = [day for day, total in sums.items() if counts[day] >= MIN_RECORDS and total.sum() > 0]
         weights = np.array([sums[day] / counts[day] for day in own], np.float32).reshape(len(own), len(mean))
         return cls(footprint, radius, np.array(own, "datetime64[ns]"), weights, mean)
