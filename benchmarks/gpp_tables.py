@@ -12,10 +12,10 @@ chips or more.
 `towers_*`: daily GPP of 30 towers from 90 days of ERA meteorology, potential radiation and the IGBP class, leave one
 site out. The models get the last day and means of 7, 30 and 90 days; the transformer also gets every day, LightGBM the
 day of the year; `site-level` is LightGBM relative to a level of the site, `stack` weighs these three. A site is
-predicted by members that left its group out, and its GPP has no part in settings, stopping, weights or intervals. `_low` and
-`_high` are 95 % intervals over draws of towers; `towers_lead_of_A_over_lightgbm_*` are differences in R2. Three keys
-are of the stack: `towers_loso_r2_q25`, the lower quartile over towers of their own R2; `towers_site_mean_r2`, the R2 of
-the towers' means; `coverage_90`, the coverage of its 90 % intervals. The same exist with the name of each model.
+predicted by members that left its group out; its GPP has no part in settings, stopping, weights or intervals. `_low`
+and `_high` are 95 % intervals over draws of towers; `towers_lead_of_A_over_lightgbm_*` are differences in R2. Three
+keys are of the stack: `towers_loso_r2_q25`, the lower quartile over towers of their own R2; `towers_site_mean_r2`, the
+R2 of the towers' means; `coverage_90`, the coverage of its 90 % intervals. The same exist with the name of each model.
 
     gpp_tables.py [--part hls|towers] [--flux FOLDER] [--chip-seeds 1] [--models transformer lightgbm ...]
                   [--partitions 3] [--seeds 1] [--workers 2] [--report FOLDER]

@@ -52,5 +52,5 @@ def test_the_command_takes_a_column_of_the_site(cli: Callable, tmp_path: Path, m
     ran = cli("gpp", "evaluate", path, tmp_path / "report", *arguments)
     assert ran.code == 0, ran.err
     assert "site-level" in (tmp_path / "report" / "report.md").read_text()
-    ran = cli("gpp", "evaluate", path, tmp_path / "other", *arguments[:-1], "hight")
-    assert ran.code == 2 and "no column 'hight' in the table" in ran.err
+    ran = cli("gpp", "evaluate", path, tmp_path / "other", *arguments[:-1], "height")
+    assert ran.code == 2 and "no column 'height' in the table" in ran.err

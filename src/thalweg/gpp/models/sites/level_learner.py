@@ -1,7 +1,7 @@
 """GPP relative to the level of its site: a regression of the site, and a learner of what is left."""
 
 from dataclasses import replace
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,11 @@ from thalweg.gpp.models.learner_state import LearnerState
 from thalweg.gpp.models.physics.drivers import has_drivers
 from thalweg.gpp.models.physics.residual import BASES
 from thalweg.gpp.models.sites.site_levels import SiteLevels, fit_site_levels
-from thalweg.gpp.models.transformer import TransformerLearner
 from thalweg.gpp.models.trees.lightgbm_learner import LightGBMConfig, LightGBMLearner
 from thalweg.gpp.tables.physical_limits import POTENTIAL_RADIATION
+
+if TYPE_CHECKING:
+    from thalweg.gpp.models.transformer import TransformerLearner
 
 Inner = Literal["lightgbm", "transformer"]
 """Learner of GPP relative to the level."""
@@ -53,9 +55,7 @@ class LevelLearner:
     ) -> None:
         self.base_name, self.inner_name, self.site_marks = base, inner, site_marks
         self.base = BASES[base](seed)
-        self.ratio: LightGBMLearner | TransformerLearner = (
-            LightGBMLearner(seed, config) if inner == "lightgbm" else TransformerLearner(seed)
-        )
+        self.ratio = LightGBMLearner(seed, config) if inner == "lightgbm" else _transformer(seed)
 
     def fit(self, training: Windows, held_out: Windows) -> NDArray[np.float32]:
         """Fit the levels, then the ratio, and return (stages, N, 3) predictions of the held-out days, gC m-2 d-1."""
@@ -124,3 +124,9 @@ class LevelLearner:
             importance=np.square(level),
         )
         return relative, level
+
+
+def _transformer(seed: int) -> "TransformerLearner":
+    from thalweg.gpp.models.transformer import TransformerLearner
+
+    return TransformerLearner(seed)
