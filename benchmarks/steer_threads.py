@@ -12,6 +12,7 @@ other work of the machine than the clock does. On a busy machine torch's threads
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -49,8 +50,8 @@ def main() -> None:
     points = [(embedding, [seed]) for seed in range(arguments.images)]
     works: dict[str, Callable[[], object]] = {}
     for name, model in (("chosen", chosen), ("former", former)):
-        works[f"images_{name}"] = lambda model=model: model.render_each(points)
-        works[f"gradient_{name}"] = lambda model=model: gradient(model, embedding)
+        works[f"images_{name}"] = partial(model.render_each, points)
+        works[f"gradient_{name}"] = partial(gradient, model, embedding)
     chosen.render(embedding, [0])  # the first image takes longer
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
     for _ in range(arguments.rounds):
