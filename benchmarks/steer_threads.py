@@ -38,7 +38,7 @@ def gradient(model: DiffusionGenerator, embedding: Embedding) -> None:
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--images", type=int, default=5)
-    options.add_argument("--steps", type=int, default=20, help="denoising steps; the default model's by default")
+    options.add_argument("--steps", type=int, default=20, help="denoising steps")
     options.add_argument("--rounds", type=int, default=3)
     arguments = options.parse_args()
     chosen = miniature.load(*([arguments.model] if arguments.model else []), steps=arguments.steps)

@@ -168,9 +168,7 @@ def _networks(folder: Path, tensors: Mapping[str, Tensor], label: str) -> tuple[
     given = read_object(folder / TEXT_CONFIG, label)
     sizes: dict[str, Any] = {field: given.get(field) for field in _TEXT_FIELDS}
     if bad := [field for field, size in sizes.items() if not isinstance(size, int) or size < 1]:
-        raise UsageError(
-            f"{label}: expected {bad[0]} in its {TEXT_CONFIG} to be a number, got {shown(sizes[bad[0]])}"
-        )
+        raise UsageError(f"{label}: expected {bad[0]} in its {TEXT_CONFIG} to be a number, got {shown(sizes[bad[0]])}")
     text = BlipTextConfig(**sizes, encoder_hidden_size=width, layer_norm_eps=1e-12, is_decoder=True)
     shapes = {number: tensors[f"head.{number}.weight"].shape for number in heads}
     if wrong := [number for number, shape in shapes.items() if len(shape) != 2]:
