@@ -158,7 +158,7 @@ def _networks(folder: Path, tensors: Mapping[str, Tensor], label: str) -> tuple[
     hidden = tensors.get("vision.encoder.layers.0.mlp.fc1.weight", torch.empty(0))
     vision = BlipVisionConfig(
         hidden_size=width,
-        intermediate_size=len(hidden),
+        intermediate_size=hidden.shape[0] if hidden.ndim else 0,
         num_hidden_layers=_count_layers(tensors, "vision.encoder.layers"),
         num_attention_heads=max(1, width // HEAD_SIZE),
         image_size=round((positions.shape[1] - 1) ** 0.5) * patch,
