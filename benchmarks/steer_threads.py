@@ -12,6 +12,7 @@ other work of the machine than the clock does. On a busy machine torch's threads
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -37,7 +38,7 @@ def gradient(model: DiffusionGenerator, embedding: Embedding) -> None:
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--images", type=int, default=5)
-    options.add_argument("--steps", type=int, default=20, help="denoising steps; the default model's by default")
+    options.add_argument("--steps", type=int, default=20, help="denoising steps")
     options.add_argument("--rounds", type=int, default=3)
     arguments = options.parse_args()
     chosen = miniature.load(*([arguments.model] if arguments.model else []), steps=arguments.steps)
@@ -49,8 +50,8 @@ def main() -> None:
     points = [(embedding, [seed]) for seed in range(arguments.images)]
     works: dict[str, Callable[[], object]] = {}
     for name, model in (("chosen", chosen), ("former", former)):
-        works[f"images_{name}"] = lambda model=model: model.render_each(points)
-        works[f"gradient_{name}"] = lambda model=model: gradient(model, embedding)
+        works[f"images_{name}"] = partial(model.render_each, points)
+        works[f"gradient_{name}"] = partial(gradient, model, embedding)
     chosen.render(embedding, [0])  # the first image takes longer
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
     for _ in range(arguments.rounds):

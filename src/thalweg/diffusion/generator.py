@@ -75,8 +75,8 @@ class DiffusionGenerator:
     def interruptible(self, check: Callable[[], None]) -> Self:
         """Return the same model, which calls `check` before each image and each denoiser call.
 
-        An exception that `check` raises ends the rendering. Images without a gradient are rendered one at a time, so
-        that `check` is called within the time of one image for any number of seeds.
+        An exception that `check` raises ends the rendering. Images without a gradient are rendered one at a time (those
+        of a small model in groups), so that `check` is called within the time of one image for any number of seeds.
         """
         other = copy.copy(self)
         other._interrupt = check

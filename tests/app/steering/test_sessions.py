@@ -151,7 +151,7 @@ def test_an_interruptible_model_renders_the_same_images(context: SteeringContext
         embedding = generator.embed("a ball")
         one = generator.interruptible(lambda: called.append(1)).render(embedding, [3, 1, 2])
         torch.testing.assert_close(one, generator.render(embedding, [3, 1, 2]), atol=1e-5, rtol=0)
-    assert len(called) >= 3 * 3
+    assert len(called) > generator.steps
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def _networks(folder: Path, tensors: Mapping[str, Tensor], label: str) -> tuple[
     hidden = tensors.get("vision.encoder.layers.0.mlp.fc1.weight", torch.empty(0))
     vision = BlipVisionConfig(
         hidden_size=width,
-        intermediate_size=len(hidden),
+        intermediate_size=hidden.shape[0] if hidden.ndim else 0,
         num_hidden_layers=_count_layers(tensors, "vision.encoder.layers"),
         num_attention_heads=max(1, width // HEAD_SIZE),
         image_size=round((positions.shape[1] - 1) ** 0.5) * patch,
@@ -166,13 +166,14 @@ def _networks(folder: Path, tensors: Mapping[str, Tensor], label: str) -> tuple[
         layer_norm_eps=1e-6,
     )
     given = read_object(folder / TEXT_CONFIG, label)
-    sizes = {field: given.get(field) for field in _TEXT_FIELDS}
-    if wrong := [field for field, size in sizes.items() if not isinstance(size, int) or size < 1]:
-        raise UsageError(
-            f"{label}: expected {wrong[0]} in its {TEXT_CONFIG} to be a number, got {shown(sizes[wrong[0]])}"
-        )
+    sizes: dict[str, Any] = {field: given.get(field) for field in _TEXT_FIELDS}
+    if bad := [field for field, size in sizes.items() if not isinstance(size, int) or size < 1]:
+        raise UsageError(f"{label}: expected {bad[0]} in its {TEXT_CONFIG} to be a number, got {shown(sizes[bad[0]])}")
     text = BlipTextConfig(**sizes, encoder_hidden_size=width, layer_norm_eps=1e-12, is_decoder=True)
-    head = {str(number): nn.Linear(*reversed(tensors[f"head.{number}.weight"].shape)) for number in heads}
+    shapes = {number: tensors[f"head.{number}.weight"].shape for number in heads}
+    if wrong := [number for number, shape in shapes.items() if len(shape) != 2]:
+        raise UsageError(f"{label}: expected linear layers in its head, mlp.layers.{wrong[0]}.weight is none")
+    head = {str(number): nn.Linear(shape[1], shape[0]) for number, shape in shapes.items()}
     networks = load_part(lambda: (BlipVisionModel(vision), BlipTextModel(text, add_pooling_layer=False)), label)
     return *networks, nn.ModuleDict(head)
 

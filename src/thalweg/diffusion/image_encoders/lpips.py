@@ -174,7 +174,7 @@ def _check_layout(tensors: dict[str, Tensor], label: str) -> Trunk:
             weight = tensors.get(f"features.{number}.weight", torch.empty(0))
             side = _side(trunk, number)
             expected[f"features.{number}.weight"] = (None, channels, side, side)
-            channels = len(weight)
+            channels = weight.shape[0] if weight.ndim else 0
             expected[f"features.{number}.bias"] = (channels,)
         expected[f"lin{index}.model.1.weight"] = (1, channels, 1, 1)
     for name, shape in expected.items():
