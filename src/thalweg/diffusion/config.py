@@ -12,6 +12,7 @@ from thalweg.diffusion.checkpoints.model_folder import find_folder
 from thalweg.diffusion.checkpoints.single_file import find_model
 from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.errors import UsageError
+from thalweg.io.hashing import json_hash
 from thalweg.io.json_files import read_as
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class ModelConfig:
         for name in names:
             object.__setattr__(self, name, str(Path(getattr(self, name)).resolve()))
         files = [Path(getattr(self, name)) for name in names]
-        found = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+        found = json_hash([_file_hash(file) for file in files])
         if self.image_hash not in (None, found):
             changed = " or ".join(file.name for file in files)
             raise UsageError(f"{changed} was changed since the run began: restore it, or begin a new run")
@@ -228,3 +229,9 @@ class ModelConfig:
         given = {"steps": self.steps, "guidance_scale": self.guidance, "scheduler": self.scheduler}
         given |= {name: getattr(self, name) for name in _SAMPLING}
         return {"gradient": self.gradient} | {name: value for name, value in given.items() if value is not None}
+
+
+def _file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's content, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

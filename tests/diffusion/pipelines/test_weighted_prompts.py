@@ -120,6 +120,13 @@ def test_break_begins_a_chunk(model: DiffusionGenerator) -> None:
         model.with_settings(prompt_syntax="a1111").embed("a red BREAK e")
 
 
+def test_too_many_chunks(model: DiffusionGenerator) -> None:
+    chunks = model.with_settings(long_prompts="chunks", prompt_syntax="a1111")
+    for prompt in ("a " * 4000, "BREAK " * 1600):
+        with pytest.raises(UsageError, match=r"expected prompts of at most 64 chunks, got one of \d+: shorten it"):
+            chunks.embed(prompt)
+
+
 def test_start_tokens_of_all_chunks_are_frozen(model: DiffusionGenerator) -> None:
     embedding = model.with_settings(long_prompts="chunks").embed(LONG)
     frozen = ~model.trainable_masks(embedding)["prompt"][:, 0]

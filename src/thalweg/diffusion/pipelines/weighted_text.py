@@ -2,7 +2,9 @@
 
 import sys
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -12,8 +14,12 @@ from thalweg.diffusion.pipeline import PipelineAdapter, negative_name
 from thalweg.diffusion.pipelines.text_inputs import TextInput
 from thalweg.diffusion.prompting.prompt_syntax import parse_prompt, unread_syntax
 from thalweg.diffusion.prompting.token_chunks import TokenChunk, chunk_tokens, empty_chunk
-from thalweg.diffusion.prompting.weighted_rows import weighted_rows
+from thalweg.diffusion.prompting.weighted_rows import Encoder, weighted_rows
 from thalweg.diffusion.sampling_config import SamplingConfig
+from thalweg.errors import UsageError
+
+MAX_CHUNKS = 64
+"""Most chunks of a long prompt; 10,000 characters of prose are about 35."""
 
 
 class WeightedText(PipelineAdapter):
@@ -63,28 +69,17 @@ class WeightedText(PipelineAdapter):
         }
         longest = max(len(found) for each in split.values() for found in each)
         count = chunks or (longest if settings.long_prompts else 1)
+        if count > MAX_CHUNKS:
+            raise UsageError(f"expected prompts of at most {MAX_CHUNKS} chunks, got one of {count}: shorten it")
         tensors: dict[str, Tensor] = {}
         for name, of_encoders in split.items():
             clip_skip = (settings.clip_skip or 0) if name == "prompt" else 0  # as in diffusers
             rows = []
             for encoder, each, found in zip(self.encoders, inputs, of_encoders, strict=True):
-
-                def encode(
-                    ids: Tensor, mask: Tensor | None, encoder: str = encoder, clip_skip: int = clip_skip
-                ) -> tuple[Tensor, Tensor | None]:
-                    mask = None if mask is None else mask.to(self.device)
-                    return self.encode_tokens(encoder, ids.to(self.device), mask, clip_skip)
-
                 empty = empty_chunk(each.tokenizer, each.limit)
                 padded = [*found[:count], *[empty] * (count - len(found))]
-                rows.append(
-                    weighted_rows(
-                        padded,
-                        lambda ids, mask: encode(ids, mask)[0],
-                        settings.prompt_syntax,
-                        empty,
-                    )
-                )
+                encode = partial(self._encode_on_device, encoder, clip_skip=clip_skip)
+                rows.append(weighted_rows(padded, _first_of(encode), settings.prompt_syntax, empty))
                 pooled = encode(torch.tensor([padded[0].ids]), None)[1]
                 if pooled is not None:
                     tensors["pooled" if name == "prompt" else negative_name("pooled")] = pooled
@@ -92,6 +87,18 @@ class WeightedText(PipelineAdapter):
         if not negative and self.has_zero_negative:
             tensors |= {name: torch.zeros_like(tensors[name]) for name in map(negative_name, self.conditions)}
         return tensors
+
+    def _encode_on_device(
+        self, encoder: str, ids: Tensor, mask: Tensor | None, clip_skip: int
+    ) -> tuple[Tensor, Tensor | None]:
+        return self.encode_tokens(
+            encoder, ids.to(self.device), None if mask is None else mask.to(self.device), clip_skip
+        )
+
+
+def _first_of(encode: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]) -> Encoder:
+    """Return an encoder of rows alone."""
+    return lambda ids, mask: encode(ids, mask)[0]
 
 
 def _split(text: str, text_input: TextInput, settings: SamplingConfig) -> list[TokenChunk]:
