@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
 from thalweg.embedding import Embedding, ModelIdentity
+from thalweg.gradient_modes import Gradient
 from thalweg.prompts import read_prompt
-
-Gradient = Literal["full", "last_k", "one_step"] | None
 
 
 @runtime_checkable
@@ -56,6 +55,11 @@ class ChainGenerator(Generator, Protocol):
     @property
     def calls(self) -> int:
         """Denoiser evaluations so far, one per image, including those repeated in backward passes."""
+        ...
+
+    @property
+    def gradient(self) -> Gradient:
+        """Gradient mode; a tool that computes gradients replaces "auto" by the mode that it measures to be best."""
         ...
 
     def noise(self, seeds: Sequence[int]) -> Tensor:

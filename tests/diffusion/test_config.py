@@ -16,7 +16,7 @@ from thalweg.errors import UsageError
         ({"scheduler": "eulr"}, r"^scheduler 'eulr': expected ddim, .*; did you mean euler\?$"),
         ({"steps": 0}, "steps to be a whole number from 1 to 100,000, got 0"),
         ({"guidance": -1.0}, "guidance_scale to be a number from 0 to 1000"),
-        ({"gradient": "some"}, "gradient full, last_k, one_step or None, got 'some'"),
+        ({"gradient": "some"}, "gradient full, last_k, one_step, shortcut, random, auto or None, got 'some'"),
         ({"device": "gpu"}, "expected a device such as cpu, .*called cuda"),
         ({"model": "no-such-model"}, "'no-such-model', which is neither"),
         ({"clip": "no-such-model"}, "'no-such-model', which is neither"),

@@ -17,6 +17,7 @@ class ToyGenerator:
     model = ModelIdentity("toy", "0" * 64)
     steps = 4
     tokens, width, size = 5, 6, 16
+    gradient: Gradient = "full"
 
     def __init__(self) -> None:
         self.calls = 0

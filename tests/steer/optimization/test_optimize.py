@@ -10,9 +10,10 @@ from thalweg.embedding import Embedding, ModelIdentity
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.steer.metrics import image_statistics
 from thalweg.steer.metrics.metric import metric
-from thalweg.steer.optimization.optimize import BEST, STATE, optimize
+from thalweg.steer.optimization.optimize import optimize
 from thalweg.steer.optimization.optimize_config import OptimizeConfig
 from thalweg.steer.optimization.optimizers import PaperOptimizer
+from thalweg.steer.optimization.search import BEST, STATE
 from thalweg.steer.runs import Run
 from thalweg.steer.trust_region import TrustRegion
 
@@ -206,7 +207,7 @@ def test_a_finished_run_is_not_continued(toy, start, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"radius": 0.9}, "radius 0.6, asked for is 0.9"), ({"iterations": 5}, "steps 4, asked for is 5")],
+    [({"radius": 0.9}, "radius 1.0, asked for is 0.9"), ({"iterations": 5}, "steps 4, asked for is 5")],
 )
 def test_a_run_of_other_settings_is_refused(toy, start, tmp_path, change, says):
     run = Run.create(tmp_path / "run", "optimize", toy.model, {})
@@ -233,7 +234,9 @@ def test_a_damaged_state_is_refused(toy, start, tmp_path):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_nan_in_the_metric_stops_and_keeps_the_best(toy, start, tmp_path, recipe):
     run = Run.create(tmp_path / "run", "optimize", toy.model, {})
-    result = optimize(toy, start, OptimizeConfig(changing_at(6, math.nan), SEEDS, **RECIPES[recipe]), run=run)
+    judge = None if recipe == "paper" else image_statistics.contrast()
+    config = OptimizeConfig(changing_at(6, math.nan), SEEDS, **RECIPES[recipe], judge=judge)
+    result = optimize(toy, start, config, run=run)
     assert result.stopped == "step 6: expected finite scores, metric contrast gives nan"
     assert len(result.trace) == 6
     assert result.score == max(row.score for row in result.trace)

@@ -14,8 +14,9 @@ from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import MAX_STEPS, check_count
 from thalweg.seeds import read_seeds
 from thalweg.steer.metrics.metric import Metric
-from thalweg.steer.optimization.optimize import BATCH, BEST, Step, optimize
+from thalweg.steer.optimization.optimize import BATCH, optimize
 from thalweg.steer.optimization.optimize_config import OptimizeConfig
+from thalweg.steer.optimization.search import BEST, Step
 from thalweg.steer.runs import Run, contact_sheet
 from thalweg.steer.tool_config import start_of
 

@@ -12,7 +12,7 @@ from thalweg.app.steering.session import Session
 from thalweg.io.json_files import read_json
 from thalweg.limits import MAX_WEIGHT, check_number, check_text
 from thalweg.steer.navigation.history import embedding_file
-from thalweg.steer.optimization.optimize import BEST
+from thalweg.steer.optimization.search import BEST
 
 
 def navigate(session: NavigateSession) -> str:

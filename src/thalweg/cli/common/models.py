@@ -68,7 +68,10 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[int | None, typer.Option(help="last layers of the CLIP text encoder to leave out; A1111's less 1")],
         None,
     ),
-    "gradient": (Annotated[str, typer.Option("--gradient", help="full, last_k or one_step")], "full"),
+    "gradient": (
+        Annotated[str, typer.Option("--gradient", help="full, last_k, one_step, shortcut, random or auto")],
+        "full",
+    ),
 }
 """Options that name a model and its sampling: type and default of each field of `ModelConfig`."""
 
