@@ -65,9 +65,13 @@ BUDGETS = (104, CALLS, 536)
 BOOTSTRAPS = 2000
 MOVES_NOISE = ("noise", "both")
 LEARNING_RATE = 0.01
-TUNED_LEARNING_RATES = {"sharpness": 3.0, "blur": 1.0, "text": 1.0}
+TUNED_LEARNING_RATES = {"sharpness": 1.4, "blur": 4.0, "text": 3.0}
 """Learning rates that `--tune` found."""
-LEARNING_RATES = {"sharpness": (0.5, 1.0, 2.0), "blur": (0.5, 1.0, 2.0, 3.0), "text": (0.1, 0.3, 1.0)}
+LEARNING_RATES = {
+    "sharpness": (0.5, 1.0, 1.4, 2.0),
+    "blur": (1.0, 2.0, 3.0, 4.0, 5.0),
+    "text": (0.3, 1.0, 2.0, 3.0, 5.0),
+}
 
 
 Row = dict[str, Any]

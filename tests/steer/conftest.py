@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
-from thalweg.generator import Gradient
+from thalweg.gradient_modes import Gradient
 from thalweg.seeds import check_seeds
 
 

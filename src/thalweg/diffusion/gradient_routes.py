@@ -41,7 +41,7 @@ class GradientRoute:
     def conditions(self, call: int, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return the conditions of a call, the same values with the call's weight on their gradient."""
         weight = self.weights[call] if self.weights else 1.0
-        return list(tensors) if weight == 1 else [scale_gradient(tensor, weight) for tensor in tensors]
+        return [scale_gradient(tensor, weight) for tensor in tensors]
 
 
 def gradient_route(gradient: Gradient, calls: int, last_k: int, tensors: Sequence[Tensor] = ()) -> GradientRoute:
@@ -82,6 +82,8 @@ def _draw(tensors: Sequence[Tensor], count: int) -> int:
 
 def scale_gradient(tensor: Tensor, weight: float) -> Tensor:
     """Return the same values; gradients that pass through them are multiplied by `weight`."""
+    if weight == 1:
+        return tensor
     scaled: Tensor = _ScaledGradient.apply(tensor, weight)
     return scaled
 

@@ -177,9 +177,9 @@ def _chain(
     arguments = _step_arguments(scheduler, schedule, noise)
     route = route or gradient_route(None, len(timesteps), 0)
     precision = _Float64Steps if noise.dtype == torch.float64 else nullcontext
-    if route.noise_weight != 1:
-        noise = scale_gradient(noise, route.noise_weight)
-    latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)
+    # Schedulers of second order keep the first latents: without their graph where the route begins later.
+    with torch.set_grad_enabled(torch.is_grad_enabled() and route.first_step == 0):
+        latents = scale_gradient(noise, route.noise_weight) * getattr(scheduler, "init_noise_sigma", 1.0)
     for index, timestep in enumerate(timesteps):
         with torch.set_grad_enabled(torch.is_grad_enabled() and index >= route.first_step):
             scaled = latents

@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from thalweg.embedding import Embedding, ModelIdentity
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.steer.metrics import image_statistics
 from thalweg.steer.metrics.metric import metric
+from thalweg.steer.optimization.judge import half_resolution
 from thalweg.steer.optimization.optimize import optimize
 from thalweg.steer.optimization.optimize_config import OptimizeConfig
-from thalweg.steer.optimization.optimizers import PaperOptimizer
-from thalweg.steer.optimization.search import BEST, STATE
+from thalweg.steer.optimization.optimizers import SignAscent, PaperOptimizer
+from thalweg.steer.optimization.report import describe
+from thalweg.steer.optimization.search import BEST, NOISE, STATE
 from thalweg.steer.runs import Run
 from thalweg.steer.trust_region import TrustRegion
 
@@ -23,6 +26,8 @@ RECIPES = {
     "keep": {"iterations": 12, "keep": image_statistics.colour("#808080"), "retained_fraction": 0.9},
     "paper": {"iterations": 12, "recipe": "paper"},
     "cma-es": {"iterations": 40, "search": "cma-es"},
+    "restarts": {"iterations": 12, "restarts": 2},
+    "rows": {"iterations": 12, "scale": "row"},
 }
 
 
@@ -129,11 +134,11 @@ def test_patience(toy, start):
 
 def test_the_constraint_is_fulfilled(toy, start):
     keep = image_statistics.colourfulness()
-    free = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=25, radius=1))
+    free = optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=25, radius=2))
     bound = optimize(
         toy,
         start,
-        OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=25, radius=1, keep=keep, retained_fraction=0.9),
+        OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=25, radius=2, keep=keep, retained_fraction=0.9),
     )
     level = float(keep(toy.render(start, SEEDS)).mean())
     assert float(keep(toy.render(free.embedding, SEEDS)).mean()) < 0.9 * level
@@ -150,7 +155,7 @@ def test_the_constraint_is_fulfilled(toy, start):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("break_at", [0, 5, 11])
+@pytest.mark.parametrize("break_at", [0, 5, 6, 11])
 def test_a_resumed_run_gives_the_same_result(toy, start, tmp_path, recipe, break_at):
     def create(name):
         return Run.create(tmp_path / name, "optimize", toy.model, {})
@@ -226,6 +231,188 @@ def test_a_damaged_state_is_refused(toy, start, tmp_path):
     run.write_bytes(STATE, b"nothing")
     with pytest.raises(UsageError, match="can't be read"):
         optimize(toy, start, OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=2), run=run)
+
+
+# Guards
+
+
+def test_the_judge_refuses_what_raises_the_score_alone(toy, start):
+    contrast = image_statistics.contrast()
+    fooled = metric(lambda images: -contrast(images), "its opposite")
+    result = optimize(toy, start, OptimizeConfig(contrast, SEEDS, iterations=20, patience=3, judge=fooled))
+    assert result.step == 0
+    assert result.stopped == "no better score in 3 moves (the judge refused 3 that scored higher)"
+    assert all(row.judge == pytest.approx(-row.score) for row in result.trace)
+
+
+def test_single_pixels_do_not_convince_the_default_judge():
+    flat = torch.full((1, 3, 16, 16), 0.5)
+    board = (torch.arange(16)[:, None] + torch.arange(16)) % 2
+    edge = (torch.arange(16) > 7).float().expand(1, 3, 16, 16)
+    judge = half_resolution(image_statistics.sharpness())
+    checked, edged = flat + 0.2 * (board - 0.5), flat + 0.2 * (edge - 0.5)
+    assert image_statistics.sharpness()(checked) > 10 * image_statistics.sharpness()(edged)
+    assert float(judge(checked)) < 1e-6 < float(judge(edged))
+    assert judge.name == "sharpness at half resolution"
+
+
+def test_the_judge_is_the_metric_at_half_resolution_by_default(toy, start):
+    contrast = image_statistics.contrast()
+    result = optimize(toy, start, OptimizeConfig(contrast, SEEDS, iterations=3))
+    assert result.trace[0].judge == pytest.approx(float(half_resolution(contrast)(toy.render(start, SEEDS)).mean()))
+    paper = optimize(toy, start, OptimizeConfig(contrast, SEEDS, iterations=3, recipe="paper"))
+    assert math.isnan(paper.trace[0].judge)
+
+
+class Scorer:
+    """Texts as colours: the cosine of an image's mean colour with that of a word."""
+
+    def embed_text(self, text):
+        return torch.nn.functional.normalize(torch.tensor([1.0, 0.0, 0.0]) if "red" in text else torch.ones(3), dim=0)
+
+    def embed_images(self, images):
+        return torch.nn.functional.normalize(images.mean((2, 3)), dim=1)
+
+
+def test_the_prompts_own_text_score_is_a_constraint(toy, start):
+    config = OptimizeConfig("contrast", SEEDS, prompt="a red ball, + 2", keep="prompt", iterations=3)
+    made = config.with_metrics(Scorer)
+    assert made.keep.name == "text: a red ball, + 2"
+    result = optimize(toy, start, made)
+    assert result.trace[0].kept == pytest.approx(float(made.keep(toy.render(start, SEEDS)).mean()))
+    for change, says in (({"prompt": ""}, "needs the `prompt`"), ({}, "needs a scorer of texts")):
+        with pytest.raises(UsageError, match=says):
+            replace(config, **change).with_metrics()
+
+
+def test_a_result_in_words(toy, start):
+    keep = image_statistics.colourfulness()
+    config = OptimizeConfig(image_statistics.contrast(), SEEDS, iterations=25, radius=2, keep=keep, unseen=(7, 8))
+    result = optimize(toy, start, config)
+    score, unseen, drift, lost, judge = describe(result, config)
+    assert score.startswith(f"contrast: {result.start_score:.4g} -> {result.score:.4g} at step {result.step} (")
+    assert unseen.endswith("of the gain holds there")
+    assert drift == f"drift: {result.trace[result.step].drift:.2g}, far from the prompt"
+    assert lost.startswith("lost of colourfulness: little (54.2 -> ")
+    assert judge.startswith("judge, which was not optimized, contrast at half resolution: 0.0")
+    first = replace(result, trace=result.trace[:1], step=0, score=result.start_score, unseen_score=0.0)
+    sentences = describe(first, config)
+    assert "nothing of the gain holds there" in sentences[1]
+    assert sentences[2:4] == ["drift: 0, next to the prompt", "lost of colourfulness: nothing (54.2 -> 54.2)"]
+    free = replace(config, keep=None)
+    assert any("lost: not measured" in line for line in describe(optimize(toy, start, free), free))
+
+
+# Several starts, start noise, gradient modes
+
+
+def test_restarts_are_seeded_and_share_the_steps(toy, start):
+    def trace(seed, restarts=3):
+        config = OptimizeConfig("contrast", SEEDS, iterations=11, restarts=restarts, search_seed=seed)
+        return optimize(toy, start, config).trace
+
+    first, again, other, single = trace(0), trace(0), trace(1), trace(0, restarts=1)
+    assert repr(first) == repr(again)
+    assert [row.score for row in first[:4]] == [row.score for row in single[:4]] == [row.score for row in other[:4]]
+    # The 5th and the 9th of the 12 points are random ones, half the radius away.
+    assert [first[place].drift for place in (4, 8)] == pytest.approx([0.5, 0.5], abs=0.1)
+    assert len({first[4].score, first[8].score, other[4].score, other[8].score}) > 2
+
+
+@pytest.mark.parametrize("move", ["noise", "both"])
+def test_start_noise_moves(toy, start, tmp_path, move):
+    run = Run.create(tmp_path / "run", "optimize", toy.model, {})
+    config = OptimizeConfig("contrast", SEEDS, iterations=8, move=move, unseen=(7, 8))
+    result = optimize(toy, start, config, run=run)
+    drawn = toy.noise(SEEDS)
+    images = toy.decode(toy.latents(result.embedding, result.noise))
+    assert float(image_statistics.contrast()(images).mean()) == pytest.approx(result.score, rel=1e-5)
+    assert result.score > result.start_score
+    assert torch.allclose(result.noise.flatten(1).norm(dim=1), drawn.flatten(1).norm(dim=1), rtol=1e-5)
+    assert not torch.allclose(result.noise, drawn, atol=0.01)
+    with safe_open(str(run.folder / NOISE), framework="pt") as file:
+        assert torch.equal(file.get_tensor("noise"), result.noise)
+    is_moved = not torch.equal(result.embedding.tensors["prompt"], start.tensors["prompt"])
+    assert is_moved == (move == "both")
+    assert (result.unseen_score == result.unseen_start_score) == (move == "noise")
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_moved_noise_does_not_depend_on_batches(toy, start, batch):
+    config = OptimizeConfig("contrast", SEEDS, iterations=5, move="both")
+    whole, parts = optimize(toy, start, config), optimize(toy, start, config, batch=batch)
+    assert parts.score == pytest.approx(whole.score, rel=1e-5)
+
+
+def test_a_resumed_run_keeps_moved_noise(toy, start, tmp_path):
+    def break_off(row, images):
+        if row.step == 3:
+            raise KeyboardInterrupt
+
+    config = OptimizeConfig("contrast", SEEDS, iterations=6, move="both")
+    whole = optimize(toy, start, config)
+    run = Run.create(tmp_path / "run", "optimize", toy.model, {})
+    with pytest.raises(KeyboardInterrupt):
+        optimize(toy, start, config, run=run, progress=break_off)
+    resumed = optimize(toy, start, config, run=run)
+    assert torch.equal(resumed.noise, whole.noise)
+    assert resumed.embedding.hash == whole.embedding.hash
+
+
+def test_a_generator_without_start_noise_moves_none(toy, start):
+    class Plain:
+        model, render, trainable_masks, embed = toy.model, toy.render, toy.trainable_masks, toy.embed
+
+    with pytest.raises(UsageError, match="`move=both` needs a generator with start noise"):
+        optimize(Plain(), start, OptimizeConfig("contrast", SEEDS, iterations=2, move="both"))
+
+
+class Moded:
+    """The toy with gradient modes: "one_step" is wrong, "shortcut" nearly right, "full" right and expensive."""
+
+    errors: ClassVar = {"full": 0.0, "last_k": 0.0, "one_step": 30.0, "shortcut": 0.1}
+    costs: ClassVar = {"full": 20, "last_k": 20, "one_step": 1, "shortcut": 2}
+
+    def __init__(self, toy, gradient, log):
+        self._toy, self.gradient, self._log = toy, gradient, log
+
+    def __getattr__(self, name):
+        return getattr(self._toy, name)
+
+    def with_gradient(self, gradient):
+        self._log.append(gradient)
+        return Moded(self._toy, gradient, self._log)
+
+    def render(self, embedding, seeds):
+        images = self._toy.render(embedding, seeds)
+        if images.requires_grad and self.gradient != "auto":
+            self._toy.calls += self.costs[self.gradient]
+            aside = torch.sin(torch.arange(embedding.tensors["prompt"].numel()) * 7.0)
+            wrong = (embedding.tensors["prompt"].flatten() * aside).sum() * self.errors[self.gradient]
+            images = images + (wrong - wrong.detach()) * torch.linspace(-1, 1, images.shape[3])
+        return images
+
+
+def test_auto_chooses_by_cosine_and_calls(toy, start, tmp_path):
+    log = []
+    model = Moded(toy, "auto", log)
+    run = Run.create(tmp_path / "run", "optimize", toy.model, {})
+
+    def break_off(row, images):
+        if row.step == 2:
+            raise KeyboardInterrupt
+
+    config = OptimizeConfig("contrast", SEEDS, iterations=4)
+    whole = optimize(model, start, config)
+    assert log == ["full", "last_k", "one_step", "shortcut", "shortcut"]
+    # One image in each mode, 4 steps each, and the calls that the modes cost; then the start.
+    assert whole.trace[0].calls == 4 * 4 + 20 + 20 + 1 + 2 + 4 * len(SEEDS) + 2
+    with pytest.raises(KeyboardInterrupt):
+        optimize(model, start, config, run=run, progress=break_off)
+    log.clear()
+    resumed = optimize(model, start, config, run=run)
+    assert log == ["shortcut"]
+    assert repr(resumed.trace) == repr(whole.trace)
 
 
 # Bad input
@@ -323,6 +510,15 @@ def test_images_that_do_not_depend_on_the_embedding(toy, start):
             {"recipe": "paper", "keep": image_statistics.contrast()},
             "`recipe=paper` uses the gradient and takes no constraint",
         ),
+        ({"recipe": "paper", "judge": "blur"}, "`recipe=paper` uses the gradient and takes no constraint and no judge"),
+        ({"recipe": "paper", "move": "both"}, "`recipe=paper` moves the embedding from one start"),
+        ({"search": "cma-es", "restarts": 2}, "`search=cma-es` moves the embedding from one start"),
+        ({"move": "seeds"}, "expected `move` to be one of 'embedding', 'noise', 'both', got 'seeds'"),
+        ({"scale": "column"}, "expected `scale` to be one of 'tensor', 'row', got 'column'"),
+        ({"restarts": 0}, "`restarts` to be a whole number from 1 to 100, got 0"),
+        ({"restarts": 5, "iterations": 4}, "expected at most 4 `restarts`, one per step, got 5"),
+        ({"judge": "contarst"}, "did you mean contrast"),
+        ({"keep": "prompt"}, "`keep=prompt` needs the `prompt` that it keeps"),
         ({"search": "cma-es", "dimensions": 1}, "at least 2 directions to search, got 1"),
     ],
 )
@@ -367,11 +563,40 @@ def test_an_embedding_of_another_model(toy, start):
 # The optimizers
 
 
+def test_the_published_step_has_a_length_of_its_own_for_each_tensor(toy, start):
+    region = TrustRegion(toy, start, 1)
+    optimizer = PaperOptimizer(region, learning_rate=0.01, loss_scale=1, keep_moments=False)
+    prompt, negative = region.split(torch.ones(region.size))
+    optimizer.tell(0.0, 1.0, lambda: torch.cat([prompt, 1e-3 * negative]) * region.spread)
+    large, small = region.split(optimizer.ask() * region.spread)
+    assert torch.allclose(large, torch.tensor(0.01 / (1 + 1e-3)), rtol=1e-4)
+    assert torch.allclose(small, torch.tensor(0.005), rtol=1e-4)
+    optimizer = PaperOptimizer(region, learning_rate=0.01, loss_scale=1, keep_moments=False)
+    optimizer.tell(0.0, 1.0, lambda: torch.cat([prompt, 0 * negative]))
+    assert not region.split(optimizer.ask())[1].any()
+
+
+def test_the_published_recipe_takes_50_steps():
+    assert (OptimizeConfig("blur", recipe="paper").steps, OptimizeConfig("blur").steps) == (50, 30)
+
+
+def test_a_step_that_breaks_the_constraint_is_shortened_to_fit(toy, start):
+    region = TrustRegion(toy, start, 1)
+    ascent = SignAscent(region, 0.4)
+    ascent.tell(1.0, 1.0, lambda: torch.ones(region.size))
+    assert region.drift(ascent.ask()) == pytest.approx(0.4)
+    ascent.tell(2.0, -3.0, lambda: torch.ones(region.size))
+    # A loss that grows with the square of the step: 4 times the slack at 0.4, nine tenths of it at the next point.
+    assert region.drift(ascent.ask()) == pytest.approx(0.4 * math.sqrt(0.9 / 4))
+    ascent.tell(3.0, -math.inf, lambda: torch.ones(region.size))
+    assert region.drift(ascent.ask()) == pytest.approx(0.2 * math.sqrt(0.9 / 4))
+
+
 def test_the_published_step_is_as_long_as_adams_in_lions_direction(toy, start):
     region = TrustRegion(toy, start, 1)
     optimizer = PaperOptimizer(region, learning_rate=0.01, loss_scale=10, keep_moments=False)
     slope = torch.linspace(-1, 1, region.size)
-    optimizer.tell(0.0, True, lambda: slope * region.spread)
+    optimizer.tell(0.0, 1.0, lambda: slope * region.spread)
     step = optimizer.ask() * region.spread
     adam = 10 * slope / ((10 * slope).abs() + 1e-3)  # Adam's first step, bias corrected
     assert torch.allclose(step, 0.01 * slope.sign() * adam.norm() / slope.sign().norm(), rtol=1e-4)
@@ -382,7 +607,7 @@ def test_the_published_loss_scale_matters_where_gradients_are_small(toy, start):
     lengths = []
     for scale in (1, 10):
         optimizer = PaperOptimizer(region, 0.01, scale, keep_moments=False)
-        optimizer.tell(0.0, True, lambda: 1e-4 * region.spread)
+        optimizer.tell(0.0, 1.0, lambda: 1e-4 * region.spread)
         lengths.append(float(optimizer.ask().norm()))
     assert lengths[1] > 4 * lengths[0]
 

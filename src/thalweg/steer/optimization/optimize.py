@@ -18,7 +18,7 @@ from thalweg.steer.optimization.judge import half_resolution
 from thalweg.steer.optimization.noise_region import NoiseRegion
 from thalweg.steer.optimization.objective import Objective
 from thalweg.steer.optimization.optimize_config import RADIUS, OptimizeConfig
-from thalweg.steer.optimization.optimizers import CmaEs, MomentumAscent, Optimizer, PaperOptimizer
+from thalweg.steer.optimization.optimizers import CmaEs, SignAscent, Optimizer, PaperOptimizer
 from thalweg.steer.optimization.restarts import Restarts
 from thalweg.steer.optimization.search import SearchLoop, Step
 from thalweg.steer.runs import Run
@@ -177,7 +177,7 @@ def _optimizer(
         return CmaEs(region, basis, config.dimensions, config.first_step, config.search_seed)
     if config.restarts > 1:
         return Restarts(region, config.first_step, config.restarts, config.steps + 1, config.search_seed)
-    return MomentumAscent(region, config.first_step)
+    return SignAscent(region, config.first_step)
 
 
 def _parameters(config: OptimizeConfig, start: Embedding, region: TrustRegion, basis: Tensor | None) -> dict[str, Any]:

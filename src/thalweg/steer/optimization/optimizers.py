@@ -1,4 +1,4 @@
-"""Optimizers: momentum ascent, CMA-ES and the paper optimizer; each asks for one score at a time and learns from it."""
+"""Optimizers: sign ascent, CMA-ES and the paper optimizer; each asks for one score at a time and learns from it."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,15 +15,20 @@ _STATE_NAME = "climber"  # codespell:ignore climber
 """Name of an optimizer's part in a state file."""
 
 
-class Region(Protocol):
-    """The points that an optimizer may propose: offsets (n) from a start, see `TrustRegion`."""
+class Space(Protocol):
+    """Offsets (n) from a start in units of their spread (n), see `TrustRegion`."""
 
-    radius: float
     spread: Tensor
 
     def split(self, offsets: Tensor) -> tuple[Tensor, ...]:
         """Return the part of a vector (n) that belongs to each tensor."""
         ...
+
+
+class Region(Space, Protocol):
+    """The offsets that an optimizer may propose."""
+
+    radius: float
 
     def project(self, offsets: Tensor) -> Tensor:
         """Return the nearest offsets (n) that are allowed."""
@@ -73,11 +78,13 @@ def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], value
     optimizer.restore(own, values[_STATE_NAME])
 
 
-class MomentumAscent:
-    """Gradient ascent with momentum from the best point so far; a step without a gain is undone and shortened.
+class SignAscent:
+    """Ascent along signs of the gradient; steps are shortened where the score falls and undone where a guard refuses them.
 
-    A step moves every tensor by the same drift. Its length is a fraction of the trust radius; it does not depend on the
-    gradient's length, and therefore neither on the metric's scale nor on a truncated gradient's.
+    The signs move all entries alike, and so every tensor by the same drift: along the gradient itself a few large
+    entries would leave the start's neighbourhood before the others have moved. Its length, a fraction of the trust
+    radius, does not depend on the gradient's length, and therefore neither on the metric's scale nor on the gradient
+    mode's.
 
     Args:
         region: bounds the search.
@@ -86,66 +93,52 @@ class MomentumAscent:
     """
 
     points_per_move = 1
-    momentum = 0.5
-    growth = 1.5
+    growth = 1.1
+    shrinkage = 0.7
 
     def __init__(self, region: Region, step_length: float, origin: Tensor | None = None) -> None:
         self.region = region
-        self.best = torch.zeros_like(region.spread) if origin is None else origin
-        self.best_value = -math.inf
-        self.best_slack = 1.0
-        self.point = self.best
-        self.direction = torch.zeros_like(self.best)
-        self.gradient = torch.zeros_like(self.best)
+        self.base = torch.zeros_like(region.spread) if origin is None else origin
+        self.value = -math.inf
+        self.slack = 1.0
+        self.point = self.base
+        self.direction = torch.zeros_like(self.base)
         self.step_length = step_length
 
     def ask(self) -> Tensor:
-        """Return the point one step from the best."""
+        """Return the point one step from the last allowed one."""
         return self.point
 
     def tell(self, value: float, slack: float, gradient: Callable[[], Tensor]) -> None:
-        """Continue from a better point, return from a worse one; the first point is taken as it is."""
-        is_first = self.best_value == -math.inf
-        if is_first or (slack >= 0 and value > self.best_value):
-            self.best, self.best_value, self.best_slack = self.point, value, slack
-            self.gradient = torch.cat([self._unit(part) for part in self.region.split(gradient())])
-            self.direction = self.momentum * self.direction + self.gradient
-            self.step_length *= 1 if is_first else self.growth
+        """Continue from an allowed point, return from one that is refused; the first point is taken as it is."""
+        is_first = self.value == -math.inf
+        if is_first or slack >= 0:
+            self.direction = gradient().sign()
+            self.step_length *= 1 if is_first else self.growth if value > self.value else self.shrinkage
+            self.base, self.value, self.slack = self.point, value, slack
         else:
-            self.direction = self.gradient
-            self.step_length *= self._shrinkage(slack)
-        step = torch.cat([self._unit(part) for part in self.region.split(self.direction)])
-        self.point = self.region.project(self.best + self.step_length * self.region.radius * step)
+            self.step_length *= self._fitting(slack)
+        step = self.step_length * self.region.radius * self.direction
+        self.point = self.region.project(self.base + step)
 
-    def _shrinkage(self, slack: float) -> float:
-        """Return the factor of the step's length after a step that failed.
+    def _fitting(self, slack: float) -> float:
+        """Return the factor that shortens a refused step.
 
         The constraint's loss grows about with the square of a step: the factor leads to a tenth of the slack.
         """
-        if not -math.inf < slack < 0:
+        if slack == -math.inf:
             return 0.5
-        return min(max(math.sqrt(0.9 * max(self.best_slack, 0.0) / (self.best_slack - slack)), 0.2), 0.8)
-
-    @staticmethod
-    def _unit(part: Tensor) -> Tensor:
-        """Return the direction of a tensor's step, at a drift of 1; zeros stay zeros.
-
-        Between the gradient itself, whose few large entries leave the start's neighbourhood before the others have
-        moved, and its sign, which moves all entries alike.
-        """
-        shared = part.sign() * part.abs().sqrt()
-        return shared / shared.square().mean().sqrt().clamp(min=torch.finfo(part.dtype).tiny)
+        return min(max(math.sqrt(0.9 * max(self.slack, 0.0) / (self.slack - slack)), 0.2), 0.8)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the best and the next point, the momentum, the last gradient and the step's length."""
-        tensors = {"best": self.best, "place": self.point, "direction": self.direction, "gradient": self.gradient}
-        return tensors, {"length": self.step_length, "value": self.best_value, "slack": self.best_slack}
+        """Return the last allowed and the next point, the direction, and the step's length."""
+        tensors = {"base": self.base, "place": self.point, "direction": self.direction}
+        return tensors, {"length": self.step_length, "value": self.value, "slack": self.slack}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Continue from a state."""
-        self.best, self.point = tensors["best"], tensors["place"]
-        self.direction, self.gradient = tensors["direction"], tensors["gradient"]
-        self.step_length, self.best_value, self.best_slack = values["length"], values["value"], values["slack"]
+        self.base, self.point, self.direction = tensors["base"], tensors["place"], tensors["direction"]
+        self.step_length, self.value, self.slack = values["length"], values["value"], values["slack"]
 
 
 class PaperOptimizer:
@@ -157,7 +150,7 @@ class PaperOptimizer:
     start's after every step.
 
     Args:
-        region: gives the space and the drift; its radius does not bind.
+        region: the space; where it has a radius, that does not bind.
         learning_rate: learning rate of the Adam step.
         loss_scale: factor on the metric, which Adam's `epsilon` does not cancel.
         keep_moments: whether to set means and standard deviations back.
@@ -168,7 +161,7 @@ class PaperOptimizer:
     lion_betas = (0.9, 0.99)
     adam_betas = (0.9, 0.999)
 
-    def __init__(self, region: TrustRegion, learning_rate: float, loss_scale: float, keep_moments: bool) -> None:
+    def __init__(self, region: Space, learning_rate: float, loss_scale: float, keep_moments: bool) -> None:
         check_number("the learning rate", learning_rate, MIN_RATE, MAX_RATE)
         self.region = region
         self.learning_rate = learning_rate
@@ -200,7 +193,7 @@ class PaperOptimizer:
         # A tensor without a gradient has neither signs nor a step.
         step = self.learning_rate * torch.cat([part * other.norm() / part.norm().clamp(min=1) for part, other in pairs])
         self.point = self.point + step / self.region.spread
-        if self.keep_moments:
+        if self.keep_moments and isinstance(self.region, TrustRegion):
             self.point = self.region.with_start_moments(self.point)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

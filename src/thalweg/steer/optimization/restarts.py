@@ -1,4 +1,4 @@
-"""Several starts of momentum ascent, one after the other, within one number of points."""
+"""Several starts of sign ascent, one after the other, within one number of points."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.steer.optimization.optimizers import MomentumAscent, Region
+from thalweg.steer.optimization.optimizers import SignAscent, Region
 
 RESTART_DRIFT = 0.5
 """Drift of the further starts, as a fraction of the trust radius."""
 
 
 class Restarts:
-    """Momentum ascent from the start, and again from seeded random points near it.
+    """Sign ascent from the start, and again from seeded random points near it.
 
     Each start has an equal share of the points; the best of all is kept by the search around it.
 
@@ -31,7 +31,7 @@ class Restarts:
         self._seed = seed
         self.points_per_move = -(-points // starts)
         self.told = 0
-        self._ascent = MomentumAscent(region, step_length)
+        self._ascent = SignAscent(region, step_length)
 
     def ask(self) -> Tensor:
         """Return the current ascent's next point."""
@@ -45,13 +45,13 @@ class Restarts:
         else:
             self._ascent.tell(value, slack, gradient)
 
-    def _begin(self) -> MomentumAscent:
+    def _begin(self) -> SignAscent:
         """Return an ascent from the random point of the current start."""
         start = self.told // self.points_per_move
         random = torch.Generator().manual_seed((self._seed + start) % 2**63)
         draw = torch.randn(len(self._region.spread), generator=random).to(self._region.spread)
         origin = self._region.project(RESTART_DRIFT * self._region.radius * draw)
-        return MomentumAscent(self._region, self._step_length, origin)
+        return SignAscent(self._region, self._step_length, origin)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the current ascent's state and the number of points so far."""
