@@ -14,7 +14,7 @@ from thalweg.steer.metrics.metric import metric
 from thalweg.steer.optimization.judge import half_resolution
 from thalweg.steer.optimization.optimize import optimize
 from thalweg.steer.optimization.optimize_config import OptimizeConfig
-from thalweg.steer.optimization.optimizers import SignAscent, PaperOptimizer
+from thalweg.steer.optimization.optimizers import PaperOptimizer, SignAscent
 from thalweg.steer.optimization.report import describe
 from thalweg.steer.optimization.search import BEST, NOISE, STATE
 from thalweg.steer.runs import Run

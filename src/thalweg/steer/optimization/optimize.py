@@ -18,7 +18,7 @@ from thalweg.steer.optimization.judge import half_resolution
 from thalweg.steer.optimization.noise_region import NoiseRegion
 from thalweg.steer.optimization.objective import Objective
 from thalweg.steer.optimization.optimize_config import RADIUS, OptimizeConfig
-from thalweg.steer.optimization.optimizers import CmaEs, SignAscent, Optimizer, PaperOptimizer
+from thalweg.steer.optimization.optimizers import CmaEs, Optimizer, PaperOptimizer, SignAscent
 from thalweg.steer.optimization.restarts import Restarts
 from thalweg.steer.optimization.search import SearchLoop, Step
 from thalweg.steer.runs import Run

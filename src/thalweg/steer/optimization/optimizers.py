@@ -79,7 +79,7 @@ def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], value
 
 
 class SignAscent:
-    """Ascent along signs of the gradient; steps are shortened where the score falls and undone where a guard refuses them.
+    """Ascent along the signs of the gradient; steps are shortened where the score falls, undone where a guard refuses.
 
     The signs move all entries alike, and so every tensor by the same drift: along the gradient itself a few large
     entries would leave the start's neighbourhood before the others have moved. Its length, a fraction of the trust

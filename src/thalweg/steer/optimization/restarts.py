@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.steer.optimization.optimizers import SignAscent, Region
+from thalweg.steer.optimization.optimizers import Region, SignAscent
 
 RESTART_DRIFT = 0.5
 """Drift of the further starts, as a fraction of the trust radius."""
