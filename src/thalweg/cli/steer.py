@@ -49,7 +49,7 @@ def optimize(
     from thalweg.prompts import check_prompt_or_file
     from thalweg.seeds import read_seeds
     from thalweg.steer.metrics.expression import with_absolute_files
-    from thalweg.steer.optimization.optimize_config import Move, OptimizeConfig, Recipe, Search
+    from thalweg.steer.optimization.optimize_config import Move, OptimizeConfig, Recipe, Search, constraint
     from thalweg.steer.runs import check_resumable, remove_failed_run
 
     check_prompt_or_file(prompt)
@@ -57,7 +57,7 @@ def optimize(
         with_absolute_files(metric),
         read_seeds(seeds),
         prompt=prompt,
-        keep=_constraint(keep, prompt, recipe, model_config),
+        keep=None if recipe == "paper" and not keep else constraint(keep, prompt, model_config.has_scorer),
         unseen=read_seeds(unseen),
         iterations=iterations,
         radius=radius,
@@ -75,17 +75,6 @@ def optimize(
     with remove_failed_run(out):
         run = config.begin_run(out, generator, vars(model_config))
         run_optimize(with_metrics, run, generator)
-
-
-def _constraint(keep: str | None, prompt: str, recipe: str, model_config: "ModelConfig") -> str | None:
-    """Return the constraint that is given; else, where the model has a scorer, the text score of a prompt of words."""
-    from thalweg.prompts import read_prompt
-    from thalweg.steer.metrics.expression import with_absolute_files
-
-    if keep:
-        return None if keep == "none" else with_absolute_files(keep)
-    has_scorer = model_config.model is None or model_config.clip is not None
-    return "prompt" if has_scorer and recipe == "thalweg" and isinstance(read_prompt(prompt), str) else None
 
 
 @steer.command()

@@ -16,8 +16,9 @@ from thalweg.limits import (
     check_number,
     check_text,
 )
+from thalweg.prompts import is_embedding_name
 from thalweg.seeds import check_seeds
-from thalweg.steer.metrics.expression import read_expression
+from thalweg.steer.metrics.expression import read_expression, with_absolute_files
 from thalweg.steer.metrics.metric import Metric
 from thalweg.steer.tool_config import ToolConfig
 
@@ -34,6 +35,8 @@ Scale = Literal["tensor", "row"]
 SCALES: tuple[Scale, ...] = ("tensor", "row")
 PROMPT = "prompt"
 """Constraint that is the text score of the prompt itself."""
+NONE = "none"
+"""What a user types for no constraint."""
 
 ITERATIONS = 30
 """Points measured after the start by default."""
@@ -45,6 +48,19 @@ RADIUS = 1.0
 """Largest drift by default."""
 STEP_LENGTHS: dict[Search, float] = {"gradient": 0.1, "cma-es": 0.25}
 """First steps by default."""
+
+
+def constraint(text: str | None, prompt: str, has_scorer: bool) -> str | None:
+    """Return the constraint that a user typed; for none, the default.
+
+    Args:
+        text: a metric; "none": no constraint; empty: the text score of a prompt of words, where there is a scorer.
+        prompt: the prompt or embedding file to start from.
+        has_scorer: whether the model has a scorer of texts.
+    """
+    if text:
+        return None if text == NONE else with_absolute_files(text)
+    return PROMPT if has_scorer and not is_embedding_name(prompt) else None
 
 
 @dataclass(frozen=True)
@@ -108,8 +124,8 @@ class OptimizeConfig(ToolConfig):
     def __post_init__(self) -> None:
         """Refuse values that are invalid whatever the model is."""
         check_text("`prompt`", self.prompt)
-        for metric in (self.metric, self.keep or None, self.judge or None):
-            if isinstance(metric, str) and not (metric == PROMPT and metric is self.keep):
+        for metric in (self.metric, None if self.keep == PROMPT else self.keep or None, self.judge or None):
+            if isinstance(metric, str):
                 read_expression(metric)
         object.__setattr__(self, "seeds", check_seeds(self.seeds))
         object.__setattr__(self, "unseen", check_seeds(self.unseen) if len(self.unseen) else ())
@@ -182,11 +198,11 @@ class OptimizeConfig(ToolConfig):
         scorer = functools.cache(load_scorer) if load_scorer is not None else None
         dino = functools.cache(load_dino) if load_dino is not None else None
 
-        def made(text: str | Metric | None) -> Metric | None:
-            return parse(text, scorer, read_files, dino) if isinstance(text, str) and text else text or None
+        def made(metric: str | Metric) -> Metric:
+            return parse(metric, scorer, read_files, dino) if isinstance(metric, str) else metric
 
-        keep = self._kept_prompt(scorer) if self.keep == PROMPT else made(self.keep)
-        return replace(self, metric=made(self.metric), keep=keep, judge=made(self.judge))
+        keep = self._kept_prompt(scorer) if self.keep == PROMPT else made(self.keep) if self.keep else None
+        return replace(self, metric=made(self.metric), keep=keep, judge=made(self.judge) if self.judge else None)
 
     def _kept_prompt(self, scorer: "Callable[[], Scorer] | None") -> Metric:
         """Return the text score of the prompt."""
