@@ -135,7 +135,7 @@ def compare(case: Case, value: str, before: dict[str, list[str]], after: dict[st
 
 @dataclass(frozen=True)
 class Imprinting:
-    """What all imprints of a case share."""
+    """Model, start and target of all imprints of a case."""
 
     generator: DiffusionGenerator
     scorer: Scorer

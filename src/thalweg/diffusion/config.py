@@ -79,7 +79,7 @@ class ModelConfig:
 
     @property
     def has_scorer(self) -> bool:
-        """Whether `load_scorer` loads a scorer without being told which."""
+        """True where `load_scorer` loads a scorer without being told which."""
         return self.model is None or self.clip is not None
 
     @classmethod

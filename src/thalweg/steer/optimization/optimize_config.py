@@ -36,7 +36,7 @@ SCALES: tuple[Scale, ...] = ("tensor", "row")
 PROMPT = "prompt"
 """Constraint that is the text score of the prompt itself."""
 NONE = "none"
-"""What a user types for no constraint."""
+"""Text that stands for no constraint."""
 
 ITERATIONS = 30
 """Points measured after the start by default."""

@@ -23,7 +23,7 @@ BEST = "best.safetensors"
 NOISE = "noise.safetensors"
 """File of the seeds' best start noise in a run folder: a tensor `noise` (S, C, h, w), in the order of the seeds."""
 GUARDS = ("constraint", "judge")
-"""What may refuse a point that scores higher."""
+"""Guards, each of which may refuse a point that scores higher."""
 
 
 @dataclass(frozen=True)
