@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,3 +44,9 @@ def test_a_config_is_checked_without_torch() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_scorer_is_known_for_the_miniature_and_where_one_is_named(tmp_path: Path) -> None:
+    assert ModelConfig().has_scorer
+    assert ModelConfig(clip="openai/clip-vit-base-patch32").has_scorer
+    assert not ModelConfig(model="openai/some-model").has_scorer
