@@ -66,7 +66,7 @@ def test_the_prompts_own_text_score_is_a_constraint(toy, start):
     assert made.keep.name == "text: a red ball, + 2"
     result = optimize(toy, start, made)
     assert result.trace[0].kept == pytest.approx(float(made.keep(toy.render(start, SEEDS)).mean()))
-    for change, says in (({"prompt": ""}, "needs the `prompt`"), ({}, "needs a scorer of texts")):
+    for change, says in (({"prompt": ""}, "needs the words of the `prompt`"), ({}, "needs a scorer of texts")):
         with pytest.raises(UsageError, match=says):
             replace(config, **change).with_metrics()
 

@@ -330,7 +330,8 @@ def test_images_that_do_not_depend_on_the_embedding(toy, start):
         ({"restarts": 0}, "`restarts` to be a whole number from 1 to 100, got 0"),
         ({"restarts": 5, "iterations": 4}, "expected at most 4 `restarts`, one per step, got 5"),
         ({"judge": "contarst"}, "did you mean contrast"),
-        ({"keep": "prompt"}, "`keep=prompt` needs the `prompt` that it keeps"),
+        ({"keep": "prompt"}, "`keep=prompt` needs the words of the `prompt` that it keeps"),
+        ({"keep": "prompt", "prompt": "a.safetensors"}, "`keep=prompt` needs the words of the `prompt`"),
         ({"search": "cma-es", "dimensions": 1}, "at least 2 directions to search, got 1"),
     ],
 )

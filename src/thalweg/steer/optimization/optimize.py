@@ -102,10 +102,10 @@ def optimize(
         region = TrustRegion(generator, start, RADIUS if config.radius is None else config.radius, config.scale)
     if config.recipe == "thalweg" and judge is None and isinstance(generator, ChainGenerator):
         judge = half_resolution(metric)
+    generator, calls = _with_gradient(generator, region, config, run)
     moved = _moved(generator, region, config)
     parameters = _parameters(config, start, region, basis)
     optimizer = _optimizer(config, moved, metric, basis)
-    generator, calls = _with_gradient(generator, region, config, run)
     guards = (constraint, config.retained_fraction, judge)
     objective = Objective(generator, moved, metric, config.seeds, *guards, batch)
     search = SearchLoop(objective, optimizer, parameters, run, progress, calls)
@@ -199,8 +199,7 @@ def _parameters(config: OptimizeConfig, start: Embedding, region: TrustRegion, b
     if config.recipe == "paper":
         parameters["learning_rate"] = config.learning_rate
     judge = config.judge.name if isinstance(config.judge, Metric) else None
-    changed = {"judge": judge, "move": config.move, "restarts": config.restarts, "scale": config.scale}
-    parameters |= {name: value for name, value in changed.items()}
+    parameters |= {"judge": judge, "move": config.move, "restarts": config.restarts, "scale": config.scale}
     if config.restarts > 1:
         parameters["search_seed"] = config.search_seed
     if config.search == "cma-es":

@@ -148,8 +148,8 @@ class OptimizeConfig(ToolConfig):
         check_count("`restarts`", self.restarts, 1, MAX_RESTARTS)
         if self.restarts > self.steps:
             raise UsageError(f"expected at most {self.steps} `restarts`, one per step, got {self.restarts}")
-        if self.keep == PROMPT and not self.prompt:
-            raise UsageError("`keep=prompt` needs the `prompt` that it keeps")
+        if self.keep == PROMPT and (not self.prompt or is_embedding_name(self.prompt)):
+            raise UsageError("`keep=prompt` needs the words of the `prompt` that it keeps")
         self._check_recipe()
 
     def _check_recipe(self) -> None:
