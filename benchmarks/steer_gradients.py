@@ -8,7 +8,8 @@ Runs on the miniature (or on the model in the folder --model):
 - memory: peak resident memory of one gradient over 50 steps, above what the process held before, each mode in a
   process of its own (Linux).
 - time: one gradient through a whole chain of 20 steps over one sampling of it without a gradient.
-- the last step: cosine of the gradients of sharpness through the last step only and through the whole chain.
+- the modes: cosine of each mode's gradient of sharpness with the full one, its length over the full one's, and its
+  denoiser calls over those of rendering; means of the prompts at the miniature's own steps.
 """
 
 import gc
@@ -16,6 +17,7 @@ import multiprocessing
 import re
 import statistics
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -28,7 +30,7 @@ from thalweg.diffusion import DiffusionGenerator, miniature, sampling
 from thalweg.diffusion.schedulers import SCHEDULERS
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
-from thalweg.generator import Gradient
+from thalweg.gradient_modes import Gradient
 
 PROMPTS = (
     "a red ball",
@@ -37,6 +39,7 @@ PROMPTS = (
     "a blurred yellow ring",
 )
 EXACT = 1e-6
+MODES: tuple[Gradient, ...] = ("full", "last_k", "one_step", "shortcut", "random")
 
 
 def load(folder: Path | None, dtype: torch.dtype = torch.float32) -> DiffusionGenerator:
@@ -147,10 +150,10 @@ def peak_memory(folder: Path | None, mode: Gradient, seeds: tuple[int, ...]) -> 
 def memory(folder: Path | None) -> dict[str, float]:
     """Peak memory of both modes, the median of three processes each."""
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        modes: tuple[Gradient, ...] = ("full", "one_step")
+        measured: tuple[Gradient, ...] = ("full", "one_step")
         return {
             str(mode): statistics.median(pool.apply(peak_memory, (folder, mode, tuple(range(8)))) for _ in range(3))
-            for mode in modes
+            for mode in measured
         }
 
 
@@ -168,15 +171,27 @@ def durations(model: DiffusionGenerator) -> dict[str, float]:
     return {name: min(times[1:]) for name, times in runs.items()}
 
 
+def modes(model: DiffusionGenerator) -> dict[str, float]:
+    """Cosine, length and calls of each gradient mode, the means of the prompts."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for prompt in PROMPTS:
+        embedding = model.embed(prompt)
+        full = gradient(model.with_gradient("full"), embedding, (1, 2))
+        for mode in MODES:
+            before = model.calls
+            other = gradient(model.with_gradient(mode), embedding, (1, 2))
+            found[f"calls_{mode}"].append((model.calls - before) / (2 * model.steps))
+            found[f"cosine_{mode}"].append(float(torch.cosine_similarity(other, full, dim=0)))
+            found[f"length_{mode}"].append(float(other.norm() / full.norm()))
+    return {name: statistics.mean(values) for name, values in found.items()}
+
+
 def main() -> None:
     options = arguments(__doc__)
     held = memory(options.model)
     model = load(options.model)
     took = durations(model)
-    pairs = [
-        [gradient(model.with_gradient(mode), model.embed(prompt), (1, 2)) for mode in ("one_step", "full")]
-        for prompt in PROMPTS
-    ]
+    compared = modes(model)
     errors = relative_errors(options.model)
     report(
         {
@@ -188,10 +203,7 @@ def main() -> None:
             "memory_full_mb": held["full"],
             "time_full_over_sampling": took["full"] / took["sampling"],
             "seconds_full": took["full"],
-            "cosine_last_step_vs_full": statistics.mean(
-                float(torch.cosine_similarity(last, full, dim=0)) for last, full in pairs
-            ),
-            "length_last_step_over_full": statistics.mean(float(last.norm() / full.norm()) for last, full in pairs),
+            **compared,
         },
         options.json,
     )

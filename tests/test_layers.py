@@ -17,7 +17,7 @@ LAYERS = (
     ("generator", "embedding"),
     ("devices", "prompts", "seeds", "threads"),
     ("io",),
-    ("limits", "notices"),
+    ("gradient_modes", "limits", "notices"),
     ("errors", "_version"),
 )
 """Layers from the highest to the lowest; parts of one layer do not import each other, unless named below."""

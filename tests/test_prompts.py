@@ -9,7 +9,7 @@ import torch
 
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import MissingPathError, PromptSyntax, UsageError
-from thalweg.prompts import check_prompt, check_prompt_or_file, read_prompt, warn_of_syntax, words_of
+from thalweg.prompts import check_prompt, check_prompt_or_file, is_embedding_name, read_prompt, warn_of_syntax, words_of
 
 
 @pytest.fixture(autouse=True)
@@ -167,3 +167,11 @@ def test_a_prompt_or_an_existing_file_needs_no_model(here: Path) -> None:
     check_prompt_or_file("run/embedding.safetensors")
     with pytest.raises(MissingPathError, match="expected an embedding file, found none at absent"):
         check_prompt_or_file("absent.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("mine.safetensors", True), (" folder/MINE.SafeTensors ", True), ("a ball", False), ("safetensors", False)],
+)
+def test_names_of_embedding_files(text: str, expected: bool) -> None:
+    assert is_embedding_name(text) == expected

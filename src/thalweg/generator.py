@@ -4,17 +4,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from pathlib import Path
-from typing import Literal, ParamSpec, Protocol, Self, TypeVar, runtime_checkable
+from typing import ParamSpec, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from thalweg.embedding import Embedding, ModelIdentity
+from thalweg.gradient_modes import Gradient
 from thalweg.prompts import read_prompt
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-Gradient = Literal["full", "last_k", "one_step"] | None
 
 
 @runtime_checkable
@@ -61,6 +61,11 @@ class ChainGenerator(Generator, Protocol):
     @property
     def calls(self) -> int:
         """Denoiser evaluations so far, one per image, including those repeated in backward passes."""
+        ...
+
+    @property
+    def gradient(self) -> Gradient:
+        """Gradient mode; a tool that computes gradients replaces "auto" by the mode that it measures to be best."""
         ...
 
     def noise(self, seeds: Sequence[int]) -> Tensor:

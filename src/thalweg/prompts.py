@@ -52,6 +52,11 @@ _SYNTAX = re.compile(
 )
 
 
+def is_embedding_name(text: str) -> bool:
+    """Return whether a text is the name of an embedding file: it has their suffix, in upper or lower case."""
+    return Path(text.strip()).suffix.lower() == SUFFIX
+
+
 def read_prompt(text: str, locate: Callable[[str], Path] = Path) -> Path | str:
     """Return the embedding file that a text names, or the text itself if it is a prompt.
 
@@ -68,9 +73,9 @@ def read_prompt(text: str, locate: Callable[[str], Path] = Path) -> Path | str:
     text = check_prompt(text).strip()
     if not text:
         raise UsageError("expected a prompt or an embedding file, got nothing")
-    suffix = Path(text).suffix.lower()
-    if suffix == SUFFIX:
+    if is_embedding_name(text):
         return locate(text)
+    suffix = Path(text).suffix.lower()
     if suffix in WEIGHTS_SUFFIXES:
         raise UsageError(
             f"expected a prompt or an embedding file (*{SUFFIX}), got {shown(text)}: pickles and other "

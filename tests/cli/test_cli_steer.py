@@ -155,6 +155,34 @@ class TestOptimize:
         assert Path("out/trace.png").stat().st_size > 5_000
         assert Embedding.load("out/best.safetensors").lineage.operation == "optimize"
 
+    def test_the_prompts_own_text_score_is_kept_and_the_result_is_in_words(self, cli: Callable) -> None:
+        ran = cli(*self.ARGUMENTS, "--iterations", 2)
+        assert ran.code == 0, ran.err
+        assert json.loads(Path("out/run.json").read_text())["settings"]["keep"] == "prompt"
+        words = json.loads(Path("out/report.json").read_text())
+        assert [line.split(" ")[0] for line in words] == ["contrast:", "on", "drift:", "lost", "judge,"]
+        assert words[3].startswith("lost of text: a ball: ")
+        assert all(line in ran.out.splitlines() for line in words)
+        again = cli("steer", "resume", "out")
+        assert again.code == 0, again.err
+        assert all(line in again.out.splitlines() for line in words)
+
+    def test_no_constraint_where_none_is_wanted_or_none_can_be_scored(self, cli: Callable) -> None:
+        assert cli(*self.ARGUMENTS, "--iterations", 1, "--keep", "none").code == 0
+        assert json.loads(Path("out/run.json").read_text())["settings"]["keep"] is None
+        assert "lost: not measured" in Path("out/report.json").read_text()
+        arguments = ["out/best.safetensors" if argument == "a ball" else argument for argument in self.ARGUMENTS]
+        arguments[3] = "file"
+        assert cli(*arguments, "--iterations", 1).code == 0
+        assert json.loads(Path("file/run.json").read_text())["settings"]["keep"] is None
+
+    def test_noise_moves_with_the_embedding(self, cli: Callable) -> None:
+        ran = cli(*self.ARGUMENTS, "--iterations", 2, "--move", "both", "--restarts", 1, "--gradient", "auto")
+        assert ran.code == 0, ran.err
+        assert "noise of the seeds: out/noise.safetensors" in ran.out
+        assert Path("out/noise.safetensors").is_file()
+        assert pixels(Path("out/before-after.png")).shape == (2 * 66 - 2, 2 * 66 - 2, 3)
+
     def test_a_run_resumes_only_with_its_own_settings(self, cli: Callable) -> None:
         assert cli(*self.ARGUMENTS, "--iterations", 1).code == 0
         changed = tuple("a cube" if argument == "a ball" else argument for argument in self.ARGUMENTS)
@@ -357,6 +385,10 @@ REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("optimize", "a ball", "out", "--metric", "blur", "--search", "newton"), "expected --search to be one of"),
     (("optimize", "a ball", "out", "--metric", "blur", "--recipe", "lion"), "expected --recipe to be one of"),
     (("optimize", "a ball", "out", "--metric", "blur", "--recipe", "paper", "--keep", "blur"), "--recipe paper uses"),
+    (("optimize", "a ball", "out", "--metric", "blur", "--move", "seeds"), "expected --move to be one of"),
+    (("optimize", "a ball", "out", "--metric", "blur", "--restarts", "0"), "--restarts to be a whole number from 1"),
+    (("optimize", "a ball", "out", "--metric", "blur", "--gradient", "half"), "full, last_k, one_step, shortcut"),
+    (("optimize", "a ball", "out", "--metric", "blur", "--recipe", "paper", "--move", "both"), "--recipe paper moves"),
     (("optimize", "a ball", "out", "--metric", "blur", "--iterations", "0"), "expected --iterations to be"),
     (("optimize", "none.safetensors", "out", "--metric", "blur"), "none.safetensors"),
     (("optimize", "a ball", "full", "--metric", "blur"), "expected a new or empty folder"),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from thalweg.errors import UsageError
         ({"scheduler": "eulr"}, r"^scheduler 'eulr': expected ddim, .*; did you mean euler\?$"),
         ({"steps": 0}, "steps to be a whole number from 1 to 100,000, got 0"),
         ({"guidance": -1.0}, "guidance_scale to be a number from 0 to 1000"),
-        ({"gradient": "some"}, "gradient full, last_k, one_step or None, got 'some'"),
+        ({"gradient": "some"}, "gradient full, last_k, one_step, shortcut, random, auto or None, got 'some'"),
         ({"device": "gpu"}, "expected a device such as cpu, .*called cuda"),
         ({"model": "no-such-model"}, "'no-such-model', which is neither"),
         ({"clip": "no-such-model"}, "'no-such-model', which is neither"),
@@ -43,3 +44,9 @@ def test_a_config_is_checked_without_torch() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_scorer_is_known_for_the_miniature_and_where_one_is_named(tmp_path: Path) -> None:
+    assert ModelConfig().has_scorer
+    assert ModelConfig(clip="openai/clip-vit-base-patch32").has_scorer
+    assert not ModelConfig(model="openai/some-model").has_scorer

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from thalweg.diffusion import sampling
+from thalweg.diffusion import gradient_routes, sampling
+from thalweg.diffusion.gradient_routes import SHORTCUT_AT
 from thalweg.diffusion.sampling import Schedule, sample
 from thalweg.diffusion.schedulers import SCHEDULERS, make_scheduler
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.generator import Gradient
+from thalweg.gradient_modes import Gradient
 
 NOISE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 DIFFUSION = diffusers.DDIMScheduler(**NOISE, clip_sample=False)
@@ -157,6 +158,67 @@ def test_the_last_calls_only(name: str, gradient: Gradient, last_k: int, recorde
     found = gradients(loss_at(latents), tensors)
     torch.testing.assert_close(found, differences(value, tensors), rtol=1e-5, atol=1e-8)
     assert denoiser.calls == schedule.calls + min(recorded, schedule.calls)
+
+
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let autograd keep the graph of denoiser calls."""
+    monkeypatch.setattr(sampling._Recomputed, "apply", staticmethod(lambda denoiser, *rest: denoiser(*rest)))
+
+
+@pytest.mark.parametrize("name", ["ddim", "heun", "lms", "dpm_multistep", "euler_ancestral", "flow_euler"])
+def test_the_shortcut_is_the_graph_in_which_all_other_calls_are_constants(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise, tensors = inputs()
+    noise.requires_grad_()
+    schedule, denoiser = CONFIGURATIONS[name](), Denoiser()
+    latents = sample(denoiser, schedule, noise, tensors, "shortcut")
+    found = gradients(loss(latents), [*tensors, noise])
+    assert denoiser.calls == schedule.calls + 1
+
+    kept_call = min(round(SHORTCUT_AT * schedule.calls), schedule.calls - 1)
+    inner = Denoiser()
+
+    def constant(*given: Tensor) -> Tensor:
+        call, output = inner.calls, inner(*given)
+        return output if call == kept_call else output.detach()
+
+    plain(monkeypatch)
+    expected = sample(constant, schedule, noise, tensors)
+    torch.testing.assert_close(latents, expected, rtol=0, atol=0)
+    torch.testing.assert_close(found, gradients(loss(expected), [*tensors, noise]), rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["ddim", "heun", "lms", "dpm_multistep", "euler_ancestral", "flow_euler"])
+def test_the_random_gradient_is_the_full_one_on_average(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise, tensors = inputs()
+    noise.requires_grad_()
+    schedule = CONFIGURATIONS[name]()
+    full = gradients(loss(sample(Denoiser(), schedule, noise, tensors)), [*tensors, noise])
+    draws = []
+    for draw in range(schedule.calls):
+        monkeypatch.setattr(gradient_routes, "_draw", lambda tensors, count, draw=draw: draw)
+        value = loss(sample(Denoiser(), schedule, noise, tensors, "random"))
+        # Noise is reached by the longest draw only.
+        found = torch.autograd.grad(value, [*tensors, noise], allow_unused=True, materialize_grads=True)
+        draws.append(torch.cat([part.flatten() for part in found]))
+    torch.testing.assert_close(torch.stack(draws).mean(0), full, rtol=1e-9, atol=1e-13)
+    assert not torch.allclose(draws[0], full, rtol=0.1)
+
+
+def test_the_random_gradient_is_drawn_from_the_conditions() -> None:
+    noise, (rows, pooled) = inputs()
+    schedule = CONFIGURATIONS["ddim"]()
+
+    def calls(moved: Tensor) -> int:
+        denoiser = Denoiser()
+        loss(sample(denoiser, schedule, noise, [moved, pooled], "random")).backward()
+        return denoiser.calls - schedule.calls
+
+    counts = [calls(rows.detach() + 0.1 * index) for index in range(40)]
+    assert calls(rows.detach()) == counts[0]
+    assert set(counts) <= set(range(1, schedule.calls + 1))
+    assert len(set(counts)) > 3
 
 
 def test_full_is_the_default_and_differs_from_one_step() -> None:

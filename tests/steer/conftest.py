@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
-from thalweg.generator import Gradient
+from thalweg.gradient_modes import Gradient
 from thalweg.seeds import check_seeds
 
 
@@ -17,6 +17,7 @@ class ToyGenerator:
     model = ModelIdentity("toy", "0" * 64)
     steps = 4
     tokens, width, size = 5, 6, 16
+    gradient: Gradient = "full"
 
     def __init__(self) -> None:
         self.calls = 0

@@ -82,3 +82,18 @@ def test_invalid_starts(toy):
     broken = start.derive({"prompt": torch.full((5, 6), torch.nan)}, "path")
     with pytest.raises(ThalwegError, match="tensor prompt holds NaN"):
         TrustRegion(toy, broken, 1)
+
+
+def test_rows_have_spreads_of_their_own(toy):
+    start = toy.embed("a red ball")
+    tensors = {**start.tensors, "prompt": start.tensors["prompt"] * torch.tensor([1.0, 1.0, 10.0, 0.0, 1.0])[:, None]}
+    scaled = start.derive(tensors, "move")
+    by_row, by_tensor = (TrustRegion(toy, scaled, 1.0, scale) for scale in ("row", "tensor"))
+    prompt, negative = (part.reshape(toy.tokens - 1, toy.width) for part in by_row.split(by_row.spread))
+    assert torch.allclose(prompt, prompt[:, :1].expand(prompt.shape))
+    rows = tensors["prompt"][1:]
+    assert torch.allclose(prompt[:2, 0], rows[:2].std(1, correction=0))
+    # Rows without a spread, and tensors without one, take the tensor's.
+    whole = by_tensor.spread[0]
+    assert torch.allclose(prompt[2, 0], whole) and torch.allclose(negative, whole)
+    assert torch.allclose(by_tensor.spread, whole)

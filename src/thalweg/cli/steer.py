@@ -29,13 +29,18 @@ def optimize(
     prompt: Prompt,
     out: Folder,
     metric: Annotated[str, typer.Option(help="such as sharpness, 'contrast + 0.5*blur' or 'text: a red ball'")],
-    keep: Annotated[str | None, typer.Option(help="a metric that must not fall, such as 'text: a ball'")] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="a metric that must not fall; the prompt's own text score if left out, none: no constraint"),
+    ] = None,
     seeds: Seeds = "0-3",
     unseen: Annotated[str, typer.Option(help="seeds to evaluate the result on")] = "100-107",
     iterations: Iterations = None,
     radius: Radius = None,
     search: Annotated[str, typer.Option(help="gradient, or cma-es for a metric without one")] = "gradient",
     recipe: Annotated[str, typer.Option(help="thalweg, or paper for the published optimizer")] = "thalweg",
+    move: Annotated[str, typer.Option(help="embedding, noise (of these seeds alone) or both")] = "embedding",
+    restarts: Annotated[int, typer.Option(help="number of starts that share the iterations")] = 1,
     *,
     model_config: "ModelConfig",
 ) -> None:
@@ -45,7 +50,7 @@ def optimize(
     from thalweg.prompts import check_prompt_or_file
     from thalweg.seeds import read_seeds
     from thalweg.steer.metrics.expression import with_absolute_files
-    from thalweg.steer.optimization.optimize_config import OptimizeConfig, Recipe, Search
+    from thalweg.steer.optimization.optimize_config import Move, OptimizeConfig, Recipe, Search, constraint
     from thalweg.steer.runs import check_resumable, remove_failed_run
 
     check_prompt_or_file(prompt)
@@ -53,12 +58,14 @@ def optimize(
         with_absolute_files(metric),
         read_seeds(seeds),
         prompt=prompt,
-        keep=with_absolute_files(keep) if keep else None,
+        keep=None if recipe == "paper" and not keep else constraint(keep, prompt, model_config.has_scorer),
         unseen=read_seeds(unseen),
         iterations=iterations,
         radius=radius,
         search=cast(Search, search),
         recipe=cast(Recipe, recipe),
+        move=cast(Move, move),
+        restarts=restarts,
     )
     if search == "cma-es":
         model_config = replace(model_config, gradient=None)

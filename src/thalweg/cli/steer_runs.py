@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from thalweg.steer.imprinting.imprint_config import ImprintConfig
     from thalweg.steer.interpolation import PathConfig
     from thalweg.steer.navigation.navigation import Navigation
+    from thalweg.steer.optimization.optimize import OptimizeResult
     from thalweg.steer.optimization.optimize_config import OptimizeConfig
     from thalweg.steer.runs import Run
 
 
 def run_optimize(config: "OptimizeConfig", run: "Run", generator: "Generator") -> None:
     """Run or resume an optimization, and print its result."""
-    from thalweg.steer.metrics.metric import Metric
-    from thalweg.steer.optimization.optimize import BATCH, BEST
+    from thalweg.steer.optimization.optimize import BATCH
     from thalweg.steer.optimization.optimize import optimize as search
+    from thalweg.steer.optimization.report import REPORT, describe
+    from thalweg.steer.optimization.search import BEST, NOISE
     from thalweg.steer.tool_config import start_of
 
     start = start_of(run, generator)
@@ -40,12 +42,14 @@ def run_optimize(config: "OptimizeConfig", run: "Run", generator: "Generator") -
             run=run,
             progress=lambda step, images: show(step.step + 1, config.steps + 1),
         )
-    _write_before_and_after(run, generator, start, result.embedding, config)
+    _write_before_and_after(run, generator, start, result, config)
     _draw_trace(run, "score")
-    name = config.metric.name if isinstance(config.metric, Metric) else config.metric
-    print(f"{name}: {result.start_score:.4g} -> {result.score:.4g} at step {result.step} ({result.stopped})")
-    print(f"on unseen seeds: {result.unseen_start_score:.4g} -> {result.unseen_score:.4g}")
+    sentences = describe(result, config)
+    run.write_json(REPORT, sentences)
+    print("\n".join(sentences))
     print(f"embedding: {run.folder / BEST}; pictures: {run.folder / 'before-after.png'}, {run.folder / 'trace.png'}")
+    if result.noise is not None:
+        print(f"noise of the seeds: {run.folder / NOISE}")
     if result.failed:
         raise ThalwegError(f"stopped early, the best so far is kept: {result.stopped}")
 
@@ -174,16 +178,22 @@ def run_imprint(config: "ImprintConfig", run: "Run", generator: "Generator", mod
 
 
 def _write_before_and_after(
-    run: "Run", generator: "Generator", start: "Embedding", end: "Embedding", config: "OptimizeConfig"
+    run: "Run", generator: "Generator", start: "Embedding", result: "OptimizeResult", config: "OptimizeConfig"
 ) -> None:
+    """Write the images of both embeddings, those of the end from its noise where it moved."""
     import torch
 
+    from thalweg.generator import ChainGenerator
     from thalweg.steer.metrics.metric import Metric
-    from thalweg.steer.optimization.optimize import before_and_after
+    from thalweg.steer.optimization.report import before_and_after
 
     assert isinstance(config.metric, Metric)  # with_metrics made it
     with torch.no_grad():
-        before, after = (generator.render(embedding, config.seeds) for embedding in (start, end))
+        before = generator.render(start, config.seeds)
+        if result.noise is not None and isinstance(generator, ChainGenerator):
+            after = generator.decode(generator.latents(result.embedding, result.noise))
+        else:
+            after = generator.render(result.embedding, config.seeds)
     run.write_image("before-after.png", before_and_after(config.metric, config.seeds, before, after))
 
 

@@ -19,7 +19,7 @@ from thalweg.diffusion.sampling import Schedule, StartImage, out_of_memory, samp
 from thalweg.diffusion.schedulers import check_kind, make_scheduler
 from thalweg.embedding import Embedding, Lineage, ModelIdentity
 from thalweg.errors import NotFiniteError, ThalwegError, UsageError
-from thalweg.generator import Gradient
+from thalweg.gradient_modes import Gradient
 from thalweg.prompts import check_prompt
 from thalweg.seeds import check_seeds
 from thalweg.threads import available_cores, one_thread, side_by_side
@@ -137,6 +137,11 @@ class DiffusionGenerator:
     def steps(self) -> int:
         """Denoiser calls of a whole chain: the settings' steps, nearly twice as many for second-order schedulers."""
         return self.schedule.calls
+
+    @property
+    def gradient(self) -> Gradient:
+        """Gradient mode of the settings."""
+        return self.settings.gradient
 
     @property
     def calls(self) -> int:

@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from thalweg.diffusion.checkpoints.library_logging import quiet
+from thalweg.diffusion.gradient_routes import GradientRoute, gradient_route, scale_gradient
 from thalweg.diffusion.schedulers import lacks_signal, starts_late
 from thalweg.errors import ThalwegError, UsageError
-from thalweg.generator import Gradient
+from thalweg.gradient_modes import Gradient
 from thalweg.threads import one_thread
 
 Denoiser = Callable[..., Tensor]
@@ -181,11 +182,6 @@ class StartImage:
         return scheduler.add_noise(latents, noise, levels)
 
 
-def recorded_calls(gradient: Gradient, calls: int, last_k: int) -> int:
-    """Return the number of a chain's last `calls` that the gradient passes through."""
-    return {"full": calls, "last_k": min(last_k, calls), "one_step": min(1, calls), None: 0}[gradient]
-
-
 def sample(
     denoiser: Denoiser,
     schedule: Schedule,
@@ -207,8 +203,7 @@ def sample(
         schedule: scheduler and number of steps.
         noise: start noise (S, C, h, w) of unit variance, float32 or float64.
         tensors: conditions of the denoiser.
-        gradient: "full": through the whole chain; "last_k": through the last `last_k` denoiser calls; "one_step":
-            through the last; None: no gradient.
+        gradient: part of the chain that the gradient passes through, as in `SamplingConfig`; None: no gradient.
         last_k: number of calls of "last_k".
         calls: denoiser calls to stop after; None: the whole chain.
         image: image that the chain starts from; None: it starts from noise alone.
@@ -218,8 +213,8 @@ def sample(
     """
     scheduler = schedule.begin()
     timesteps = schedule.timesteps[:calls]
-    recorded = recorded_calls(gradient, len(timesteps), last_k)
-    return _chain(denoiser, scheduler, timesteps, schedule, noise, tensors, recorded, image)
+    route = gradient_route(gradient, len(timesteps), last_k, tensors)
+    return _chain(denoiser, scheduler, timesteps, schedule, noise, tensors, route, image)
 
 
 def _chain(
@@ -229,25 +224,28 @@ def _chain(
     schedule: Schedule,
     noise: Tensor,
     tensors: Sequence[Tensor] = (),
-    recorded: int = 0,
+    route: GradientRoute | None = None,
     image: StartImage | None = None,
 ) -> Tensor:
-    """Run a started scheduler's steps at `timesteps`; the gradient passes through the last `recorded` calls."""
+    """Run a started scheduler's steps at `timesteps`, with the graph of a route; None: without one."""
     arguments = _step_arguments(scheduler, schedule, noise)
-    first_recorded = len(timesteps) - recorded
+    route = route or gradient_route(None, len(timesteps), 0)
     precision = _Float64Steps if noise.dtype == torch.float64 else nullcontext
-    with precision():
-        latents = _pure_noise(scheduler, noise) if image is None else image.begin(scheduler, noise, schedule.timesteps)
+    # Schedulers of second order keep the first latents: without their graph where the route begins later.
+    with precision(), torch.set_grad_enabled(torch.is_grad_enabled() and route.first_step == 0):
+        start = scale_gradient(noise, route.noise_weight)
+        latents = _pure_noise(scheduler, start) if image is None else image.begin(scheduler, start, schedule.timesteps)
     for index, timestep in enumerate(timesteps):
-        with torch.set_grad_enabled(torch.is_grad_enabled() and index >= first_recorded):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and index >= route.first_step):
             scaled = latents
             if hasattr(scheduler, "scale_model_input"):
                 scaled = scheduler.scale_model_input(latents, timestep)
-            output = _Recomputed.apply(denoiser, scaled, timestep, *tensors)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and route.holds(index)):
+                output = _Recomputed.apply(denoiser, scaled, timestep, *route.conditions(index, tensors))
             with precision():
                 latents = scheduler.step(output, timestep, latents, return_dict=False, **arguments)[0]
                 if image is not None:
-                    latents = image.keep(scheduler, latents, noise, schedule.timesteps[index + 1 : index + 2])
+                    latents = image.keep(scheduler, latents, start, schedule.timesteps[index + 1 : index + 2])
     return latents
 
 

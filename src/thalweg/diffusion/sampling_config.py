@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from thalweg.diffusion.prompting.prompt_syntax import SYNTAXES, SyntaxName, parse_prompt
 from thalweg.diffusion.schedulers import SCHEDULERS
 from thalweg.errors import MissingPathError, UsageError, unknown_name
+from thalweg.gradient_modes import GRADIENTS, Gradient
 from thalweg.limits import MAX_STEPS, check_choice, check_count, check_number, shown
 from thalweg.prompts import check_prompt
 
@@ -30,7 +31,12 @@ class SamplingConfig:
         steps: the scheduler's number of steps.
         guidance_scale: of classifier-free guidance, 0 to 1,000; 1 or less: none. FLUX takes it as an input of its own;
             Z-Image's is smaller by 1 than that of other models, and 0 is none.
-        gradient: part of the chain that the gradient passes through: "full", "last_k", "one_step" or None.
+        gradient: part of the chain that the gradient passes through. "full": all of it; "last_k": the last `last_k`
+            denoiser calls; "one_step": the last call; "shortcut": one call past the middle of the chain, and from
+            there to the images the scheduler's own sums only, as if later calls did not depend on their latents (arXiv
+            2505.07477); "random": the last calls, their number drawn for each embedding, with weights that make the
+            gradient of the embedding the full one on average; "auto": "full", until a tool measures which of them
+            gains most per call; None: no gradient.
         last_k: denoiser calls that "last_k" passes through.
         height: of the images, pixels; None: the size that the model was trained for.
         width: of the images, pixels; None: the size that the model was trained for.
@@ -59,7 +65,7 @@ class SamplingConfig:
 
     steps: int = 50
     guidance_scale: float = 7.5
-    gradient: Literal["full", "last_k", "one_step"] | None = "full"
+    gradient: Gradient = "full"
     last_k: int = 5
     height: int | None = None
     width: int | None = None
@@ -93,8 +99,8 @@ class SamplingConfig:
         if self.long_prompts is not None:
             check_choice("`long_prompts`", self.long_prompts, ("chunks",))
         self.check_text(self.negative)
-        if self.gradient not in ("full", "last_k", "one_step", None):
-            raise UsageError(f"expected gradient full, last_k, one_step or None, got {self.gradient!r}")
+        if self.gradient is not None and self.gradient not in GRADIENTS:
+            raise UsageError(f"expected gradient {', '.join(GRADIENTS)} or None, got {self.gradient!r}")
         if isinstance(self.scheduler, str) and self.scheduler not in SCHEDULERS:
             raise unknown_name("scheduler", self.scheduler, SCHEDULERS)
 

@@ -1,6 +1,7 @@
 """Trust region: the embeddings near a start that a tool may reach, and the drift from the start."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ class TrustRegion:
         generator: the model, which says which entries are trainable.
         start: the embedding at offsets of zero.
         radius: the largest drift of any tensor.
+        scale: "tensor", or "row": each row of a tensor (rows, width) has a spread of its own, so that a step moves rows
+            of small values less.
 
     Attributes:
         start: the embedding at offsets of zero.
@@ -35,7 +38,9 @@ class TrustRegion:
         NotFiniteError: the embedding holds NaN or infinity.
     """
 
-    def __init__(self, generator: Generator, start: Embedding, radius: float) -> None:
+    def __init__(
+        self, generator: Generator, start: Embedding, radius: float, scale: Literal["tensor", "row"] = "tensor"
+    ) -> None:
         check_number("`radius`", radius, MIN_RADIUS, MAX_RADIUS)
         start.check_model(generator.model)
         start.check_finite()
@@ -50,8 +55,21 @@ class TrustRegion:
             raise UsageError("expected an embedding with trainable entries, the generator freezes all of them")
         self._counts = [int(mask.sum()) for mask in self._masks.values()]
         self.size = sum(self._counts)
-        spreads = self._spreads()
-        self.spread = torch.cat([spread.expand(count) for spread, count in zip(spreads, self._counts, strict=True)])
+        spreads = zip(self._masks.items(), self._spreads(), strict=True)
+        self.spread = torch.cat(
+            [
+                self._row_spreads(name, mask, spread) if scale == "row" else spread.expand(int(mask.sum()))
+                for (name, mask), spread in spreads
+            ]
+        )
+
+    def _row_spreads(self, name: str, mask: Tensor, spread: Tensor) -> Tensor:
+        """Return the spread of each trainable value's row, the tensor's `spread` where a row has none."""
+        values = self.start.tensors[name].float()
+        counts = mask.sum(-1, keepdim=True).clamp(min=1)
+        centred = (values - (values * mask).sum(-1, keepdim=True) / counts) * mask
+        rows = (centred.square().sum(-1, keepdim=True) / counts).sqrt()
+        return torch.where(rows > 0, rows, spread).expand(values.shape)[mask]
 
     def _spreads(self) -> list[Tensor]:
         own = {name: self.start.tensors[name][mask].float().std(correction=0) for name, mask in self._masks.items()}
@@ -92,9 +110,13 @@ class TrustRegion:
             parts.append(tensors[name].to(self.spread.device)[mask].to(self.spread.dtype))
         return torch.cat(parts)
 
+    def split(self, offsets: Tensor) -> tuple[Tensor, ...]:
+        """Return the part of a vector (n) that belongs to each tensor."""
+        return offsets.split(self._counts)
+
     def drifts(self, offsets: Tensor) -> list[float]:
         """Return the drift of each tensor at `offsets` (n)."""
-        return [float(part.square().mean().sqrt()) for part in offsets.split(self._counts)]
+        return [float(part.square().mean().sqrt()) for part in self.split(offsets)]
 
     def drift(self, offsets: Tensor) -> float:
         """Return the drift of the tensor that moved furthest at `offsets` (n)."""

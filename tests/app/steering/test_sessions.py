@@ -228,7 +228,9 @@ def test_damaged_figures_of_a_run_raise_one_line_error(context: SteeringContext)
     session.start("a ball", "0", "sharpness", "", 1)
     done(session)
     assert "On unseen seeds" in views.optimize(session)
-    for name in (TRACE, "unseen.json"):
+    assert session.config is not None and session.config.keep == "prompt"
+    assert "<p>lost of text: a ball: " in views.optimize(session)
+    for name in (TRACE, "unseen.json", "report.json"):
         content = session.file(name).read_bytes()
         damage = (
             DAMAGE[1:-1] if name != TRACE else (b"step,score\n1,x\n", b"step,score,best\n1\n", b"\xff", b"a\0b\n1\n")

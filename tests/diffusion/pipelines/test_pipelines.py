@@ -336,7 +336,7 @@ def test_bad_seeds(tiny: DiffusionGenerator, seeds: tuple[int, ...], message: st
         ({"scheduler": "ddim", "eta": 1.5}, r"eta to be a number from 0 to 1, got 1\.5"),
         ({"scheduler": "ddim", "eta": float("nan")}, "eta to be a number from 0 to 1, got nan"),
         ({"eta": 0.5, "scheduler": "euler"}, "no eta for EulerDiscreteScheduler"),
-        ({"gradient": "some"}, "full, last_k, one_step or None, got 'some'"),
+        ({"gradient": "some"}, "full, last_k, one_step, shortcut, random, auto or None, got 'some'"),
         ({"scheduler": "fast"}, "^scheduler 'fast': expected ddim, .*flow_heun$"),
         ({"scheduler": "eulr"}, r"^scheduler 'eulr': expected ddim, .*; did you mean euler\?$"),
         ({"scheduler": "flow_euler"}, "for this model, one of ddim, .*; got 'flow_euler'"),

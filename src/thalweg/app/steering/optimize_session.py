@@ -14,8 +14,10 @@ from thalweg.errors import ThalwegError, UsageError
 from thalweg.limits import MAX_STEPS, check_count
 from thalweg.seeds import read_seeds
 from thalweg.steer.metrics.metric import Metric
-from thalweg.steer.optimization.optimize import BATCH, BEST, Step, before_and_after, optimize
-from thalweg.steer.optimization.optimize_config import OptimizeConfig
+from thalweg.steer.optimization.optimize import BATCH, optimize
+from thalweg.steer.optimization.optimize_config import OptimizeConfig, constraint
+from thalweg.steer.optimization.report import REPORT, before_and_after, describe
+from thalweg.steer.optimization.search import BEST, Step
 from thalweg.steer.runs import Run
 from thalweg.steer.tool_config import start_of
 
@@ -51,7 +53,8 @@ class OptimizeSession(Session):
         get_start, numbers = self.context.read_start(self.user, text), read_seeds(seeds)
         iterations = check_count("steps", iterations, 1, MAX_STEPS)
         unseen = tuple(sorted(set(range(100, 100 + 8 + len(numbers))) - set(numbers)))[:8]
-        config = OptimizeConfig(metric, numbers, text.strip(), keep or None, unseen, iterations)
+        kept = constraint(keep.strip(), text, self.context.model_config.has_scorer)
+        config = OptimizeConfig(metric, numbers, text.strip(), kept, unseen, iterations)
 
         def begin(job: RenderJob) -> None:
             job.check()
@@ -100,9 +103,11 @@ class OptimizeSession(Session):
         failed = ""
         try:
             start = start_of(run, generator)
-            result = optimize(generator, start, self._interruptible(job, config), batch=BATCH, run=run, progress=step)
+            checked = self._interruptible(job, config)
+            result = optimize(generator, start, checked, batch=BATCH, run=run, progress=step)
             scores = {"score": result.unseen_score, "start_score": result.unseen_start_score}
             run.write_json(RESULT_SCORES, scores)
+            run.write_json(REPORT, describe(result, checked))
             failed = result.stopped if result.failed else ""
             if len(ends) < 2:
                 with torch.no_grad():

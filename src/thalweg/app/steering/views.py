@@ -9,10 +9,12 @@ from thalweg.app.steering.imprint_session import RESULT, ImprintSession, SeedsSe
 from thalweg.app.steering.navigate_session import NavigateSession
 from thalweg.app.steering.optimize_session import BEFORE_AFTER, RESULT_SCORES, OptimizeSession
 from thalweg.app.steering.session import Session
+from thalweg.errors import UsageError
 from thalweg.io.json_files import read_json
 from thalweg.limits import MAX_WEIGHT, check_number, check_text
 from thalweg.steer.navigation.history import embedding_file
-from thalweg.steer.optimization.optimize import BEST
+from thalweg.steer.optimization.report import REPORT
+from thalweg.steer.optimization.search import BEST
 
 
 def navigate(session: NavigateSession) -> str:
@@ -73,6 +75,7 @@ def optimize(session: OptimizeSession) -> str:
     parts.append(_figure(session, BEFORE_AFTER, "before (above) and best (below)", "tw-wide"))
     if (found := _figures(session, RESULT_SCORES, ("start_score", "score"))) is not None:
         parts.append(f"<p>On unseen seeds: {found['start_score']:.4g} before, {found['score']:.4g} after.</p>")
+    parts += [f"<p>{escape(sentence)}</p>" for sentence in _sentences(session, REPORT)[2:]]
     parts.append(f"<p>{_run_folder(session)} {_download(session, BEST, 'Download the best')}</p>")
     return "".join(parts)
 
@@ -136,6 +139,22 @@ def _figures(session: Session, name: str, wanted: Collection[str]) -> dict[str, 
     found = read_json(path, where)
     figures = found if isinstance(found, dict) else {}
     return {each: check_number(f"{each} in {where}", figures.get(each), -math.inf, math.inf) for each in wanted}
+
+
+def _sentences(session: Session, name: str) -> list[str]:
+    """Return the sentences in a JSON file of the run; none where there is no such file yet.
+
+    Raises:
+        UsageError: it can't be read.
+    """
+    path = session.file(name)
+    if not path.exists():
+        return []
+    where = f"{path.parent}: its {name}"
+    found = read_json(path, where)
+    if not isinstance(found, list) or not found or not all(isinstance(sentence, str) for sentence in found):
+        raise UsageError(f"{where} can't be read: expected sentences; repeat the command that began the run")
+    return found
 
 
 def _run_folder(session: Session) -> str:

@@ -107,7 +107,10 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[str | None, typer.Option(metavar="FILE", help="mask of the image: white is generated, black kept")],
         None,
     ),
-    "gradient": (Annotated[str, typer.Option("--gradient", help="full, last_k or one_step")], "full"),
+    "gradient": (
+        Annotated[str, typer.Option("--gradient", help="full, last_k, one_step, shortcut, random or auto")],
+        "full",
+    ),
 }
 """Options that name a model and its sampling: type and default of each field of `ModelConfig`."""
 SCORED = ("gradient", "clip", "dino", "lpips", "image_reward")

@@ -5,7 +5,7 @@ import math
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -305,8 +305,7 @@ def _paper_mode(
         raise UsageError("`mode=paper` needs a model that shows its latents between steps; use `mode=image`")
     move = RepeatedMove(generator, start)
     objective = LatentObjective(generator, start, target_seed, held_out, descent.steps)
-    # The optimizer uses only the spread of its region.
-    return move, objective, PaperOptimizer(cast("TrustRegion", move), LEARNING_RATE, LOSS_SCALE, keep_moments=False)
+    return move, objective, PaperOptimizer(move, LEARNING_RATE, LOSS_SCALE, keep_moments=False)
 
 
 def _render(generator: Generator, embedding: Embedding, seeds: Sequence[int], batch: int) -> Tensor:

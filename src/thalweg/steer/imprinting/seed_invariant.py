@@ -56,6 +56,10 @@ class RepeatedMove:
         vector = (self._rows[-1] + offsets).to(self._rows.dtype)
         return Embedding({**self._tensors, "prompt": torch.where(self._mask, vector, self._rows)}, self._lineage)
 
+    def split(self, offsets: Tensor) -> tuple[Tensor, ...]:
+        """Return the one vector."""
+        return (offsets,)
+
     def drift(self, offsets: Tensor) -> float:
         """Return the root mean square of `offsets`."""
         return float(offsets.square().mean().sqrt())

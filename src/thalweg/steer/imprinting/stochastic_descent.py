@@ -73,7 +73,7 @@ class Descent:
         """Return the point after the last step."""
         return self.point
 
-    def tell(self, value: float, is_best: bool, gradient: Callable[[], Tensor]) -> None:
+    def tell(self, value: float, slack: float, gradient: Callable[[], Tensor]) -> None:
         """Take the next step."""
         ascent = gradient()
         self.direction = self.momentum * self.direction + (1 - self.momentum) * ascent / ascent.norm()
@@ -195,7 +195,7 @@ def _take_step(
     """Update the optimizer with a loss and its gradient, evaluate where it is due; return the step's trace row."""
     numbers: dict[str, Any] = {"loss": loss, "gradient": float(gradient.norm()), "judged": None}
     if math.isfinite(loss) and math.isfinite(numbers["gradient"]) and numbers["gradient"] > 0:
-        optimizer.tell(-loss, False, partial(torch.neg, gradient))
+        optimizer.tell(-loss, 1.0, partial(torch.neg, gradient))
         if state.done % config.evaluate_every == 0 or state.done == config.steps:
             numbers["judged"] = _evaluate(objective, move.embedding(optimizer.ask()))
             gained = state.update(numbers["judged"], optimizer.ask(), config.patience)

@@ -1,5 +1,6 @@
 """Objective of an optimization: a metric's mean over the images of several seeds, and its gradient."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import Generator
 from thalweg.steer.metrics.metric import Metric
+from thalweg.steer.optimization.noise_region import NoiseRegion
 from thalweg.steer.trust_region import TrustRegion
 
 
@@ -20,12 +22,14 @@ class Measurement:
         images: images (S, 3, H, W) in 0..1.
         scores: scores (S) of the metric.
         constraint: values (S) of the constraint; NaN without a constraint.
+        judge: values (S) of the judge; NaN without a judge.
         gradient: computes the gradient (n) of the objective.
     """
 
     images: Tensor
     scores: Tensor
     constraint: Tensor
+    judge: Tensor
     gradient: Callable[[], Tensor]
 
 
@@ -39,28 +43,49 @@ class Objective:
         seeds: seeds of the images.
         constraint: a metric that must not fall far below its value at the start.
         retained_fraction: fraction of the constraint's value at the start that must remain.
+        judge: a metric that must not fall below its value at the start, and that no gradient sees.
         batch: images rendered at once; None: all.
     """
 
     def __init__(
         self,
         generator: Generator,
-        region: TrustRegion,
+        region: TrustRegion | NoiseRegion,
         metric: Metric,
         seeds: Sequence[int],
         constraint: Metric | None = None,
         retained_fraction: float = 1.0,
+        judge: Metric | None = None,
         batch: int | None = None,
     ) -> None:
         self.generator = generator
         self.region = region
         self.metric = metric
         self.constraint = constraint
+        self.judge = judge
         self.retained_fraction = retained_fraction
         self.batches = [
             seeds[first : first + (batch or len(seeds))] for first in range(0, len(seeds), batch or len(seeds))
         ]
         self.start_constraint = float("nan")
+        self.start_judge = float("nan")
+
+    def begin(self, constraint: float, judge: float) -> None:
+        """Take the values of constraint and judge at the start, in their units; NaN where there is none."""
+        self.start_constraint = self.constraint.sign * constraint if self.constraint else constraint
+        self.start_judge = self.judge.sign * judge if self.judge else judge
+
+    def slack(self, constraint: float) -> float:
+        """Return the share of the constraint's allowed loss that is left: 1 at the start, negative where it fails."""
+        if self.constraint is None:
+            return 1.0
+        left = self.constraint.sign * constraint - self.min_constraint()
+        allowed = self.start_constraint - self.min_constraint()
+        return left / allowed if allowed > 0 else math.copysign(1.0, left)
+
+    def convinces_judge(self, value: float) -> bool:
+        """Return whether a value of the judge is no worse than at the start."""
+        return self.judge is None or self.judge.sign * value >= self.start_judge
 
     def min_constraint(self) -> float:
         """Return the smallest value of the constraint that is allowed, more is better."""
@@ -80,10 +105,9 @@ class Objective:
         with torch.no_grad():
             parts = shown.split(sizes)
             scores = torch.cat([self.metric(part) for part in parts])
-            constraint = (
-                torch.cat([self.constraint(part) for part in parts])
-                if self.constraint
-                else torch.full_like(scores, torch.nan)
+            constraint, judge = (
+                torch.cat([metric(part) for part in parts]) if metric else torch.full_like(scores, torch.nan)
+                for metric in (self.constraint, self.judge)
             )
 
         def gradient() -> Tensor:
@@ -104,10 +128,13 @@ class Objective:
                 raise UsageError("the images do not change with the embedding: its gradient is zero")
             return total
 
-        return Measurement(shown, scores, constraint, gradient)
+        return Measurement(shown, scores, constraint, judge, gradient)
 
     def _render(self, offsets: Tensor, seeds: Sequence[int]) -> Tensor:
-        images = self.generator.render(self.region.embedding(offsets), seeds)
+        if isinstance(self.region, NoiseRegion):
+            images = self.region.render(offsets, seeds)
+        else:
+            images = self.generator.render(self.region.embedding(offsets), seeds)
         return images.to(torch.promote_types(images.dtype, torch.float32))
 
     def _image_gradient(self, images: Tensor, constraint: Tensor) -> Tensor:

@@ -1,61 +1,34 @@
 """Optimization: move a prompt embedding until its images score high on a metric (2308.12059, section 4.1)."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from thalweg.embedding import Embedding
-from thalweg.errors import ThalwegError, UsageError
+from thalweg.errors import UsageError
 from thalweg.generator import ChainGenerator, Generator, with_suitable_threads
-from thalweg.io.hashing import json_hash
-from thalweg.io.state import STATE, check_request, read_state, write_state
+from thalweg.io.state import STATE, read_state
 from thalweg.limits import MAX_STEPS, check_count
+from thalweg.steer.gradient_choice import choose_gradient
 from thalweg.steer.metrics.metric import Metric
-from thalweg.steer.optimization.objective import Measurement, Objective
+from thalweg.steer.optimization.judge import half_resolution
+from thalweg.steer.optimization.noise_region import NoiseRegion
+from thalweg.steer.optimization.objective import Objective
 from thalweg.steer.optimization.optimize_config import RADIUS, OptimizeConfig
-from thalweg.steer.optimization.optimizers import (
-    CmaEs,
-    MomentumAscent,
-    Optimizer,
-    PaperOptimizer,
-    optimizer_state,
-    restore_optimizer,
-)
+from thalweg.steer.optimization.optimizers import CmaEs, Optimizer, PaperOptimizer, SignAscent
+from thalweg.steer.optimization.restarts import Restarts
+from thalweg.steer.optimization.search import SearchLoop, Step
 from thalweg.steer.runs import Run
-from thalweg.steer.sheets import labelled_sheet, score_labels
 from thalweg.steer.trust_region import TrustRegion
 
-BEST = "best.safetensors"
-"""File of the best embedding in a run folder."""
-COLUMNS = 4
-"""Images in a row of a step's sheet."""
+PAPER_LOSS_SCALES = {"sharpness": 40.0, "blur": 40.0, "aesthetics": 1.0}
+"""The paper optimizer's factor on the loss by metric, 10 for others. Published is 10 for the variance of images in
+-1..1, which is 4 times that of images in 0..1."""
 BATCH = 8
 """Images that the command line and the browser render at once; more are rendered again for their gradient."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One row of the trace.
-
-    Attributes:
-        step: index of the step; 0 is the start.
-        score: mean score over the seeds, in the metric's unit.
-        best: best score so far.
-        kept: mean value of the constraint; NaN without a constraint.
-        drift: distance from the start, see `TrustRegion`.
-        calls: denoiser calls so far, including those repeated in backward passes; 0 where the generator counts none.
-    """
-
-    step: int
-    score: float
-    best: float
-    kept: float
-    drift: float
-    calls: int
 
 
 @dataclass(frozen=True)
@@ -72,6 +45,8 @@ class OptimizeResult:
         failed: whether an error ended it, such as NaN; the result is the best until then.
         unseen_score: the best embedding's score on the unseen seeds; None without unseen seeds.
         unseen_start_score: the start's score on the unseen seeds.
+        noise: the seeds' start noise (S, C, h, w) where it moved: `generator.latents` and `generator.decode` make the
+            images of it. Unseen seeds have their own.
     """
 
     embedding: Embedding
@@ -83,6 +58,7 @@ class OptimizeResult:
     failed: bool = False
     unseen_score: float | None = None
     unseen_start_score: float | None = None
+    noise: Tensor | None = None
 
 
 @with_suitable_threads
@@ -120,49 +96,89 @@ def optimize(
         ThalwegError: NaN at the start, or out of memory.
     """
     config = config.with_metrics()
-    metric, constraint = config.metric, config.keep or None
-    assert isinstance(metric, Metric) and not isinstance(constraint, str)  # with_metrics made them
+    metric, constraint, judge = config.metric, config.keep or None, config.judge or None
+    assert isinstance(metric, Metric) and not isinstance(constraint, str) and not isinstance(judge, str)
     check_count("`batch`", 1 if batch is None else batch, 1, MAX_STEPS)
     if region is None:
-        region = TrustRegion(generator, start, RADIUS if config.radius is None else config.radius)
+        region = TrustRegion(generator, start, RADIUS if config.radius is None else config.radius, config.scale)
+    if config.recipe == "thalweg" and judge is None and isinstance(generator, ChainGenerator):
+        judge = half_resolution(metric)
+    generator, calls = _with_gradient(generator, region, config, run)
+    moved = _moved(generator, region, config)
     parameters = _parameters(config, start, region, basis)
-    optimizer = _optimizer(config, region, metric, basis)
-    if config.recipe == "paper" and isinstance(generator, ChainGenerator):
-        generator = generator.with_gradient("one_step")
-    objective = Objective(generator, region, metric, config.seeds, constraint, config.retained_fraction, batch)
-    search = _Search(objective, optimizer, parameters, run, progress)
+    optimizer = _optimizer(config, moved, metric, basis)
+    guards = (constraint, config.retained_fraction, judge)
+    objective = Objective(generator, moved, metric, config.seeds, *guards, batch)
+    search = SearchLoop(objective, optimizer, parameters, run, progress, calls)
     stopped = search.run(config.steps, config.patience)
-    best = start.derive(region.tensors(search.best), "optimize", **parameters)
+    best = start.derive(moved.tensors(search.best), "optimize", **parameters)
     found = search.trace[search.best_step]
     result = OptimizeResult(
         best, found.score, search.trace[0].score, found.step, tuple(search.trace), stopped, search.failed
     )
+    if isinstance(moved, NoiseRegion):
+        result = replace(result, noise=moved.noise(search.best))
     if not config.unseen:
         return result
     unseen = Objective(generator, region, metric, config.unseen, batch=batch or len(config.seeds))
     before, after = (
         float(unseen.measure(offsets, differentiable=False).scores.mean())
-        for offsets in (torch.zeros_like(search.best), search.best)
+        for offsets in (torch.zeros_like(region.spread), search.best[: region.size])
     )
     return replace(result, unseen_score=after, unseen_start_score=before)
 
 
-def before_and_after(metric: Metric, seeds: Sequence[int], before: Tensor, after: Tensor) -> Tensor:
-    """Return a sheet (3, H', W') of the same seeds before (above) and after (below), labelled by their scores."""
-    with torch.no_grad():
-        scores = [metric(images).tolist() for images in (before, after)]
-    labels = [*score_labels(seeds, scores[0], "before, "), *score_labels(seeds, scores[1], "after, ")]
-    return labelled_sheet(torch.cat([before, after]), len(seeds), labels)
+def _moved(generator: Generator, region: TrustRegion, config: OptimizeConfig) -> TrustRegion | NoiseRegion:
+    """Return the region of what the configuration moves.
+
+    Raises:
+        UsageError: the generator has no start noise to move.
+    """
+    if config.move == "embedding":
+        return region
+    if not isinstance(generator, ChainGenerator):
+        raise UsageError(f"`move={config.move}` needs a generator with start noise; use `move=embedding`")
+    return NoiseRegion(generator, region, config.seeds, moves_embedding=config.move == "both")
 
 
-def _optimizer(config: OptimizeConfig, region: TrustRegion, metric: Metric, basis: Tensor | None) -> Optimizer:
+def _with_gradient(
+    generator: Generator, region: TrustRegion, config: OptimizeConfig, run: Run | None
+) -> tuple[Generator, int]:
+    """Return the generator in the gradient mode to use, and the denoiser calls that the choice took.
+
+    A resumed run keeps the mode that it began with.
+    """
+    if not isinstance(generator, ChainGenerator):
+        return generator, 0
     if config.recipe == "paper":
-        is_aesthetics = metric.name == "aesthetics"
-        loss_scale = 1.0 if is_aesthetics else 10.0
-        return PaperOptimizer(region, config.learning_rate, loss_scale, keep_moments=is_aesthetics)
-    if config.search == "cma-es":
-        return CmaEs(region, basis, config.dimensions, config.step_length, config.search_seed)
-    return MomentumAscent(region, config.step_length)
+        return generator.with_gradient("one_step"), 0
+    if generator.gradient != "auto" or config.search == "cma-es":
+        return generator, 0
+    if run is not None and (run.folder / STATE).exists():
+        record = read_state(run.folder / STATE)[1].get("state", {})
+        return generator.with_gradient(record.get("gradient", "full")), 0
+    assert isinstance(config.metric, Metric)
+    metric, first = config.metric, generator.calls
+
+    def gradient(model: Generator) -> Tensor:
+        objective = Objective(model, region, metric, config.seeds[:1])
+        return objective.measure(torch.zeros_like(region.spread), differentiable=True).gradient()
+
+    choice = choose_gradient(generator, gradient)
+    return generator.with_gradient(choice.gradient), generator.calls - first
+
+
+def _optimizer(
+    config: OptimizeConfig, region: TrustRegion | NoiseRegion, metric: Metric, basis: Tensor | None
+) -> Optimizer:
+    if isinstance(region, TrustRegion) and config.recipe == "paper":
+        loss_scale = PAPER_LOSS_SCALES.get(metric.name, 10.0)
+        return PaperOptimizer(region, config.learning_rate, loss_scale, keep_moments=metric.name == "aesthetics")
+    if isinstance(region, TrustRegion) and config.search == "cma-es":
+        return CmaEs(region, basis, config.dimensions, config.first_step, config.search_seed)
+    if config.restarts > 1:
+        return Restarts(region, config.first_step, config.restarts, config.steps + 1, config.search_seed)
+    return SignAscent(region, config.first_step)
 
 
 def _parameters(config: OptimizeConfig, start: Embedding, region: TrustRegion, basis: Tensor | None) -> dict[str, Any]:
@@ -175,7 +191,7 @@ def _parameters(config: OptimizeConfig, start: Embedding, region: TrustRegion, b
         "seeds": list(config.seeds),
         "steps": config.steps,
         "radius": region.radius,
-        "length": config.step_length,
+        "length": config.first_step,
         "patience": config.patience,
         "method": config.search,
         "recipe": config.recipe,
@@ -183,126 +199,11 @@ def _parameters(config: OptimizeConfig, start: Embedding, region: TrustRegion, b
     }
     if config.recipe == "paper":
         parameters["learning_rate"] = config.learning_rate
+    judge = config.judge.name if isinstance(config.judge, Metric) else None
+    parameters |= {"judge": judge, "move": config.move, "restarts": config.restarts, "scale": config.scale}
+    if config.restarts > 1:
+        parameters["search_seed"] = config.search_seed
     if config.search == "cma-es":
         dimensions = config.dimensions if basis is None else len(basis)
         parameters |= {"dimensions": dimensions, "search_seed": config.search_seed}
     return parameters
-
-
-class _Search:
-    """The loop of every optimizer: measure a point, keep the best, trace, save, stop."""
-
-    def __init__(
-        self,
-        objective: Objective,
-        optimizer: Optimizer,
-        parameters: dict[str, Any],
-        folder: Run | None,
-        progress: Callable[[Step, Tensor], None] | None,
-    ) -> None:
-        self.objective = objective
-        self.optimizer = optimizer
-        self.parameters = parameters
-        self.folder = folder
-        self.progress = progress
-        self.trace: list[Step] = []
-        self.best = torch.zeros_like(objective.region.spread)
-        self.best_step = 0
-        self.calls = 0
-        self.failed = False
-        if folder is not None and (folder.folder / STATE).exists():
-            self._restore(folder)
-
-    def run(self, steps: int, patience: int) -> str:
-        """Measure up to `steps` points after the start; return the reason why it ended."""
-        for step in range(len(self.trace), steps + 1):
-            if step - 1 - self.best_step >= patience * self.optimizer.points_per_move:
-                return f"no better score in {patience} moves"
-            try:
-                self._step(step, is_last=step == steps)
-            except ThalwegError as error:
-                if step == 0:
-                    raise
-                self.failed = True
-                return f"step {step}: {error}"
-        return f"took {steps} steps"
-
-    def _step(self, step: int, is_last: bool) -> None:
-        """Measure one point and update the optimizer with its score."""
-        metric, constraint, generator = self.objective.metric, self.objective.constraint, self.objective.generator
-        calls = _calls(generator)
-        point = self.optimizer.ask()
-        needs_gradient = not isinstance(self.optimizer, CmaEs) and not is_last
-        measured = self.objective.measure(point, needs_gradient)
-        score, kept = float(measured.scores.mean()), float(measured.constraint.mean())
-        if not math.isfinite(score) or (constraint is not None and not math.isfinite(kept)):
-            raise ThalwegError(f"expected finite scores, metric {metric.name} gives {score}")
-        if constraint is not None and step == 0:
-            self.objective.start_constraint = constraint.sign * kept
-        value = metric.sign * score
-        is_allowed = constraint is None or constraint.sign * kept >= self.objective.min_constraint()
-        is_best = step == 0 or (is_allowed and value > metric.sign * self.trace[self.best_step].score)
-        if is_best:
-            self.best, self.best_step = point.detach(), step
-        best = score if is_best else self.trace[self.best_step].score
-        row = Step(step, score, best, kept, self.objective.region.drift(point), self.calls + _calls(generator) - calls)
-        self.trace.append(row)
-        if self.folder is not None:
-            self._write(self.folder, row, measured)
-        if self.progress is not None:
-            self.progress(row, measured.images)
-        if not is_last:
-            self.optimizer.tell(value, is_best, measured.gradient)
-        self.calls += _calls(generator) - calls
-        if self.folder is not None:
-            self._save(self.folder)
-
-    def _write(self, run: Run, row: Step, measured: Measurement) -> None:
-        """Write the step's images, the trace and the best embedding."""
-        seeds = [seed for batch in self.objective.batches for seed in batch]
-        labels = score_labels(seeds, measured.scores.tolist())
-        run.write_image(f"steps/{row.step:04d}.png", labelled_sheet(measured.images, min(len(seeds), COLUMNS), labels))
-        run.write_trace([asdict(row) for row in self.trace])
-        if self.best_step == row.step:
-            region = self.objective.region
-            region.start.derive(region.tensors(self.best), "optimize", **self.parameters).save(run.path(BEST))
-
-    def _save(self, run: Run) -> None:
-        """Write everything that the next step needs, as one file: an interruption leaves the last or this step's."""
-        tensors, values = optimizer_state(self.optimizer)
-        record = {"settings": self.parameters, "best_step": self.best_step, "calls": self.calls, **values}
-        record |= {"rows": len(self.trace), "trace": _trace_hash([asdict(row) for row in self.trace])}
-        write_state(run.folder / STATE, {**tensors, "best": self.best}, {"state": record})
-
-    def _restore(self, run: Run) -> None:
-        """Resume from the run's state."""
-        tensors, values = read_state(run.folder / STATE, self.best.device)
-        try:
-            record = values["state"]
-            rows = run.read_trace()[: record["rows"]]
-            if _trace_hash(rows) != record["trace"]:
-                raise UsageError(f"{run.folder}: its trace can't be read: it was changed; begin a new run")
-            self.trace = [Step(**{name: _TYPES[name](value) for name, value in row.items()}) for row in rows]
-            self.best, self.best_step, self.calls = tensors["best"], record["best_step"], record["calls"]
-        except ThalwegError:
-            raise
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(
-                f"{run.folder}: its {STATE} or trace can't be read ({error!r}); begin a new run"
-            ) from error
-        check_request(run.folder, record["settings"], self.parameters)
-        restore_optimizer(self.optimizer, tensors, record)
-        if self.objective.constraint is not None:
-            self.objective.start_constraint = self.objective.constraint.sign * self.trace[0].kept
-
-
-_TYPES: dict[str, Callable[[str], Any]] = {field.name: field.type for field in fields(Step)}  # type: ignore[misc]
-
-
-def _trace_hash(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a hash of the trace as its file holds it: each value as text."""
-    return json_hash([{name: str(value) for name, value in row.items()} for row in rows])
-
-
-def _calls(generator: Generator) -> int:
-    return generator.calls if isinstance(generator, ChainGenerator) else 0

@@ -16,8 +16,9 @@ from thalweg.limits import (
     check_number,
     check_text,
 )
+from thalweg.prompts import is_embedding_name
 from thalweg.seeds import check_seeds
-from thalweg.steer.metrics.expression import read_expression
+from thalweg.steer.metrics.expression import read_expression, with_absolute_files
 from thalweg.steer.metrics.metric import Metric
 from thalweg.steer.tool_config import ToolConfig
 
@@ -28,11 +29,38 @@ Search = Literal["gradient", "cma-es"]
 SEARCHES: tuple[Search, ...] = ("gradient", "cma-es")
 Recipe = Literal["thalweg", "paper"]
 RECIPES: tuple[Recipe, ...] = ("thalweg", "paper")
+Move = Literal["embedding", "noise", "both"]
+MOVES: tuple[Move, ...] = ("embedding", "noise", "both")
+Scale = Literal["tensor", "row"]
+SCALES: tuple[Scale, ...] = ("tensor", "row")
+PROMPT = "prompt"
+"""Constraint that is the text score of the prompt itself."""
+NONE = "none"
+"""Text that stands for no constraint."""
 
 ITERATIONS = 30
 """Points measured after the start by default."""
-RADIUS = 0.6
+PAPER_ITERATIONS = 50
+"""The same for the paper optimizer; published are 7, and 50 to 400 are advised."""
+MAX_RESTARTS = 100
+"""Largest number of starts."""
+RADIUS = 1.0
 """Largest drift by default."""
+STEP_LENGTHS: dict[Search, float] = {"gradient": 0.1, "cma-es": 0.25}
+"""First steps by default."""
+
+
+def constraint(text: str | None, prompt: str, has_scorer: bool) -> str | None:
+    """Return the constraint that a user typed; for none, the default.
+
+    Args:
+        text: a metric; "none": no constraint; empty: the text score of a prompt of words, where there is a scorer.
+        prompt: the prompt or embedding file to start from.
+        has_scorer: whether the model has a scorer of texts.
+    """
+    if text:
+        return None if text == NONE else with_absolute_files(text)
+    return PROMPT if has_scorer and not is_embedding_name(prompt) else None
 
 
 @dataclass(frozen=True)
@@ -43,19 +71,25 @@ class OptimizeConfig(ToolConfig):
         metric: the metric to improve: text as `read_expression` describes it, or a Metric.
         seeds: seeds of the images whose mean score counts.
         prompt: the prompt or embedding file to start from; empty where only an embedding is given.
-        keep: a constraint: a metric that must not fall below `retained_fraction` of its value at the start.
+        keep: a constraint: a metric that must not fall below `retained_fraction` of its value at the start. "prompt" is
+            the text score of `prompt`.
         unseen: seeds to evaluate the result on, none of them in `seeds`.
         iterations: points measured after the start; None: `ITERATIONS`.
         radius: largest drift from the start, see `TrustRegion`; None: `RADIUS`.
         search: "gradient", or "cma-es" for metrics without a gradient.
         recipe: "thalweg", or "paper": the published optimizer as a baseline, with the gradient of one denoising step
             and no trust region.
-        step_length: first step, as a fraction of the radius.
+        step_length: first step, as a fraction of the radius; None: that of `STEP_LENGTHS`.
         patience: moves without a better score after which to stop; a generation of CMA-ES is one move.
         retained_fraction: fraction of the constraint's value at the start that must remain.
         learning_rate: learning rate of the paper optimizer.
         dimensions: number of random directions that CMA-ES searches.
-        search_seed: seed of CMA-ES and its directions.
+        search_seed: seed of CMA-ES and its directions, and of further starts.
+        judge: a metric that must not fall below its value at the start, and that no gradient sees; None: for image
+            models `metric` itself on images at half resolution.
+        move: "embedding"; "noise": the start noise of the seeds, for these seeds only; or "both".
+        restarts: number of starts that share the points: the start, and seeded random points near it.
+        scale: what shares one spread, the unit of steps and drift: "tensor", or "row" (arXiv 2602.08646).
 
     Raises:
         UsageError: a value is out of range, unknown, or contradicts another one.
@@ -63,7 +97,8 @@ class OptimizeConfig(ToolConfig):
 
     operation: ClassVar[str] = "optimize"
     recorded: ClassVar[tuple[str, ...]] = (
-        *("prompt", "metric", "keep", "seeds", "unseen", "iterations", "radius", "search", "recipe"),
+        *("prompt", "metric", "keep", "judge", "seeds", "unseen", "iterations", "radius", "search", "recipe"),
+        *("move", "restarts", "scale"),
     )
 
     metric: str | Metric
@@ -75,17 +110,21 @@ class OptimizeConfig(ToolConfig):
     radius: float | None = None
     search: Search = "gradient"
     recipe: Recipe = "thalweg"
-    step_length: float = 0.4
+    step_length: float | None = None
     patience: int = 8
-    retained_fraction: float = 0.95
+    retained_fraction: float = 0.78
     learning_rate: float = 0.01
     dimensions: int = 16
     search_seed: int = 0
+    judge: str | Metric | None = None
+    move: Move = "embedding"
+    restarts: int = 1
+    scale: Scale = "tensor"
 
     def __post_init__(self) -> None:
         """Refuse values that are invalid whatever the model is."""
         check_text("`prompt`", self.prompt)
-        for metric in (self.metric, self.keep or None):
+        for metric in (self.metric, None if self.keep == PROMPT else self.keep or None, self.judge or None):
             if isinstance(metric, str):
                 read_expression(metric)
         object.__setattr__(self, "seeds", check_seeds(self.seeds))
@@ -98,20 +137,43 @@ class OptimizeConfig(ToolConfig):
             object.__setattr__(self, "radius", check_number("`radius`", self.radius, MIN_RADIUS, MAX_RADIUS))
         check_count("`patience`", self.patience, 1, MAX_STEPS)
         for name in ("step_length", "retained_fraction"):
-            if not 0 < getattr(self, name) <= 1:
-                raise UsageError(f"expected `{name}` to be above 0 and at most 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise UsageError(f"expected `{name}` to be above 0 and at most 1, got {value}")
         check_number("`learning_rate`", self.learning_rate, MIN_RATE, MAX_RATE)
         check_choice("`search`", self.search, SEARCHES)
         check_choice("`recipe`", self.recipe, RECIPES)
-        if self.recipe == "paper" and (self.search != "gradient" or self.keep):
+        check_choice("`move`", self.move, MOVES)
+        check_choice("`scale`", self.scale, SCALES)
+        check_count("`restarts`", self.restarts, 1, MAX_RESTARTS)
+        if self.restarts > self.steps:
+            raise UsageError(f"expected at most {self.steps} `restarts`, one per step, got {self.restarts}")
+        if self.keep == PROMPT and (not self.prompt or is_embedding_name(self.prompt)):
+            raise UsageError("`keep=prompt` needs the words of the `prompt` that it keeps")
+        self._check_recipe()
+
+    def _check_recipe(self) -> None:
+        """Refuse options that a recipe or a search would ignore."""
+        if self.recipe == "paper" and (self.search != "gradient" or self.keep or self.judge):
             raise UsageError(
-                "`recipe=paper` uses the gradient and takes no constraint; leave out `search` and `keep`, or `recipe`"
+                "`recipe=paper` uses the gradient and takes no constraint and no judge; leave out `search`, `keep` and "
+                "`judge`, or `recipe`"
             )
+        if (self.recipe == "paper" or self.search == "cma-es") and (self.move != "embedding" or self.restarts > 1):
+            other = "`recipe=paper`" if self.recipe == "paper" else "`search=cma-es`"
+            raise UsageError(f"{other} moves the embedding from one start; leave out `move` and `restarts`, or it")
+
+    @property
+    def first_step(self) -> float:
+        """First step, as a fraction of the radius."""
+        return STEP_LENGTHS[self.search] if self.step_length is None else self.step_length
 
     @property
     def steps(self) -> int:
         """Largest number of points measured after the start."""
-        return ITERATIONS if self.iterations is None else self.iterations
+        if self.iterations is None:
+            return PAPER_ITERATIONS if self.recipe == "paper" else ITERATIONS
+        return self.iterations
 
     def with_metrics(
         self,
@@ -136,6 +198,17 @@ class OptimizeConfig(ToolConfig):
 
         scorer = functools.cache(load_scorer) if load_scorer is not None else None
         cached = {name: functools.cache(load) for name, load in (loaders or {}).items()}
-        keep = parse(self.keep, scorer, read_files, cached) if isinstance(self.keep, str) and self.keep else self.keep
-        metric = parse(self.metric, scorer, read_files, cached) if isinstance(self.metric, str) else self.metric
-        return replace(self, metric=metric, keep=keep or None)
+
+        def made(metric: str | Metric) -> Metric:
+            return parse(metric, scorer, read_files, cached) if isinstance(metric, str) else metric
+
+        keep = self._kept_prompt(scorer) if self.keep == PROMPT else made(self.keep) if self.keep else None
+        return replace(self, metric=made(self.metric), keep=keep, judge=made(self.judge) if self.judge else None)
+
+    def _kept_prompt(self, scorer: "Callable[[], Scorer] | None") -> Metric:
+        """Return the text score of the prompt."""
+        from thalweg.steer.metrics.clip_metrics import text_similarity
+
+        if scorer is None:
+            raise UsageError("`keep=prompt` needs a scorer of texts; leave it out, or load one")
+        return text_similarity(scorer(), self.prompt)

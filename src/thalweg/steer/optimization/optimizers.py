@@ -1,4 +1,4 @@
-"""Optimizers: momentum ascent, CMA-ES and the paper optimizer; each asks for one score at a time and learns from it."""
+"""Optimizers: sign ascent, CMA-ES and the paper optimizer; each asks for one score at a time and learns from it."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,6 +15,26 @@ _STATE_NAME = "climber"  # codespell:ignore climber
 """Name of an optimizer's part in a state file."""
 
 
+class Space(Protocol):
+    """Offsets (n) from a start in units of their spread (n), see `TrustRegion`."""
+
+    spread: Tensor
+
+    def split(self, offsets: Tensor) -> tuple[Tensor, ...]:
+        """Return the part of a vector (n) that belongs to each tensor."""
+        ...
+
+
+class Region(Space, Protocol):
+    """The offsets that an optimizer may propose."""
+
+    radius: float
+
+    def project(self, offsets: Tensor) -> Tensor:
+        """Return the nearest offsets (n) that are allowed."""
+        ...
+
+
 class Optimizer(Protocol):
     """Proposes offsets (n) of a trust region, one point at a time, to maximise an objective."""
 
@@ -25,12 +45,13 @@ class Optimizer(Protocol):
         """Return the next offsets (n) to measure; the first are zero, the start."""
         ...
 
-    def tell(self, value: float, is_best: bool, gradient: Callable[[], Tensor]) -> None:
+    def tell(self, value: float, slack: float, gradient: Callable[[], Tensor]) -> None:
         """Learn from the last point.
 
         Args:
             value: the objective there, more is better.
-            is_best: whether it is the best so far and fulfils the constraint.
+            slack: share of the constraint's allowed loss that is left: 1 at the start, negative where it fails, minus
+                infinity where the judge refuses the point.
             gradient: computes the objective's gradient (n) there; it costs denoiser calls.
         """
         ...
@@ -57,68 +78,79 @@ def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], value
     optimizer.restore(own, values[_STATE_NAME])
 
 
-class MomentumAscent:
-    """Gradient ascent with momentum from the best point so far; a step without a gain is undone and halved.
+class SignAscent:
+    """Ascent along the signs of the gradient; steps are shortened where the score falls, undone where a guard refuses.
 
-    A step's length is a fraction of the trust radius. It does not depend on the gradient's length, and therefore not
-    on the metric's scale.
+    The signs move all entries alike, and so every tensor by the same drift: along the gradient itself a few large
+    entries would leave the start's neighbourhood before the others have moved. Its length, a fraction of the trust
+    radius, does not depend on the gradient's length, and therefore neither on the metric's scale nor on the gradient
+    mode's.
 
     Args:
         region: bounds the search.
         step_length: first step, as a fraction of the trust radius.
+        origin: offsets (n) of the first point; None: zero, the start.
     """
 
     points_per_move = 1
-    momentum = 0.5
-    growth = 1.2
+    growth = 1.1
+    shrinkage = 0.7
 
-    def __init__(self, region: TrustRegion, step_length: float) -> None:
+    def __init__(self, region: Region, step_length: float, origin: Tensor | None = None) -> None:
         self.region = region
-        self.best = torch.zeros_like(region.spread)
-        self.point = self.best
-        self.direction = torch.zeros_like(self.best)
-        self.gradient = torch.zeros_like(self.best)
+        self.base = torch.zeros_like(region.spread) if origin is None else origin
+        self.value = -math.inf
+        self.slack = 1.0
+        self.point = self.base
+        self.direction = torch.zeros_like(self.base)
         self.step_length = step_length
 
     def ask(self) -> Tensor:
-        """Return the point one step from the best."""
+        """Return the point one step from the last allowed one."""
         return self.point
 
-    def tell(self, value: float, is_best: bool, gradient: Callable[[], Tensor]) -> None:
-        """Continue from a better point, return from a worse one."""
-        if is_best:
-            self.best = self.point
-            ascent = gradient()
-            self.gradient = ascent / ascent.norm()
-            self.direction = self.momentum * self.direction + self.gradient
-            self.step_length *= self.growth
+    def tell(self, value: float, slack: float, gradient: Callable[[], Tensor]) -> None:
+        """Continue from an allowed point, return from one that is refused; the first point is taken as it is."""
+        is_first = self.value == -math.inf
+        if is_first or slack >= 0:
+            self.direction = gradient().sign()
+            self.step_length *= 1 if is_first else self.growth if value > self.value else self.shrinkage
+            self.base, self.value, self.slack = self.point, value, slack
         else:
-            self.direction = self.gradient
-            self.step_length /= 2
-        step = self.step_length * self.region.radius * math.sqrt(self.region.size)
-        self.point = self.region.project(self.best + step * self.direction / self.direction.norm())
+            self.step_length *= self._fitting(slack)
+        step = self.step_length * self.region.radius * self.direction
+        self.point = self.region.project(self.base + step)
+
+    def _fitting(self, slack: float) -> float:
+        """Return the factor that shortens a refused step.
+
+        The constraint's loss grows about with the square of a step: the factor leads to a tenth of the slack.
+        """
+        if slack == -math.inf:
+            return 0.5
+        return min(max(math.sqrt(0.9 * max(self.slack, 0.0) / (self.slack - slack)), 0.2), 0.8)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the best and the next point, the momentum, the last gradient and the step's length."""
-        tensors = {"best": self.best, "place": self.point, "direction": self.direction, "gradient": self.gradient}
-        return tensors, {"length": self.step_length}
+        """Return the last allowed and the next point, the direction, and the step's length."""
+        tensors = {"base": self.base, "place": self.point, "direction": self.direction}
+        return tensors, {"length": self.step_length, "value": self.value, "slack": self.slack}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Continue from a state."""
-        self.best, self.point = tensors["best"], tensors["place"]
-        self.direction, self.gradient = tensors["direction"], tensors["gradient"]
-        self.step_length = values["length"]
+        self.base, self.point, self.direction = tensors["base"], tensors["place"], tensors["direction"]
+        self.step_length, self.value, self.slack = values["length"], values["value"], values["slack"]
 
 
 class PaperOptimizer:
     """Published optimizer (2308.12059): the sign of Lion's momentum, scaled to the length of an Adam step.
 
     It moves the embedding's own values and is not bounded by a trust region. The decay rates are the usual ones of
-    Lion and Adam. Two corrections to the published method: nothing resets the optimizer during a run, and for
-    aesthetics each floating tensor's mean and standard deviation are set back to the start's after every step.
+    Lion and Adam, and each tensor has a length of its own. Two corrections to the published method: nothing resets the
+    optimizer during a run, and for aesthetics each floating tensor's mean and standard deviation are set back to the
+    start's after every step.
 
     Args:
-        region: gives the space and the drift; its radius does not bind.
+        region: the space; where it has a radius, that does not bind.
         learning_rate: learning rate of the Adam step.
         loss_scale: factor on the metric, which Adam's `epsilon` does not cancel.
         keep_moments: whether to set means and standard deviations back.
@@ -129,7 +161,7 @@ class PaperOptimizer:
     lion_betas = (0.9, 0.99)
     adam_betas = (0.9, 0.999)
 
-    def __init__(self, region: TrustRegion, learning_rate: float, loss_scale: float, keep_moments: bool) -> None:
+    def __init__(self, region: Space, learning_rate: float, loss_scale: float, keep_moments: bool) -> None:
         check_number("the learning rate", learning_rate, MIN_RATE, MAX_RATE)
         self.region = region
         self.learning_rate = learning_rate
@@ -145,7 +177,7 @@ class PaperOptimizer:
         """Return the point after the last step."""
         return self.point
 
-    def tell(self, value: float, is_best: bool, gradient: Callable[[], Tensor]) -> None:
+    def tell(self, value: float, slack: float, gradient: Callable[[], Tensor]) -> None:
         """Take the next step, whether the point is better or not."""
         # The region's offsets are in units of the spread, the published step in the embedding's own.
         ascent = self.loss_scale * gradient() / self.region.spread
@@ -157,9 +189,11 @@ class PaperOptimizer:
         blend, decay = self.lion_betas
         sign = (blend * self.lion + (1 - blend) * ascent).sign()
         self.lion = decay * self.lion + (1 - decay) * ascent
-        step = self.learning_rate * sign * adam.norm() / sign.norm()
+        pairs = zip(self.region.split(sign), self.region.split(adam), strict=True)
+        # A tensor without a gradient has neither signs nor a step.
+        step = self.learning_rate * torch.cat([part * other.norm() / part.norm().clamp(min=1) for part, other in pairs])
         self.point = self.point + step / self.region.spread
-        if self.keep_moments:
+        if self.keep_moments and isinstance(self.region, TrustRegion):
             self.point = self.region.with_start_moments(self.point)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -225,7 +259,7 @@ class CmaEs:
             torch.as_tensor(member, dtype=self.basis.dtype, device=self.basis.device) @ self.basis
         )
 
-    def tell(self, value: float, is_best: bool, gradient: Callable[[], Tensor]) -> None:
+    def tell(self, value: float, slack: float, gradient: Callable[[], Tensor]) -> None:
         """Record the value; after the population's last member the distribution is updated."""
         self.values.append(value)
         if len(self.values) > 1 and (len(self.values) - 1) % self.points_per_move == 0:
@@ -240,4 +274,4 @@ class CmaEs:
         """Take the same steps again with the recorded values."""
         for value in values["goals"]:
             self.ask()
-            self.tell(value, False, lambda: self.region.spread)
+            self.tell(value, 1.0, lambda: self.region.spread)
