@@ -130,11 +130,6 @@ class ModelConfig:
         """Name of the model for users."""
         return self.model or "the miniature"
 
-    @property
-    def has_scorer(self) -> bool:
-        """True where `load_scorer` loads a scorer without being told which."""
-        return self.model is None or self.clip is not None
-
     @classmethod
     def read(cls, record: Mapping[str, Any], where: str) -> "ModelConfig":
         """Return the config in a run's record; `where` is the name of the record in messages.

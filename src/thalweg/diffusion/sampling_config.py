@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from thalweg.diffusion.prompting.prompt_syntax import SYNTAXES, SyntaxName, parse_prompt
 from thalweg.diffusion.schedulers import SCHEDULERS

@@ -15,7 +15,7 @@ from thalweg.limits import MAX_STEPS, check_count
 from thalweg.seeds import read_seeds
 from thalweg.steer.metrics.metric import Metric
 from thalweg.steer.optimization.optimize import BATCH, optimize
-from thalweg.steer.optimization.optimize_config import OptimizeConfig, constraint
+from thalweg.steer.optimization.optimize_config import OptimizeConfig
 from thalweg.steer.optimization.report import REPORT, before_and_after, describe
 from thalweg.steer.optimization.search import BEST, Step
 from thalweg.steer.runs import Run
@@ -53,8 +53,7 @@ class OptimizeSession(Session):
         get_start, numbers = self.context.read_start(self.user, text), read_seeds(seeds)
         iterations = check_count("steps", iterations, 1, MAX_STEPS)
         unseen = tuple(sorted(set(range(100, 100 + 8 + len(numbers))) - set(numbers)))[:8]
-        kept = constraint(keep.strip(), text, self.context.model_config.has_scorer)
-        config = OptimizeConfig(metric, numbers, text.strip(), kept, unseen, iterations)
+        config = OptimizeConfig(metric, numbers, text.strip(), keep.strip() or None, unseen, iterations)
 
         def begin(job: RenderJob) -> None:
             job.check()
