@@ -225,10 +225,10 @@ def test_a_run_with_invalid_seeds_raises_one_line_error(
 
 def test_damaged_figures_of_a_run_raise_one_line_error(context: SteeringContext) -> None:
     session = OptimizeSession(context, ANNA)
-    session.start("a ball", "0", "sharpness", "", 1)
+    session.start("a ball", "0", "sharpness", "text: a ball", 1)
     done(session)
     assert "On unseen seeds" in views.optimize(session)
-    assert session.config is not None and session.config.keep == "prompt"
+    assert session.config is not None and session.config.keep == "text: a ball"
     assert "<p>lost of text: a ball: " in views.optimize(session)
     for name in (TRACE, "unseen.json", "report.json"):
         content = session.file(name).read_bytes()
