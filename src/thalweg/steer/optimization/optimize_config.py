@@ -112,7 +112,7 @@ class OptimizeConfig(ToolConfig):
     recipe: Recipe = "thalweg"
     step_length: float | None = None
     patience: int = 8
-    retained_fraction: float = 0.8
+    retained_fraction: float = 0.78
     learning_rate: float = 0.01
     dimensions: int = 16
     search_seed: int = 0
