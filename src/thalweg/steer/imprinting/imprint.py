@@ -138,7 +138,7 @@ def imprint(
             target_after = generator.render(result.embedding, [config.seed])
         shown = [config.seed, *unseen[:SHEET_SEEDS]]
         images = torch.cat([target[None], before[:SHEET_SEEDS], target_after, after[:SHEET_SEEDS]])
-        labels = [f"{when}, {seed}" for when in ("before", "after") for seed in shown]
+        labels = [f"{when}, seed {seed}" for when in ("before", "after") for seed in shown]
         _write(run, result, target, labelled_sheet(images, len(shown), labels))
     return result
 
