@@ -181,7 +181,7 @@ class TestOptimize:
         assert ran.code == 0, ran.err
         assert "noise of the seeds: out/noise.safetensors" in ran.out
         assert Path("out/noise.safetensors").is_file()
-        assert pixels(Path("out/before-after.png")).shape == (2 * 66 - 2, 2 * 66 - 2, 3)
+        assert pixels(Path("out/before-after.png")).shape == (2 * (192 + 20 + 6) - 6, 2 * (192 + 6) - 6, 3)
 
     def test_a_run_resumes_only_with_its_own_settings(self, cli: Callable) -> None:
         assert cli(*self.ARGUMENTS, "--iterations", 1).code == 0

@@ -54,6 +54,12 @@ def read_mask(source: Path | str | bytes, name: str | None = None) -> Tensor:
     return (read_image(source, name or "the mask" if isinstance(source, bytes) else name) * luma).sum(0).clamp(0, 1)
 
 
+def check_channels(count: int) -> None:
+    """Raise a UsageError unless an image has the 3 channels that files hold."""
+    if count != 3:
+        raise UsageError(f"expected an image of 3 channels, got {count}: leave out the run folder")
+
+
 def png(image: Tensor, name: str = "image") -> bytes:
     """Return an image as the bytes of a PNG file.
 
@@ -67,8 +73,7 @@ def png(image: Tensor, name: str = "image") -> bytes:
     """
     from PIL import Image
 
-    if image.shape[0] != 3:
-        raise UsageError(f"expected an image of 3 channels, got {image.shape[0]}: leave out the run folder")
+    check_channels(image.shape[0])
     image = image.detach()
     not_finite = ~image.isfinite()
     if bool(not_finite.any()):

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thalweg.io.image_files import check_channels
+
 READABLE_SIDE = 192
 """Shorter side, pixels, that smaller images are enlarged to at least, by a whole factor."""
 FONT_SIZE = 14
@@ -37,7 +39,11 @@ def labelled_sheet(images: Tensor, columns: int, labels: Sequence[str], gap: int
 
     Returns:
         Float32 (3, H', W') in 0..1. Pixels of small images are repeated, so that none is invented.
+
+    Raises:
+        UsageError: the images have other than 3 channels.
     """
+    check_channels(images.shape[1])
     shown = images.detach().cpu().float()
     factor = -(-READABLE_SIDE // min(shown.shape[-2:]))
     shown = shown.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
