@@ -114,9 +114,7 @@ def load_scorer(name: str, device: torch.device | str = "cpu") -> ClipScorer:
     label = f"{folder_name}: the {family.title} model"
     preprocess = read_preprocessing(source, label)
     model = load_network(getattr(transformers, family.network), source, label, torch.float32)
-    side = int(model.config.vision_config.image_size)
-    if preprocess.output_size != (side, side):
-        raise UsageError(f"{label}: expected preprocessing to {side} x {side} pixels, got {preprocess.output_size}")
+    preprocess.check_side(int(model.config.vision_config.image_size), label)
     tokenizer_type = getattr(transformers, family.tokenizer)
     tokenizer: Any = load_part(lambda: tokenizer_type.from_pretrained(source), f"{label}: its tokenizer")
     model = model.to(place).eval().requires_grad_(False)

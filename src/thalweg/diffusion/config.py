@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from thalweg.diffusion.clip import ClipScorer
     from thalweg.diffusion.generator import DiffusionGenerator
     from thalweg.diffusion.image_encoders.dino import DinoEncoder
+    from thalweg.diffusion.image_encoders.dreamsim import DreamSim
     from thalweg.diffusion.image_encoders.image_reward import ImageReward
     from thalweg.diffusion.image_encoders.lpips import Lpips
 
@@ -47,6 +48,7 @@ class ModelConfig:
         dino: the DINOv2 model that compares images; None: none.
         lpips: the folder of the LPIPS distance; None: none.
         image_reward: the folder of ImageReward; None: none.
+        dreamsim: the folder of DreamSim's image encoders; None: none.
         lora: LoRA files, each as "path" or "path:strength".
         inversion: files of textual inversions.
         negative: what prompts are guided away from.
@@ -77,6 +79,7 @@ class ModelConfig:
     dino: str | None = None
     lpips: str | None = None
     image_reward: str | None = None
+    dreamsim: str | None = None
     lora: tuple[str, ...] = ()
     inversion: tuple[str, ...] = ()
     negative: str | None = None
@@ -96,7 +99,7 @@ class ModelConfig:
         SamplingConfig().changed(**self._sampling())
         self._find_images()
         check_device_name(self.device)
-        for name in ("model", "base", "clip", "dino", "lpips", "image_reward"):
+        for name in ("model", "base", "clip", "dino", "lpips", "image_reward", "dreamsim"):
             given = getattr(self, name)
             find = find_model if name == "model" else find_folder
             if given is not None and (path := find(given)) is not None:
@@ -219,10 +222,27 @@ class ModelConfig:
             raise UsageError("expected `image_reward` to score images with, the folder of ImageReward")
         return load_image_reward(self.image_reward, self.device)
 
+    def load_dreamsim(self) -> "DreamSim":
+        """Return the encoder `dreamsim`, loaded.
+
+        Raises:
+            UsageError: none is named.
+        """
+        from thalweg.diffusion.image_encoders.dreamsim import load_dreamsim
+
+        if self.dreamsim is None:
+            raise UsageError("expected `dreamsim` to compare images with, the folder of DreamSim's image encoders")
+        return load_dreamsim(self.dreamsim, self.device)
+
     @property
     def metric_loaders(self) -> dict[str, Callable[[], Any]]:
         """Functions that load the models of metrics other than the scorer, by the metric's name."""
-        return {"dino": self.load_dino, "lpips": self.load_lpips, "image_reward": self.load_image_reward}
+        return {
+            "dino": self.load_dino,
+            "lpips": self.load_lpips,
+            "image_reward": self.load_image_reward,
+            "dreamsim": self.load_dreamsim,
+        }
 
     def _sampling(self) -> dict[str, Any]:
         """Return the sampling settings that are given, under the names of `SamplingConfig`."""

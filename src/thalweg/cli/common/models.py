@@ -34,6 +34,10 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[str | None, typer.Option(help="folder of ImageReward, for the metric image_reward")],
         None,
     ),
+    "dreamsim": (
+        Annotated[str | None, typer.Option(help="folder of DreamSim's image encoders, for the metric dreamsim")],
+        None,
+    ),
     "model": (
         Annotated[
             str | None,
@@ -113,7 +117,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
 }
 """Options that name a model and its sampling: type and default of each field of `ModelConfig`."""
-SCORED = ("gradient", "clip", "dino", "lpips", "image_reward")
+SCORED = ("gradient", "clip", "dino", "lpips", "image_reward", "dreamsim")
 """Options of commands that compute gradients or scores."""
 
 

@@ -23,7 +23,12 @@ Part = TypeVar("Part")
 
 
 def load_network(
-    network_type: Any, source: Path | str, label: str, dtype: torch.dtype | None, files: WeightFiles | None = None
+    network_type: Any,
+    source: Path | str,
+    label: str,
+    dtype: torch.dtype | None,
+    files: WeightFiles | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Any:
     """Return a network of diffusers or transformers with the weights of a part of a model.
 
@@ -33,6 +38,7 @@ def load_network(
         label: name of the part in messages.
         dtype: floating type to cast the weights to; None: the type in the file.
         files: its weight files, where they are known; None: found in the folder.
+        options: further arguments of the class's `from_pretrained`.
 
     Raises:
         UsageError: no config of such a network.
@@ -46,7 +52,7 @@ def load_network(
             raise UsageError(f"{label}: expected a {network_type.__name__}, its config.json is of a {named}")
         files = files or find_weights(source, WEIGHT_STEMS[library], label)
         dtype = dtype or file_type(files)
-    options: dict[str, Any] = {"ignore_mismatched_sizes": True} if library == "transformers" else {}
+    tolerant: dict[str, Any] = {"ignore_mismatched_sizes": True} if library == "transformers" else {}
     network, found = load_part(
         lambda: network_type.from_pretrained(
             source,
@@ -54,7 +60,8 @@ def load_network(
             use_safetensors=True,
             variant=files.variant if files else None,
             output_loading_info=True,
-            **options,
+            **tolerant,
+            **(options or {}),
         ),
         label,
     )

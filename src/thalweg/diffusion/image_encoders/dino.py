@@ -1,5 +1,6 @@
 """DINOv2 image encoders, whose features compare images by what they show, without texts."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from thalweg.diffusion.image_encoders.preprocessing import ImagePreprocessing, r
 from thalweg.errors import UsageError
 
 NETWORKS = {"dinov2": "Dinov2Model", "dinov2_with_registers": "Dinov2WithRegistersModel"}
-"""Name of the network's class in transformers, by the type that config.json names."""
+"""Name of the network's class in transformers, by the type that config.json names; they take images of any size."""
+POOLED = ("vit",)
+"""Types whose class adds a pooling layer that image encoders lack."""
 
 
 class DinoEncoder:
@@ -47,16 +50,38 @@ def load_dino(name: str, device: torch.device | str = "cpu") -> DinoEncoder:
         ThalwegError: no network and not in the cache, or weights that are missing, unexpected or not finite.
     """
     place = read_device(device)
-    import transformers
-
     source: Path | str = find_folder(name) or name
     label = f"{source.resolve().name if isinstance(source, Path) else source}: the DINOv2 model"
-    network_type = getattr(transformers, NETWORKS[read_model_type(source, label, "DINOv2", NETWORKS)])
+    network, preprocess = load_image_network(source, label, "DINOv2", NETWORKS)
+    return DinoEncoder(network.to(place), preprocess)
+
+
+def load_image_network(
+    source: Path | str, label: str, title: str, classes: Mapping[str, str]
+) -> tuple[Any, ImagePreprocessing]:
+    """Load an image encoder of transformers, frozen, and its preprocessing, which has to fit it.
+
+    Args:
+        source: its folder, or a hub model's name.
+        label: name of the model in messages.
+        title: the kinds of model that are expected, for messages.
+        classes: name of the class in transformers, by the type that config.json names.
+
+    Raises:
+        UsageError: a model of another type, or preprocessing that is not known or does not fit.
+        ThalwegError: no network and not in the cache, or weights that are missing, unexpected or not finite.
+    """
+    import transformers
+
+    kind = read_model_type(source, label, title, classes)
     preprocess = read_preprocessing(source, label)
-    network = load_network(network_type, source, label, torch.float32)
-    patch = int(network.config.patch_size)
-    if preprocess.output_size is None or any(side % patch for side in preprocess.output_size):
+    options = {"add_pooling_layer": False} if kind in POOLED else None
+    network = load_network(getattr(transformers, classes[kind]), source, label, torch.float32, options=options)
+    config = getattr(network.config, "vision_config", network.config)
+    if kind not in NETWORKS:
+        preprocess.check_side(int(config.image_size), label)
+    elif preprocess.output_size is None or any(side % int(config.patch_size) for side in preprocess.output_size):
         raise UsageError(
-            f"{label}: expected preprocessing to a multiple of {patch} pixels, got {preprocess.output_size}"
+            f"{label}: expected preprocessing to a multiple of {config.patch_size} pixels, got {preprocess.output_size}"
         )
-    return DinoEncoder(network.to(place).eval().requires_grad_(False), preprocess)
+    return network.eval().requires_grad_(False), preprocess

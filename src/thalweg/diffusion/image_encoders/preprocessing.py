@@ -47,6 +47,15 @@ class ImagePreprocessing:
         """Height and width of every preprocessed image; None where they depend on the image."""
         return self.crop or (self.size if isinstance(self.size, tuple) else None)
 
+    def check_side(self, side: int, label: str) -> None:
+        """Check that every preprocessed image is a square of `side` pixels; `label` names the model in messages.
+
+        Raises:
+            UsageError: they are not.
+        """
+        if self.output_size != (side, side):
+            raise UsageError(f"{label}: expected preprocessing to {side} x {side} pixels, got {self.output_size}")
+
     def __call__(self, images: Tensor) -> Tensor:
         """Return images (S, 3, H, W) in 0..1 as the encoder takes them; differentiable.
 

@@ -10,9 +10,14 @@ from thalweg.limits import MAX_WEIGHT, check_number, check_text
 
 PLAIN_METRICS = ("sharpness", "blur", "colourfulness", "contrast", "symmetry")
 """Metrics without an argument."""
-FILE_METRICS = ("image", "aesthetics", "dino", "lpips")
+FILE_METRICS = ("image", "aesthetics", "dino", "lpips", "dreamsim")
 """Metrics whose argument is a file."""
-MODEL_METRICS = {"dino": "a DINOv2 model", "lpips": "the weights of LPIPS", "image_reward": "the model ImageReward"}
+MODEL_METRICS = {
+    "dino": "a DINOv2 model",
+    "lpips": "the weights of LPIPS",
+    "image_reward": "the model ImageReward",
+    "dreamsim": "the model DreamSim",
+}
 """Metrics that need a model of their own, and what it is."""
 SCORER_METRICS = ("text", "image", "aesthetics")
 """Metrics that need a scorer of texts and images."""
@@ -31,6 +36,7 @@ DESCRIPTIONS = {
     "dino: FILE": "the similarity to an image by the DINOv2 model, more is better",
     "lpips: FILE": "the LPIPS distance from an image, 0 for the same, less is better",
     "image_reward: a red ball": "ImageReward's score for a text, about -2 to 2, more is better",
+    "dreamsim: FILE": "the similarity to an image by DreamSim, 1 for the same, more is better",
 }
 """Meaning and better direction of each metric, by an example of how it is written."""
 EXAMPLES = tuple(DESCRIPTIONS)

@@ -29,8 +29,8 @@ def parse(
     Args:
         text: the metric.
         load_scorer: loads the scorer; called once, where the text needs one. None: there is no scorer.
-        read_files: whether terms that name a file (image, aesthetics, dino, lpips) may read it.
-        loaders: load the models of the metrics dino, lpips and image_reward, where the text needs them.
+        read_files: whether terms that name a file (image, aesthetics, dino, lpips, dreamsim) may read it.
+        loaders: load the models of the metrics of `MODEL_METRICS`, where the text needs them.
 
     Raises:
         UsageError: the text is no metric, a file is missing, invalid or may not be read, or there is no scorer.
@@ -96,7 +96,7 @@ def _model_maker(factor: Factor, loaders: Loaders) -> Callable[[LoadScorer], Met
     image = read_image(argument)
     if name == "lpips":
         return lambda scorer: model_metrics.lpips(load(), image, f"lpips: {argument}")
-    return lambda scorer: clip_metrics.image_similarity(load(), image, f"dino: {argument}")
+    return lambda scorer: clip_metrics.image_similarity(load(), image, f"{name}: {argument}")
 
 
 def _check_text(metric: str, argument: str, read_files: bool) -> None:

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 class ImageEncoder(Protocol):
-    """A model that maps images to features, as DINOv2 does."""
+    """A model that maps images to features, as DINOv2 and DreamSim do."""
 
     def embed_images(self, images: "Tensor") -> "Tensor":
         """Return the features (S, d), unit length, of images (S, 3, H, W) in 0..1; differentiable."""

@@ -186,8 +186,8 @@ class OptimizeConfig(ToolConfig):
         Args:
             load_scorer: loads the scorer of texts and images; called once, where a metric needs one.
             read_files: whether metrics that name a file may read it.
-            loaders: load the models of the metrics dino, lpips and image_reward, by these names; each is called once,
-                where a metric needs it.
+            loaders: load the models of metrics such as dino and lpips, by the metric's name; each is called once, where
+                a metric needs it.
 
         Raises:
             UsageError: a metric needs a scorer and there is none, or its file is missing, invalid or may not be read.
