@@ -59,9 +59,10 @@ def test_invalid_targets_are_refused(tmp_path: Path):
         FluxConfig(target="nee", keep_negative=False)
     with pytest.raises(UsageError, match="does not hold NEE, it has NEE_VUT_REF"):
         read_flux(write(tmp_path), FluxConfig(target="nee", gpp_column="TA_F"))
-    assert "lue" in default_models() and "lue" not in default_models(TARGETS["et"])
-    with pytest.raises(UsageError, match="predicts GPP only"):
-        check_models(["lue"], TARGETS["nee"])
+    for name in ("lue", "site-level"):
+        assert name in default_models() and name not in default_models(TARGETS["et"])
+        with pytest.raises(UsageError, match="predicts GPP only"):
+            check_models([name], TARGETS["nee"])
 
 
 def prepared(folder: Path, name: str, site: str) -> Path:

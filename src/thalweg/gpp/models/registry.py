@@ -141,11 +141,13 @@ FEATURELESS = ("climatology",)
 
 PHYSICAL = ("lue", "p-model", "lue-residual", "p-model-residual")
 """Models that need temperature, vapour pressure deficit and radiation; other sets of predictors are left out."""
+GPP_ONLY = (*PHYSICAL, "site-level", "site-level-transformer")
+"""Models of photosynthesis, which other targets do not follow."""
 
 
 def default_models(target: FluxTarget = GPP) -> tuple[str, ...]:
     """Return the models of an evaluation that names none: those of `DEFAULT_MODELS` that predict a target."""
-    return tuple(name for name in DEFAULT_MODELS if target.is_gpp or name not in PHYSICAL)
+    return tuple(name for name in DEFAULT_MODELS if target.is_gpp or name not in GPP_ONLY)
 
 
 def check_models(names: Iterable[str], target: FluxTarget = GPP) -> None:
@@ -158,6 +160,6 @@ def check_models(names: Iterable[str], target: FluxTarget = GPP) -> None:
     for name in names:
         if name not in MODELS:
             raise unknown_name("model", name, MODELS)
-        if name in PHYSICAL and not target.is_gpp:
-            known = ", ".join(model for model in MODELS if model not in PHYSICAL)
+        if name in GPP_ONLY and not target.is_gpp:
+            known = ", ".join(model for model in MODELS if model not in GPP_ONLY)
             raise UsageError(f"model {name}: it predicts GPP only, got target {target.name}: expected {known}")
