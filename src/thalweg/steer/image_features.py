@@ -11,6 +11,8 @@ Features = Callable[[Tensor], Tensor]
 
 CELLS = (16, 8, 4, 2)
 """Cells per side of the grids on which images are compared: from layout to overall colour."""
+POOLED_PARTS = tuple(width for cells in CELLS for width in (3 * cells**2, cells**2))
+"""Widths of the parts of `pooled_features`: colours and edges of each grid."""
 
 
 def pooled_features(images: Tensor) -> Tensor:

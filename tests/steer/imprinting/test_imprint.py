@@ -196,13 +196,13 @@ def test_a_run_of_other_settings_is_refused(toy: Any, tmp_path) -> None:
 
 def break_after(toy: Any, count: int) -> None:
     """Let all but the first `count` renderings with a gradient be NaN."""
-    render, left = toy.render, iter([True] * count)
+    decode, left = toy.decode, iter([True] * count)
 
-    def broken(embedding: Embedding, seeds: Sequence[int]) -> Tensor:
-        images = render(embedding, seeds)
+    def broken(latents: Tensor) -> Tensor:
+        images = decode(latents)
         return images * torch.nan if images.requires_grad and not next(left, False) else images
 
-    toy.render = broken
+    toy.decode = broken
 
 
 @pytest.mark.parametrize(("count", "kept"), [(6, "the best, of step 4,"), (0, "the start")])
@@ -217,15 +217,15 @@ def test_nan_stops_and_keeps_the_best(toy: Any, count: int, kept: str) -> None:
 
 
 def test_a_model_that_raises_not_finite_stops_and_keeps_the_best(toy: Any, tmp_path: Path) -> None:
-    render, left = toy.render, iter([True] * 6)
+    decode, left = toy.decode, iter([True] * 6)
 
-    def refusing(embedding: Embedding, seeds: Sequence[int]) -> Tensor:
-        images = render(embedding, seeds)
+    def refusing(latents: Tensor) -> Tensor:
+        images = decode(latents)
         if images.requires_grad and not next(left, False):
             raise NotFiniteError("seed 3: NaN")
         return images
 
-    toy.render = refusing
+    toy.decode = refusing
     run = Run.create(tmp_path / "run", "imprint", toy.model, {})
     result = imprint(toy, toy.embed("a ball"), ImprintConfig(3, **FAST, unseen=4), run=run)
     assert result.report["stopped"] == "step 7: seed 3: NaN; the best, of step 4, is kept"

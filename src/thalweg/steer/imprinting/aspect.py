@@ -17,12 +17,15 @@ class Aspect:
         rest: images to features (S, e) of everything else, in which each seed stays as it was; None: nothing has to
             stay.
         read: images to the name of the aspect's value in each of them; None: the values have no names.
+        parts: widths of consecutive parts of `kept` that weigh the same, however far seeds differ in them; empty: one
+            part.
     """
 
     name: str
     kept: Callable[[Any], Any]
     rest: Callable[[Any], Any] | None = None
     read: Callable[[Any], Sequence[str]] | None = None
+    parts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from thalweg.errors import UsageError
-from thalweg.steer.image_features import pooled_features
+from thalweg.steer.image_features import POOLED_PARTS, pooled_features
 from thalweg.steer.imprinting.aspect import Aspect, check_texts, vocabulary
 from thalweg.steer.metrics.scorer import Scorer
 
@@ -74,7 +74,9 @@ def mask_aspect(mask: Tensor) -> Aspect:
 
 def whole_aspect(scorer: Scorer | None) -> Aspect:
     """Return the aspect of the whole image: the scorer's features, or without a scorer colours and edges on grids."""
-    return Aspect("everything", pooled_features if scorer is None else scorer.embed_images)
+    if scorer is None:
+        return Aspect("everything", pooled_features, parts=POOLED_PARTS)
+    return Aspect("everything", scorer.embed_images)
 
 
 def choose_aspect(keep: str | Sequence[str] | Aspect | None, mask: Tensor | None, scorer: Scorer | None) -> Aspect:

@@ -160,7 +160,7 @@ def _mode(
         move = _token_move(generator, start, config)
     else:
         move = TrustRegion(generator, start, descent.radius)
-    objective = AspectObjective(generator, start, aspect, target, held_out, descent.rest_weight)
+    objective = AspectObjective(generator, start, aspect, (config.seed, target), held_out, descent)
     return move, objective, Descent(move, descent)
 
 

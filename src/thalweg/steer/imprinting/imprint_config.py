@@ -61,6 +61,8 @@ DESCENTS: dict[Mode, DescentConfig] = {
     "paper": DescentConfig(steps=PAPER_STEPS, batch=PAPER_BATCH, evaluate_every=10, patience=None),
 }
 """Defaults of each mode; words are further apart than prompts, so mode token has a larger radius."""
+UNNAMED_RADIUS = 1.0
+"""Default radius of mode image without a named aspect: everything that an image shows is further away."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,10 @@ class ImprintConfig(ToolConfig):
             "held_out": self.held_out,
             "random_seed": self.random_seed,
         }
-        numbers = replace(DESCENTS[self.mode], **{name: value for name, value in given.items() if value is not None})
+        numbers = DESCENTS[self.mode]
+        if self.mode == "image" and not self.keep:
+            numbers = replace(numbers, radius=UNNAMED_RADIUS)
+        numbers = replace(numbers, **{name: value for name, value in given.items() if value is not None})
         return replace(numbers, patience=numbers.patience or None)
 
     def _check_seeds(self) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.generator import ChainGenerator
-from thalweg.steer.interpolation import slerp
+from thalweg.steer.imprinting.noise_approach import NoiseApproach
 
 PHASES = 3
 """Denoising steps that are compared, one after the other."""
@@ -93,17 +93,14 @@ class LatentObjective:
         self._held_out = held_out
         self._phase_length = -(-steps // PHASES)
         with torch.no_grad():
-            self._noise = generator.noise([target_seed])
-            self._targets = [generator.latents(start, self._noise, phase + 1) for phase in range(PHASES)]
+            self._approach = NoiseApproach(generator, target_seed)
+            self._targets = [generator.latents(start, self._approach.target, phase + 1) for phase in range(PHASES)]
 
     def loss(self, embedding: Embedding, seeds: Sequence[int], step: int) -> Tensor:
         """Return the scaled sum of negative cosines at an iteration, differentiable in the embedding."""
         phase, iteration = divmod(step, self._phase_length)
         weight = FIRST_WEIGHT + (1 - FIRST_WEIGHT) * iteration / max(self._phase_length - 1, 1)
-        noise = self._generator.noise(seeds)
-        target = self._noise.expand_as(noise).flatten(1)
-        mixed = slerp(target, noise.flatten(1), weight).reshape(noise.shape)
-        return -LOSS_SCALE * self._cosines(embedding, mixed, phase).sum()
+        return -LOSS_SCALE * self._cosines(embedding, self._approach.noise(seeds, weight), phase).sum()
 
     @torch.no_grad()
     def evaluate(self, embedding: Embedding) -> float:
