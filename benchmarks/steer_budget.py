@@ -214,7 +214,7 @@ def run(bench: Bench, options: argparse.Namespace, methods: Sequence[str], budge
     lines = options.rows.read_text().splitlines() if options.rows and options.rows.exists() else []
     known = {(row["case"], row["metric"], row["method"], row["budget"]): row for row in map(json.loads, lines)}
     rows = []
-    for index, case in enumerate(draw_cases(options.prompts, seed=0)):
+    for index, case in enumerate(draw_cases(options.prompts, options.draw)):
         start: Tensor | None = None
         for name, method, budget in itertools.product(METRICS, methods, budgets):
             row = known.get((index, name, method, budget))
@@ -325,6 +325,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the JSON object to this file")
     parser.add_argument("--model", type=Path, help="folder of a miniature; the shipped one by default")
     parser.add_argument("--prompts", type=int, default=2, help="number of prompts; 40 for the claim")
+    parser.add_argument("--draw", type=int, default=0, help="seed of the prompts; 1 is that of --tune")
     parser.add_argument("--methods", nargs="+", help="methods to compare; all by default")
     parser.add_argument("--rows", type=Path, help="JSON lines file of the runs so far; missing ones are added to it")
     parser.add_argument("--curve", action="store_true", help="also measure with fewer and more calls")

@@ -298,11 +298,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the JSON object to this file")
     parser.add_argument("--model", type=Path, help="folder of a miniature; the shipped one by default")
     parser.add_argument("--prompts", type=int, default=2, help="number of prompts; 40 for the claim")
+    parser.add_argument("--draw", type=int, default=SCORED, help="seed of the prompts; 1 is that of --tune")
     parser.add_argument("--rows", type=Path, help="JSON lines file of the prompts so far; missing ones are added to it")
     parser.add_argument("--tune", action="store_true", help="only measure the paper's learning rates, on other prompts")
     options = parser.parse_args()
     begun = time.perf_counter()
-    seed = OTHERS if options.tune else SCORED
+    seed = OTHERS if options.tune else options.draw
     rows = run(options.model or miniature.SHIPPED, options.prompts, seed, options.tune, options.rows)
     report(summarize(rows) | {"seconds": time.perf_counter() - begun}, options.json)
 

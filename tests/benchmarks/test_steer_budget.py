@@ -66,7 +66,7 @@ def test_methods_stay_within_the_calls_and_rows_are_resumed(
 ) -> None:
     monkeypatch.setattr(steer_budget, "METRICS", ("blur",))
     methods, budget = list(bench.methods), 104
-    options = argparse.Namespace(prompts=1, rows=tmp_path / "rows.jsonl")
+    options = argparse.Namespace(prompts=1, draw=0, rows=tmp_path / "rows.jsonl")
     rows = run(bench, options, methods, (budget,))
     assert [entry["method"] for entry in rows] == methods
     for entry in rows:
