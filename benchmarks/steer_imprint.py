@@ -6,8 +6,8 @@ trained nor evaluated on are then classified by the miniature's attribute classi
 Ours and the paper's are compared twice, each time knowing the same and with at least as many denoiser calls for the
 paper's: with the aspect to copy and the scorer that finds it, the paper's being its vector and its optimizer with the
 loss of the aspect; and with neither (whole), the paper's being its own schedule. The paper's learning rates are the
-ones with the largest share while at least 0.9 of the adherence is kept; `--tune` finds them on other prompts than those
-scored. Prompts are drawn, and one whose first 40 seeds show no clear value of the attribute is replaced by the next.
+ones with the largest share among those that keep at least 0.9 of the adherence that the best of them keeps; `--tune`
+finds them on other prompts than those scored. Prompts are drawn, and one whose first 40 seeds show no clear value of the attribute is replaced by the next.
 
 share_before, share_{who}, share_{who}_whole: share of unseen seeds that show the target's value, mean over the prompts;
     who is ours or paper, and whole is without the aspect. share_worst_{who}, ..._whole: the worst prompt's.
@@ -68,7 +68,7 @@ NAMED = ("shape", "colour", "material", "size", "background")
 """Attributes that are imprinted, in turn, and those that prompts name."""
 SCORED, OTHERS = 2, 1
 """Seeds of the prompts that are scored, and of those on which settings are chosen."""
-LEARNING_RATES = {"": 0.01, "_whole": 0.01}
+LEARNING_RATES = {"": 0.1, "_whole": 0.03}
 TRIED_RATES = {"": (0.01, 0.03, 0.1, 0.3), "_whole": (0.003, 0.01, 0.03, 0.1)}
 """The paper's learning rates, with the aspect and without: those that `--tune` found, and those it tries."""
 TUNING_CALLS = {"": 3850, "_whole": 2830}
