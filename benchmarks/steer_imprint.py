@@ -7,7 +7,8 @@ Ours and the paper's are compared twice, each time knowing the same and with at 
 paper's: with the aspect to copy and the scorer that finds it, the paper's being its vector and its optimizer with the
 loss of the aspect; and with neither (whole), the paper's being its own schedule. The paper's learning rates are the
 ones with the largest share among those that keep at least 0.9 of the adherence that the best of them keeps; `--tune`
-finds them on other prompts than those scored. Prompts are drawn, and one whose first 40 seeds show no clear value of the attribute is replaced by the next.
+finds them on other prompts than those scored. Prompts are drawn, and one whose first 40 seeds show no clear value of
+the attribute is replaced by the next.
 
 share_before, share_{who}, share_{who}_whole: share of unseen seeds that show the target's value, mean over the prompts;
     who is ours or paper, and whole is without the aspect. share_worst_{who}, ..._whole: the worst prompt's.
