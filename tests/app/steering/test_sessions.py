@@ -171,7 +171,9 @@ def test_stop_ends_a_round_of_many_seeds_which_can_be_found_again(context: Steer
     stops(session)
 
 
-def test_stop_ends_an_optimization_of_many_seeds_and_shows_its_images(context: SteeringContext) -> None:
+def test_stop_ends_an_optimization_of_many_seeds_and_shows_its_images(
+    context: SteeringContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = OptimizeSession(context, ANNA)
     session.start("a ball", MANY, "sharpness", "", 20)
     stops(session)
@@ -180,7 +182,13 @@ def test_stop_ends_an_optimization_of_many_seeds_and_shows_its_images(context: S
     end_soon(session)
     assert session.file(BEFORE_AFTER).is_file()
     assert session.best.hash
-    assert "tw-stage" in views.optimize(session)
+    drawn = views.optimize(session)
+    assert "tw-stage" in drawn
+    for time in (f"step {len(session.run.read_trace()) - 1}", "before", "after"):  # type: ignore[union-attr]
+        assert [f'aria-label="{time}, seed {seed}"' in drawn for seed in range(11)] == [True] * 10 + [False]
+    monkeypatch.setattr(views, "MAX_SHOWN_SEEDS", 4)
+    assert views.optimize(session).count("<image ") == 3 * 4
+    assert "the first 4 of 10 seeds" in views.optimize(session)
 
 
 def test_stop_ends_an_imprint(context: SteeringContext) -> None:
@@ -305,7 +313,7 @@ def test_damaged_figures_of_a_run_raise_one_line_error(context: SteeringContext)
     assert "On unseen seeds" in views.optimize(session)
     assert session.config is not None and session.config.keep == "text: a ball"
     assert "<p>lost of text: a ball: " in views.optimize(session)
-    for name in (TRACE, "unseen.json", "report.json"):
+    for name in (TRACE, "unseen.json", "report.json", BEFORE_AFTER):
         content = session.file(name).read_bytes()
         damage = (
             DAMAGE[1:-1] if name != TRACE else (b"step,score\n1,x\n", b"step,score,best\n1\n", b"\xff", b"a\0b\n1\n")

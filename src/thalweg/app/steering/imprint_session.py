@@ -67,9 +67,9 @@ class SeedsSession(Session):
             self.attach(folder)
             points = [(start, [number]) for number in numbers]
             for number, image in zip(numbers, render_points(self.context.generator, points), strict=True):
+                job.check()
                 run.write_image(f"seed-{number}.png", image[0])
                 self.changed()
-                job.check()
 
         self.submit(render)
 

@@ -105,7 +105,7 @@ def imprint(
         mask = _read_mask(run, config.mask_hash)
     descent = config.descent
     aspect = choose_aspect(config.keep or None, mask, scorer)
-    unseen = _unseen_seeds(config)
+    unseen = unseen_seeds(config)
     used = {config.seed, *unseen, *(config.seeds or ())}
     held_out = draw_seeds(descent.held_out, descent.random_seed, "held out", used)
 
@@ -136,7 +136,7 @@ def imprint(
     if run is not None:
         with torch.no_grad():
             target_after = generator.render(result.embedding, [config.seed])
-        shown = [config.seed, *unseen[:SHEET_SEEDS]]
+        shown = sheet_seeds(config)
         images = torch.cat([target[None], before[:SHEET_SEEDS], target_after, after[:SHEET_SEEDS]])
         labels = [f"{when}, seed {seed}" for when in ("before", "after") for seed in shown]
         _write(run, result, target, labelled_sheet(images, len(shown), labels))
@@ -277,11 +277,17 @@ def draw_seeds(count: int, seed: int, purpose: str, excluded: Collection[int]) -
     return tuple(found)
 
 
-def _unseen_seeds(config: ImprintConfig) -> list[int]:
+def unseen_seeds(config: ImprintConfig) -> list[int]:
+    """Return the seeds that the report is about."""
     if isinstance(config.unseen, int):
         excluded = {config.seed, *(config.seeds or ())}
         return list(draw_seeds(config.unseen, config.random_seed, "unseen", excluded))
     return list(config.unseen)
+
+
+def sheet_seeds(config: ImprintConfig) -> list[int]:
+    """Return the seeds in a row of the sheet: the target, then unseen ones."""
+    return [config.seed, *unseen_seeds(config)[:SHEET_SEEDS]]
 
 
 def _read_mask(run: Run | None, mask_hash: str) -> Tensor:
