@@ -28,7 +28,7 @@ from thalweg.steer.navigation.history import TREE
 from thalweg.steer.runs import RECORD, TRACE
 from waiting import HANG_SECONDS, wait_until
 
-ANNA, BEN = "a" * 32, "b" * 32
+ANNA, BEN, CARL = "a" * 32, "b" * 32, "c" * 32
 MANY = f"0-{MAX_SEEDS - 1}"
 CALLS_AFTER_STOP = 64
 """Images in denoiser calls after a stop: batches have 8 images, images 2 steps; all seeds take thousands of calls."""
@@ -88,7 +88,7 @@ def test_stop_ends_the_rendering_of_many_seeds_and_others_go_on(
     context: SteeringContext, monkeypatch: pytest.MonkeyPatch, cores: int
 ) -> None:
     use_cores(monkeypatch, cores)
-    session, other = SeedsSession(context, ANNA), SeedsSession(context, BEN)
+    session, other = SeedsSession(context, ANNA), SeedsSession(context, CARL)
     before = session.folder
     session.start("a ball", MANY)
     other.start("a cube", "0-3")
