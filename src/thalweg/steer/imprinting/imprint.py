@@ -105,7 +105,7 @@ def imprint(
         mask = _read_mask(run, config.mask_hash)
     descent = config.descent
     aspect = choose_aspect(config.keep or None, mask, scorer)
-    unseen = unseen_seeds(config)
+    unseen = _unseen_seeds(config)
     used = {config.seed, *unseen, *(config.seeds or ())}
     held_out = draw_seeds(descent.held_out, descent.random_seed, "held out", used)
 
@@ -277,8 +277,7 @@ def draw_seeds(count: int, seed: int, purpose: str, excluded: Collection[int]) -
     return tuple(found)
 
 
-def unseen_seeds(config: ImprintConfig) -> list[int]:
-    """Return the seeds that the report is about."""
+def _unseen_seeds(config: ImprintConfig) -> list[int]:
     if isinstance(config.unseen, int):
         excluded = {config.seed, *(config.seeds or ())}
         return list(draw_seeds(config.unseen, config.random_seed, "unseen", excluded))
@@ -287,7 +286,7 @@ def unseen_seeds(config: ImprintConfig) -> list[int]:
 
 def sheet_seeds(config: ImprintConfig) -> list[int]:
     """Return the seeds in a row of the sheet: the target, then unseen ones."""
-    return [config.seed, *unseen_seeds(config)[:SHEET_SEEDS]]
+    return [config.seed, *_unseen_seeds(config)[:SHEET_SEEDS]]
 
 
 def _read_mask(run: Run | None, mask_hash: str) -> Tensor:
