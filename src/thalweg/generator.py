@@ -167,16 +167,24 @@ def suitable_threads(generator: object) -> AbstractContextManager[None]:
 
 
 def render_all(generator: Generator, embeddings: Sequence[Embedding], seeds: Sequence[int]) -> Iterator[Tensor]:
-    """Yield the images (S, 3, H, W) of each embedding, without a gradient; side by side where the generator can."""
+    """Yield the images (S, 3, H, W) of each embedding on the same seeds, as `render_points` does."""
+    return render_points(generator, [(embedding, seeds) for embedding in embeddings])
+
+
+def render_points(generator: Generator, points: Sequence[tuple[Embedding, Sequence[int]]]) -> Iterator[Tensor]:
+    """Yield the images (S, 3, H, W) of each embedding and its seeds, without a gradient.
+
+    Groups of points are rendered side by side where the generator can; the images of a group come together.
+    """
     at_once = generator.images_at_once if isinstance(generator, ThreadedGenerator) else 1
     if not isinstance(generator, ThreadedGenerator) or at_once == 1:
-        for embedding in embeddings:
+        for embedding, seeds in points:
             with torch.no_grad():
                 images = generator.render(embedding, seeds)
             yield images
         return
-    for first in range(0, len(embeddings), at_once):
-        yield from generator.render_each([(embedding, seeds) for embedding in embeddings[first : first + at_once]])
+    for first in range(0, len(points), at_once):
+        yield from generator.render_each(points[first : first + at_once])
 
 
 def embed_like(prompt: str, embedding: Embedding, generator: Generator) -> Embedding:

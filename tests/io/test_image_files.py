@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from thalweg.errors import MissingPathError, NotFiniteError, UsageError
 from thalweg.io import image_files
-from thalweg.io.image_files import png, read_image, read_mask
+from thalweg.io.image_files import png, png_size, read_image, read_mask
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -168,6 +168,17 @@ def test_a_file_without_an_image_raises_one_line_error(tmp_path: Path, monkeypat
     monkeypatch.setattr(image_files, "MAX_BYTES", 10)
     with pytest.raises(UsageError, match="at most 10 bytes"):
         read_image(path)
+
+
+def test_the_size_of_a_png_is_in_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "wide.png"
+    path.write_bytes(png(torch.zeros(3, 3, 70_000)))
+    assert png_size(path) == (70_000, 3)
+    for content in (b"", path.read_bytes()[:23], b"no image, but as long as the header of one"):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=r"its wide\.png can't be read: expected a PNG file") as raised:
+            png_size(path)
+        assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -105,16 +105,15 @@ def render_or_read(
         images: embedding and seed of each file.
         rendered: called with the number of images that are written so far.
     """
+    from thalweg.generator import render_points
     from thalweg.io.image_files import read_image
 
     missing = [name for name in images if not (run.folder / name).is_file()]
     done = len(images) - len(missing)
-    for first in range(0, len(missing), generator.images_at_once):
-        names = missing[first : first + generator.images_at_once]
-        points = [(embedding, [seed]) for embedding, seed in map(images.__getitem__, names)]
-        for name, image in zip(names, generator.render_each(points), strict=True):
-            run.write_image(name, image[0])
-        rendered(done + first + len(names))
+    points = [(embedding, [seed]) for embedding, seed in map(images.__getitem__, missing)]
+    for count, (name, image) in enumerate(zip(missing, render_points(generator, points), strict=True), done + 1):
+        run.write_image(name, image[0])
+        rendered(count)
     return [read_image(run.folder / name) for name in images]
 
 

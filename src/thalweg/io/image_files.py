@@ -18,6 +18,8 @@ MAX_BYTES = 256_000_000
 """Largest size of an image file that is read."""
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 """Formats that are read, by Pillow's names; others start external programs or are not images."""
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+"""First bytes of a PNG file."""
 WHITE = 255
 """Value of a white pixel, uint8."""
 
@@ -85,6 +87,20 @@ def png(image: Tensor, name: str = "image") -> bytes:
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, format="PNG")
     return content.getvalue()
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """Return width and height, pixels, of a PNG file from its header.
+
+    Raises:
+        UsageError: The file is no PNG.
+    """
+    with path.open("rb") as file:
+        header = file.read(24)
+    if len(header) < 24 or not header.startswith(PNG_SIGNATURE):
+        raise UsageError(f"{path.parent}: its {path.name} can't be read: expected a PNG file; this is none")
+    width, height = struct.unpack(">II", header[16:])
+    return width, height
 
 
 def _load(source: Path | str | bytes, name: str) -> np.ndarray:

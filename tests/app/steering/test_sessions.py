@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from thalweg import threads
 from thalweg.app.jobs import JobQueue
 from thalweg.app.steering import views
 from thalweg.app.steering.imprint_session import ImprintSession, SeedsSession
@@ -16,14 +18,17 @@ from thalweg.app.steering.navigate_session import NavigateSession
 from thalweg.app.steering.optimize_session import BEFORE_AFTER, OptimizeSession
 from thalweg.app.steering.session import Session, SteeringContext
 from thalweg.app.workspace import Workspace
+from thalweg.diffusion import generator as generator_module
 from thalweg.diffusion.config import ModelConfig
+from thalweg.diffusion.generator import DiffusionGenerator
 from thalweg.errors import ThalwegError, UsageError
+from thalweg.io.image_files import png, read_image
 from thalweg.limits import MAX_SEEDS
 from thalweg.steer.navigation.history import TREE
 from thalweg.steer.runs import RECORD, TRACE
-from waiting import wait_until
+from waiting import HANG_SECONDS, wait_until
 
-ANNA, BEN = "a" * 32, "b" * 32
+ANNA, BEN, CARL = "a" * 32, "b" * 32, "c" * 32
 MANY = f"0-{MAX_SEEDS - 1}"
 CALLS_AFTER_STOP = 64
 """Images in denoiser calls after a stop: batches have 8 images, images 2 steps; all seeds take thousands of calls."""
@@ -37,6 +42,12 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SteeringContex
         Workspace(tmp_path_factory.mktemp("workspace")), queue, config, config.load(), config.load_scorer
     )
     queue.close()
+
+
+def use_cores(monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
+    """Let the model take this machine for one of `cores` cores."""
+    for module in (threads, generator_module):
+        monkeypatch.setattr(module, "available_cores", lambda: cores)
 
 
 def wait(session: Session, until: Callable[[], object]) -> None:
@@ -72,12 +83,78 @@ def stops(session: Session) -> None:
     assert session.job.status == "stopped"
 
 
-def test_stop_ends_the_rendering_of_many_seeds(context: SteeringContext) -> None:
-    session = SeedsSession(context, ANNA)
+@pytest.mark.parametrize("cores", [1, 3])
+def test_stop_ends_the_rendering_of_many_seeds_and_others_go_on(
+    context: SteeringContext, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    use_cores(monkeypatch, cores)
+    session, other = SeedsSession(context, ANNA), SeedsSession(context, CARL)
+    before = session.folder
     session.start("a ball", MANY)
-    wait(session, lambda: session.rendered)
+    other.start("a cube", "0-3")
+    wait(session, lambda: session.folder != before and session.rendered)
     stops(session)
     assert 0 < len(session.rendered) < MAX_SEEDS
+    done(other)
+    assert other.rendered == [0, 1, 2, 3]
+    assert session.folder is not None
+    images = {f"seed-{seed}.png" for seed in session.rendered}
+    assert {path.name for path in session.folder.glob("*seed*")} == images, "no file is left half-written"
+    for name in images:
+        assert read_image(session.folder / name).shape == (3, 64, 64)
+
+
+def renderings(monkeypatch: pytest.MonkeyPatch, finished: Callable[[], int]) -> list[tuple[int, int]]:
+    """Let three renderings wait for each other; return the list of each one's number of seeds and images before it."""
+    meeting, render, seen = threading.Barrier(3, timeout=HANG_SECONDS), DiffusionGenerator.render, []
+
+    def meet(generator: DiffusionGenerator, embedding: Any, seeds: Any) -> Any:
+        seen.append((len(seeds), finished()))
+        meeting.wait()
+        return render(generator, embedding, seeds)
+
+    use_cores(monkeypatch, 3)
+    monkeypatch.setattr(DiffusionGenerator, "render", meet)
+    return seen
+
+
+def test_seeds_are_rendered_side_by_side_in_groups_and_are_the_same_to_the_last_bit(
+    context: SteeringContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = SeedsSession(context, ANNA)
+    with monkeypatch.context() as patched:
+        seen = renderings(patched, lambda: len(session.rendered))
+        session.start("a ball", "0-5")
+        done(session)
+    assert seen == [(1, 0)] * 3 + [(1, 3)] * 3, "the images of a group appear before the next group begins"
+    use_cores(monkeypatch, 1)
+    for seed in range(6):
+        with torch.no_grad():
+            alone = context.generator.render(session.embedding, [seed])[0]
+        assert session.file(f"seed-{seed}.png").read_bytes() == png(alone)
+
+
+def test_a_choice_is_shown_on_other_seeds_side_by_side(
+    context: SteeringContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = NavigateSession(context, ANNA)
+    session.start("a ball", "0", 1)
+    done(session)
+    session.show_on("11")
+    done(session)
+    first = session.file(f"{session.round}/seed-11.png").read_bytes()
+    with monkeypatch.context() as patched:
+        seen = renderings(patched, lambda: len(session.others))
+        session.show_on("10-16")
+        done(session)
+    assert seen == [(1, 0)] * 3 + [(1, 4)] * 3, "seed 11 is rendered already"
+    assert session.others == tuple(range(10, 17))
+    use_cores(monkeypatch, 1)
+    for seed in session.others:
+        with torch.no_grad():
+            alone = png(context.generator.render(session.opened.current, [seed])[0])
+        assert session.file(f"{session.round}/seed-{seed}.png").read_bytes() == alone
+    assert session.file(f"{session.round}/seed-11.png").read_bytes() == first
 
 
 def test_stop_ends_a_round_of_many_seeds_which_can_be_found_again(context: SteeringContext) -> None:
@@ -94,7 +171,9 @@ def test_stop_ends_a_round_of_many_seeds_which_can_be_found_again(context: Steer
     stops(session)
 
 
-def test_stop_ends_an_optimization_of_many_seeds_and_shows_its_images(context: SteeringContext) -> None:
+def test_stop_ends_an_optimization_of_many_seeds_and_shows_its_images(
+    context: SteeringContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = OptimizeSession(context, ANNA)
     session.start("a ball", MANY, "sharpness", "", 20)
     stops(session)
@@ -103,7 +182,13 @@ def test_stop_ends_an_optimization_of_many_seeds_and_shows_its_images(context: S
     end_soon(session)
     assert session.file(BEFORE_AFTER).is_file()
     assert session.best.hash
-    assert "tw-stage" in views.optimize(session)
+    drawn = views.optimize(session)
+    assert "tw-stage" in drawn
+    for time in (f"step {len(session.run.read_trace()) - 1}", "before", "after"):  # type: ignore[union-attr]
+        assert [f'aria-label="{time}, seed {seed}"' in drawn for seed in range(11)] == [True] * 10 + [False]
+    monkeypatch.setattr(views, "MAX_SHOWN_SEEDS", 4)
+    assert views.optimize(session).count("<image ") == 3 * 4
+    assert "the first 4 of 10 seeds" in views.optimize(session)
 
 
 def test_stop_ends_an_imprint(context: SteeringContext) -> None:
@@ -143,8 +228,6 @@ def test_a_stop_in_the_middle_of_a_candidate_loses_none(context: SteeringContext
 
 
 def test_an_interruptible_model_renders_the_same_images(context: SteeringContext) -> None:
-    import torch
-
     generator: Any = context.model_config.load()
     called: list[int] = []
     with torch.no_grad():
@@ -230,7 +313,7 @@ def test_damaged_figures_of_a_run_raise_one_line_error(context: SteeringContext)
     assert "On unseen seeds" in views.optimize(session)
     assert session.config is not None and session.config.keep == "text: a ball"
     assert "<p>lost of text: a ball: " in views.optimize(session)
-    for name in (TRACE, "unseen.json", "report.json"):
+    for name in (TRACE, "unseen.json", "report.json", BEFORE_AFTER):
         content = session.file(name).read_bytes()
         damage = (
             DAMAGE[1:-1] if name != TRACE else (b"step,score\n1,x\n", b"step,score,best\n1\n", b"\xff", b"a\0b\n1\n")

@@ -15,12 +15,15 @@ from safetensors.torch import save_file
 
 from thalweg.diffusion import miniature
 from thalweg.embedding import Embedding
+from thalweg.steer.sheets import FONT_SIZE
 
 if TYPE_CHECKING:
     from conftest import App
     from playwright.sync_api import Page
 
 FEW = ("--steps", 4)
+LABEL_AS_WRITTEN, LABEL_ON_A_PHONE = 14, 11
+"""Smallest size, pixels, at which labels of a sheet are shown."""
 LATE_END = """
 const fetchFirst = window.fetch;
 window.fetch = async (...request) => {
@@ -79,10 +82,31 @@ def open_run(page: "Page", tool: str, name: str) -> None:
 def step_reached(page: "Page", least: int) -> None:
     """Wait until an optimisation shows step `least` or a later one: a quick step may be gone before it is painted."""
     page.wait_for_function(
-        """least => { const image = document.querySelector('#optimize-view img[alt^="step"]');
-           return image !== null && Number(image.alt.slice(5)) >= least; }""",
+        """least => { const image = document.querySelector('#optimize-view [role=img][aria-label^="step"]');
+           return image !== null && parseInt(image.ariaLabel.slice(5)) >= least; }""",
         arg=least,
     )
+
+
+def labels_can_be_read(page: "Page", view: str, count: int, smallest: int) -> None:
+    """Show that all images of a sheet are within the window, as whole as on it, with labels of at least a size."""
+    shown = page.evaluate(
+        """view => [...document.querySelectorAll(`#${view} .tw-tile`)].map((tile) => {
+            const { left, right, width, height } = tile.getBoundingClientRect();
+            const place = tile.viewBox.baseVal;
+            return { left, right, width, height, scale: width / place.width, aspect: place.width / place.height };
+        })""",
+        view,
+    )
+    assert len(shown) == count
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    inner = page.evaluate("window.innerWidth")
+    for tile in shown:
+        assert tile["left"] >= 0 and tile["right"] <= inner
+        assert tile["width"] / tile["height"] == pytest.approx(tile["aspect"], rel=0.02)
+        assert FONT_SIZE * tile["scale"] >= smallest
+    tops = page.locator(f"#{view} .tw-tiles").evaluate_all("groups => groups.map((one) => one.offsetTop)")
+    assert tops.count(tops[0]) >= 2, "images are next to each other where two fit"
 
 
 def run_of(page: "Page", app: "App", view: str) -> Path:
@@ -258,7 +282,7 @@ def test_optimize_shows_each_step_stops_resumes_and_exports(
     run = run_of(page, app, "optimize-view")
     steps = len((run / "trace.csv").read_text().splitlines()) - 1
     assert 3 <= steps < 101
-    page.wait_for_selector('#optimize-view img[alt^="before"]')
+    page.wait_for_selector('#optimize-view [role=img][aria-label="after, seed 1"]')
     screenshot(page, "optimise")
     save(page, "optimize", "sharp-ball")
     best = Embedding.load(run / "best.safetensors")
@@ -309,6 +333,12 @@ def test_imprint_from_a_click_to_unseen_seeds_and_a_file(page: "Page", app: "App
     page.wait_for_selector("#imprint-view >> text=of unseen seeds before")
     screenshot(page, "imprint")
     run = run_of(page, app, "imprint-view")
+    assert (
+        page.get_by_role("link", name="open the sheet").get_attribute("href").startswith(f"runs/{run.name}/sheet.png")
+    )
+    for width, narrowest in ((1280, LABEL_AS_WRITTEN), (1600, LABEL_AS_WRITTEN), (400, LABEL_ON_A_PHONE)):
+        page.set_viewport_size({"width": width, "height": 900})
+        labels_can_be_read(page, "imprint-view", 2 * 9, narrowest)
     assert json.loads((run / "run.json").read_text())["settings"]["keep"] == "the colour"
     save(page, "imprint", "red-from-seed-3")
     assert Embedding.load(app.folder / "red-from-seed-3.safetensors").lineage.operation == "imprint"

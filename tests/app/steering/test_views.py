@@ -2,9 +2,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from thalweg.app.steering.svg import line, node_map, tree
+from thalweg.app.steering.svg import MAX_TILE_WIDTH, line, node_map, tile, tree
 from thalweg.app.steering.views import metric_text
 from thalweg.steer.metrics.parsing import parse
+from thalweg.steer.sheets import SheetTile
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,11 @@ def test_a_line_marks_the_best_and_has_a_description() -> None:
     assert "score &lt;x&gt; over 3 steps, from 1 to 2" in drawn
     assert line([], None, "score") == ""
     assert "polyline" in line([(0.0, 1.0)], None, "score")
+
+
+@pytest.mark.parametrize(("width", "height", "shown"), [(192, 212, (192, 212)), (512, 565, (MAX_TILE_WIDTH, 282))])
+def test_a_tile_shows_one_image_of_a_sheet(width: int, height: int, shown: tuple[int, int]) -> None:
+    drawn = tile("runs/x&y/sheet.png", (4000, 2000), SheetTile(200, 300, width, height), "after, seed <3>")
+    assert f'width="{shown[0]}" height="{shown[1]}"' in drawn and f'viewBox="200 300 {width} {height}"' in drawn
+    assert '<image href="runs/x&amp;y/sheet.png" width="4000" height="2000"/>' in drawn
+    assert 'aria-label="after, seed &lt;3&gt;"' in drawn

@@ -232,6 +232,13 @@ def test_a_navigation_is_one_folder_and_resumes_from_it(toy, tmp_path):
     opened.replay()
 
 
+def test_images_of_many_seeds_are_in_rows(toy, tmp_path):
+    navigation = Navigation(toy, NavigateConfig("a ball", (0, 1, 2, 3, 4), one_by_one=True), tmp_path / "run")
+    next(iter(navigation.candidates(1)))
+    for name in ("current", "candidate-1"):
+        assert Image.open(tmp_path / f"run/rounds/000/{name}.png").size == (3 * 18 - 2, 2 * 18 - 2)
+
+
 def test_replay_notices_a_change(toy):
     navigation = Navigation(toy, make_config("random"))
     make_choices(navigation)

@@ -4,12 +4,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-
 from thalweg.app.jobs import RenderJob
 from thalweg.app.steering.session import Session
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
+from thalweg.generator import render_points
 from thalweg.io.json_files import read_as
 from thalweg.limits import MAX_SEED, MAX_STEPS, check_count, check_text
 from thalweg.seeds import check_seeds, read_seeds
@@ -66,10 +65,10 @@ class SeedsSession(Session):
             start.save(run.path(RESULT))
             self.run, self.selected, self._seeds = run, None, numbers
             self.attach(folder)
-            for number in numbers:
+            points = [(start, [number]) for number in numbers]
+            for number, image in zip(numbers, render_points(self.context.generator, points), strict=True):
                 job.check()
-                with torch.no_grad():
-                    run.write_image(f"seed-{number}.png", self.context.generator.render(start, [number])[0])
+                run.write_image(f"seed-{number}.png", image[0])
                 self.changed()
 
         self.submit(render)

@@ -5,11 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-
 from thalweg.app.jobs import RenderJob
 from thalweg.app.steering.session import Session
 from thalweg.errors import UsageError
+from thalweg.generator import render_points
 from thalweg.io.atomic import atomic_write
 from thalweg.io.image_files import png
 from thalweg.limits import MAX_STRENGTH, MIN_STRENGTH, check_count, check_number, check_text
@@ -113,14 +112,13 @@ class NavigateSession(Session):
 
         def render(job: RenderJob) -> None:
             self.others = ()
-            for number in numbers:
+            paths = {number: self.file(f"{self.round}/seed-{number}.png") for number in numbers}
+            missing = {number: (navigation.current, [number]) for number, path in paths.items() if not path.is_file()}
+            rendered = render_points(self.context.generator, list(missing.values()))
+            for number, path in paths.items():
                 job.check()
-                path = self.file(f"{self.round}/seed-{number}.png")
-                if not path.is_file():
-                    with torch.no_grad():
-                        atomic_write(
-                            path, png(self.context.generator.render(navigation.current, [number])[0], path.name)
-                        )
+                if number in missing:
+                    atomic_write(path, png(next(rendered)[0], path.name))
                 self.others += (number,)
                 self.changed()
             self._find(job)

@@ -1,11 +1,14 @@
-"""Drawings of the views as SVG: the tree of choices, the map of its nodes, a line over steps."""
+"""Drawings of the views as SVG: the tree of choices, the map of its nodes, a line over steps, images of a sheet."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from thalweg.steer.navigation.history import Node
+from thalweg.steer.sheets import SheetTile
 
+MAX_TILE_WIDTH = 256
+"""Width, pixels, to which wider images of a sheet are reduced."""
 _CELL, _THUMB = 64, 48
 
 
@@ -142,4 +145,22 @@ def line(rows: Sequence[tuple[float, float]], best: int | None, label: str) -> s
         f'<figure class="tw-chart"><svg viewBox="0 0 300 100" role="img" aria-label="{description}">'
         f'<polyline class="tw-path" points="{route}"/>{dots}{mark}</svg>'
         f"<figcaption>{escape(label)}: {low:.4g} to {high:.4g}, step {rows[-1][0]:.0f}</figcaption></figure>"
+    )
+
+
+def tile(url: str, sheet_size: tuple[int, int], place: SheetTile, label: str) -> str:
+    """Draw one image of a sheet with its label, at its own size or `MAX_TILE_WIDTH`.
+
+    Args:
+        url: URL of the sheet.
+        sheet_size: width and height of the sheet, pixels.
+        place: place of the image on the sheet.
+        label: description of the image.
+    """
+    width = min(place.width, MAX_TILE_WIDTH)
+    height = round(place.height * width / place.width)
+    return (
+        f'<svg class="tw-tile" width="{width}" height="{height}" role="img" aria-label="{escape(label)}" '
+        f'viewBox="{place.left} {place.top} {place.width} {place.height}">'
+        f'<image href="{escape(url)}" width="{sheet_size[0]}" height="{sheet_size[1]}"/></svg>'
     )

@@ -10,11 +10,17 @@ from thalweg.app.steering.navigate_session import NavigateSession
 from thalweg.app.steering.optimize_session import BEFORE_AFTER, RESULT_SCORES, OptimizeSession
 from thalweg.app.steering.session import Session
 from thalweg.errors import UsageError
+from thalweg.io.image_files import png_size
 from thalweg.io.json_files import read_json
 from thalweg.limits import MAX_WEIGHT, check_number, check_text
+from thalweg.steer.imprinting.imprint import sheet_seeds
 from thalweg.steer.navigation.history import embedding_file
 from thalweg.steer.optimization.report import REPORT
-from thalweg.steer.optimization.search import BEST
+from thalweg.steer.optimization.search import BEST, COLUMNS
+from thalweg.steer.sheets import sheet_tiles
+
+MAX_SHOWN_SEEDS = 32
+"""Seeds of a sheet that are shown; the sheet has all."""
 
 
 def navigate(session: NavigateSession) -> str:
@@ -59,7 +65,7 @@ def optimize(session: OptimizeSession) -> str:
     """Return the images of the last step, the score over steps, and the result."""
     if session.run is None or session.config is None:
         return _status(session) + _hint("Pick metrics, press Start, and watch the images follow the score.")
-    rows = session.run.read_numbers(("step", "score", "best"))
+    rows, seeds = session.run.read_numbers(("step", "score", "best")), session.config.seeds
     scores = [(row["step"], row["score"]) for row in rows]
     parts = [
         _status(session),
@@ -68,11 +74,12 @@ def optimize(session: OptimizeSession) -> str:
     if rows:
         bests = [index for index, row in enumerate(rows) if row["score"] == row["best"]]
         last = round(rows[-1]["step"])
+        step = f"step {last}"
         parts.append(
-            f'<div class="tw-stage">{_figure(session, f"steps/{last:04d}.png", f"step {last}", "tw-wide")}'
+            f'<div class="tw-stage">{_sheet(session, f"steps/{last:04d}.png", seeds, (step,), step)}'
             f"{svg.line(scores, bests[-1] if bests else None, f'score ({session.config.metric})')}</div>"
         )
-    parts.append(_figure(session, BEFORE_AFTER, "before (above) and best (below)", "tw-wide"))
+    parts.append(_sheet(session, BEFORE_AFTER, seeds, ("before", "after"), "before (above) and best (below)"))
     if (found := _figures(session, RESULT_SCORES, ("start_score", "score"))) is not None:
         parts.append(f"<p>On unseen seeds: {found['start_score']:.4g} before, {found['score']:.4g} after.</p>")
     parts += [f"<p>{escape(sentence)}</p>" for sentence in _sentences(session, REPORT)[2:]]
@@ -103,8 +110,10 @@ def imprint(session: ImprintSession) -> str:
     what = str(session.config.keep or "all of it")
     parts = [_status(session), f"<p>Seed {session.config.seed}, keeping {escape(what)}</p>"]
     parts.append(svg.line(losses, None, "loss of each step's seeds"))
-    caption = "left: the selected seed; right: unseen seeds, before (above) and after (below)"
-    parts.append(_figure(session, "sheet.png", caption, "tw-wide"))
+    caption = "framed: the selected seed; others: unseen seeds, before (above) and after (below)"
+    parts.append(
+        _sheet(session, "sheet.png", sheet_seeds(session.config), ("before", "after"), caption, is_framed=True)
+    )
     if (report := _figures(session, "report.json", ("share_before", "share_after"))) is not None:
         shares = f"{report['share_before']:.0%} of unseen seeds before, {report['share_after']:.0%} after"
         parts.append(f"<p>The aspect shows on {shares}.</p>")
@@ -179,6 +188,49 @@ def _image(session: Session, name: str, alternative: str) -> str:
 def _figure(session: Session, name: str, caption: str, css_class: str) -> str:
     image = _image(session, name, caption)
     return f'<figure class="{css_class}">{image}<figcaption>{escape(caption)}</figcaption></figure>' if image else ""
+
+
+def _sheet(
+    session: Session,
+    name: str,
+    seeds: Sequence[int],
+    times: Sequence[str],
+    caption: str,
+    is_framed: bool = False,
+) -> str:
+    """Return the images of a labelled sheet in as many rows as fit; empty where there is no such file yet.
+
+    Args:
+        session: the session.
+        name: file of the sheet, which has one row per time, or rows of `COLUMNS` images where there is one time.
+        seeds: seeds of the images at each time.
+        times: names of the times; a seed's images are one above the other.
+        caption: text below the images.
+        is_framed: whether the first seed has a frame.
+
+    Raises:
+        UsageError: the sheet can't be read.
+    """
+    url = _url(session, name)
+    if not url:
+        return ""
+    columns = len(seeds) if len(times) > 1 else min(len(seeds), COLUMNS)
+    size = png_size(session.file(name))
+    tiles = sheet_tiles(*size, columns, -(-len(seeds) * len(times) // columns))
+    groups = []
+    for index, seed in enumerate(seeds[:MAX_SHOWN_SEEDS]):
+        drawn = "".join(
+            svg.tile(url, size, tiles[row * len(seeds) + index], f"{time}, seed {seed}")
+            for row, time in enumerate(times)
+        )
+        groups.append(f'<div class="tw-tiles{" tw-framed" if is_framed and index == 0 else ""}">{drawn}</div>')
+    if len(seeds) > MAX_SHOWN_SEEDS:
+        caption += f"; the first {MAX_SHOWN_SEEDS} of {len(seeds)} seeds"
+    return (
+        f'<figure class="tw-sheet"><div role="group" aria-label="{escape(caption)}">{"".join(groups)}</div>'
+        f'<figcaption>{escape(caption)} (<a href="{escape(url)}" target="_blank" rel="noopener">open the sheet</a>)'
+        "</figcaption></figure>"
+    )
 
 
 def _download(session: Session, name: str, text: str) -> str:

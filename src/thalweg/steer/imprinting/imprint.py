@@ -136,7 +136,7 @@ def imprint(
     if run is not None:
         with torch.no_grad():
             target_after = generator.render(result.embedding, [config.seed])
-        shown = [config.seed, *unseen[:SHEET_SEEDS]]
+        shown = sheet_seeds(config)
         images = torch.cat([target[None], before[:SHEET_SEEDS], target_after, after[:SHEET_SEEDS]])
         labels = [f"{when}, seed {seed}" for when in ("before", "after") for seed in shown]
         _write(run, result, target, labelled_sheet(images, len(shown), labels))
@@ -282,6 +282,11 @@ def _unseen_seeds(config: ImprintConfig) -> list[int]:
         excluded = {config.seed, *(config.seeds or ())}
         return list(draw_seeds(config.unseen, config.random_seed, "unseen", excluded))
     return list(config.unseen)
+
+
+def sheet_seeds(config: ImprintConfig) -> list[int]:
+    """Return the seeds in a row of the sheet: the target, then unseen ones."""
+    return [config.seed, *_unseen_seeds(config)[:SHEET_SEEDS]]
 
 
 def _read_mask(run: Run | None, mask_hash: str) -> Tensor:

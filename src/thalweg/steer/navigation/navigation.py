@@ -21,7 +21,7 @@ from thalweg.steer.navigation.policies import make_policy
 from thalweg.steer.navigation.prompt_edits import PromptTemplate
 from thalweg.steer.navigation.proposals import PromptNeighbourhood
 from thalweg.steer.runs import Run
-from thalweg.steer.sheets import contact_sheet, labelled_sheet
+from thalweg.steer.sheets import contact_sheet, labelled_sheet, square_columns
 
 MIN_ARRIVAL = 0.5
 """Weight on the path to a near prompt from which on its words count as the current prompt's."""
@@ -164,7 +164,7 @@ class Navigation:
         """
         images = self._renderer.images(self.current)
         if self._run is not None and not (self._run.folder / self._in_round("current.png")).is_file():
-            self._run.write_image(self._in_round("current.png"), contact_sheet(images, len(images)))
+            self._run.write_image(self._in_round("current.png"), contact_sheet(images, square_columns(len(images))))
         return images
 
     @property
@@ -344,7 +344,7 @@ class Navigation:
             return
         last = self._candidates[-1].images
         name = self._in_round(f"candidate-{len(self._candidates)}.png")
-        self._run.write_image(name, contact_sheet(last, len(last)))
+        self._run.write_image(name, contact_sheet(last, square_columns(len(last))))
         shown = [self.images, *(candidate.images for candidate in self._candidates)]
         rows = torch.stack(shown, dim=1).flatten(0, 1)
         names = ["now", *map(str, range(1, len(shown)))]
