@@ -145,10 +145,14 @@ class SearchLoop:
         run.write_image(f"steps/{row.step:04d}.png", labelled_sheet(measured.images, min(len(seeds), COLUMNS), labels))
         run.write_trace([asdict(row) for row in self.trace])
         if self.best_step == row.step:
-            region = self.objective.region
-            region.start.derive(region.tensors(self.best), "optimize", **self.parameters).save(run.path(BEST))
-            if isinstance(region, NoiseRegion):
-                run.write_bytes(NOISE, save({"noise": region.noise(self.best).detach().cpu().contiguous()}))
+            self._write_best(run)
+
+    def _write_best(self, run: Run) -> None:
+        """Write the best embedding, and its noise where that moves."""
+        region = self.objective.region
+        region.start.derive(region.tensors(self.best), "optimize", **self.parameters).save(run.path(BEST))
+        if isinstance(region, NoiseRegion):
+            run.write_bytes(NOISE, save({"noise": region.noise(self.best).detach().cpu().contiguous()}))
 
     def _save(self, run: Run) -> None:
         """Write everything that the next step needs, as one file: an interruption leaves the last or this step's."""
@@ -175,9 +179,12 @@ class SearchLoop:
             raise UsageError(
                 f"{run.folder}: its {STATE} or trace can't be read ({error!r}); begin a new run"
             ) from error
-        check_request(run.folder, record["settings"], self.parameters)
+        mode = getattr(self.objective.generator, "gradient", None)
+        begun = mode if isinstance(self.optimizer, CmaEs) else record.get("gradient", mode)
+        check_request(run.folder, {**record["settings"], "gradient": begun}, {**self.parameters, "gradient": mode})
         restore_optimizer(self.optimizer, tensors, record)
         self.objective.begin(self.trace[0].kept, self.trace[0].judge)
+        self._write_best(run)  # as the state holds it, if its files were removed or changed
 
 
 _TYPES: dict[str, Callable[[str], Any]] = {field.name: field.type for field in fields(Step)}  # type: ignore[misc]
