@@ -159,6 +159,9 @@ class OptimizeConfig(ToolConfig):
                 "`recipe=paper` uses the gradient and takes no constraint and no judge; leave out `search`, `keep` and "
                 "`judge`, or `recipe`"
             )
+        bounds = {"radius": self.radius, "step_length": self.step_length, "scale": self.scale != "tensor" or None}
+        if self.recipe == "paper" and (given := [name for name, value in bounds.items() if value is not None]):
+            raise UsageError(f"`recipe=paper` moves without a trust region; leave out `{given[0]}`, or `recipe`")
         if (self.recipe == "paper" or self.search == "cma-es") and (self.move != "embedding" or self.restarts > 1):
             other = "`recipe=paper`" if self.recipe == "paper" else "`search=cma-es`"
             raise UsageError(f"{other} moves the embedding from one start; leave out `move` and `restarts`, or it")
