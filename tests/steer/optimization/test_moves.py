@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import pytest
 import torch
-from pipelines import generator as tiny_pipeline
 from safetensors import safe_open
 
+from pipelines import generator as tiny_pipeline
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.steer.metrics import image_statistics
