@@ -41,8 +41,15 @@ _ELSEWHERE: dict[SyntaxName, tuple[tuple[re.Pattern[str], str], ...]] = {
         (re.compile(r"\[[^\[\]]*:\s*(?:\d+\.?\d*|\.\d+)\s*\]"), "a prompt that changes between steps"),
         (re.compile(r"\[[^\[\]|]*\|[^\[\]]*\]"), "a prompt that alternates between steps"),
         (re.compile(r"(?<!\S)AND(?!\S)"), "a composition of several prompts"),
+        (
+            re.compile(rf":\s*(?!{_NUMBER}\s*[)\]])[-+]?\.?\d[\d.,e+-]*\s*[)\]]", re.IGNORECASE),
+            "which is no weight such as 1.5",
+        ),
     ),
-    "compel": ((re.compile(r"\.(?:and|add|blend|swap|attend)\(|\b(?:with|use)Lora\("), "an operation on prompts"),),
+    "compel": (
+        (re.compile(r"(?<=[)\"])\d+,\d+"), "which is no weight such as 1.5"),
+        (re.compile(r"\.(?:and|add|blend|swap|attend)\(|\b(?:with|use)Lora\("), "an operation on prompts"),
+    ),
 }
 """Parts of a syntax other than weights, which are refused, and what they mean."""
 _READ: dict[SyntaxName, str] = {"a1111": r"[()\[\]\\]", "compel": r'[()"\\]'}
