@@ -157,13 +157,25 @@ def test_bad_loras(lora: Path, tmp_path: Path) -> None:
         ("none.safetensors:0.5", "expected the file of a LoRA"),
         ("none.pt", r"expected a LoRA named \*\.safetensors"),
         ("{lora}:strong", "expected a LoRA as FILE or FILE:STRENGTH"),
+        ("{lora}:0,5", "expected a LoRA as FILE or FILE:STRENGTH"),
+        ("{lora}:1_0", "expected a LoRA as FILE or FILE:STRENGTH"),
+        ("{lora}:\u0663", "expected a LoRA as FILE or FILE:STRENGTH"),
+        ("{lora}:", "expected a LoRA as FILE or FILE:STRENGTH"),
         ("{lora}:nan", "strength of LoRA"),
+        ("{lora}:-inf", "strength of LoRA"),
         ("{lora}:1e9", "strength of LoRA"),
     ],
 )
 def test_bad_names_of_loras(lora: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         LoraFile.parse(text.format(lora=lora))
+
+
+@pytest.mark.parametrize("strength", ["0.123456789", "1e-7", " .5", "-10", "0"])
+def test_a_loras_strength_is_kept_as_it_is(lora: Path, strength: str) -> None:
+    text = LoraFile.parse(f"{lora}:{strength}").absolute()
+    assert LoraFile.parse(text).strength == float(strength)
+    assert LoraFile.parse(f"{lora}:1").absolute() == f"{lora.resolve()}:1"
 
 
 def rows(count: int, width: int = WIDTH) -> torch.Tensor:
