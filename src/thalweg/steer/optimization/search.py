@@ -9,9 +9,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import ChainGenerator, Generator
-from thalweg.io.hashing import json_hash
+from thalweg.io.hashing import content_hash, json_hash
+from thalweg.io.safetensors_files import read_tensors
 from thalweg.io.state import STATE, check_request, read_state, write_state
 from thalweg.steer.optimization.noise_region import NoiseRegion
 from thalweg.steer.optimization.objective import Measurement, Objective
@@ -148,11 +150,19 @@ class SearchLoop:
             self._write_best(run)
 
     def _write_best(self, run: Run) -> None:
-        """Write the best embedding, and its noise where that moves."""
+        """Write the best embedding, and its noise where that moves; files that hold them are left as they are."""
         region = self.objective.region
-        region.start.derive(region.tensors(self.best), "optimize", **self.parameters).save(run.path(BEST))
-        if isinstance(region, NoiseRegion):
-            run.write_bytes(NOISE, save({"noise": region.noise(self.best).detach().cpu().contiguous()}))
+        embedding = region.start.derive(region.tensors(self.best), "optimize", **self.parameters)
+        noise = {"noise": region.noise(self.best).detach().cpu()} if isinstance(region, NoiseRegion) else {}
+        try:
+            found = Embedding.load(run.folder / BEST).hash
+            found_noise = content_hash(read_tensors(run.folder / NOISE, NOISE)) if noise else ""
+        except ThalwegError:
+            found = found_noise = ""
+        if found != embedding.hash:
+            embedding.save(run.path(BEST))
+        if noise and found_noise != content_hash(noise):
+            run.write_bytes(NOISE, save(noise))
 
     def _save(self, run: Run) -> None:
         """Write everything that the next step needs, as one file: an interruption leaves the last or this step's."""
