@@ -54,6 +54,25 @@ class TestGenerate:
         assert_one_line_error(cli("generate", "a red ball", "out", "--seeds", "0-3", *FEW), 2, "has seeds [0, 1, 2]")
         assert_one_line_error(cli(*command, "--negative", "blue"), 2, "negative")
 
+    def test_changed_files_of_a_run_are_not_mixed_with_it(self, cli: Callable) -> None:
+        assert cli("generate", "a ball", "first", *FEW).code == 0
+        source = Path("first/embedding.safetensors")
+        command = ("generate", source, "out", "--seeds", "0-2", *FEW)
+        assert cli(*command).code == 0
+        sheet, source_then = Path("out/sheet.png").read_bytes(), source.read_bytes()
+        other = Embedding.load(source)
+        Embedding({name: 2 * tensor for name, tensor in other.tensors.items()}, other.lineage).save(source)
+        assert_one_line_error(cli(*command), 2, "first/embedding.safetensors was changed since the run began")
+        source.write_bytes(source_then)
+        image = Path("out/seed-1.png")
+        Image.new("RGB", (8, 16)).save(image)
+        assert_one_line_error(cli(*command), 2, "seed-1.png", "64 x 64", "got 8 x 16", "remove the file")
+        image.write_bytes(Path("out/seed-2.png").read_bytes()[:100])
+        assert_one_line_error(cli(*command), 2, "seed-1.png", "can't be read", "remove the file")
+        image.unlink()
+        assert cli(*command).code == 0
+        assert Path("out/sheet.png").read_bytes() == sheet
+
     def test_adapters_sizes_and_a_negative_prompt(self, cli: Callable) -> None:
         import torch
         from safetensors.torch import save_file
@@ -301,6 +320,18 @@ class TestPath:
         other = cli("steer", "path", "a red ball", "a blue cube", "out", "--count", 4, "--no-even", *FEW)
         assert_one_line_error(other, 2, "has count 3")
         assert len(list(Path("out/embeddings").iterdir())) == 3
+
+    def test_changed_ends_are_not_mixed_with_a_run(self, cli: Callable) -> None:
+        assert cli("generate", "a ball", "first", *FEW).code == 0
+        source = Path("first/embedding.safetensors")
+        command = ("steer", "path", "a blue cube", source, "out", "--count", 3, "--no-even", *FEW)
+        assert cli(*command).code == 0
+        begun = Embedding.load(source)
+        Embedding({name: 2 * tensor for name, tensor in begun.tensors.items()}, begun.lineage).save(source)
+        assert_one_line_error(cli(*command), 2, "first/embedding.safetensors was changed since the run began")
+        begun.save(source)
+        begun.save("out/embeddings/001.safetensors")
+        assert_one_line_error(cli(*command), 2, "not all of one path", "remove its folder embeddings")
 
     def test_an_unknown_method_raises_one_line_error(self, cli: Callable) -> None:
         assert_one_line_error(

@@ -257,6 +257,7 @@ def resume(
 
         run_navigate(Navigation.open(folder, model_config.load()), folder, candidates)
     elif run.operation == "optimize":
+        config.check_files(run)
         with_metrics = config.with_metrics(model_config.load_scorer, loaders=model_config.metric_loaders)
         run_optimize(with_metrics, run, model_config.load())
     else:

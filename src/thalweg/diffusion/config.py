@@ -1,6 +1,5 @@
 """Config of a model: folder or hub name, device and sampling; checked before anything is loaded."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from thalweg.diffusion.checkpoints.model_folder import find_folder
 from thalweg.diffusion.checkpoints.single_file import find_model
 from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.errors import UsageError
-from thalweg.io.hashing import json_hash
+from thalweg.io.hashing import file_hash, json_hash
 from thalweg.io.json_files import read_as
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ class ModelConfig:
         for name in names:
             object.__setattr__(self, name, str(Path(getattr(self, name)).resolve()))
         files = [Path(getattr(self, name)) for name in names]
-        found = json_hash([_file_hash(file) for file in files])
+        found = json_hash([file_hash(file) for file in files])
         if self.image_hash not in (None, found):
             changed = " or ".join(file.name for file in files)
             raise UsageError(f"{changed} was changed since the run began: restore it, or begin a new run")
@@ -249,9 +248,3 @@ class ModelConfig:
         given = {"steps": self.steps, "guidance_scale": self.guidance, "scheduler": self.scheduler}
         given |= {name: getattr(self, name) for name in _SAMPLING}
         return {"gradient": self.gradient} | {name: value for name, value in given.items() if value is not None}
-
-
-def _file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file's content, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
