@@ -137,6 +137,7 @@ def test_bad_loras(lora: Path, tmp_path: Path) -> None:
         (stranger, "1 of its .* weights do not fit tiny-sd"),
         (broken, "hold NaN or infinity"),
         ({"weights": torch.zeros(3)}, "LoRA bad.safetensors"),
+        ({}, "LoRA bad.safetensors: expected the weights of a LoRA, found none in it"),
     ]
     for content, message in cases:
         path = tmp_path / "bad.safetensors"
@@ -223,6 +224,23 @@ def test_two_encoders(names: tuple[str, str], tmp_path: Path) -> None:
         assert torch.equal(encoder.get_input_embeddings().weight[-2:], factor * rows(2))
     other = fresh("sdxl").embed("a zorb").tensors["prompt"]
     assert not torch.equal(generator.embed("a zorb").tensors["prompt"], other)
+
+
+def test_types_of_one_byte_are_read(lora: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    small = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in load_file(lora).items()}
+    save_file(small, tmp_path / "small.safetensors")
+    save_file({name: tensor.float() for name, tensor in small.items()}, tmp_path / "wide.safetensors")
+    save_file({"zorb": rows(2).to(torch.float8_e4m3fn)}, tmp_path / "a.safetensors")
+    found = []
+    for name in ("small", "wide"):
+        generator = fresh()
+        add_inversions(generator, [tmp_path / "a.safetensors"])
+        add_loras(generator, [str(tmp_path / f"{name}.safetensors")])
+        found.append(generator.render(generator.embed("a zorb"), SEEDS))
+    assert torch.equal(*found)
+    assert not torch.allclose(found[0], fresh().render(fresh().embed("a zorb"), SEEDS), atol=1e-4)
 
 
 class Evil:
