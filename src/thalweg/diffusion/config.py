@@ -13,6 +13,7 @@ from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.errors import UsageError
 from thalweg.io.hashing import file_hash, json_hash
 from thalweg.io.json_files import read_as
+from thalweg.limits import shown
 
 if TYPE_CHECKING:
     from thalweg.diffusion.clip import ClipScorer
@@ -100,6 +101,8 @@ class ModelConfig:
         check_device_name(self.device)
         for name in ("model", "base", "clip", "dino", "lpips", "image_reward", "dreamsim"):
             given = getattr(self, name)
+            if given is not None and name not in ("model", "base"):
+                _check_no_file(name, given)
             find = find_model if name == "model" else find_folder
             if given is not None and (path := find(given)) is not None:
                 object.__setattr__(self, name, str(path.resolve()))
@@ -248,3 +251,18 @@ class ModelConfig:
         given = {"steps": self.steps, "guidance_scale": self.guidance, "scheduler": self.scheduler}
         given |= {name: getattr(self, name) for name in _SAMPLING}
         return {"gradient": self.gradient} | {name: value for name, value in given.items() if value is not None}
+
+
+def _check_no_file(name: str, given: str) -> None:
+    """Refuse a file, or nothing, where a metric's model is expected, which is a folder.
+
+    Raises:
+        UsageError: `given` is empty or the name of a file.
+    """
+    try:
+        is_file = Path(given).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # `find_folder` says what is wrong
+        return
+    if is_file or not given.strip():
+        got = f"the file {shown(given)}" if is_file else "nothing"
+        raise UsageError(f"expected a model's folder as `{name}`, got {got}: give the folder with its files")
