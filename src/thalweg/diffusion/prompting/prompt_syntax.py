@@ -26,6 +26,7 @@ _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
 _A1111 = re.compile(
     rf"\\(?P<escaped>[()\[\]\\])|:\s*(?P<weight>{_NUMBER})\s*(?P<end>[)\]])|(?P<bracket>[()\[\]])|(?P<break>\bBREAK\b)"
 )
+_A1111_WEIGHTS = re.compile(rf"(?<!\\)\([^()\n:]*:\s*{_NUMBER}\s*\)")
 _COMPEL = re.compile(
     r"""
       \\(?P<escaped>[()"+\-.,=\\])
@@ -100,9 +101,18 @@ def parse_prompt(text: str, syntax: SyntaxName | None) -> list[list[Fragment]]:
     return parts
 
 
-def unread_syntax(text: str, syntax: SyntaxName | None) -> str:
-    """Return a plain text without the characters that `syntax` reads, in which another program's syntax may be left."""
-    return text if syntax is None else re.sub(_READ[syntax], " ", text)
+def unread_syntax(text: str, plain: str, syntax: SyntaxName | None) -> str:
+    """Return what may hold another program's syntax: a plain text without the characters that `syntax` reads.
+
+    Args:
+        text: the prompt, of which weights as A1111 writes them are left by Compel's syntax.
+        plain: its text without weights.
+        syntax: the syntax that is read.
+    """
+    if syntax is None:
+        return plain
+    weights = _A1111_WEIGHTS.findall(text) if syntax == "compel" else []
+    return " ".join([re.sub(_READ[syntax], " ", plain), *weights])
 
 
 @dataclass
