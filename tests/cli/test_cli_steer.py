@@ -420,6 +420,15 @@ REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("optimize", "a ball", "out", "--metric", "blur", "--restarts", "0"), "--restarts to be a whole number from 1"),
     (("optimize", "a ball", "out", "--metric", "blur", "--gradient", "half"), "full, last_k, one_step, shortcut"),
     (("optimize", "a ball", "out", "--metric", "blur", "--recipe", "paper", "--move", "both"), "--recipe paper moves"),
+    (
+        ("optimize", "a ball", "out", "--metric", "blur", "--recipe", "paper", "--gradient", "last_k"),
+        "--recipe paper does not use --gradient last_k; leave out one of both",
+    ),
+    (
+        ("optimize", "a ball", "out", "--metric", "blur", "--search", "cma-es", "--gradient", "auto"),
+        "--search cma-es does not use --gradient auto; leave out one of both",
+    ),
+    (("optimize", "a ball", "out", "--metric", "blur", "--clip", __file__), "folder as --clip, got the file"),
     (("optimize", "a ball", "out", "--metric", "blur", "--iterations", "0"), "expected --iterations to be"),
     (("optimize", "none.safetensors", "out", "--metric", "blur"), "none.safetensors"),
     (("optimize", "a ball", "full", "--metric", "blur"), "expected a new or empty folder"),
