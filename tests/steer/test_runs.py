@@ -1,6 +1,7 @@
 import io
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from thalweg.errors import MissingPathError, NotFiniteError, ThalwegError, Usage
 from thalweg.io.image_files import png
 from thalweg.io.state import STATE, write_state
 from thalweg.steer.optimization.optimize_config import METRIC_FILES, OptimizeConfig
-from thalweg.steer.runs import RECORD, Run, remove_failed_run
+from thalweg.steer.runs import RECORD, Run, check_resumable, remove_failed_run
 
 MODEL = ModelIdentity("toy", "ab" * 32)
 
@@ -149,3 +150,13 @@ def test_a_run_whose_files_were_changed_is_not_resumed(toy, tmp_path):
     (run.folder / METRIC_FILES).unlink()  # as runs of earlier versions
     write_state(run.folder / STATE, {}, {})
     config.check_files(run)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once(run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"for the run, .*file is a file; choose another"):
+        check_resumable(tmp_path / "file" / "run", "optimize", {})
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write read-only folders
+    for folder in (tmp_path / "new" / "run", run.folder):
+        with pytest.raises(ThalwegError, match=r"expected a folder that can be written, .* is read-only; choose"):
+            check_resumable(folder, "optimize", run.settings)
