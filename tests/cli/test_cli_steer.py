@@ -53,6 +53,8 @@ class TestGenerate:
         assert Path("out/seed-0.png").stat().st_mtime_ns == kept, "what is there is not rendered again"
         assert_one_line_error(cli("generate", "a red ball", "out", "--seeds", "0-3", *FEW), 2, "has seeds [0, 1, 2]")
         assert_one_line_error(cli(*command, "--negative", "blue"), 2, "negative")
+        wide = cli("generate", "a red  ball", "out", "--seeds", "0-2", *FEW)
+        assert_one_line_error(wide, 2, "'a red ball', asked for is 'a red  ball'")
 
     def test_changed_files_of_a_run_are_not_mixed_with_it(self, cli: Callable) -> None:
         assert cli("generate", "a ball", "first", *FEW).code == 0
