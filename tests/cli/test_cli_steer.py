@@ -53,6 +53,27 @@ class TestGenerate:
         assert Path("out/seed-0.png").stat().st_mtime_ns == kept, "what is there is not rendered again"
         assert_one_line_error(cli("generate", "a red ball", "out", "--seeds", "0-3", *FEW), 2, "has seeds [0, 1, 2]")
         assert_one_line_error(cli(*command, "--negative", "blue"), 2, "negative")
+        wide = cli("generate", "a red  ball", "out", "--seeds", "0-2", *FEW)
+        assert_one_line_error(wide, 2, "'a red ball', asked for is 'a red  ball'")
+
+    def test_changed_files_of_a_run_are_not_mixed_with_it(self, cli: Callable) -> None:
+        assert cli("generate", "a ball", "first", *FEW).code == 0
+        source = Path("first/embedding.safetensors")
+        command = ("generate", source, "out", "--seeds", "0-2", *FEW)
+        assert cli(*command).code == 0
+        sheet, source_then = Path("out/sheet.png").read_bytes(), source.read_bytes()
+        other = Embedding.load(source)
+        Embedding({name: 2 * tensor for name, tensor in other.tensors.items()}, other.lineage).save(source)
+        assert_one_line_error(cli(*command), 2, "first/embedding.safetensors was changed since the run began")
+        source.write_bytes(source_then)
+        image = Path("out/seed-1.png")
+        Image.new("RGB", (8, 16)).save(image)
+        assert_one_line_error(cli(*command), 2, "seed-1.png", "64 x 64", "got 8 x 16", "remove the file")
+        image.write_bytes(Path("out/seed-2.png").read_bytes()[:100])
+        assert_one_line_error(cli(*command), 2, "seed-1.png", "can't be read", "remove the file")
+        image.unlink()
+        assert cli(*command).code == 0
+        assert Path("out/sheet.png").read_bytes() == sheet
 
     def test_adapters_sizes_and_a_negative_prompt(self, cli: Callable) -> None:
         import torch
@@ -302,6 +323,18 @@ class TestPath:
         assert_one_line_error(other, 2, "has count 3")
         assert len(list(Path("out/embeddings").iterdir())) == 3
 
+    def test_changed_ends_are_not_mixed_with_a_run(self, cli: Callable) -> None:
+        assert cli("generate", "a ball", "first", *FEW).code == 0
+        source = Path("first/embedding.safetensors")
+        command = ("steer", "path", "a blue cube", source, "out", "--count", 3, "--no-even", *FEW)
+        assert cli(*command).code == 0
+        begun = Embedding.load(source)
+        Embedding({name: 2 * tensor for name, tensor in begun.tensors.items()}, begun.lineage).save(source)
+        assert_one_line_error(cli(*command), 2, "first/embedding.safetensors was changed since the run began")
+        begun.save(source)
+        begun.save("out/embeddings/001.safetensors")
+        assert_one_line_error(cli(*command), 2, "not all of one path", "remove its folder embeddings")
+
     def test_an_unknown_method_raises_one_line_error(self, cli: Callable) -> None:
         assert_one_line_error(
             cli("steer", "path", "a ball", "a cube", "out", "--method", "teleport"), 2, "slerp", "teleport"
@@ -389,6 +422,15 @@ REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("optimize", "a ball", "out", "--metric", "blur", "--restarts", "0"), "--restarts to be a whole number from 1"),
     (("optimize", "a ball", "out", "--metric", "blur", "--gradient", "half"), "full, last_k, one_step, shortcut"),
     (("optimize", "a ball", "out", "--metric", "blur", "--recipe", "paper", "--move", "both"), "--recipe paper moves"),
+    (
+        ("optimize", "a ball", "out", "--metric", "blur", "--recipe", "paper", "--gradient", "last_k"),
+        "--recipe paper does not use --gradient last_k; leave out one of both",
+    ),
+    (
+        ("optimize", "a ball", "out", "--metric", "blur", "--search", "cma-es", "--gradient", "auto"),
+        "--search cma-es does not use --gradient auto; leave out one of both",
+    ),
+    (("optimize", "a ball", "out", "--metric", "blur", "--clip", __file__), "folder as --clip, got the file"),
     (("optimize", "a ball", "out", "--metric", "blur", "--iterations", "0"), "expected --iterations to be"),
     (("optimize", "none.safetensors", "out", "--metric", "blur"), "none.safetensors"),
     (("optimize", "a ball", "full", "--metric", "blur"), "expected a new or empty folder"),

@@ -137,6 +137,7 @@ def test_bad_loras(lora: Path, tmp_path: Path) -> None:
         (stranger, "1 of its .* weights do not fit tiny-sd"),
         (broken, "hold NaN or infinity"),
         ({"weights": torch.zeros(3)}, "LoRA bad.safetensors"),
+        ({}, "LoRA bad.safetensors: expected the weights of a LoRA, found none in it"),
     ]
     for content, message in cases:
         path = tmp_path / "bad.safetensors"
@@ -157,13 +158,25 @@ def test_bad_loras(lora: Path, tmp_path: Path) -> None:
         ("none.safetensors:0.5", "expected the file of a LoRA"),
         ("none.pt", r"expected a LoRA named \*\.safetensors"),
         ("{lora}:strong", "expected a LoRA as FILE or FILE:STRENGTH"),
+        ("{lora}:0,5", "expected a LoRA as FILE or FILE:STRENGTH"),
+        ("{lora}:1_0", "expected a LoRA as FILE or FILE:STRENGTH"),
+        ("{lora}:\u0663", "expected a LoRA as FILE or FILE:STRENGTH"),
+        ("{lora}:", "expected a LoRA as FILE or FILE:STRENGTH"),
         ("{lora}:nan", "strength of LoRA"),
+        ("{lora}:-inf", "strength of LoRA"),
         ("{lora}:1e9", "strength of LoRA"),
     ],
 )
 def test_bad_names_of_loras(lora: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         LoraFile.parse(text.format(lora=lora))
+
+
+@pytest.mark.parametrize("strength", ["0.123456789", "1e-7", " .5", "-10", "0"])
+def test_a_loras_strength_is_kept_as_it_is(lora: Path, strength: str) -> None:
+    text = LoraFile.parse(f"{lora}:{strength}").absolute()
+    assert LoraFile.parse(text).strength == float(strength)
+    assert LoraFile.parse(f"{lora}:1").absolute() == f"{lora.resolve()}:1"
 
 
 def rows(count: int, width: int = WIDTH) -> torch.Tensor:
@@ -211,6 +224,23 @@ def test_two_encoders(names: tuple[str, str], tmp_path: Path) -> None:
         assert torch.equal(encoder.get_input_embeddings().weight[-2:], factor * rows(2))
     other = fresh("sdxl").embed("a zorb").tensors["prompt"]
     assert not torch.equal(generator.embed("a zorb").tensors["prompt"], other)
+
+
+def test_types_of_one_byte_are_read(lora: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    small = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in load_file(lora).items()}
+    save_file(small, tmp_path / "small.safetensors")
+    save_file({name: tensor.float() for name, tensor in small.items()}, tmp_path / "wide.safetensors")
+    save_file({"zorb": rows(2).to(torch.float8_e4m3fn)}, tmp_path / "a.safetensors")
+    found = []
+    for name in ("small", "wide"):
+        generator = fresh()
+        add_inversions(generator, [tmp_path / "a.safetensors"])
+        add_loras(generator, [str(tmp_path / f"{name}.safetensors")])
+        found.append(generator.render(generator.embed("a zorb"), SEEDS))
+    assert torch.equal(*found)
+    assert not torch.allclose(found[0], fresh().render(fresh().embed("a zorb"), SEEDS), atol=1e-4)
 
 
 class Evil:

@@ -21,6 +21,9 @@ from thalweg.errors import UsageError
         ({"device": "gpu"}, "expected a device such as cpu, .*called cuda"),
         ({"model": "no-such-model"}, "'no-such-model', which is neither"),
         ({"clip": "no-such-model"}, "'no-such-model', which is neither"),
+        ({"clip": __file__}, "expected a model's folder as `clip`, got the file '.*: give the folder with its files"),
+        ({"lpips": __file__}, "expected a model's folder as `lpips`, got the file"),
+        ({"dreamsim": ""}, "expected a model's folder as `dreamsim`, got nothing"),
     ],
 )
 def test_invalid_values_are_refused(values: dict[str, Any], message: str) -> None:

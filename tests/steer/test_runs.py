@@ -1,6 +1,7 @@
 import io
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from thalweg.embedding import ModelIdentity
 from thalweg.errors import MissingPathError, NotFiniteError, ThalwegError, UsageError
 from thalweg.io.image_files import png
 from thalweg.io.state import STATE, write_state
-from thalweg.steer.runs import RECORD, Run, remove_failed_run
+from thalweg.steer.optimization.optimize_config import METRIC_FILES, OptimizeConfig
+from thalweg.steer.runs import RECORD, Run, check_resumable, remove_failed_run
 
 MODEL = ModelIdentity("toy", "ab" * 32)
 
@@ -128,3 +130,33 @@ def test_a_run_that_can_be_resumed_or_existed_before_is_kept(run, tmp_path):
         write_state(Run.create(tmp_path / "new", "optimize", MODEL, {}).folder / STATE, {"best": torch.zeros(2)}, {})
         raise ThalwegError("no")
     assert (tmp_path / "new" / RECORD).is_file()
+
+
+def test_a_run_whose_files_were_changed_is_not_resumed(toy, tmp_path):
+    start, image = tmp_path / "mine.safetensors", tmp_path / "red.png"
+    toy.embed("a red ball").save(start)
+    Image.new("RGB", (8, 8), "red").save(image)
+    config = OptimizeConfig(f"contrast - 0.1*image: {image}", prompt=str(start), keep="blur")
+    run = config.begin_run(tmp_path / "run", toy)
+    config.begin_run(tmp_path / "run", toy)
+    toy.embed("a blue cube").save(start)
+    with pytest.raises(UsageError, match=r"mine.safetensors was changed since the run began: restore it, or begin a"):
+        config.begin_run(tmp_path / "run", toy)
+    toy.embed("a red ball").save(start)
+    Image.new("RGB", (8, 8), "blue").save(image)
+    for resume in (lambda: config.begin_run(tmp_path / "run", toy), lambda: config.check_files(run)):
+        with pytest.raises(UsageError, match=r"red.png was changed since the run began: restore it, or begin a new"):
+            resume()
+    (run.folder / METRIC_FILES).unlink()  # as runs of earlier versions
+    write_state(run.folder / STATE, {}, {})
+    config.check_files(run)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once(run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"for the run, .*file is a file; choose another"):
+        check_resumable(tmp_path / "file" / "run", "optimize", {})
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write read-only folders
+    for folder in (tmp_path / "new" / "run", run.folder):
+        with pytest.raises(ThalwegError, match=r"expected a folder that can be written, .* is read-only; choose"):
+            check_resumable(folder, "optimize", run.settings)

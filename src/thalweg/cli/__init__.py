@@ -62,7 +62,7 @@ def main() -> None:
 
 def _fail(reason: Exception | str, code: int = 1) -> NoReturn:
     """End the command with one line, whatever line breaks the reason has."""
-    print(f"thalweg: {redact(' '.join(str(reason).split()))}", file=sys.stderr)
+    print(f"thalweg: {redact(' '.join(line.strip() for line in str(reason).splitlines()))}", file=sys.stderr)
     sys.exit(code)
 
 

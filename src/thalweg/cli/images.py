@@ -27,7 +27,7 @@ def generate(
     model_config: "ModelConfig",
 ) -> None:
     """Render a prompt or an embedding file; writes the images, a contact sheet and the embedding."""
-    from thalweg.prompts import check_prompt_or_file
+    from thalweg.prompts import check_prompt_or_file, is_embedding_name
     from thalweg.seeds import read_seeds
     from thalweg.steer.runs import Run, check_resumable, remove_failed_run
 
@@ -42,13 +42,17 @@ def generate(
     from thalweg.embedding import Embedding
     from thalweg.generator import read_embedding
     from thalweg.steer.sheets import labelled_sheet
+    from thalweg.steer.tool_config import check_unchanged
 
     generator = model_config.load()
     file = out / "embedding.safetensors"
-    embedding = Embedding.load(file, generator.model) if file.is_file() else read_embedding(prompt, generator)
+    is_begun = file.is_file()
+    embedding = Embedding.load(file, generator.model) if is_begun else read_embedding(prompt, generator)
+    if is_begun and is_embedding_name(prompt):
+        check_unchanged(prompt, read_embedding(prompt, generator).hash, embedding.hash)
     with remove_failed_run(out):
         run = Run.resume_or_create(out, "generate", generator.model, settings, vars(model_config))
-        if not file.is_file():
+        if not is_begun:
             embedding.save(file)
         with progress("images") as show:
             files = {f"seed-{seed}.png": (embedding, seed) for seed in numbers}

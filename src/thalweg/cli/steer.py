@@ -67,6 +67,9 @@ def optimize(
         move=cast(Move, move),
         restarts=restarts,
     )
+    for option, modes in (("search=cma-es", ["full"]), ("recipe=paper", ["full", "one_step"])):
+        if option in (f"search={search}", f"recipe={recipe}") and model_config.gradient not in modes:
+            raise UsageError(f"`{option}` does not use `gradient={model_config.gradient}`; leave out one of both")
     if search == "cma-es":
         model_config = replace(model_config, gradient=None)
     check_resumable(out, config.operation, config.record(), vars(model_config))
@@ -257,6 +260,7 @@ def resume(
 
         run_navigate(Navigation.open(folder, model_config.load()), folder, candidates)
     elif run.operation == "optimize":
+        config.check_files(run)
         with_metrics = config.with_metrics(model_config.load_scorer, loaders=model_config.metric_loaders)
         run_optimize(with_metrics, run, model_config.load())
     else:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,7 +106,6 @@ def render_or_read(
         rendered: called with the number of images that are written so far.
     """
     from thalweg.generator import render_points
-    from thalweg.io.image_files import read_image
 
     missing = [name for name in images if not (run.folder / name).is_file()]
     done = len(images) - len(missing)
@@ -114,7 +113,32 @@ def render_or_read(
     for count, (name, image) in enumerate(zip(missing, render_points(generator, points), strict=True), done + 1):
         run.write_image(name, image[0])
         rendered(count)
-    return [read_image(run.folder / name) for name in images]
+    return _read_images([run.folder / name for name in images])
+
+
+def _read_images(files: Sequence[Path]) -> "list[Tensor]":
+    """Return the images (3, H, W) in the files of one run.
+
+    Raises:
+        UsageError: a file can't be read, or its image has another size than most.
+    """
+    from thalweg.io.image_files import read_image
+
+    images: list[Tensor] = []
+    for file in files:
+        try:
+            images.append(read_image(file))
+        except UsageError as error:
+            raise UsageError(f"{error}; remove the file to render it again") from error
+    sizes = [tuple(image.shape[1:]) for image in images]
+    height, width = max(sizes, key=sizes.count)
+    for file, size in zip(files, sizes, strict=True):
+        if size != (height, width):
+            raise UsageError(
+                f"{file}: expected an image of {width} x {height} as the run's others, got {size[1]} x {size[0]}; "
+                "remove the file to render it again"
+            )
+    return images
 
 
 def render_path(
@@ -143,6 +167,7 @@ def render_path(
 
         if all(file.is_file() for file in files):
             embeddings = [Embedding.load(file, generator.model) for file in files]
+            _check_ends(run, embeddings, ends)
         elif even:
             embeddings = equal_image_steps(generator, *ends, seeds, config, count_render)
         else:
@@ -158,6 +183,22 @@ def render_path(
         return render_or_read(
             run, generator, images, lambda done: show(spaced + round(done / len(seeds)), spaced + config.count)
         )
+
+
+def _check_ends(run: "Run", embeddings: "Sequence[Embedding]", ends: "tuple[Embedding, Embedding]") -> None:
+    """Refuse embeddings that a run has written where they are not of one path, or of other files than its ends now."""
+    from thalweg.prompts import is_embedding_name
+    from thalweg.steer.tool_config import check_unchanged
+
+    parents = {embedding.lineage.parents for embedding in embeddings}
+    begun = next(iter(parents))
+    if len(parents) > 1 or len(begun) != len(ends):
+        raise UsageError(
+            f"{run.folder}: its embeddings are not all of one path: remove its folder embeddings to compute them again"
+        )
+    for end, found, hash_then in zip(("start", "end"), ends, begun, strict=True):
+        if is_embedding_name(run.settings[end]):
+            check_unchanged(run.settings[end], found.hash, hash_then)
 
 
 def run_imprint(config: "ImprintConfig", run: "Run", generator: "Generator", model_config: "ModelConfig") -> None:

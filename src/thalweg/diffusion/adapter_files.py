@@ -1,5 +1,6 @@
 """Files of adapters as commands and run folders name them; checked without torch."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,10 @@ MAX_STRENGTH = 10.0
 """Largest strength of a LoRA, in both directions; 1 is the strength that it was trained with."""
 PICKLE_SUFFIXES = (".pt", ".bin", ".pth")
 """Suffixes of pickles that textual inversions are read from, if they hold tensors alone."""
+
+
+_NUMBER = re.compile(r"\s*[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?|inf|nan)\s*", re.IGNORECASE)
+"""A strength as `float` reads it, without its underscores and other scripts' digits."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +47,14 @@ class LoraFile:
         name, colon, strength = text.rpartition(":")
         if not colon or strength.lower().endswith(SUFFIX):
             return cls(Path(text))
-        try:
-            return cls(Path(name), float(strength))
-        except ValueError as error:
-            if isinstance(error, UsageError):
-                raise
-            raise UsageError(
-                f"expected a LoRA as FILE or FILE:STRENGTH, such as style{SUFFIX}:0.8; got {shown(text)}"
-            ) from error
+        if not _NUMBER.fullmatch(strength):
+            raise UsageError(f"expected a LoRA as FILE or FILE:STRENGTH, such as style{SUFFIX}:0.8; got {shown(text)}")
+        return cls(Path(name), float(strength))
 
     def absolute(self) -> str:
         """Return the text that `parse` reads, with an absolute path."""
-        return f"{self.path.resolve()}:{self.strength:g}"
+        short = f"{self.strength:g}"
+        return f"{self.path.resolve()}:{short if float(short) == self.strength else repr(self.strength)}"
 
 
 def check_inversion_file(path: Path) -> Path:

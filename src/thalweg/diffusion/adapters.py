@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from thalweg.diffusion.adapter_files import LoraFile, check_inversion_file
-from thalweg.diffusion.checkpoints.weight_files import check_finite, load_part
+from thalweg.diffusion.checkpoints.weight_files import check_finite, load_part, widened
 from thalweg.diffusion.generator import DiffusionGenerator
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.io.safetensors_files import SUFFIX, read_tensors
@@ -52,7 +52,9 @@ def add_loras(generator: DiffusionGenerator, files: Sequence[str | LoraFile]) ->
     for number, given in enumerate(files):
         lora = given if isinstance(given, LoraFile) else LoraFile.parse(given)
         label = f"LoRA {lora.path.name}"
-        tensors = read_tensors(lora.path, label)
+        tensors = {key: widened(value) for key, value in read_tensors(lora.path, label).items()}
+        if not tensors:
+            raise ThalwegError(f"{label}: expected the weights of a LoRA, found none in it; fetch the file again")
         check_finite(label, tensors)
         name = f"{re.sub(r'[^0-9A-Za-z_]', '_', lora.path.stem)}_{number}"
         _load_lora(pipeline, dict(tensors), name, f"{label}: for {generator.adapter.name}")
@@ -171,7 +173,7 @@ def learned_word(path: Path, label: str) -> tuple[str, dict[str, Tensor]]:
             f"{label}: expected a word without spaces of at most {MAX_WORD} characters, got {shown(word)}; rename the "
             "file"
         )
-    rows = {name: value[None] if value.ndim == 1 else value for name, value in vectors.items()}
+    rows = {name: widened(value[None] if value.ndim == 1 else value) for name, value in vectors.items()}
     for name, value in rows.items():
         if value.ndim != 2 or not value.is_floating_point() or not 0 < len(value) <= MAX_VECTORS:
             raise ThalwegError(

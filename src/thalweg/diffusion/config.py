@@ -1,6 +1,5 @@
 """Config of a model: folder or hub name, device and sampling; checked before anything is loaded."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from thalweg.diffusion.checkpoints.model_folder import find_folder
 from thalweg.diffusion.checkpoints.single_file import find_model
 from thalweg.diffusion.sampling_config import SamplingConfig
 from thalweg.errors import UsageError
-from thalweg.io.hashing import json_hash
+from thalweg.io.hashing import file_hash, json_hash
 from thalweg.io.json_files import read_as
+from thalweg.limits import shown
 
 if TYPE_CHECKING:
     from thalweg.diffusion.clip import ClipScorer
@@ -101,6 +101,8 @@ class ModelConfig:
         check_device_name(self.device)
         for name in ("model", "base", "clip", "dino", "lpips", "image_reward", "dreamsim"):
             given = getattr(self, name)
+            if given is not None and name not in ("model", "base"):
+                _check_no_file(name, given)
             find = find_model if name == "model" else find_folder
             if given is not None and (path := find(given)) is not None:
                 object.__setattr__(self, name, str(path.resolve()))
@@ -122,7 +124,7 @@ class ModelConfig:
         for name in names:
             object.__setattr__(self, name, str(Path(getattr(self, name)).resolve()))
         files = [Path(getattr(self, name)) for name in names]
-        found = json_hash([_file_hash(file) for file in files])
+        found = json_hash([file_hash(file) for file in files])
         if self.image_hash not in (None, found):
             changed = " or ".join(file.name for file in files)
             raise UsageError(f"{changed} was changed since the run began: restore it, or begin a new run")
@@ -251,7 +253,16 @@ class ModelConfig:
         return {"gradient": self.gradient} | {name: value for name, value in given.items() if value is not None}
 
 
-def _file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file's content, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _check_no_file(name: str, given: str) -> None:
+    """Refuse a file, or nothing, where a metric's model is expected, which is a folder.
+
+    Raises:
+        UsageError: `given` is empty or the name of a file.
+    """
+    try:
+        is_file = Path(given).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # `find_folder` says what is wrong
+        return
+    if is_file or not given.strip():
+        got = f"the file {shown(given)}" if is_file else "nothing"
+        raise UsageError(f"expected a model's folder as `{name}`, got {got}: give the folder with its files")

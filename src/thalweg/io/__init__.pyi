@@ -1,6 +1,6 @@
 from .atomic import atomic_file, atomic_folder, atomic_write, refuse_existing, write_failure
 from .checkpoints import CARD, ModelFormat, load_state
-from .hashing import content_hash, hash_uri, json_hash
+from .hashing import content_hash, file_hash, hash_uri, json_hash
 from .image_files import png, read_image, read_mask
 from .json_files import read_as, read_json
 from .progress_log import LOG_FILE, ProgressLog, complete_finalize
@@ -23,6 +23,7 @@ __all__ = [
     "complete_finalize",
     "content_hash",
     "describe_wrong_content",
+    "file_hash",
     "hash_uri",
     "json_hash",
     "load_state",

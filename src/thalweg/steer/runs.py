@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -247,13 +248,29 @@ class _Record:
 
 
 def check_new_folder(folder: Path) -> None:
-    """Refuse a folder that is not empty, before anything is computed for it.
+    """Refuse a folder that is not empty or can't be made, before anything is computed for it.
 
     Raises:
-        UsageError: the folder is a file or is not empty.
+        UsageError: the folder is a file, is in a file, or is not empty.
+        ThalwegError: it can't be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: expected a new or empty folder for the run; choose another or resume that run")
+    _check_writable(folder)
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that can't be written or, where there is none, can't be made.
+
+    Raises:
+        UsageError: the folder is in a file.
+        ThalwegError: the folder, or the one that it is to be made in, is read-only.
+    """
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise UsageError(f"{folder}: expected a new or empty folder for the run, {place} is a file; choose another")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ThalwegError(f"{folder}: expected a folder that can be written, {place} is read-only; choose another")
 
 
 def check_resumable(
@@ -274,6 +291,7 @@ def check_resumable(
         check_new_folder(folder)
         return
     run = Run.open(folder, operation)
+    _check_writable(folder)
     known = {**run.loading, **run.settings}
     for name, value in json.loads(json.dumps({**(loading or {}), **settings})).items():
         is_default = name not in known and value in (None, [])  # of an option that the run's version did not have

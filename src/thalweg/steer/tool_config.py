@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.io.json_files import read_as
+from thalweg.prompts import is_embedding_name
 from thalweg.steer.runs import Run
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class ToolConfig:
             start: the embedding to start from; None: that of `prompt`.
 
         Raises:
-            UsageError: the folder holds something else, or `prompt` names no embedding of the model.
+            UsageError: the folder holds something else, or `prompt` names no embedding of the model, or a file that was
+                changed since the run began.
         """
         from thalweg.generator import read_embedding
 
@@ -74,7 +76,24 @@ class ToolConfig:
         run = Run.resume_or_create(folder, self.operation, generator.model, self.record(), loading)
         if not (run.folder / START).is_file():
             start.save(run.path(START))
+        elif is_embedding_name(self.prompt):
+            check_unchanged(self.prompt, start.hash, start_of(run, generator).hash)
         return run
+
+
+def check_unchanged(name: str, found: str, begun: str) -> None:
+    """Refuse a file that was changed since a run began with it.
+
+    Args:
+        name: name of the file.
+        found: hash of its content.
+        begun: the hash that the run began with.
+
+    Raises:
+        UsageError: the hashes differ.
+    """
+    if found != begun:
+        raise UsageError(f"{name} was changed since the run began: restore it, or begin a new run")
 
 
 def start_of(run: Run, generator: "Generator") -> Embedding:

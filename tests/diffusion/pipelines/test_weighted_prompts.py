@@ -184,6 +184,9 @@ def test_only_what_the_syntax_reads_goes_without_notice(tiny: DiffusionGenerator
     with pytest.warns(PromptSyntax, match="read as plain text") as seen:
         weighted.embed(other)
     assert Path(seen[0].filename).name == "test_weighted_prompts.py"
+    if syntax == "compel":
+        with pytest.warns(PromptSyntax, match=r"'\(red:1.2\)'"):
+            weighted.embed(r"a \(e\) (red:1.2)")
     with pytest.warns(PromptSyntax, match="or set `prompt_syntax` to a1111 or compel for weights"):
         tiny.embed("((red))")
 

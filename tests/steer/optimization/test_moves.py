@@ -1,17 +1,22 @@
 """Several starts, moved start noise, and the choice of a gradient mode."""
 
+import math
 from typing import ClassVar
 
 import pytest
 import torch
 from safetensors import safe_open
 
+from pipelines import generator as tiny_pipeline
+from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.steer.metrics import image_statistics
 from thalweg.steer.optimization.optimize import optimize
 from thalweg.steer.optimization.optimize_config import OptimizeConfig
-from thalweg.steer.optimization.search import NOISE
+from thalweg.steer.optimization.restarts import Restarts
+from thalweg.steer.optimization.search import BEST, NOISE
 from thalweg.steer.runs import Run
+from thalweg.steer.trust_region import TrustRegion
 
 SEEDS = (1, 2, 3)
 
@@ -32,6 +37,70 @@ def test_restarts_are_seeded_and_share_the_steps(toy, start):
     # The 5th and the 9th of the 12 points are random ones, half the radius away.
     assert [first[place].drift for place in (4, 8)] == pytest.approx([0.5, 0.5], abs=0.1)
     assert len({first[4].score, first[8].score, other[4].score, other[8].score}) > 2
+
+
+@pytest.mark.parametrize(("points", "starts"), [(31, 30), (31, 20), (31, 12), (31, 4), (11, 8), (5, 4), (3, 1)])
+def test_there_are_as_many_restarts_as_asked_for(toy, start, points, starts):
+    restarts = Restarts(TrustRegion(toy, start, 1.0), 0.1, starts, points, seed=0)
+    lengths = [1]
+    for _ in range(points - 1):
+        restarts.tell(1.0, 1.0, lambda: torch.ones_like(restarts.ask()))
+        is_new = restarts.state()[1]["value"] == -math.inf
+        lengths = [*lengths, 1] if is_new else [*lengths[:-1], lengths[-1] + 1]
+    assert len(lengths) == starts
+    assert max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize("move", ["noise", "both"])
+@pytest.mark.parametrize("gradient", ["last_k", "one_step"])
+def test_a_gradient_that_does_not_reach_the_noise_is_refused(gradient, move):
+    model = tiny_pipeline("sd").with_settings(gradient=gradient, last_k=1)
+    config = OptimizeConfig("contrast", (1,), iterations=2, move=move)
+    with pytest.raises(UsageError, match=rf"mode {gradient} does not reach the start noise; set `gradient=full`"):
+        optimize(model, model.embed("red"), config)
+
+
+@pytest.mark.parametrize("gradient", ["full", "shortcut", "auto"])
+def test_the_other_gradients_move_the_noise(gradient):
+    model = tiny_pipeline("sd").with_settings(gradient=gradient, last_k=1)
+    result = optimize(model, model.embed("red"), OptimizeConfig("contrast", (1,), iterations=1, move="noise"))
+    assert result.trace[1].drift == pytest.approx(0.1, rel=1e-3)
+
+
+def test_a_resumed_restart_with_random_gradients_gives_the_same_result(tmp_path):
+    model = tiny_pipeline("sd").with_gradient("random")
+    config = OptimizeConfig("contrast", (1,), prompt="red", iterations=6, restarts=3, move="both")
+
+    def break_off(row, images):
+        if row.step == 4:  # the second point of the second start
+            raise KeyboardInterrupt
+
+    whole = optimize(model, model.embed("red"), config)
+    run = config.begin_run(tmp_path / "run", model)
+    with pytest.raises(KeyboardInterrupt):
+        optimize(model, model.embed("red"), config, run=run, progress=break_off)
+    resumed = optimize(model, model.embed("red"), config, run=run)
+    assert repr(resumed.trace) == repr(whole.trace)
+    assert torch.equal(resumed.noise, whole.noise)
+    with pytest.raises(UsageError, match="began with gradient 'random', asked for is 'full'"):
+        optimize(model.with_gradient("full"), model.embed("red"), config, run=run)
+
+
+@pytest.mark.parametrize("damage", ["changed", "removed"])
+def test_a_resumed_run_writes_its_best_files_again(toy, start, tmp_path, damage):
+    run = Run.create(tmp_path / "run", "optimize", toy.model, {})
+    config = OptimizeConfig("contrast", SEEDS, iterations=3, move="both")
+    result = optimize(toy, start, config, run=run)
+    files = [run.folder / BEST, run.folder / NOISE]
+    for file in files:
+        if damage == "removed":
+            file.unlink()
+        else:
+            file.write_bytes(b"other")
+    again = optimize(toy, start, config, run=run)
+    assert Embedding.load(files[0]).hash == result.embedding.hash
+    with safe_open(str(files[1]), framework="pt") as file:
+        assert torch.equal(file.get_tensor("noise"), again.noise)
 
 
 @pytest.mark.parametrize("move", ["noise", "both"])

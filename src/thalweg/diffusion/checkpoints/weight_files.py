@@ -166,13 +166,18 @@ def check_finite(label: str, tensors: Mapping[str, Tensor]) -> None:
         ThalwegError: some are NaN or infinite; the message has the first of their names.
     """
     floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.is_meta}
-    bad = [name for name, tensor in floating.items() if not bool(tensor.isfinite().all())]
+    bad = [name for name, tensor in floating.items() if not bool(widened(tensor).isfinite().all())]
     if not bad:
         return
     hint = "fetch the model again"
     if any(floating[name].dtype == torch.float16 for name in bad):
         hint = "they are in its file or were too large for float16: load it with dtype bfloat16 or float32"
     raise ThalwegError(f"{label}: {len(bad)} of its weights hold NaN or infinity: {_some(bad)}; {hint}")
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """Return a tensor in float32 if its floating type has one byte, with which torch does not compute."""
+    return tensor.float() if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
 
 
 def fill(network: nn.Module, path: Path, label: str) -> None:

@@ -51,7 +51,7 @@ class WeightedText(PipelineAdapter):
         plain = " ".join("".join(fragment.text for fragment in part) for part in parts)
         count = chunks or (sys.maxsize if settings.long_prompts else 1)
         inputs = [replace(each, limit=count * (each.limit - 2) + 2) for each in self.text_inputs()]
-        return plain, unread_syntax(plain, settings.prompt_syntax), inputs
+        return plain, unread_syntax(text, plain, settings.prompt_syntax), inputs
 
     def encode_texts(
         self, prompt: str, negative: str, settings: SamplingConfig, chunks: int | None

@@ -26,6 +26,7 @@ _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
 _A1111 = re.compile(
     rf"\\(?P<escaped>[()\[\]\\])|:\s*(?P<weight>{_NUMBER})\s*(?P<end>[)\]])|(?P<bracket>[()\[\]])|(?P<break>\bBREAK\b)"
 )
+_A1111_WEIGHTS = re.compile(rf"(?<!\\)\([^()\n:]*:\s*{_NUMBER}\s*\)")
 _COMPEL = re.compile(
     r"""
       \\(?P<escaped>[()"+\-.,=\\])
@@ -41,8 +42,15 @@ _ELSEWHERE: dict[SyntaxName, tuple[tuple[re.Pattern[str], str], ...]] = {
         (re.compile(r"\[[^\[\]]*:\s*(?:\d+\.?\d*|\.\d+)\s*\]"), "a prompt that changes between steps"),
         (re.compile(r"\[[^\[\]|]*\|[^\[\]]*\]"), "a prompt that alternates between steps"),
         (re.compile(r"(?<!\S)AND(?!\S)"), "a composition of several prompts"),
+        (
+            re.compile(rf":\s*(?!{_NUMBER}\s*[)\]])[-+]?\.?\d[\d.,e+-]*\s*[)\]]", re.IGNORECASE),
+            "which is no weight such as 1.5",
+        ),
     ),
-    "compel": ((re.compile(r"\.(?:and|add|blend|swap|attend)\(|\b(?:with|use)Lora\("), "an operation on prompts"),),
+    "compel": (
+        (re.compile(r"(?<=[)\"])\d+,\d+"), "which is no weight such as 1.5"),
+        (re.compile(r"\.(?:and|add|blend|swap|attend)\(|\b(?:with|use)Lora\("), "an operation on prompts"),
+    ),
 }
 """Parts of a syntax other than weights, which are refused, and what they mean."""
 _READ: dict[SyntaxName, str] = {"a1111": r"[()\[\]\\]", "compel": r'[()"\\]'}
@@ -93,9 +101,18 @@ def parse_prompt(text: str, syntax: SyntaxName | None) -> list[list[Fragment]]:
     return parts
 
 
-def unread_syntax(text: str, syntax: SyntaxName | None) -> str:
-    """Return a plain text without the characters that `syntax` reads, in which another program's syntax may be left."""
-    return text if syntax is None else re.sub(_READ[syntax], " ", text)
+def unread_syntax(text: str, plain: str, syntax: SyntaxName | None) -> str:
+    """Return what may hold another program's syntax: a plain text without the characters that `syntax` reads.
+
+    Args:
+        text: the prompt, of which weights as A1111 writes them are left by Compel's syntax.
+        plain: its text without weights.
+        syntax: the syntax that is read.
+    """
+    if syntax is None:
+        return plain
+    weights = _A1111_WEIGHTS.findall(text) if syntax == "compel" else []
+    return " ".join([re.sub(_READ[syntax], " ", plain), *weights])
 
 
 @dataclass

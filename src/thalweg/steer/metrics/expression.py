@@ -141,6 +141,16 @@ def with_absolute_files(text: str) -> str:
     return _FACTOR.sub(absolute, text)
 
 
+def files_of(text: str) -> tuple[Path, ...]:
+    """Return the files that a metric's text names, in its order.
+
+    Raises:
+        UsageError: as `read_expression`.
+    """
+    factors = [factor for term in read_expression(text) for factor in term.factors]
+    return tuple(Path(factor.argument) for factor in factors if factor.name in FILE_METRICS)
+
+
 def _factor(name: str, argument: str, text: str) -> Factor:
     """Return a metric and its argument; `text` is the whole expression, for the message."""
     name = SPELLINGS.get(name, name)

@@ -52,8 +52,9 @@ class NoiseRegion:
         return words, noise.reshape(len(self._noise), -1)
 
     def embedding(self, offsets: Tensor) -> Embedding:
-        """Return the embedding at `offsets` (n), differentiable in them."""
-        return self._region.embedding(self._parts(offsets)[0])
+        """Return the embedding at `offsets` (n), differentiable in them where it moves."""
+        words = self._parts(offsets)[0]
+        return self._region.embedding(words if self._moves_embedding else words.detach())
 
     def tensors(self, offsets: Tensor) -> dict[str, Tensor]:
         """Return the embedding's tensors at `offsets` (n)."""
@@ -69,6 +70,10 @@ class NoiseRegion:
         """Return the images (S, 3, H, W) of some of the seeds, from their noise at `offsets` (n)."""
         noise = self.noise(offsets)[[self._places[seed] for seed in seeds]]
         return self._generator.decode(self._generator.latents(self.embedding(offsets), noise))
+
+    def moves_noise(self, vector: Tensor) -> bool:
+        """Return whether a vector (n) moves the noise of any seed."""
+        return bool(self._parts(vector)[1].any())
 
     def split(self, offsets: Tensor) -> tuple[Tensor, ...]:
         """Return the part of a vector (n) that belongs to each tensor and to each seed's noise."""

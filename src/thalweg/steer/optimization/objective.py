@@ -118,17 +118,29 @@ class Objective:
                 for batch, part in zip(self.batches, (at_images / size).split(sizes), strict=True):
                     rendered = images if keeps_graph else self._render(offsets, batch)
                     if not rendered.requires_grad:
-                        raise UsageError(
-                            "the generator renders without gradient; use another gradient mode or `search=cma-es`"
-                        )
+                        raise self._no_gradient()
                     total += size * torch.autograd.grad(rendered, offsets, part)[0]
             if not bool(torch.isfinite(total).all()):
                 raise ThalwegError(f"the gradient of metric {self.metric.name} holds NaN or infinity")
             if not bool(total.any()):
                 raise UsageError("the images do not change with the embedding: its gradient is zero")
+            # The random mode reaches the noise at some points, with a weight that makes up for the others.
+            is_random = getattr(self.generator, "gradient", None) == "random"
+            if isinstance(self.region, NoiseRegion) and not is_random and not self.region.moves_noise(total):
+                raise self._no_gradient()
             return total
 
         return Measurement(shown, scores, constraint, judge, gradient)
+
+    def _no_gradient(self) -> UsageError:
+        """Return the error for images whose gradient does not reach what moves."""
+        if not isinstance(self.region, NoiseRegion):
+            return UsageError("the generator renders without gradient; use another gradient mode or `search=cma-es`")
+        mode = getattr(self.generator, "gradient", None)
+        return UsageError(
+            f"the gradient mode {mode} does not reach the start noise; set `gradient=full` or shortcut, or "
+            "`move=embedding`"
+        )
 
     def _render(self, offsets: Tensor, seeds: Sequence[int]) -> Tensor:
         if isinstance(self.region, NoiseRegion):

@@ -12,7 +12,7 @@ from thalweg.errors import UsageError
 from thalweg.generator import ChainGenerator, Generator, with_suitable_threads
 from thalweg.io.state import STATE, read_state
 from thalweg.limits import MAX_STEPS, check_count
-from thalweg.steer.gradient_choice import choose_gradient
+from thalweg.steer.gradient_choice import CANDIDATES, NOISE_CANDIDATES, choose_gradient
 from thalweg.steer.metrics.metric import Metric
 from thalweg.steer.optimization.judge import half_resolution
 from thalweg.steer.optimization.noise_region import NoiseRegion
@@ -161,10 +161,11 @@ def _with_gradient(
     metric, first = config.metric, generator.calls
 
     def gradient(model: Generator) -> Tensor:
-        objective = Objective(model, region, metric, config.seeds[:1])
-        return objective.measure(torch.zeros_like(region.spread), differentiable=True).gradient()
+        moved = _moved(model, region, config)
+        objective = Objective(model, moved, metric, config.seeds[:1])
+        return objective.measure(torch.zeros_like(moved.spread), differentiable=True).gradient()
 
-    choice = choose_gradient(generator, gradient)
+    choice = choose_gradient(generator, gradient, CANDIDATES if config.move == "embedding" else NOISE_CANDIDATES)
     return generator.with_gradient(choice.gradient), generator.calls - first
 
 

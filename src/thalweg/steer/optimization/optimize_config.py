@@ -2,9 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
+from thalweg.io.hashing import file_hash
+from thalweg.io.state import STATE
 from thalweg.limits import (
     MAX_RADIUS,
     MAX_RATE,
@@ -18,11 +22,13 @@ from thalweg.limits import (
 )
 from thalweg.prompts import is_embedding_name
 from thalweg.seeds import check_seeds
-from thalweg.steer.metrics.expression import read_expression, with_absolute_files
+from thalweg.steer.metrics.expression import files_of, read_expression, with_absolute_files
 from thalweg.steer.metrics.metric import Metric
-from thalweg.steer.tool_config import ToolConfig
+from thalweg.steer.runs import Run
+from thalweg.steer.tool_config import ToolConfig, check_unchanged
 
 if TYPE_CHECKING:
+    from thalweg.generator import Generator
     from thalweg.steer.metrics.scorer import Scorer
 
 Search = Literal["gradient", "cma-es"]
@@ -33,6 +39,8 @@ Move = Literal["embedding", "noise", "both"]
 MOVES: tuple[Move, ...] = ("embedding", "noise", "both")
 Scale = Literal["tensor", "row"]
 SCALES: tuple[Scale, ...] = ("tensor", "row")
+METRIC_FILES = "metric-files.json"
+"""File of a run folder with the hashes of the files that its metrics name."""
 PROMPT = "prompt"
 """Constraint that is the text score of the prompt itself."""
 NONE = "none"
@@ -159,9 +167,40 @@ class OptimizeConfig(ToolConfig):
                 "`recipe=paper` uses the gradient and takes no constraint and no judge; leave out `search`, `keep` and "
                 "`judge`, or `recipe`"
             )
+        bounds = {"radius": self.radius, "step_length": self.step_length, "scale": self.scale != "tensor" or None}
+        if self.recipe == "paper" and (given := [name for name, value in bounds.items() if value is not None]):
+            raise UsageError(f"`recipe=paper` moves without a trust region; leave out `{given[0]}`, or `recipe`")
         if (self.recipe == "paper" or self.search == "cma-es") and (self.move != "embedding" or self.restarts > 1):
             other = "`recipe=paper`" if self.recipe == "paper" else "`search=cma-es`"
             raise UsageError(f"{other} moves the embedding from one start; leave out `move` and `restarts`, or it")
+
+    def begin_run(
+        self,
+        folder: Path,
+        generator: "Generator",
+        loading: Mapping[str, Any] | None = None,
+        start: Embedding | None = None,
+    ) -> Run:
+        """Begin or open a run as `ToolConfig.begin_run`; the metrics' files have to be those that it began with."""
+        run = super().begin_run(folder, generator, loading, start)
+        self.check_files(run)
+        return run
+
+    def check_files(self, run: Run) -> None:
+        """Compare the metrics' files with those that a run began with; a new run gets the list of their hashes.
+
+        Raises:
+            UsageError: a file was changed since.
+        """
+        texts = [each for each in (self.metric, self.keep, self.judge) if isinstance(each, str) and each != PROMPT]
+        files = [file for text in texts if text for file in files_of(text) if file.is_file()]
+        found = {str(file): file_hash(file) for file in files}
+        if found and not (run.folder / METRIC_FILES).is_file() and not (run.folder / STATE).is_file():
+            run.write_record(METRIC_FILES, found)
+        elif found and (run.folder / METRIC_FILES).is_file():  # runs of earlier versions have no list
+            begun = run.read_record(METRIC_FILES)
+            for name, value in found.items():
+                check_unchanged(name, value, begun.get(name, value))
 
     @property
     def first_step(self) -> float:

@@ -29,6 +29,7 @@ class Restarts:
         self._region = region
         self._step_length = step_length
         self._seed = seed
+        self._firsts = [-(-start * points // starts) for start in range(starts)]
         self.points_per_move = -(-points // starts)
         self.told = 0
         self._ascent = SignAscent(region, step_length)
@@ -40,14 +41,13 @@ class Restarts:
     def tell(self, value: float, slack: float, gradient: Callable[[], Tensor]) -> None:
         """Let the current ascent learn; at the end of its share, begin the next."""
         self.told += 1
-        if self.told % self.points_per_move == 0:
-            self._ascent = self._begin()
+        if self.told in self._firsts:
+            self._ascent = self._begin(self._firsts.index(self.told))
         else:
             self._ascent.tell(value, slack, gradient)
 
-    def _begin(self) -> SignAscent:
-        """Return an ascent from the random point of the current start."""
-        start = self.told // self.points_per_move
+    def _begin(self, start: int) -> SignAscent:
+        """Return an ascent from the random point of a start."""
         random = torch.Generator().manual_seed((self._seed + start) % 2**63)
         draw = torch.randn(len(self._region.spread), generator=random).to(self._region.spread)
         origin = self._region.project(RESTART_DRIFT * self._region.radius * draw)

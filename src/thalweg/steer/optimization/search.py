@@ -9,9 +9,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import ChainGenerator, Generator
-from thalweg.io.hashing import json_hash
+from thalweg.io.hashing import content_hash, json_hash
+from thalweg.io.safetensors_files import read_tensors
 from thalweg.io.state import STATE, check_request, read_state, write_state
 from thalweg.steer.optimization.noise_region import NoiseRegion
 from thalweg.steer.optimization.objective import Measurement, Objective
@@ -145,10 +147,22 @@ class SearchLoop:
         run.write_image(f"steps/{row.step:04d}.png", labelled_sheet(measured.images, min(len(seeds), COLUMNS), labels))
         run.write_trace([asdict(row) for row in self.trace])
         if self.best_step == row.step:
-            region = self.objective.region
-            region.start.derive(region.tensors(self.best), "optimize", **self.parameters).save(run.path(BEST))
-            if isinstance(region, NoiseRegion):
-                run.write_bytes(NOISE, save({"noise": region.noise(self.best).detach().cpu().contiguous()}))
+            self._write_best(run)
+
+    def _write_best(self, run: Run) -> None:
+        """Write the best embedding, and its noise where that moves; files that hold them are left as they are."""
+        region = self.objective.region
+        embedding = region.start.derive(region.tensors(self.best), "optimize", **self.parameters)
+        noise = {"noise": region.noise(self.best).detach().cpu()} if isinstance(region, NoiseRegion) else {}
+        try:
+            found = Embedding.load(run.folder / BEST).hash
+            found_noise = content_hash(read_tensors(run.folder / NOISE, NOISE)) if noise else ""
+        except ThalwegError:
+            found = found_noise = ""
+        if found != embedding.hash:
+            embedding.save(run.path(BEST))
+        if noise and found_noise != content_hash(noise):
+            run.write_bytes(NOISE, save(noise))
 
     def _save(self, run: Run) -> None:
         """Write everything that the next step needs, as one file: an interruption leaves the last or this step's."""
@@ -175,9 +189,12 @@ class SearchLoop:
             raise UsageError(
                 f"{run.folder}: its {STATE} or trace can't be read ({error!r}); begin a new run"
             ) from error
-        check_request(run.folder, record["settings"], self.parameters)
+        mode = getattr(self.objective.generator, "gradient", None)
+        begun = mode if isinstance(self.optimizer, CmaEs) else record.get("gradient", mode)
+        check_request(run.folder, {**record["settings"], "gradient": begun}, {**self.parameters, "gradient": mode})
         restore_optimizer(self.optimizer, tensors, record)
         self.objective.begin(self.trace[0].kept, self.trace[0].judge)
+        self._write_best(run)  # as the state holds it, if its files were removed or changed
 
 
 _TYPES: dict[str, Callable[[str], Any]] = {field.name: field.type for field in fields(Step)}  # type: ignore[misc]
