@@ -28,7 +28,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -208,7 +208,7 @@ class Imprinting:
             return self.start.derive(move.embedding(state.best).floating, "imprint")
 
 
-def measure(folder: Path, case: Case, rates: dict[str, Sequence[float]] | None = None) -> Row | None:
+def measure(folder: Path, case: Case, rates: Mapping[str, Sequence[float]] | None = None) -> Row | None:
     """Return the figures of each imprint of one case; None: it has no target. One thread.
 
     With `rates`, the figures are those of the paper's imprint at each of these learning rates.
