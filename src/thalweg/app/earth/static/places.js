@@ -4,9 +4,9 @@
 const LAYERS = ["components", "similarity", "quality", "map"];
 const MAX_SHOWN = 60;
 
-// Return the state in the address, null for what it lacks, with one line on each value that is none.
-function readAddress() {
-  const saved = new URLSearchParams(location.hash.slice(1));
+// Return the state in an address after its #, null for what it lacks, with one line on each value that is none.
+function readAddress(hash) {
+  const saved = new URLSearchParams(hash.slice(1));
   const problems = [];
   const refuse = (name, expected) => {
     problems.push(`${name} ${shownText(saved.get(name))} in the address: expected ${expected}`);

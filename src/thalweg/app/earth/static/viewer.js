@@ -52,7 +52,8 @@ class Viewer {
     for (const side of ["left", "right"]) on(`${side}-png`, "click", () => this.savePicture(side));
     on("series-csv", "click", () => this.attempt(
       () => saveAnswer("pixel/series", { store: this.store.name, ...this.state.pixel })));
-    window.addEventListener("hashchange", () => this.start());
+    // The event's own address: a write of the former state that was due may have replaced the page's since.
+    window.addEventListener("hashchange", (event) => this.start(new URL(event.newURL).hash));
   }
 
   layerRadios() {
@@ -75,10 +76,10 @@ class Viewer {
     }
   }
 
-  async start() {
+  async start(hash = location.hash) {
+    const saved = readAddress(hash);
     await this.attempt(async () => {
       const names = await fetchJson("stores");
-      const saved = readAddress();
       const requested = saved.store;
       const select = this.part("store");
       select.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
