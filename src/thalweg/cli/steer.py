@@ -252,6 +252,7 @@ def resume(
     if run.operation not in configs:
         raise UsageError(f"{folder}: expected a run of optimize, navigate or imprint, got one of {run.operation}")
     config = configs[run.operation].read(run)
+    config.check_files(run)
     model_config = ModelConfig.read(run.loading, str(folder))
     model_config = replace(model_config, device=device or model_config.device)
     announce(f"loading {model_config.name}")
@@ -260,7 +261,6 @@ def resume(
 
         run_navigate(Navigation.open(folder, model_config.load()), folder, candidates)
     elif run.operation == "optimize":
-        config.check_files(run)
         with_metrics = config.with_metrics(model_config.load_scorer, loaders=model_config.metric_loaders)
         run_optimize(with_metrics, run, model_config.load())
     else:

@@ -188,6 +188,21 @@ class ModelConfig:
             )
         return miniature.load_scorer(device=self.device)
 
+    def _named(self, name: str, use: str) -> str:
+        """Return the folder or hub name of a metric's model.
+
+        Args:
+            name: the field that holds it.
+            use: what it is expected for, for the message.
+
+        Raises:
+            UsageError: none is named.
+        """
+        given: str | None = getattr(self, name)
+        if given is None:
+            raise UsageError(f"expected `{name}` to {use}")
+        return given
+
     def load_dino(self) -> "DinoEncoder":
         """Return the encoder `dino`, loaded.
 
@@ -196,9 +211,8 @@ class ModelConfig:
         """
         from thalweg.diffusion.image_encoders.dino import load_dino
 
-        if self.dino is None:
-            raise UsageError("expected `dino` to compare images with, such as facebook/dinov2-small")
-        return load_dino(self.dino, self.device)
+        source = self._named("dino", "compare images with, such as facebook/dinov2-small")
+        return load_dino(source, self.device)
 
     def load_lpips(self) -> "Lpips":
         """Return the distance `lpips`, loaded.
@@ -208,9 +222,8 @@ class ModelConfig:
         """
         from thalweg.diffusion.image_encoders.lpips import load_lpips
 
-        if self.lpips is None:
-            raise UsageError("expected `lpips` to compare images with, a folder with its trunk and heads")
-        return load_lpips(self.lpips, self.device)
+        source = self._named("lpips", "compare images with, a folder with its trunk and heads")
+        return load_lpips(source, self.device)
 
     def load_image_reward(self) -> "ImageReward":
         """Return the model `image_reward`, loaded.
@@ -220,9 +233,8 @@ class ModelConfig:
         """
         from thalweg.diffusion.image_encoders.image_reward import load_image_reward
 
-        if self.image_reward is None:
-            raise UsageError("expected `image_reward` to score images with, the folder of ImageReward")
-        return load_image_reward(self.image_reward, self.device)
+        source = self._named("image_reward", "score images with, the folder of ImageReward")
+        return load_image_reward(source, self.device)
 
     def load_dreamsim(self) -> "DreamSim":
         """Return the encoder `dreamsim`, loaded.
@@ -232,9 +244,8 @@ class ModelConfig:
         """
         from thalweg.diffusion.image_encoders.dreamsim import load_dreamsim
 
-        if self.dreamsim is None:
-            raise UsageError("expected `dreamsim` to compare images with, the folder of DreamSim's image encoders")
-        return load_dreamsim(self.dreamsim, self.device)
+        source = self._named("dreamsim", "compare images with, the folder of DreamSim's image encoders")
+        return load_dreamsim(source, self.device)
 
     @property
     def metric_loaders(self) -> dict[str, Callable[[], Any]]:

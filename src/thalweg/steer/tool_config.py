@@ -78,7 +78,11 @@ class ToolConfig:
             start.save(run.path(START))
         elif is_embedding_name(self.prompt):
             check_unchanged(self.prompt, start.hash, start_of(run, generator).hash)
+        self.check_files(run)
         return run
+
+    def check_files(self, run: Run) -> None:
+        """Refuse files that the request names and that were changed since the run began; by default it names none."""
 
 
 def check_unchanged(name: str, found: str, begun: str) -> None:

@@ -51,8 +51,10 @@ def test_there_are_as_many_restarts_as_asked_for(toy, start, points, starts):
     assert max(lengths) - min(lengths) <= 1
 
 
-@pytest.mark.parametrize("move", ["noise", "both"])
-@pytest.mark.parametrize("gradient", ["last_k", "one_step"])
+@pytest.mark.parametrize(
+    ("gradient", "move"),
+    [("last_k", "noise"), ("last_k", "both"), ("one_step", "noise"), ("one_step", "both"), ("random", "noise")],
+)
 def test_a_gradient_that_does_not_reach_the_noise_is_refused(gradient, move):
     model = tiny_pipeline("sd").with_settings(gradient=gradient, last_k=1)
     config = OptimizeConfig("contrast", (1,), iterations=2, move=move)

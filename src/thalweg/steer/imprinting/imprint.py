@@ -1,6 +1,5 @@
 """Imprint: put what one seed shows into the embedding, so that unseen seeds show it too (2308.12059, tool 3)."""
 
-import hashlib
 import math
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,6 +12,7 @@ from torch import Tensor
 from thalweg.embedding import Embedding
 from thalweg.errors import ThalwegError, UsageError
 from thalweg.generator import ChainGenerator, Generator, TokenGenerator, with_suitable_threads
+from thalweg.io.hashing import file_hash
 from thalweg.io.image_files import read_mask
 from thalweg.steer.imprinting.aspect import Aspect
 from thalweg.steer.imprinting.aspect_features import choose_aspect
@@ -298,7 +298,7 @@ def _read_mask(run: Run | None, mask_hash: str) -> Tensor:
     if run is None:
         raise UsageError("`mask_hash` names a mask in a run folder: give `run`, or `mask` instead")
     file = run.folder / MASK
-    if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != mask_hash:
+    if not file.is_file() or file_hash(file) != mask_hash:
         raise UsageError(f"{run.folder}: its {MASK} is missing or was changed; repeat the command that began the run")
     return read_mask(file)
 

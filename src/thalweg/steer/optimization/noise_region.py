@@ -35,7 +35,7 @@ class NoiseRegion:
         self._generator = generator
         self._region = region
         self._places = {seed: place for place, seed in enumerate(seeds)}
-        self._moves_embedding = moves_embedding
+        self.moves_embedding = moves_embedding
         self._noise = generator.noise(seeds)
         self.start = region.start
         self.radius = region.radius
@@ -54,7 +54,7 @@ class NoiseRegion:
     def embedding(self, offsets: Tensor) -> Embedding:
         """Return the embedding at `offsets` (n), differentiable in them where it moves."""
         words = self._parts(offsets)[0]
-        return self._region.embedding(words if self._moves_embedding else words.detach())
+        return self._region.embedding(words if self.moves_embedding else words.detach())
 
     def tensors(self, offsets: Tensor) -> dict[str, Tensor]:
         """Return the embedding's tensors at `offsets` (n)."""
@@ -87,7 +87,7 @@ class NoiseRegion:
     def project(self, offsets: Tensor) -> Tensor:
         """Return the nearest offsets (n) within the radius; what does not move has none."""
         words, noise = self._parts(offsets)
-        words = self._region.project(words) if self._moves_embedding else torch.zeros_like(words)
+        words = self._region.project(words) if self.moves_embedding else torch.zeros_like(words)
         longest = self.radius * math.sqrt(noise.shape[1])
         lengths = noise.norm(dim=1, keepdim=True).clamp(min=longest)
         return torch.cat([words, (noise * (longest / lengths)).flatten()])

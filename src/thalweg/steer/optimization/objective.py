@@ -124,13 +124,18 @@ class Objective:
                 raise ThalwegError(f"the gradient of metric {self.metric.name} holds NaN or infinity")
             if not bool(total.any()):
                 raise UsageError("the images do not change with the embedding: its gradient is zero")
-            # The random mode reaches the noise at some points, with a weight that makes up for the others.
-            is_random = getattr(self.generator, "gradient", None) == "random"
-            if isinstance(self.region, NoiseRegion) and not is_random and not self.region.moves_noise(total):
+            if isinstance(self.region, NoiseRegion) and not self._reaches_noise(self.region, total):
                 raise self._no_gradient()
             return total
 
         return Measurement(shown, scores, constraint, judge, gradient)
+
+    def _reaches_noise(self, region: NoiseRegion, gradient: Tensor) -> bool:
+        """Return whether the gradient mode reaches the start noise, given its gradient (n) at a point."""
+        if getattr(self.generator, "gradient", None) == "random":
+            # It draws for each embedding, and its weights make up for points at which it misses the noise.
+            return region.moves_embedding
+        return region.moves_noise(gradient)
 
     def _no_gradient(self) -> UsageError:
         """Return the error for images whose gradient does not reach what moves."""
@@ -138,8 +143,8 @@ class Objective:
             return UsageError("the generator renders without gradient; use another gradient mode or `search=cma-es`")
         mode = getattr(self.generator, "gradient", None)
         return UsageError(
-            f"the gradient mode {mode} does not reach the start noise; set `gradient=full` or shortcut, or "
-            "`move=embedding`"
+            f"the gradient mode {mode} does not reach the start noise; set `gradient=full` or shortcut, "
+            "or `move=embedding`"
         )
 
     def _render(self, offsets: Tensor, seeds: Sequence[int]) -> Tensor:

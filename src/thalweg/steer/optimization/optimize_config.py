@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from thalweg.embedding import Embedding
 from thalweg.errors import UsageError
 from thalweg.io.hashing import file_hash
 from thalweg.io.state import STATE
@@ -28,7 +26,6 @@ from thalweg.steer.runs import Run
 from thalweg.steer.tool_config import ToolConfig, check_unchanged
 
 if TYPE_CHECKING:
-    from thalweg.generator import Generator
     from thalweg.steer.metrics.scorer import Scorer
 
 Search = Literal["gradient", "cma-es"]
@@ -173,18 +170,6 @@ class OptimizeConfig(ToolConfig):
         if (self.recipe == "paper" or self.search == "cma-es") and (self.move != "embedding" or self.restarts > 1):
             other = "`recipe=paper`" if self.recipe == "paper" else "`search=cma-es`"
             raise UsageError(f"{other} moves the embedding from one start; leave out `move` and `restarts`, or it")
-
-    def begin_run(
-        self,
-        folder: Path,
-        generator: "Generator",
-        loading: Mapping[str, Any] | None = None,
-        start: Embedding | None = None,
-    ) -> Run:
-        """Begin or open a run as `ToolConfig.begin_run`; the metrics' files have to be those that it began with."""
-        run = super().begin_run(folder, generator, loading, start)
-        self.check_files(run)
-        return run
 
     def check_files(self, run: Run) -> None:
         """Compare the metrics' files with those that a run began with; a new run gets the list of their hashes.
